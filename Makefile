@@ -1,0 +1,117 @@
+# Everything a developer types. `make` alone lists it. Needs git, make and Python 3.11 or newer.
+
+VENV ?= .venv
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+TEST_ARGS ?=
+
+# The first Python that is new enough, unless one is named: make PYTHON=/usr/bin/python3.12 test
+ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	"$$each" -c '$(ENOUGH)' >/dev/null 2>&1 && { echo "$$each"; break; }; done)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+LOCKED := $(PIP) install --require-hashes
+UV_COMPILE := $(VENV)/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--no-header --python-version 3.11 $(if $(UPGRADE),--upgrade)
+
+# What needs a server, Node.js or a browser is left to test-all.
+SERVERLESS := not (postgres or amqp or node or browser)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo venv test test-all lint format types layers docs check bench binary dist lock clean distclean python
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r name what; do printf '%-16s %s\n' "$$name" "$$what"; done
+
+demo: $(VENV)/.runtime  ## the whole thing with no account and no network (DEMO_ARGS="--port 7500")
+	@$(BIN)/killsyncd demo $(DEMO_ARGS)
+
+test: $(VENV)/.dev  ## the whole test suite that needs no server (TEST_ARGS="-k config")
+	@$(BIN)/python -m pytest -m "$(SERVERLESS)" $(TEST_ARGS)
+
+test-all: $(VENV)/.dev  ## every test; what needs PostgreSQL, RabbitMQ, Node.js or Chromium says how to give it
+	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(VENV)/.dev  ## ruff: mistakes and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev  ## let ruff put the format right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev  ## mypy, strictly
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev  ## import-linter: who may know whom
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## write again what is generated from the code
+	$(BIN)/python -m killsyncd.config.reference docs/configuration.md killsyncd.toml.example
+
+check: lint types layers test  ## all of the above, as CI does it
+
+bench: $(VENV)/.dev  ## the table of measurements (minutes; nothing in it is a test)
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+dist: $(VENV)/.dev  ## sdist and wheel, the same bytes every time
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+binary: $(VENV)/.dev  ## one executable file: dist/killsyncd
+	@rm -rf build/wheel build/app
+	$(BIN)/python -m build --no-isolation --wheel --outdir build/wheel
+	@$(PIP) install --no-index --no-deps --target build/app build/wheel/*.whl
+	$(BIN)/pex --requirement requirements/runtime.txt --no-build --sources-directory build/app \
+		--entry-point killsyncd.cli:main --venv prepend --python-shebang '/usr/bin/env python3' \
+		--output-file dist/killsyncd
+
+venv: $(VENV)/.dev  ## the environment in .venv, from the lock files
+
+lock: $(VENV)/.lock  ## make the lock files again; UPGRADE=1 takes newer versions too
+	$(UV_COMPILE) pyproject.toml --output-file requirements/runtime.txt
+	$(UV_COMPILE) --group build --constraints requirements/runtime.txt --output-file requirements/build.txt
+	$(UV_COMPILE) pyproject.toml --group dev --constraints requirements/runtime.txt \
+		--constraints requirements/build.txt --output-file requirements/dev.txt
+	$(UV_COMPILE) --group lock --output-file requirements/lock.txt
+
+clean:  ## remove what was built and cached
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean  ## and the environment
+	rm -rf $(VENV)
+
+# --- the environment ----------------------------------------------------------------------------
+
+python:
+	@test -n "$(PYTHON)" || { echo "killsyncd needs Python 3.11 or newer, and none was found." \
+		"Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(ENOUGH)' 2>/dev/null || { echo "killsyncd needs Python 3.11 or newer;" \
+		"$(PYTHON) is: $$("$(PYTHON)" --version 2>&1 | head -n 1)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv;" \
+		"on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(BIN)/python: | python
+	@echo "Making the environment in $(VENV) (once; about a minute) ..."
+	@"$(PYTHON)" -m venv $(VENV)
+
+# Stamps: made again whenever a lock file or the project's metadata changes.
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	@$(LOCKED) -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@$(LOCKED) -r requirements/dev.txt
+	@touch $@
+
+# Apart from the rest: uv is large, and only who makes lock files needs it.
+$(VENV)/.lock: | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check --quiet --quiet install \
+		$(if $(wildcard requirements/lock.txt),--require-hashes -r requirements/lock.txt,uv)
+	@touch $@

@@ -1,0 +1,3 @@
+"""killsyncd brings EVE Online killmails home."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,153 @@
+"""What ESI answers, as values, and the ways in which it does not. Shared by the door and those who ask it.
+
+No text in here holds a hash or a token, and what comes from ESI is cut short and made printable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from killsyncd.errors import Unavailable
+from killsyncd.killmail import Killmail
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """One page of a list of killmails.
+
+    status: 200 or 304. entries: (id, hash) in ESI's order, doubles included; None for 304: unchanged.
+    etag, last_modified: as sent, None where absent. pages: `X-Pages`; None on a 304 that does not say.
+    expires_at, date: ESI's clock, seconds since 1970. at: ESI's clock, when it was answered; never
+    before what `before_ask` was told.
+    """
+
+    status: int
+    entries: list[tuple[int, str]] | None = field(repr=False)
+    etag: str | None
+    last_modified: str | None
+    expires_at: float
+    pages: int | None
+    date: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DetailAnswer:
+    """One killmail. raw: the JSON as ESI sent it. hash_matches: the hash computed from the mail is the
+    one it was asked with (a peer's formula, so a mismatch is doubtful rather than wrong)."""
+
+    killmail: Killmail = field(repr=False)
+    raw: bytes = field(repr=False)
+    hash_matches: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What an id is called. category: as ESI says it (`character`, `inventory_type`, ...)."""
+
+    id: int
+    category: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAnswer:
+    """`GET /status`. vip: EVE is up, but not for players yet. expires_at: ESI's clock."""
+
+    players: int
+    server_version: str
+    start_time: str
+    vip: bool
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """A bucket for people. next_tokens_at: this machine's wall clock, None when nothing is out."""
+
+    group: str
+    character_id: int | None
+    limit: int
+    remaining: int
+    window_seconds: float
+    next_tokens_at: float | None
+
+
+class EsiError(Unavailable):
+    """ESI did not give what was asked for.
+
+    counts: whether it is a failed attempt of this page or mail (downtime, limits and Expires are not).
+    expires_at: ESI's clock; the resource may not be asked for again before (None: as soon as you like).
+    at: ESI's clock, when it was answered; None where there was no answer.
+    """
+
+    counts = True
+
+    def __init__(
+        self, message: str, hint: str = "", *, expires_at: float | None = None, at: float | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.expires_at = expires_at
+        self.at = at
+
+
+class Waiting(EsiError):
+    """Not asked at all, or refused without blame. until: this machine's wall clock, seconds since 1970."""
+
+    counts = False
+
+    def __init__(self, message: str, until: float, hint: str = "", *, at: float | None = None) -> None:
+        super().__init__(message, hint, at=at)
+        self.until = until
+
+
+class NotBefore(Waiting):
+    """ESI's `Expires` forbids asking yet (asking early counts as circumventing the cache)."""
+
+
+class Downtime(Waiting):
+    """EVE or ESI is down; nothing but its status is asked for."""
+
+
+class RateLimited(Waiting):
+    """No tokens in the bucket, a 429, or the error limit (420). group: of the bucket, or `error-limit`."""
+
+    def __init__(
+        self, message: str, until: float, hint: str = "", *, group: str, at: float | None = None
+    ) -> None:
+        super().__init__(message, until, hint, at=at)
+        self.group = group
+
+
+class EsiStatus(EsiError):
+    """An HTTP status that is an answer: 401, 403, 404, 422, 5xx, ... detail: ESI's words, at most 200."""
+
+    def __init__(
+        self, status: int, detail: str, hint: str = "", *, expires_at: float | None = None, at: float | None = None
+    ) -> None:
+        super().__init__(
+            f"ESI answered {status}{f': {detail}' if detail else ''}", hint, expires_at=expires_at, at=at
+        )
+        self.status = status
+        self.detail = detail
+
+
+class Malformed(EsiError):
+    """A good status with content that is not what it must be. reason: readable, without any value."""
+
+    def __init__(self, reason: str, *, expires_at: float | None = None, at: float | None = None) -> None:
+        super().__init__(f"ESI's answer cannot be used: {reason}", expires_at=expires_at, at=at)
+        self.reason = reason
+
+
+class TooLarge(Malformed):
+    """More bytes than such an answer can have."""
+
+
+class Unanswered(EsiError):
+    """Asked, and no answer came (time-out, lost connection): it may have been worked off over there."""
+
+
+class NotSent(EsiError):
+    """No connection: ESI has not seen the request."""

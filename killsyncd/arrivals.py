@@ -1,0 +1,27 @@
+"""Mails on their way from ESI, or from a file, into the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from killsyncd.killmail import Killmail
+from killsyncd.model import StoredMail
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A mail to be stored: decoded, and the JSON as it came. at: when it came, seconds since 1970."""
+
+    killmail: Killmail = field(repr=False)
+    killmail_hash: str = field(repr=False)
+    raw: bytes = field(repr=False)
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a batch. `known`: stored before, or not wanted any more."""
+
+    mails: list[StoredMail]
+    known: list[int]
+    refused: list[tuple[int, str]]

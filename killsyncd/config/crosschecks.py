@@ -1,0 +1,92 @@
+"""What holds between keys, and passwords in URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from .kinds import split_listen
+from .mistakes import Mistake, shown
+from .schema import is_loopback
+from .secret import Secret
+
+
+class _Given(Protocol):
+    @property
+    def where(self) -> str: ...
+
+    @property
+    def private(self) -> bool: ...
+
+
+def run(
+    sections: Mapping[str, dict[str, Any]],
+    origins: Mapping[str, str],
+    given: Mapping[tuple[str, str], _Given],
+    where: str,
+    mistakes: list[Mistake],
+) -> None:
+    """Check what single keys cannot, and move passwords out of URLs; adds to `mistakes`.
+
+    Keys that were mistaken themselves are absent from `sections` and are left alone.
+    """
+    for section in ("database", "queue"):
+        _password_in_url(section, sections[section], given, mistakes)
+    api = sections["api"]
+    if "listen" in api and "token_file" in api and api["token_file"] is None:
+        host, _ = split_listen(api["listen"])
+        if not is_loopback(host):
+            problem = (
+                f"is required when listen = {shown('', api['listen'])} is not loopback; make one with: "
+                "(umask 077; openssl rand -hex 32 > /etc/killsyncd/api.token)"
+            )
+            mistakes.append(Mistake(origins.get("api.listen", where), problem, "api", "token_file"))
+
+
+def _password_in_url(
+    section: str, values: dict[str, Any], given: Mapping[tuple[str, str], _Given], mistakes: list[Mistake]
+) -> None:
+    url = values.get("url")
+    if not isinstance(url, str) or url == "embedded" or url.startswith("sqlite:"):
+        return
+    bare, password = split_password(url)
+    if password is None:
+        return
+    values["url"] = bare
+    one = given.get((section, "url"))
+    where = one.where if one else "default"
+
+    def mistaken(problem: str) -> None:
+        mistakes.append(Mistake(where, problem, section, "url", shown("url", url)))
+
+    if one is not None and not one.private:
+        remedy = f"put it into a file of mode 0600 and name that as password_file of [{section}]"
+        if where == "environment":
+            mistaken(f"a password is not taken from the environment, which others may see; {remedy}")
+        else:
+            mistaken(f"a password is taken from a file of mode 0600 only; do: chmod 600 {where}; or {remedy}")
+    elif values.get("password_file") is not None:
+        mistaken("has a password, and password_file names another; keep one of them")
+    else:
+        values["password"] = Secret(password)
+
+
+def split_password(url: str) -> tuple[str, str | None]:
+    """A URL without its password, and the password (None if it had none).
+
+    Both places that drivers read are looked at: `user:password@` and, as libpq has it, `?password=`.
+    """
+    parts = urlsplit(url)
+    password: str | None = None
+    netloc = parts.netloc
+    user_info, at, host = netloc.rpartition("@")
+    if at and ":" in user_info:
+        user, _, quoted = user_info.partition(":")
+        netloc, password = f"{user}@{host}", unquote(quoted)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in query if name != "password"]
+    if len(kept) != len(query):
+        password = password or next(value for name, value in query if name == "password")
+    text = urlencode(kept, quote_via=quote, safe="/:,") if len(kept) != len(query) else parts.query
+    return parts._replace(netloc=netloc, query=text).geturl(), password or None

@@ -1,0 +1,343 @@
+"""Every section and key: its kind, its default, what it means.
+
+A new key is one entry here; `make docs` writes it into the reference and the example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from . import kinds
+from .kinds import Kind
+from .secret import Secret
+
+T = TypeVar("T")
+
+KILLMAIL_SCOPE = "esi-killmails.read_killmails.v1"
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of one key: kept as metadata of its dataclass field.
+
+    raw: its default as TOML would give it, before `$STATE` is replaced; or REQUIRED.
+    fills: the field that the content of this file goes to, for a file with a secret.
+    credential: a systemd credential of the key's name may stand for the file.
+    """
+
+    kind: Kind[Any]
+    raw: object
+    meaning: str
+    fills: str = ""
+    credential: bool = False
+
+
+def key(
+    raw: object, kind: Kind[T], meaning: str, *, fills: str = "", credential: bool = False
+) -> T:  # as dataclasses.field: declared to return the value's type
+    about = Key(kind, raw, meaning, fills, credential or bool(fills))
+    metadata = {"key": about}
+    if raw is REQUIRED or (kind.expands and raw != ""):  # no value without a user or an environment
+        return cast(T, field(metadata=metadata))
+    return field(default=kind.read(raw), metadata=metadata)
+
+
+def _none() -> Secret | None:
+    """A field that is no key: filled from a secret's file or a URL, never printed."""
+    return cast("Secret | None", field(default=None, repr=False))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sso:
+    """EVE's login server and the application registered with CCP."""
+
+    base_url: str = key("https://login.eveonline.com", kinds.http_url(bare=True), "EVE's login server.")
+    client_id: str = key(
+        REQUIRED,
+        kinds.pattern(r"[A-Za-z0-9._~-]{1,128}", "text", "the client ID of your EVE application"),
+        "Client ID of your application at developers.eveonline.com.",
+    )
+    client_secret_file: Path | None = key(
+        "",
+        kinds.optional_path(),
+        "File with the application's secret. Empty: a public client, PKCE alone.",
+        fills="client_secret",
+    )
+    callback_url: str = key(
+        "http://127.0.0.1:7420/auth/callback",
+        kinds.http_url(bare=False),
+        "Where the SSO sends a pilot back to; exactly as it stands in the application.",
+    )
+    scopes: tuple[str, ...] = key(
+        [KILLMAIL_SCOPE],
+        kinds.words(r"[A-Za-z0-9_.-]{1,100}", "a list of ESI scopes", must_hold=KILLMAIL_SCOPE),
+        "Scopes a pilot is asked for.",
+    )
+    client_secret: Secret | None = _none()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Esi:
+    """EVE's API and how it is treated."""
+
+    base_url: str = key("https://esi.evetech.net", kinds.http_url(bare=True), "EVE's API.")
+    contact: str = key(
+        REQUIRED,
+        kinds.contact(),
+        "How CCP reaches you; goes into the User-Agent of every request. CCP bans what it cannot reach.",
+    )
+    compatibility_date: str = key(
+        "2026-08-18", kinds.calendar_date(), "ESI answers as of this date (`X-Compatibility-Date`)."
+    )
+    requests_per_second: float = key(
+        50, kinds.number(0, 150), "Pace of requests to ESI, on top of ESI's own limits."
+    )
+    max_connections: int = key(20, kinds.whole(1, 200), "Connections to ESI at once.")
+    timeout: float = key("20s", kinds.duration("0s", "5m"), "Longest wait for one answer of ESI or the SSO.")
+    egress: str = key(
+        "default",
+        kinds.pattern(
+            r"[A-Za-z0-9._-]{1,64}", "text", "1 to 64 letters, digits, dots, underscores or hyphens"
+        ),
+        "Name of the address requests leave from: daemons that share an address share a name, "
+        "and so the address's budget.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Database:
+    """Where everything is kept."""
+
+    url: str = key(
+        "sqlite:///$STATE/killsyncd.db",
+        kinds.database_url(),
+        "`sqlite:///` and an absolute path, or `postgresql://user@host/database`. "
+        "A password in it is taken from a configuration file of mode 0600 only.",
+    )
+    password_file: Path | None = key(
+        "", kinds.optional_path(), "File with the PostgreSQL user's password.", fills="password"
+    )
+    password: Secret | None = _none()
+
+    @property
+    def backend(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self.url.partition(":")[0]
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The database's file; None for PostgreSQL."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.backend == "sqlite" else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queue:
+    """Jobs: one waits per character."""
+
+    url: str = key(
+        "embedded",
+        kinds.queue_url(),
+        "`embedded` (in the database) or `amqp://user@host/vhost` for RabbitMQ. "
+        "A password in it is taken from a configuration file of mode 0600 only.",
+    )
+    password_file: Path | None = key(
+        "", kinds.optional_path(), "File with the RabbitMQ user's password.", fills="password"
+    )
+    name: str = key(
+        "esi_user_killmails_queue",
+        kinds.pattern(
+            r"(?!amq\.)[A-Za-z0-9._:-]{1,200}",
+            "text",
+            "1 to 200 letters, digits, or any of . _ : -, and not beginning with amq.",
+        ),
+        "The queue's name.",
+    )
+    concurrency: int = key(8, kinds.whole(1, 64), "Users synced at once (RabbitMQ: prefetch).")
+    skip_within: float = key(
+        "15m",
+        kinds.duration("0s", "7d", low_allowed=True),
+        "A login or a plain manual queue skips who was synced since.",
+    )
+    include_tokens: bool = key(
+        False, kinds.flag(), "Access token into RabbitMQ messages, for consumers of the old format only."
+    )
+    password: Secret | None = _none()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the queue lives in the database."""
+        return self.url == "embedded"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Producer:
+    """The task that queues everybody again and again."""
+
+    enabled: bool = key(True, kinds.flag(), "Whether it runs.")
+    interval: float = key(
+        "10m", kinds.duration("0s", "7d"), "From the end of one run to the start of the next."
+    )
+    min_age: float = key(
+        "8m",
+        kinds.duration("0s", "7d", low_allowed=True),
+        "Who was synced since is left out; below `interval`, so that every pilot is in every run.",
+    )
+    full_walk: float = key(
+        "24h",
+        kinds.duration("0s", "90d"),
+        "How often every page is read, not only up to what is known: mails can surface late.",
+    )
+    max_pages: int = key(50, kinds.whole(1, 10000), "Pages of one walk; one cut short shows in `ctl verify`.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refresher:
+    """The task that renews access tokens."""
+
+    margin: float = key(
+        "5m",
+        kinds.duration("0s", "1h"),
+        "Renewed when less is left (never more than a third of the token's life).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Api:
+    """GraphQL, dashboard, login and metrics over HTTP."""
+
+    listen: str = key("127.0.0.1:7420", kinds.listen(), "Address and port; port 0 takes any free one.")
+    token_file: Path | None = key(
+        "",
+        kinds.optional_path(),
+        "File with the bearer token. Required when `listen` is not loopback; without one everybody may read.",
+        fills="token",
+    )
+    allowed_hosts: tuple[str, ...] = key(
+        [],
+        kinds.words(
+            r"[A-Za-z0-9_.:\[\]-]{1,253}",
+            'a list of host names, such as "kills.example.org"',
+            may_be_empty=True,
+        ),
+        "Names the daemon answers to, besides loopback names and the callback's host.",
+    )
+    images: bool = key(False, kinds.flag(), "Pictures from CCP's image server on the dashboard.")
+    token: Secret | None = _none()
+
+    @property
+    def host(self) -> str:
+        """The host of `listen`, without brackets."""
+        return kinds.split_listen(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port of `listen`; 0 means any free one."""
+        return kinds.split_listen(self.listen)[1]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """The socket of `killsyncd ctl`."""
+
+    socket: Path = key(
+        "$RUNTIME/killsyncd.sock", kinds.socket_path(), "The unix socket; made with mode 0660."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Security:
+    """How tokens are encrypted in the database."""
+
+    key_file: Path = key(
+        "$STATE/killsyncd.key",
+        kinds.path(),
+        "The key, mode 0600; made on first start, never when the database already holds tokens.",
+        credential=True,
+    )
+    key_is_credential: bool = field(default=False)
+    """The key lies in systemd's credentials directory: its mode is systemd's matter, nobody writes there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log:
+    """What is logged, and how."""
+
+    level: str = key(
+        "info", kinds.choice("debug", "info", "warning", "error"), "Least level that is written."
+    )
+    format: str = key(
+        "auto", kinds.choice("auto", "text", "json"), "`auto`: text on a terminal, JSON otherwise."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """A configuration that holds.
+
+    source: what it was read from, for people.
+    origins: `section.key` to where its value came from; keys that are at their default are absent.
+    state_directory, runtime_directory: `$STATE` and `$RUNTIME`; neither need exist yet.
+    """
+
+    sso: Sso
+    esi: Esi
+    database: Database
+    queue: Queue
+    producer: Producer
+    refresher: Refresher
+    api: Api
+    control: Control
+    security: Security
+    log: Log
+    source: str
+    state_directory: Path
+    runtime_directory: Path
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "sso": Sso,
+        "esi": Esi,
+        "database": Database,
+        "queue": Queue,
+        "producer": Producer,
+        "refresher": Refresher,
+        "api": Api,
+        "control": Control,
+        "security": Security,
+        "log": Log,
+    }
+)
+
+
+def keys_of(section: str) -> dict[str, Key]:
+    """The keys of a section, in their order."""
+    fields = SECTIONS[section].__dataclass_fields__
+    return {name: each.metadata["key"] for name, each in fields.items() if "key" in each.metadata}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's loopback, by address or by name."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        name = host.rstrip(".").lower()
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def host_of(url: str) -> str:
+    """The host of a web address, in lower case."""
+    return (urlsplit(url).hostname or "").lower()

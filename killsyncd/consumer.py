@@ -1,0 +1,409 @@
+"""The consumer: takes a job, walks a pilot's list, writes it into the ledger, and is done.
+
+A job is short. It never waits for ESI's budget, for Expires or for the end of a
+downtime while it holds its claim: it gives the row back with the time from which
+it may go on, and the walk stays where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from killsyncd.answers import EsiError, EsiStatus, NotBefore, NotSent, PageAnswer, Waiting
+from killsyncd.backoff import full_jitter
+from killsyncd.clock import Clock
+from killsyncd.errors import KillsyncdError, Unavailable
+from killsyncd.events import Events, Signal
+from killsyncd.grants import GrantUnusable, SsoUnavailable
+from killsyncd.jobs import Jobs
+from killsyncd.logs import Logger, StateLog, get_logger
+from killsyncd.model import Job, PageState, SyncMode, UserState, Walk
+from killsyncd.walks import Outcome, PageNews, PageWritten, SourceState, too_close_to_expiry
+
+T = TypeVar("T")
+
+FIRST_BACKOFF = 5.0
+LONGEST_BACKOFF = 900.0
+MAX_RESTARTS = 2
+
+
+class JobRows(Protocol):
+    """The queue's rows, where a job is given back."""
+
+    async def finish(self, job: Job) -> bool:
+        """Acknowledge a job; False where the lease was lost."""
+
+    async def postpone(self, job: Job, not_before: float, *, attempts: int, reason: str | None) -> None:
+        """Give a job back until then."""
+
+    async def drop(self, source_id: int) -> None:
+        """Forget what a source wants."""
+
+
+class WalkLedger(Protocol):
+    """The ledger, as a walk needs it."""
+
+    async def source_state(self, source_id: int) -> SourceState | None: ...
+    async def open_walk(self, source_id: int, mode: SyncMode) -> Walk: ...
+    async def restart_walk(self, walk: Walk) -> Walk: ...
+    async def page_state(self, source_id: int, page: int) -> PageState | None: ...
+    async def before_ask(self, source_id: int, page: int, at: float) -> bool: ...
+    async def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> PageWritten: ...
+    async def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> None: ...
+    async def torn_in_a_row(self, source_id: int) -> int: ...
+
+
+class ListDoor(Protocol):
+    """ESI's door, as far as lists go."""
+
+    async def list_page(
+        self,
+        kind: str,
+        subject_id: int,
+        page: int,
+        *,
+        token: str,
+        etag: str | None,
+        not_before: float,
+        before_ask: Callable[[float], Awaitable[None]],
+    ) -> PageAnswer:
+        """Ask for one page. not_before: an Expires, in ESI's time.
+
+        before_ask is awaited with ESI's time when everything else allows the request, right
+        before it leaves. Raises EsiError and what is below it.
+        """
+
+    def esi_now(self) -> float:
+        """ESI's clock, in seconds since 1970."""
+
+    def wall(self, esi_time: float) -> float:
+        """A time of ESI's clock by this machine's."""
+
+    def cache_seconds(self, kind: str) -> float:
+        """How long ESI caches such a list: the longest it was seen to, else what its specification says."""
+
+
+class Tokens(Protocol):
+    """Token care."""
+
+    async def access_token(self, user_id: str) -> str:
+        """A valid access token. Raises GrantUnusable, SsoUnavailable."""
+
+    async def force_refresh(self, user_id: str, rejected_access_token: str) -> str:
+        """Another one, after ESI said 401 to this."""
+
+
+class UserMarks(Protocol):
+    """Where a user's state is set."""
+
+    async def mark(self, user_id: str, state: UserState, reason: str | None) -> bool:
+        """Set a user's state; answers whether anything changed."""
+
+
+class LeaseLost(KillsyncdError):
+    """Somebody else has the job now, or its source was erased. Nothing of ours was written."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a job did, in the reference's words: new, skipped, errors, total."""
+
+    pages: int = 0
+    listed: int = 0
+    new: int = 0
+    skipped: int = 0
+
+
+class Consumer:
+    """Works jobs off, `concurrency` at once."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        rows: JobRows,
+        ledger: WalkLedger,
+        door: ListDoor,
+        tokens: Tokens,
+        users: UserMarks,
+        events: Events,
+        clock: Clock,
+        concurrency: int,
+        max_pages: int,
+        full_walk: float,
+        rng: random.Random,
+        paused: Callable[[], bool],
+        listed: Callable[[int], None],
+        log: Logger | None = None,
+    ) -> None:
+        self._jobs = jobs
+        self._rows = rows
+        self._ledger = ledger
+        self._door = door
+        self._tokens = tokens
+        self._users = users
+        self._events = events
+        self._clock = clock
+        self._slots = asyncio.Semaphore(concurrency)
+        self._max_pages = max_pages
+        self._full_walk = full_walk
+        self._rng = rng
+        self._paused = paused
+        self._listed = listed
+        self._log = log or get_logger(__name__)
+        self._states = StateLog(self._log)
+        self._switched = Signal()
+        events.on("switches", self._switched.ring)
+        self.working = 0
+        self.jobs_done = 0
+        self.jobs_failed = 0
+        self.progress = clock.monotonic()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Take and work jobs until stopping; then those under way are worked to their end."""
+        async with asyncio.TaskGroup() as group:
+            while not stopping.is_set():
+                self.progress = self._clock.monotonic()
+                await self._slots.acquire()
+                job = await self._take(stopping)
+                if job is None:
+                    self._slots.release()
+                    break
+                group.create_task(self._work(job), name=f"job-{job.source_id}")
+
+    async def _take(self, stopping: asyncio.Event) -> Job | None:
+        """The next job, or None once stopping."""
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            while not stopping.is_set():
+                if self._paused():
+                    await _first(stopped, asyncio.ensure_future(self._switched.wait(self._clock)))
+                    continue
+                try:
+                    return await _first(stopped, asyncio.ensure_future(self._jobs.next()))
+                except Unavailable as error:
+                    self._states.set("rows", "failing", "the queue cannot be read", reason=error.message)
+                    await _first(stopped, asyncio.ensure_future(self._clock.sleep(2.0)))
+            return None
+        finally:
+            stopped.cancel()
+
+    async def _work(self, job: Job) -> None:
+        log = self._log.bind(character=job.character_name, character_id=job.character_id)
+        self.working += 1
+        try:
+            summary = await self._sync(job, log)
+        except LeaseLost:
+            log.info("job went to somebody else")
+        except Waiting as error:
+            # Nobody's fault: no attempt counts. A little apart, so that not all come back at once.
+            until = error.until + self._rng.uniform(0.0, 1.0)
+            await self._give_back(job, until, job.attempts, error.message, log)
+        except GrantUnusable as error:
+            log.warning("needs a new login", reason=error.message)
+            await self._rows.drop(job.source_id)
+        except KillsyncdError as error:
+            await self._failed(job, error, log)
+        except Exception as error:
+            log.exception("job failed in a way nobody foresaw", error)
+            await self._failed(job, KillsyncdError(f"internal error: {type(error).__name__}"), log)
+        else:
+            self.jobs_done += 1
+            log.info(
+                "synced list",
+                mode=job.mode.value,
+                new=summary.new,
+                skipped=summary.skipped,
+                total=summary.listed,
+                pages=summary.pages,
+            )
+            if self._states.state(job.source_id) != "ok":
+                self._states.set(job.source_id, "ok", "sync works again", character_id=job.character_id)
+            self._states.forget(job.source_id)
+        finally:
+            self.working -= 1
+            self.progress = self._clock.monotonic()
+            self._slots.release()
+            await self._jobs.done(job)
+            self._events.tell("jobs")
+
+    async def _failed(self, job: Job, error: KillsyncdError, log: Logger) -> None:
+        self.jobs_failed += 1
+        if isinstance(error, EsiStatus) and error.status == 403:
+            # ESI.md: 403 on the list means the scope is missing. Asking again would only cost 5 tokens.
+            await self._users.mark(
+                job.user_id, UserState.SCOPE_MISSING, "ESI refuses the list: the killmail scope is missing"
+            )
+            await self._rows.drop(job.source_id)
+            log.warning("the killmail scope is missing")
+            return
+        attempts = job.attempts + 1
+        wait = full_jitter(attempts, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
+        if isinstance(error, SsoUnavailable) and error.retry_after:
+            wait = max(wait, error.retry_after)
+        state = f"{type(error).__name__}"
+        self._states.set(
+            job.source_id,
+            state,
+            "sync failed, will try again",
+            level="warning",
+            reason=error.message,
+            attempts=attempts,
+        )
+        await self._give_back(job, self._clock.now() + wait, attempts, error.message, log)
+
+    async def _give_back(self, job: Job, until: float, attempts: int, reason: str, log: Logger) -> None:
+        log.debug("waits", seconds=round(until - self._clock.now(), 1), reason=reason)
+        try:
+            await self._rows.postpone(job, until, attempts=attempts, reason=reason)
+        except Unavailable as error:
+            # The lease falls with this daemon's heartbeat or with its next start.
+            log.error("could not give a job back", reason=error.message)
+        self._events.tell("wants")
+
+    async def _sync(self, job: Job, log: Logger) -> Summary:
+        source = await self._ledger.source_state(job.source_id)
+        if source is None:
+            raise LeaseLost("the source is gone")
+        walk = await self._ledger.open_walk(job.source_id, self._how_far(job, source))
+        summary = Summary()
+        restarts = 0
+        while True:
+            written = await self._page(job, walk, log)
+            summary.pages += 1
+            summary.listed += written.listed
+            summary.new += written.new
+            summary.skipped += written.listed - written.new
+            walk = written.walk
+            if written.new:
+                self._listed(job.source_id)
+            if written.outcome is Outcome.TORN:
+                await self._walk_again(job, log)
+                return summary
+            if written.outcome is not Outcome.GO_ON:
+                if written.outcome is Outcome.CUT:
+                    log.warning("walk cut short", pages=walk.pages, max_pages=self._max_pages)
+                return summary
+            if walk.next_page == 2 and restarts < MAX_RESTARTS and self._expires_too_soon(walk, written):
+                restarts += 1
+                walk = await self._ledger.restart_walk(walk)
+                raise NotBefore("the list is about to change", self._door.wall(written.expires_at))
+
+    def _how_far(self, job: Job, source: SourceState) -> SyncMode:
+        """A source without an unbroken walk is read whole; so is every source once a day."""
+        if source.unbroken_at is None:
+            return job.mode if job.mode is SyncMode.FULL_SYNC else SyncMode.FIRST_SYNC
+        old = self._clock.now() - (source.full_walk_at or 0.0)
+        return SyncMode.FULL_SYNC if old >= self._full_walk else job.mode
+
+    def _expires_too_soon(self, walk: Walk, written: PageWritten) -> bool:
+        return too_close_to_expiry(
+            pages_left=min(walk.pages, self._max_pages) - 1,
+            expires_at=written.expires_at,
+            now=self._door.esi_now(),
+        )
+
+    async def _walk_again(self, job: Job, log: Logger) -> None:
+        """A torn walk counts as none: walk again once the list has a new generation, ever more rarely."""
+        torn = await self._ledger.torn_in_a_row(job.source_id)
+        page = await self._ledger.page_state(job.source_id, 1)
+        wait = full_jitter(torn, first=30.0, cap=3600.0, rng=self._rng)
+        until = max(self._door.wall(page.expires_at) if page else 0.0, self._clock.now() + wait)
+        log.info("the list changed while it was read; reading it again later", torn=torn)
+        await self._give_back(job, until, job.attempts, "the list changed while it was read", log)
+
+    async def _page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
+        page = walk.next_page
+        known = await self._ledger.page_state(job.source_id, page)
+        now = self._clock.now()
+        if (
+            known is not None
+            and known.etag
+            and known.answered_at >= known.asked_at
+            and known.expires_at > now
+        ):
+            if page == 1 or known.last_modified is None or known.last_modified != walk.last_modified:
+                raise NotBefore("ESI's cached answer still holds", self._door.wall(known.expires_at))
+            # What we hold is fresh by HTTP's own rules and of this generation: as good as a 304.
+            news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, now)
+        else:
+            news = await self._ask(job, page, known, log)
+        written = await self._ledger.write_page(job, walk, news, self._max_pages)
+        if not written.held:
+            raise LeaseLost("the lease is lost")
+        return written
+
+    async def _ask(self, job: Job, page: int, known: PageState | None, log: Logger) -> PageNews:
+        token = await self._tokens.access_token(job.user_id)
+        try:
+            return await self._ask_with(job, page, known, token)
+        except EsiStatus as refusal:
+            if refusal.status != 401:
+                raise
+        # ESI.md: 401 means refresh once, then ask again once.
+        log.info("ESI refuses the token; renewing it once")
+        token = await self._tokens.force_refresh(job.user_id, token)
+        known = await self._ledger.page_state(job.source_id, page)
+        return await self._ask_with(job, page, known, token)
+
+    async def _ask_with(self, job: Job, page: int, known: PageState | None, token: str) -> PageNews:
+        asked = False
+
+        async def before_ask(at: float) -> None:
+            nonlocal asked
+            if not await self._ledger.before_ask(job.source_id, page, at):
+                raise LeaseLost("the lease is lost")
+            asked = True
+
+        try:
+            answer = await self._door.list_page(
+                "character",
+                job.character_id,
+                page,
+                token=token,
+                etag=known.etag if known else None,
+                not_before=self._lawful_at(known),
+                before_ask=before_ask,
+            )
+        except EsiError as error:
+            at = self._door.esi_now() if isinstance(error, NotSent) else error.at
+            # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
+            # is not asked for again.
+            if asked and at is not None:
+                await self._ledger.page_refused(job.source_id, page, at, error.expires_at or 0.0)
+            raise
+        return PageNews(
+            page,
+            answer.entries,
+            answer.etag,
+            answer.last_modified,
+            answer.expires_at,
+            answer.pages,
+            answer.at,
+        )
+
+    def _lawful_at(self, known: PageState | None) -> float:
+        """From when a page may be asked for; an ask without an answer counts as one that was cached."""
+        if known is None:
+            return 0.0
+        if known.asked_at > known.answered_at:
+            return max(known.expires_at, known.asked_at + self._door.cache_seconds("character"))
+        return known.expires_at
+
+
+async def _first(stopped: asyncio.Future[Any], work: asyncio.Future[T]) -> T | None:
+    """Wait for work, or for the stop, which cancels the work.
+
+    A claim that is cancelled in the making falls with this daemon's row when it leaves.
+    """
+    try:
+        await asyncio.wait({stopped, work}, return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else None
+    finally:
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})

@@ -1,0 +1,87 @@
+"""Logins that wait for their pilot: who began them, where they may end, and how the store keeps them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Door(enum.StrEnum):
+    """Who began a login."""
+
+    BROWSER = "browser"
+    CLI = "cli"
+    GRAPHQL = "graphql"
+
+
+class Place(enum.StrEnum):
+    """Where a pilot comes back."""
+
+    CALLBACK = "callback"
+    PASTE = "paste"
+    GRAPHQL = "graphql"
+
+
+DOORS: Mapping[Place, frozenset[Door]] = {
+    Place.CALLBACK: frozenset({Door.BROWSER, Door.CLI}),
+    Place.PASTE: frozenset({Door.CLI}),
+    Place.GRAPHQL: frozenset({Door.GRAPHQL}),
+}
+
+
+class LoginState(enum.StrEnum):
+    """What became of a login. Stored are pending, working, done and failed."""
+
+    PENDING = "pending"
+    WORKING = "working"
+    DONE = "done"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    """A login in the database. Times in seconds since 1970.
+
+    state_hash: hex SHA-256 of the state, also the login's public name.
+    verifier_enc: ciphertext of the vault; empty once it was taken.
+    cookie_hash: hex SHA-256 of the browser's cookie; None for the other doors.
+    status: pending, working, done or failed.
+    """
+
+    state_hash: str
+    verifier_enc: bytes = field(repr=False)
+    door: Door
+    cookie_hash: str | None
+    created_at: float
+    expires_at: float
+    status: LoginState = LoginState.PENDING
+    user_id: str | None = None
+    message: str = ""
+
+
+class LoginStore(Protocol):
+    """Pending logins. Every write is atomic and durable when its call returns."""
+
+    async def put_login(self, row: LoginRow, *, forget_before: float) -> None:
+        """Keep a new login, and drop those whose expires_at lies before `forget_before`."""
+
+    async def take_login(
+        self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
+    ) -> LoginRow | None:
+        """The pending login, as it was, turned to working with its verifier wiped; for one caller only.
+
+        None, with nothing changed, unless it is pending, made for one of `doors`, now < expires_at,
+        and its cookie_hash is NULL or equal to `cookie_hash`.
+        """
+
+    async def finish_login(
+        self, state_hash: str, *, status: LoginState, user_id: str | None, message: str
+    ) -> None:
+        """Write down the outcome of a login that is working."""
+
+    async def load_login(self, state_hash: str) -> LoginRow | None:
+        """The login as it stands, in whatever status."""

@@ -1,0 +1,172 @@
+"""The books: what this daemon owes the database on tokens, and what it knows of blocks and gates.
+
+Reserving writes at once; settlements, observations, blocks and gates are kept here for a moment and written
+with the next reservation or by `flush`. Losing them is safe: then the worst price stays booked.
+All times are ESI's unless named otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from killsyncd.clock import Clock
+from killsyncd.esi.servertime import ServerTime
+from killsyncd.limits import MARGIN, OBSERVATION_LIFE, Ask, Bill, Bucket, BudgetStore, Chunk, Grant, Observation
+
+Write = Callable[[], Awaitable[None]]
+
+
+class Books:
+    """Between the door and the database."""
+
+    def __init__(
+        self, store: BudgetStore, time: ServerTime, clock: Clock, *, egress: str, timeout: float
+    ) -> None:
+        """timeout: seconds after which a request that was sent counts as unanswered."""
+        self._store = store
+        self._time = time
+        self._clock = clock
+        self._timeout = timeout
+        self._bills: dict[int, Bill] = {}
+        self._seen: dict[Bucket, Observation] = {}
+        self._writes: dict[object, Write] = {}
+        self._blocked: dict[Bucket, float] = {}
+        self._gates: dict[str, float] = {}
+        self._flushing = asyncio.Lock()
+        self.every_gate = f"every-route:{egress}"
+        """Shut by a 420: no route at all."""
+        self.ungrouped_gate = f"ungrouped:{egress}"
+        """Shut when few errors are left: routes without a group."""
+
+    async def load(self) -> None:
+        """What was known before the restart. Raises Unavailable."""
+        self._gates.update(await self._store.gates())
+        for usage in await self._store.usage(self._time.not_after()):
+            if usage.blocked_until:
+                self._blocked[usage.bucket] = usage.blocked_until
+
+    # Tokens
+
+    @property
+    def unanswered_for(self) -> float:
+        """Seconds that the price of an unanswered request stays out beyond its window."""
+        return self._timeout
+
+    def returns_at(self, window: float) -> float:
+        """When a token that is spent now comes back."""
+        return self._time.not_before() + window + MARGIN
+
+    async def reserve(
+        self, bucket: Bucket, *, want: int, least: int, keep: float, limit: int, window: float, life: float
+    ) -> Grant:
+        """Take tokens, to be spent within `life` seconds. Raises Unavailable.
+
+        A cancelled caller leaves no tokens behind: what was reserved for it is billed as unused.
+        """
+        bills, seen = self._bills, self._fresh_observations()
+        self._bills, self._seen = {}, {}
+        ask = Ask(
+            bucket,
+            want,
+            least,
+            keep,
+            limit,
+            window,
+            now=self._time.not_after(),
+            spent_at=self._time.not_before(),
+            held_for=life + self._timeout + self.unanswered_for,
+            bills=tuple(bills.values()),
+            observations=seen,
+            gates=(self.every_gate,),
+        )
+        work = asyncio.ensure_future(self._store.reserve(ask))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(partial(self._unwanted, bucket, bills))
+            raise
+        except Exception:
+            self._bills = bills | self._bills
+            raise
+
+    def _unwanted(self, bucket: Bucket, bills: dict[int, Bill], work: asyncio.Future[Grant]) -> None:
+        if work.cancelled() or work.exception() is not None:
+            self._bills = bills | self._bills
+        elif work.result().tokens:
+            self._bills[work.result().id] = Bill(work.result().id, bucket, 0, 0.0)
+
+    def bill(self, chunk: Chunk) -> None:
+        """A reservation is over; the next write settles it."""
+        self._bills[chunk.id] = chunk.bill()
+
+    def observe(self, seen: Observation) -> None:
+        """A header spoke of a bucket's use; the latest word counts."""
+        self._seen[seen.bucket] = seen
+
+    def _fresh_observations(self) -> tuple[Observation, ...]:
+        oldest = self._time.not_after() - OBSERVATION_LIFE
+        return tuple(seen for seen in self._seen.values() if seen.earliest >= oldest)
+
+    # Blocks and gates
+
+    def block(self, bucket: Bucket, until: float) -> None:
+        """Nothing from this bucket before then."""
+        if until > self._blocked.get(bucket, 0.0):
+            self._blocked[bucket] = until
+            self._writes[bucket] = partial(self._store.block, bucket, until)
+
+    def shut(self, gate: str, until: float) -> None:
+        """Shut a gate until then."""
+        if until > self._gates.get(gate, 0.0):
+            self._gates[gate] = until
+            self._writes[gate] = partial(self._store.shut, gate, until)
+
+    def gate(self, name: str) -> float:
+        """Until when a gate is shut; past moments mean open."""
+        return self._gates.get(name, 0.0)
+
+    def later(self, key: object, write: Write) -> None:
+        """Any other write that can wait a moment; a newer one with the same key takes its place."""
+        self._writes[key] = write
+
+    def blocked_until(self, bucket: Bucket, gate: str) -> float:
+        """Until when nothing may be sent on this bucket, behind this gate; 0 if it may."""
+        now = self._time.not_after()
+        until = max(self._blocked.get(bucket, 0.0), self._gates.get(gate, 0.0), self._gates.get(self.every_gate, 0.0))
+        if until > now:
+            return until
+        self._blocked.pop(bucket, None)
+        return 0.0
+
+    # Writing
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be written."""
+        return bool(self._bills or self._writes)
+
+    async def flush(self) -> None:
+        """Write what waits. Raises Unavailable; then it goes on waiting."""
+        async with self._flushing:
+            while self._writes:
+                key, write = next(iter(self._writes.items()))
+                await write()
+                if self._writes.get(key) is write:
+                    del self._writes[key]
+            if not self._bills:
+                return
+            bills, seen = self._bills, self._fresh_observations()
+            self._bills, self._seen = {}, {}
+            try:
+                await self._store.settle(tuple(bills.values()), seen)
+            except BaseException:
+                self._bills = bills | self._bills  # the same bill twice is the same as once
+                raise
+
+    async def tidy(self) -> None:
+        """Forget what came back long ago."""
+        now = self._time.not_after()
+        self._blocked = {bucket: until for bucket, until in self._blocked.items() if until > now}
+        await self._store.tidy(now)

@@ -1,0 +1,104 @@
+"""The downtime gate: when EVE is down, nothing is asked but its status. Pure; time is passed in.
+
+EVE goes down every day at 11:00 UTC for some minutes, with 502, 503 and 504 around it (ESI.md, "Downtime").
+Such answers on several different resources close the gate, or one of them around that hour. It opens when
+`GET /status` answers well, or when a real request does: a status that is wrong or stale must not stop us
+for ever, so after half an hour a single real request is let through now and then.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+DISTINCT = 3
+"""So many different resources must fail without a success between them."""
+
+DAILY_FROM = 10 * 3600 + 58 * 60
+DAILY_TO = 11 * 3600 + 30 * 60
+"""Seconds of the day (ESI's clock) in which one failure is enough."""
+
+FIRST_PAUSE = 5.0
+LONGEST_PAUSE = 60.0
+TRIAL_AFTER = 1800.0
+TRIAL_PAUSE = 60.0
+SUSPECT_FOR = 1800.0
+"""A resource that fails while EVE's status is good is itself to blame, for that long."""
+
+_MOST_SUSPECTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """since: monotonic seconds. reason: what was seen."""
+
+    since: float
+    reason: str
+
+
+class DowntimeGate:
+    """Open at first. All times are monotonic seconds, but for `time_of_day`."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._failing: dict[str, None] = {}
+        self._suspects: dict[str, float] = {}
+        self._pause = FIRST_PAUSE
+        self._trial_at = 0.0
+        self.closed: Closed | None = None
+        self.probe_at = 0.0
+        """When the status should be asked next, while it is closed."""
+
+    def success(self, resource: str, sent: float) -> bool:
+        """A real request got an answer that no gateway made up. Answers whether the gate opened."""
+        self._suspects.pop(resource, None)
+        if self.closed is not None and sent < self.closed.since:
+            return False  # it was under way before; it says nothing of now
+        self._failing.clear()
+        self._pause = FIRST_PAUSE
+        opened = self.closed is not None
+        self.closed = None
+        return opened
+
+    def failure(self, resource: str, why: str, now: float, time_of_day: float) -> bool:
+        """A real request met a gateway error, or nobody. Answers whether the gate is closed now."""
+        if self.closed is not None:
+            return True
+        if self._suspects.get(resource, 0.0) > now:
+            return False
+        self._failing[resource] = None
+        daily = DAILY_FROM <= time_of_day % 86_400 < DAILY_TO
+        if len(self._failing) < DISTINCT and not daily:
+            return False
+        self.closed = Closed(now, f"{why} around the daily downtime" if daily else f"{why} on several resources")
+        self._trial_at = now + TRIAL_AFTER
+        self._schedule(now)
+        return True
+
+    def probed_well(self, now: float) -> None:
+        """The status is good: open, and hold what failed meanwhile against those resources alone."""
+        for resource in self._failing:
+            self._suspects[resource] = now + SUSPECT_FOR
+        self._failing.clear()
+        if len(self._suspects) > _MOST_SUSPECTS:
+            self._suspects = {each: until for each, until in self._suspects.items() if until > now}
+            while len(self._suspects) > _MOST_SUSPECTS:
+                del self._suspects[next(iter(self._suspects))]
+        self.closed = None
+
+    def probed_badly(self, now: float) -> None:
+        """The status is bad, or there is none: wait longer each time."""
+        self._schedule(now)
+
+    def let_one_through(self, now: float) -> bool:
+        """Whether this real request may go although the gate is closed. One a minute, after half an hour."""
+        if self.closed is None or now < self._trial_at:
+            return False
+        self._trial_at = now + TRIAL_PAUSE
+        return True
+
+    def _schedule(self, now: float) -> None:
+        self.probe_at = now + min(LONGEST_PAUSE, self._pause * self._rng.uniform(1.0, 1.5))
+        # Only a real success makes the pauses short again: a status that says "fine" while
+        # everything else fails must not have us knock every five seconds.
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)

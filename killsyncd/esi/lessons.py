@@ -1,0 +1,101 @@
+"""What the headers teach of each route: its group, its limit and window, and how long it is cached.
+
+Source of the headers: ESI's rate limiting (`X-Ratelimit-Group`, `X-Ratelimit-Limit`). CCP changes limits,
+so the figures of the specification count only until the first answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from killsyncd.esi.books import Books
+from killsyncd.esi.routes import ROUTES
+from killsyncd.limits import BudgetStore, RouteLimit, parse_limit
+
+log = logging.getLogger(__name__)
+
+LONGEST_TTL = 86_400.0
+
+
+class Lessons:
+    """Limits of the routes, as far as known."""
+
+    def __init__(self, store: BudgetStore, books: Books) -> None:
+        self._store = store
+        self._books = books
+        self._routes: dict[str, RouteLimit] = dict(ROUTES)
+        self._heard: set[str] = set()
+        self._saved: set[str] = set()
+        self._last: dict[str, tuple[str | None, str | None]] = {}
+
+    async def load(self) -> None:
+        """What was learnt before the restart. Raises Unavailable."""
+        for each in await self._store.routes():
+            if each.route in self._routes:
+                self._routes[each.route] = each
+                self._heard.add(each.route)
+                self._saved.add(each.route)
+
+    def of(self, route: str) -> RouteLimit:
+        """What is known of this route."""
+        return self._routes[route]
+
+    def of_group(self, group: str) -> RouteLimit | None:
+        """The tightest of the routes in this group."""
+        found = [each for each in self._routes.values() if each.group == group]
+        return min(found, key=lambda each: each.tokens, default=None)
+
+    def heard(self, route: str) -> bool:
+        """Whether an answer has confirmed the figures, now or before the restart.
+
+        Until then one request goes alone: the first burst must not meet a limit that is lower than we think.
+        """
+        return route in self._heard
+
+    def read(self, route: str, status: int, headers: Mapping[str, str]) -> None:
+        """Take in an answer's headers."""
+        if status < 500:
+            self._heard.add(route)
+        said = (headers.get("X-Ratelimit-Group"), headers.get("X-Ratelimit-Limit"))
+        if said == self._last.get(route) or said == (None, None):
+            return
+        self._last[route] = said
+        before = self._routes[route]
+        parsed = parse_limit(said[1]) if said[1] is not None else None
+        tokens, window = parsed or (before.tokens, before.window)
+        group = _group(said[0]) or before.group
+        if group is not None and tokens > 0:
+            self._change(replace(before, group=group, tokens=tokens, window=window))
+
+    def cached_for(self, route: str, seconds: float) -> None:
+        """An answer of this route lived so long: what to wait when a crash takes an answer's `Expires`."""
+        before = self._routes[route]
+        seconds = min(seconds, LONGEST_TTL)
+        if seconds > before.ttl:
+            self._change(replace(before, ttl=seconds))
+
+    def _change(self, after: RouteLimit) -> None:
+        before = self._routes[after.route]
+        if before == after and after.route in self._saved:
+            return
+        self._saved.add(after.route)
+        self._routes[after.route] = after
+        if (before.group, before.tokens, before.window) != (after.group, after.tokens, after.window):
+            log.info(
+                "ESI's limit of %s is %d tokens in %d s (group %s)",
+                after.route,
+                after.tokens,
+                after.window,
+                after.group,
+            )
+        self._books.later(("route", after.route), partial(self._store.learn, after, before.window))
+
+
+def _group(text: str | None) -> str | None:
+    """A group's name, if it is one."""
+    if text is None or not 0 < len(text) <= 64 or not text.isascii() or not text.isprintable():
+        return None
+    return text

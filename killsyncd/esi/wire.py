@@ -1,0 +1,194 @@
+"""HTTP to ESI: one request, one answer, bounded in time and size. No policy in here.
+
+Every request carries `X-Compatibility-Date` and a `User-Agent` by which CCP can reach the operator
+(ESI.md, "Routes"). Redirects are not followed, cookies not kept, proxies of the environment not used.
+Texts of aiohttp's errors hold addresses, and those hold killmail hashes: only their kind is passed on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from killsyncd.clock import Clock
+
+KIB = 1024
+LIST_CAP = 4 * KIB * KIB
+DETAIL_CAP = 8 * KIB * KIB
+OTHER_CAP = 4 * KIB * KIB
+ERROR_CAP = 64 * KIB
+"""Bytes of an answer after decompression. An error's text is cut there, not refused."""
+
+
+class ConnectFailed(Exception):
+    """No connection: nothing was sent. The text is safe to show."""
+
+
+class NoAnswer(Exception):
+    """Sent, perhaps, and no status line came back. early: before a byte of the answer, by a lost
+    connection rather than a time-out. The text is safe to show."""
+
+    def __init__(self, text: str, *, early: bool) -> None:
+        super().__init__(text)
+        self.early = early
+
+
+@dataclass(slots=True)
+class Answer:
+    """status and headers as sent. body: decompressed. broken: why the body can't be used, or "".
+    too_large: that is why. sent, received: monotonic seconds."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    broken: str
+    too_large: bool
+    sent: float
+    received: float
+
+
+class Wire:
+    """A pool of connections to one ESI."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        user_agent: str,
+        compatibility_date: str,
+        timeout: float,
+        max_connections: int,
+        clock: Clock,
+    ) -> None:
+        """timeout: seconds for a whole answer. max_connections: at once."""
+        self._base = base_url.rstrip("/")
+        self._clock = clock
+        self._common = {
+            "User-Agent": user_agent,
+            "X-Compatibility-Date": compatibility_date,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 10.0))
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections, ttl_dns_cache=300, keepalive_timeout=15.0
+                ),
+                headers=self._common,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                # Unpacked here, where the size is watched: 1 KiB of gzip can hold 1 MiB.
+                auto_decompress=False,
+                trust_env=False,
+            )
+            # aiohttp sends a GET again by itself when a kept connection turns out dead. ESI may
+            # have counted the first one: whether to ask again is the door's to decide.
+            self._session._retry_connection = False
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        cap: int,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Ask once. cap: bytes of a good answer's body, unpacked. Raises ConnectFailed, NoAnswer."""
+        session = self._open()
+        sent = self._clock.monotonic()
+        try:
+            async with session.request(
+                method,
+                URL(self._base + path, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+            ) as response:
+                # Both ends of the interval in which ESI stamped its `Date` and took its price.
+                received = self._clock.monotonic()
+                answer = Answer(response.status, response.headers, b"", "", False, sent, received)
+                await self._read(response, answer, cap if response.status < 300 else ERROR_CAP)
+                return answer
+        except aiohttp.ClientConnectorError as error:
+            raise ConnectFailed(f"no connection: {_why(error)}") from None
+        except aiohttp.ConnectionTimeoutError:
+            raise ConnectFailed("no connection: timed out") from None
+        except TimeoutError:
+            raise NoAnswer("timed out", early=False) from None
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
+            raise NoAnswer("the connection was lost", early=True) from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise NoAnswer(f"unreadable as HTTP ({type(error).__name__})", early=False) from None
+
+    async def _read(self, response: aiohttp.ClientResponse, answer: Answer, cap: int) -> None:
+        """Fill in the body. What goes wrong from here on is a property of the answer."""
+        lenient = answer.status >= 300
+        if not lenient and response.content_length is not None and response.content_length > cap:
+            return _refuse(response, answer, cap)
+        packed = bytearray()
+        try:
+            async for piece in response.content.iter_any():
+                packed += piece
+                if len(packed) > cap:
+                    if lenient:
+                        break
+                    return _refuse(response, answer, cap)
+        except TimeoutError:
+            answer.broken = "it stopped in the middle (time-out)"
+            return None
+        except (aiohttp.ClientError, ConnectionError, ValueError):
+            answer.broken = "it ends in the middle"
+            return None
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding in ("identity", ""):
+            answer.body = bytes(packed)
+        elif encoding in ("gzip", "x-gzip"):
+            _unpack(response, answer, bytes(packed), cap)
+        else:
+            answer.broken = "its encoding was not asked for"
+        return None
+
+
+def _refuse(response: aiohttp.ClientResponse, answer: Answer, cap: int) -> None:
+    answer.broken = f"longer than {cap // (KIB * KIB)} MiB"
+    answer.too_large = True
+    response.close()  # the rest is not wanted, and neither is a connection full of it
+
+
+def _unpack(response: aiohttp.ClientResponse, answer: Answer, packed: bytes, cap: int) -> None:
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        body = unpacker.decompress(packed, cap + 1)
+    except zlib.error:
+        answer.broken = "it is not gzip, as it says"
+        return
+    if len(body) > cap:
+        _refuse(response, answer, cap)
+    elif not unpacker.eof and answer.status < 300:
+        answer.broken = "it ends in the middle (gzip)"
+    else:
+        answer.body = body
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str:
+    """The operating system's words, without the address."""
+    return error.os_error.strerror or type(error.os_error).__name__
+
+

@@ -1,0 +1,300 @@
+"""One health model behind the command line, GraphQL, the dashboard, metrics and the service.
+
+A problem has a stable `code` (docs/ctl.md lists them), a reason and a remedy. It comes from
+one of two sides: a task reports what it runs into (`Health.report`, `Health.clear`), and
+`derive` reads the rest off the facts in the database, where it is true for every daemon
+that shares it. `syncing` is false as soon as one problem stops the work as a whole; what
+concerns one pilot or one mail is a problem too, but the daemon is doing its job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from killsyncd.clock import Clock
+from killsyncd.logs import Logger, StateLog, get_logger
+from killsyncd.model import REMEDIES, Problem, UserState
+
+FAILING_ATTEMPTS = 3
+"""From this many failures in a row on a pilot's sync shows as a problem; fewer are weather."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What is known of a kind of problem.
+
+    stops: nobody is synced while it lasts. remedy: what to do, unless the reporter knows better.
+    """
+
+    code: str
+    stops: bool
+    remedy: str
+    meaning: str
+
+
+_WAITS = "nothing to do: work goes on by itself"
+
+CODES: Mapping[str, Code] = MappingProxyType(
+    {
+        each.code: each
+        for each in (
+            Code("paused", True, "killsyncd ctl resume", "Somebody paused the daemon."),
+            Code(
+                "producer_paused",
+                True,
+                "killsyncd ctl resume --producer",
+                "Somebody paused the producer: what is queued is worked off, nobody else gets queued.",
+            ),
+            Code(
+                "producer_disabled",
+                False,
+                "set [producer] enabled = true and restart, or queue by hand: killsyncd ctl queue",
+                "The configuration turns the producer off.",
+            ),
+            Code("downtime", True, _WAITS, "EVE's daily downtime, or ESI says that the game is down."),
+            Code(
+                "esi_unreachable",
+                True,
+                "look at network and [esi] base_url; work goes on by itself",
+                "ESI does not answer.",
+            ),
+            Code(
+                "error_limit",
+                True,
+                _WAITS,
+                "ESI's error limit (420) shuts every route for up to a minute.",
+            ),
+            Code(
+                "sso_unavailable",
+                False,
+                "look at network and [sso]; tokens are renewed as soon as it answers",
+                "The SSO does not renew tokens: syncs go on until the tokens at hand have ended.",
+            ),
+            Code("budget_dry", False, _WAITS, "An ESI budget is spent; its window returns tokens."),
+            Code("budget_blocked", False, _WAITS, "ESI asked us to wait (429 with Retry-After)."),
+            Code("nobody_logged_in", True, "killsyncd login", "There is nobody to sync."),
+            Code(
+                "nobody_syncs",
+                True,
+                "killsyncd ctl users shows what each needs",
+                "There are users, and none of them can be synced.",
+            ),
+            Code("needs_login", False, REMEDIES[UserState.NEEDS_LOGIN], "A pilot's login has ended."),
+            Code(
+                "owner_changed",
+                False,
+                REMEDIES[UserState.OWNER_CHANGED],
+                "A character belongs to another account now.",
+            ),
+            Code(
+                "scope_missing",
+                False,
+                REMEDIES[UserState.SCOPE_MISSING],
+                "A pilot's login lacks the killmail scope.",
+            ),
+            Code(
+                "sync_failing",
+                False,
+                "nothing to do if it passes; killsyncd ctl users shows how it goes",
+                "A pilot's sync failed several times in a row and is tried again with growing pauses.",
+            ),
+            Code(
+                "quarantined",
+                False,
+                "killsyncd ctl failed shows why; killsyncd ctl retry tries them again",
+                "Mails that ESI or the database refused several times.",
+            ),
+            Code(
+                "revocation_pending",
+                False,
+                "nothing to do: tried again by itself; by hand: "
+                "https://developers.eveonline.com/authorized-apps",
+                "A logout that the SSO has not confirmed yet.",
+            ),
+            Code("database_failing", True, "killsyncd check", "The database does not take what we write."),
+            Code(
+                "disk_low",
+                True,
+                "free some space on the database's disk; work goes on by itself",
+                "Too little space is left to go on writing safely.",
+            ),
+            Code(
+                "queue_unreachable",
+                True,
+                "look at the broker and [queue] url; it is connected again by itself",
+                "The message broker does not answer.",
+            ),
+            Code(
+                "task_died",
+                True,
+                "restart killsyncd and report this with its log",
+                "A part of the daemon has ended that should not.",
+            ),
+            Code(
+                "clock_skew",
+                False,
+                "let this machine keep its time: timedatectl set-ntp true",
+                "This machine's clock and ESI's differ by more than a minute.",
+            ),
+        )
+    }
+)
+"""Every code there is. The list only grows; docs/ctl.md carries it."""
+
+
+def stops(problem: Problem) -> bool:
+    """Whether nobody is synced while this problem lasts. Codes we don't know don't stop anything."""
+    known = CODES.get(problem.code)
+    return known is not None and known.stops
+
+
+def syncing(problems: Iterable[Problem]) -> bool:
+    """Whether the daemon does its job: no problem stops it."""
+    return not any(stops(problem) for problem in problems)
+
+
+def ordered(problems: Iterable[Problem]) -> list[Problem]:
+    """What stops everything first, then by age."""
+    return sorted(problems, key=lambda each: (not stops(each), each.since, each.code, each.character_id or 0))
+
+
+class Health:
+    """What the tasks of this process reported and have not cleared. One a process, not thread-safe."""
+
+    def __init__(self, clock: Clock, log: Logger | None = None) -> None:
+        self._clock = clock
+        self._problems: dict[tuple[str, int | None], Problem] = {}
+        self._told = StateLog(log or get_logger(__name__))
+        self._listeners: list[Callable[[], None]] = []
+
+    def report(self, code: str, reason: str, remedy: str = "", character_id: int | None = None) -> None:
+        """There is a problem. Telling it again updates the reason, keeps `since`, and is not logged again.
+
+        code: one of CODES. remedy: empty takes the code's own.
+        """
+        key = (code, character_id)
+        known = self._problems.get(key)
+        if not remedy:
+            remedy = CODES[code].remedy if code in CODES else "killsyncd check"
+        if known is not None:
+            self._problems[key] = replace(known, reason=reason, remedy=remedy)
+            return
+        self._problems[key] = Problem(code, reason, remedy, self._clock.now(), character_id)
+        who: dict[str, Any] = {} if character_id is None else {"character_id": character_id}
+        self._told.set(key, "problem", "problem", problem=code, reason=reason, remedy=remedy, **who)
+        self._changed()
+
+    def clear(self, code: str, character_id: int | None = None) -> None:
+        """It is gone; saying so where nothing was is fine."""
+        if self._problems.pop((code, character_id), None) is not None:
+            self._told.set((code, character_id), "ok", "problem is over", problem=code)
+            self._changed()
+
+    def has(self, code: str, character_id: int | None = None) -> bool:
+        """Whether this is reported just now."""
+        return (code, character_id) in self._problems
+
+    def problems(self) -> list[Problem]:
+        """What is reported just now, what stops everything first."""
+        return ordered(self._problems.values())
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call listener whenever a problem comes or goes. It must not raise."""
+        self._listeners.append(listener)
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+@dataclass(frozen=True, slots=True)
+class UserTrouble:
+    """A user who is not synced, or whose sync fails. since: seconds since 1970."""
+
+    character_id: int
+    character_name: str
+    state: UserState
+    reason: str | None
+    since: float
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the database says. Times in seconds since 1970.
+
+    switches: name of each that is on (`daemon`, `producer`) and since when.
+    ready: users that can be synced now. troubles: users that cannot, or whose sync fails.
+    """
+
+    now: float
+    users: int
+    ready: int
+    first_user_at: float | None
+    switches: Mapping[str, float] = field(default_factory=dict)
+    producer_enabled: bool = True
+    troubles: tuple[UserTrouble, ...] = ()
+    quarantined: int = 0
+    quarantined_since: float | None = None
+    revocations: int = 0
+    revocations_since: float | None = None
+    started_at: float = 0.0
+
+
+_OF_STATE = {
+    UserState.NEEDS_LOGIN: "needs_login",
+    UserState.OWNER_CHANGED: "owner_changed",
+    UserState.SCOPE_MISSING: "scope_missing",
+}
+_WHY = {
+    UserState.NEEDS_LOGIN: "the login has ended",
+    UserState.OWNER_CHANGED: "the character belongs to another account now",
+    UserState.SCOPE_MISSING: "the killmail scope is missing",
+}
+
+
+def derive(facts: Facts) -> list[Problem]:
+    """The problems that follow from the facts."""
+    found: list[Problem] = []
+
+    def add(code: str, reason: str, since: float | None, character_id: int | None = None) -> None:
+        begun = facts.now if since is None else since
+        found.append(Problem(code, reason, CODES[code].remedy, begun, character_id))
+
+    if "daemon" in facts.switches:
+        add("paused", "the daemon is paused: nothing is queued or fetched", facts.switches["daemon"])
+    if "producer" in facts.switches:
+        add(
+            "producer_paused",
+            "the producer is paused: nobody gets queued",
+            facts.switches["producer"],
+        )
+    elif not facts.producer_enabled:
+        add("producer_disabled", "the producer is turned off in the configuration", facts.started_at)
+    if not facts.users:
+        add("nobody_logged_in", "nobody has logged in yet", facts.started_at)
+    elif not facts.ready:
+        since = max((each.since for each in facts.troubles), default=facts.first_user_at)
+        add("nobody_syncs", f"none of the {facts.users} users can be synced", since)
+    for each in facts.troubles:
+        who = f"{each.character_name} ({each.character_id})"
+        if each.state in _OF_STATE:
+            add(
+                _OF_STATE[each.state],
+                f"{who}: {each.reason or _WHY[each.state]}",
+                each.since,
+                each.character_id,
+            )
+        elif each.attempts >= FAILING_ATTEMPTS:
+            reason = f"{who}: {each.attempts} syncs in a row failed: {each.reason or 'no reason was kept'}"
+            add("sync_failing", reason, each.since, each.character_id)
+    if facts.quarantined:
+        few = "1 mail is" if facts.quarantined == 1 else f"{facts.quarantined} mails are"
+        add("quarantined", f"{few} quarantined", facts.quarantined_since)
+    if facts.revocations:
+        few = "1 grant is" if facts.revocations == 1 else f"{facts.revocations} grants are"
+        add("revocation_pending", f"{few} still to be taken back at the SSO", facts.revocations_since)
+    return found

@@ -1,0 +1,334 @@
+"""The killmail as ESI sends it: strict decoding, its hash, and the rows it becomes.
+
+Source: `GET /killmails/{killmail_id}/{killmail_hash}` of ESI's OpenAPI file, compatibility date
+2026-08-18. All integers there are int64 (quantities above 2^31 do occur); what the specification does
+not require may be absent: structures and NPCs have no `character_id`, old mails have no position.
+Keys that we do not know are ignored here and kept in the raw JSON, which is stored as ESI sent it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+from killsyncd.errors import BadInput
+
+MAX_ROWS = 20_000
+"""More attackers or items than this is no killmail (the largest fights of EVE list some 4,000)."""
+
+MAX_DEPTH = 8
+"""ESI nests items once (container, ship hangar). Deeper than this is an attack on our stack."""
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+# gc=False: a killmail has no cycles, and a big fight would otherwise put thousands of objects before
+# the garbage collector.
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """Metres from the centre of the solar system."""
+
+    x: float
+    y: float
+    z: float
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One stack in the wreck. `singleton` 2 is a blueprint copy."""
+
+    item_type_id: Int64
+    flag: Int64
+    singleton: Int64
+    quantity_dropped: Int64 | None = None
+    quantity_destroyed: Int64 | None = None
+    items: Annotated[list[Item], msgspec.Meta(max_length=MAX_ROWS)] | None = None
+
+
+class Attacker(msgspec.Struct, frozen=True, gc=False):
+    """One line of the attackers. Identical lines (NPCs) are different attackers."""
+
+    damage_done: Int64
+    final_blow: bool
+    security_status: float
+    character_id: Int64 | None = None
+    corporation_id: Int64 | None = None
+    alliance_id: Int64 | None = None
+    faction_id: Int64 | None = None
+    ship_type_id: Int64 | None = None
+    weapon_type_id: Int64 | None = None
+
+
+class Victim(msgspec.Struct, frozen=True, gc=False):
+    """Who, or what structure, was destroyed."""
+
+    damage_taken: Int64
+    ship_type_id: Int64
+    character_id: Int64 | None = None
+    corporation_id: Int64 | None = None
+    alliance_id: Int64 | None = None
+    faction_id: Int64 | None = None
+    items: Annotated[list[Item], msgspec.Meta(max_length=MAX_ROWS)] | None = None
+    position: Position | None = None
+
+
+class Killmail(msgspec.Struct, frozen=True, gc=False):
+    """A whole killmail. It never changes once it exists."""
+
+    killmail_id: Id
+    killmail_time: Time
+    solar_system_id: Int64
+    victim: Victim
+    attackers: Annotated[list[Attacker], msgspec.Meta(max_length=MAX_ROWS)]
+    war_id: Int64 | None = None
+    moon_id: Int64 | None = None
+
+
+_decoder = msgspec.json.Decoder(Killmail)
+
+
+def decode(raw: bytes) -> Killmail:
+    """Decode one killmail of ESI's format, strictly: an id that comes as text is an error.
+
+    Raises BadInput with the path of what is wrong (`$.victim.ship_type_id`), never with its value.
+    """
+    try:
+        killmail = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"not a killmail: {error}") from None
+    except msgspec.DecodeError as error:
+        raise BadInput(f"not a killmail: no JSON ({error})") from None
+    except UnicodeDecodeError:
+        raise BadInput("not a killmail: text that is not UTF-8") from None
+    except RecursionError:
+        raise BadInput("not a killmail: nested too deep") from None
+    items = killmail.victim.items
+    if items:
+        _measure(items)
+    return killmail
+
+
+def _measure(items: list[Item]) -> None:
+    """Refuse too many items in sum, or containers in containers without end."""
+    total, depth = len(items), 1
+    level = [item.items for item in items if item.items]
+    while level:
+        depth += 1
+        total += sum(map(len, level))
+        if depth > MAX_DEPTH or total > MAX_ROWS:
+            raise BadInput(f"not a killmail: more than {MAX_ROWS} items or {MAX_DEPTH} levels of them")
+        level = [item.items for inner in level for item in inner if item.items]
+
+
+_FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
+
+
+def filetime(when: datetime) -> int:
+    """Windows FILETIME: 100 ns steps since 1601-01-01 UTC."""
+    span = when - _FILETIME_EPOCH
+    return (span.days * 86_400 + span.seconds) * 10_000_000 + span.microseconds * 10
+
+
+def compute_hash(killmail: Killmail) -> str:
+    """The killmail hash: SHA-1, 40 lowercase hex digits, of four values written one after another.
+
+    Victim's character id, the final blow's character id (each `None` if there is none), the victim's
+    ship type and the time as FILETIME. A peer's finding, not CCP's word; it holds for every real mail
+    tried. Not unique, and a key to the mail: it must not appear in logs.
+    """
+    final_blow = next((attacker for attacker in killmail.attackers if attacker.final_blow), None)
+    victim = killmail.victim
+    text = (
+        f"{victim.character_id}{final_blow.character_id if final_blow else None}"
+        f"{victim.ship_type_id}{filetime(killmail.killmail_time)}"
+    )
+    return hashlib.sha1(text.encode("ascii"), usedforsecurity=False).hexdigest()
+
+
+def is_hash(text: str) -> bool:
+    """Whether this is written like a killmail hash: 40 lowercase hex digits."""
+    return len(text) == 40 and text.isascii() and not text.strip("0123456789abcdef")
+
+
+# NPC corporations have ids of one million to two million, and none of players is there (CCP's id
+# ranges, https://developers.eveonline.com, "ID ranges").
+_NPC_CORPORATIONS = range(1_000_000, 2_000_000)
+
+
+def is_solo(killmail: Killmail) -> bool:
+    """One player alone killed another.
+
+    The victim has a character; exactly one attacker has a character; and no other attacker belongs to
+    players (a structure or deployable of a players' corporation). NPCs may have shot along.
+    """
+    if killmail.victim.character_id is None:
+        return False
+    pilots = 0
+    for attacker in killmail.attackers:
+        if attacker.character_id is not None:
+            pilots += 1
+        elif attacker.corporation_id is not None and attacker.corporation_id not in _NPC_CORPORATIONS:
+            return False
+    return pilots == 1
+
+
+def is_npc(killmail: Killmail) -> bool:
+    """No attacker has a character: rats, police, or structures alone did it."""
+    return all(attacker.character_id is None for attacker in killmail.attackers)
+
+
+KillmailRow = tuple[int, str, datetime, int, int | None, int | None, int, bool, bool]
+VictimRow = tuple[
+    int,
+    int | None,
+    int | None,
+    int | None,
+    int | None,
+    int,
+    int,
+    float | None,
+    float | None,
+    float | None,
+]
+AttackerRow = tuple[
+    int,
+    int,
+    int | None,
+    int | None,
+    int | None,
+    int | None,
+    int | None,
+    int | None,
+    int,
+    bool,
+    float,
+]
+ItemRow = tuple[int, int, int | None, int, int, int | None, int | None, int]
+
+
+def killmail_row(killmail: Killmail, killmail_hash: str) -> KillmailRow:
+    """(killmail_id, killmail_hash, killmail_time in UTC, solar_system_id, war_id, moon_id,
+    attacker_count, solo, npc)."""
+    return (
+        killmail.killmail_id,
+        killmail_hash,
+        killmail.killmail_time.astimezone(UTC),
+        killmail.solar_system_id,
+        killmail.war_id,
+        killmail.moon_id,
+        len(killmail.attackers),
+        is_solo(killmail),
+        is_npc(killmail),
+    )
+
+
+def victim_row(killmail: Killmail) -> VictimRow:
+    """(killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, damage_taken,
+    position_x, position_y, position_z)."""
+    victim = killmail.victim
+    position = victim.position
+    return (
+        killmail.killmail_id,
+        victim.character_id,
+        victim.corporation_id,
+        victim.alliance_id,
+        victim.faction_id,
+        victim.ship_type_id,
+        victim.damage_taken,
+        position.x if position else None,
+        position.y if position else None,
+        position.z if position else None,
+    )
+
+
+def attacker_rows(killmail: Killmail) -> list[AttackerRow]:
+    """(killmail_id, position, character_id, corporation_id, alliance_id, faction_id, ship_type_id,
+    weapon_type_id, damage_done, final_blow, security_status); position from 0, in ESI's order."""
+    killmail_id = killmail.killmail_id
+    return [
+        (
+            killmail_id,
+            position,
+            attacker.character_id,
+            attacker.corporation_id,
+            attacker.alliance_id,
+            attacker.faction_id,
+            attacker.ship_type_id,
+            attacker.weapon_type_id,
+            attacker.damage_done,
+            attacker.final_blow,
+            attacker.security_status,
+        )
+        for position, attacker in enumerate(killmail.attackers)
+    ]
+
+
+def item_rows(killmail: Killmail) -> list[ItemRow]:
+    """(killmail_id, position, parent, item_type_id, flag, quantity_dropped, quantity_destroyed,
+    singleton).
+
+    Depth first, position from 0: a container comes right before what it holds, and `parent` is the
+    container's position, or None.
+    """
+    rows: list[ItemRow] = []
+    if killmail.victim.items:
+        _flatten(killmail.killmail_id, killmail.victim.items, None, rows)
+    return rows
+
+
+def _flatten(killmail_id: int, items: list[Item], parent: int | None, rows: list[ItemRow]) -> None:
+    for item in items:
+        position = len(rows)
+        rows.append(
+            (
+                killmail_id,
+                position,
+                parent,
+                item.item_type_id,
+                item.flag,
+                item.quantity_dropped,
+                item.quantity_destroyed,
+                item.singleton,
+            )
+        )
+        if item.items:
+            _flatten(killmail_id, item.items, position, rows)
+
+
+def entity_ids(killmail: Killmail) -> set[int]:
+    """What `POST /universe/names` can name in this mail.
+
+    Characters, corporations, alliances, factions, ship, weapon and item types, the solar system. Not
+    wars and moons: that route does not know them, and one unknown id fails its whole batch.
+    """
+    victim = killmail.victim
+    found = {
+        killmail.solar_system_id,
+        victim.character_id,
+        victim.corporation_id,
+        victim.alliance_id,
+        victim.faction_id,
+        victim.ship_type_id,
+    }
+    for attacker in killmail.attackers:
+        found.update(
+            (
+                attacker.character_id,
+                attacker.corporation_id,
+                attacker.alliance_id,
+                attacker.faction_id,
+                attacker.ship_type_id,
+                attacker.weapon_type_id,
+            )
+        )
+    pending = [victim.items] if victim.items else []
+    while pending:
+        for item in pending.pop():
+            found.add(item.item_type_id)
+            if item.items:
+                pending.append(item.items)
+    return {number for number in found if number is not None and number > 0}

@@ -1,0 +1,320 @@
+"""ESI's rate limits as arithmetic: floating windows, prices, reservations, pace. Pure, time is passed in.
+
+Source: ESI's rate limiting as CCP documents it. A bucket is a (group, user); what a request cost comes back
+one window after it was spent. Prices: 2xx 2 tokens, 3xx 1, 4xx 5, 429 and 5xx none.
+
+How the limit is kept: tokens are *reserved* in the database before anything is sent, at the worst price a
+request can have, and *settled* at the true price when the answer is there. What is never settled (a crash,
+a time-out) stays spent. So the sum in the database is at every moment at least what ESI counts.
+
+Times here are ESI's, in seconds since 1970 (see esi/servertime.py), unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+WORST_PRICE = 5
+"""What a request costs at most: a 4xx."""
+
+MARGIN = 1.0
+"""Seconds that a token stays away longer than its window."""
+
+FLOOR = 0.15
+"""The last part of a window, which sources with much pending leave to the others."""
+
+OBSERVATION_LIFE = 3.0
+"""Seconds after which what a header said is too old to be compared with."""
+
+KEPT_AFTER_RETURN = 8.0
+"""Seconds a spend is remembered after its return, so that a header of a moment ago finds it."""
+
+
+def price(status: int) -> int:
+    """Tokens that an answer with this HTTP status costs in its bucket."""
+    if status == 429 or status >= 500:
+        return 0
+    if status >= 400:
+        return WORST_PRICE
+    return 1 if status >= 300 else 2
+
+
+_LIMIT = re.compile(r"(\d{1,12})/(\d{0,6})([smhd])")
+_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_limit(text: str) -> tuple[int, float] | None:
+    """`X-Ratelimit-Limit` (`30/15m`, `1000/h`) as tokens and seconds, or None if it is not one."""
+    match = _LIMIT.fullmatch(text.strip()) if len(text) < 40 else None
+    if match is None:
+        return None
+    tokens, window = int(match[1]), float(match[2] or 1) * _UNIT[match[3]]
+    return (tokens, window) if tokens > 0 and 0 < window <= 31 * 86400.0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Whose tokens: a rate-limit group and a subject of `character_subject` or `address_subject`."""
+
+    group: str
+    subject: str
+
+
+def character_subject(client_id: str, character_id: int) -> str:
+    """With a token ESI counts per application and character."""
+    return f"app:{client_id}:{character_id}"
+
+
+def address_subject(egress: str) -> str:
+    """Without a token ESI counts per address; `esi.egress` names it."""
+    return f"egress:{egress}"
+
+
+def character_of(subject: str) -> int | None:
+    """The character id of a subject, None for an address."""
+    kind, _, rest = subject.partition(":")
+    number = rest.rpartition(":")[2]
+    return int(number) if kind == "app" and number.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteLimit:
+    """What is known of a route: from the specification until headers tell otherwise.
+
+    group: None for routes under the old error limit. tokens a `window` (seconds). ttl: the longest cache
+    life seen (seconds); what must be waited if a crash took the answer's `Expires`.
+    """
+
+    route: str
+    group: str | None
+    tokens: int
+    window: float
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """A reservation settled: what it really used, and when the last of it comes back."""
+
+    id: int
+    bucket: Bucket
+    tokens: int
+    returns_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What ESI's headers said: so much was used, at a moment between `earliest` and `latest`."""
+
+    bucket: Bucket
+    used: int
+    window: float
+    earliest: float
+    latest: float
+
+    def foreign(self, known: int) -> int:
+        """Tokens that somebody else spent, given what the database knew for that moment."""
+        return max(0, self.used - known)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A wish for tokens. Everything in it happens in one transaction.
+
+    want: as many as this; least: fewer are of no use. keep: the part of the limit (0..1) to leave alone.
+    limit, window: what this daemon knows. now: for tokens coming back (ESI's time, not later than it
+    is); spent_at: for tokens going out (not earlier than it is). held_for: seconds after which the
+    reservation will be settled or, the daemon being dead, can no longer be spent. bills, observations:
+    to be written first. gates: while one of them is shut nothing is granted.
+    """
+
+    bucket: Bucket
+    want: int
+    least: int
+    keep: float
+    limit: int
+    window: float
+    now: float
+    spent_at: float
+    held_for: float
+    bills: tuple[Bill, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    gates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The database's answer. tokens 0: none; ask again at `next_at`. used: in the window, this included."""
+
+    id: int
+    tokens: int
+    next_at: float
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A bucket as it stands: spends still out, as (returns_at, tokens) by time."""
+
+    bucket: Bucket
+    spends: tuple[tuple[float, int], ...]
+    blocked_until: float
+
+    @property
+    def used(self) -> int:
+        """Tokens out of the window."""
+        return sum(tokens for _, tokens in self.spends)
+
+
+class BudgetStore(Protocol):
+    """The authority on what is spent: a database that all daemons of one address share.
+
+    Every method raises Unavailable where the database does not answer; then nothing may be spent.
+    """
+
+    async def reserve(self, ask: Ask) -> Grant:
+        """Write bills and observations, then take tokens, in one transaction."""
+
+    async def settle(self, bills: Sequence[Bill], observations: Sequence[Observation]) -> None:
+        """Write what reservations really used. Twice the same bill is the same as once."""
+
+    async def block(self, bucket: Bucket, until: float) -> None:
+        """Grant nothing from this bucket before then. Never shortens a block."""
+
+    async def shut(self, gate: str, until: float) -> None:
+        """Shut a gate until then. Never shortens."""
+
+    async def gates(self) -> Mapping[str, float]:
+        """All gates and until when they are shut, past ones perhaps included."""
+
+    async def routes(self) -> Sequence[RouteLimit]:
+        """What was learnt of routes."""
+
+    async def learn(self, limit: RouteLimit, window_before: float) -> None:
+        """Remember what a route's headers said. A longer window keeps what is spent out longer, too."""
+
+    async def usage(self, now: float) -> Sequence[Usage]:
+        """All buckets with something spent or blocked."""
+
+    async def tidy(self, now: float) -> None:
+        """Forget what came back long ago."""
+
+
+def kept(limit: int, keep: float) -> int:
+    """Tokens that a caller with this `keep` must leave: at least one request's worth, where there is room."""
+    if keep <= 0 or limit < 4 * WORST_PRICE:
+        return 0
+    return max(math.ceil(limit * keep), WORST_PRICE)
+
+
+def worst_price(limit: int) -> int:
+    """What a request in flight holds: the worst price, or all there is where the limit is below it."""
+    return min(WORST_PRICE, limit)
+
+
+def decide(ask: Ask, used: int) -> int:
+    """How many tokens to grant when `used` are out."""
+    cap = ask.limit - kept(ask.limit, ask.keep)
+    # A limit below the worst price would never grant anything: then one request at a time.
+    least = min(ask.least, cap)
+    free = cap - used
+    return min(max(ask.want, least), free) if free >= least else 0
+
+
+def when_free(ask: Ask, spends: Iterable[tuple[float, int]]) -> float:
+    """When `ask.least` tokens will be there, given (returns_at, tokens) in the order of returning."""
+    spends = list(spends)
+    used = sum(tokens for _, tokens in spends)
+    for returns_at, tokens in spends:
+        used -= tokens
+        if decide(ask, used):
+            return returns_at
+    return ask.now
+
+
+class Chunk:
+    """A reservation, used up in memory. In-flight requests hold the worst price of it."""
+
+    __slots__ = ("_returns_at", "bucket", "granted", "granted_at", "held", "id", "last_part", "send_by", "used")
+
+    def __init__(
+        self, grant: Grant, bucket: Bucket, *, granted_at: float, send_by: float, last_part: bool
+    ) -> None:
+        """granted_at, send_by: monotonic seconds; nothing of it may be sent after send_by.
+        last_part: it is of the window's last part, which is not for everybody."""
+        self.id = grant.id
+        self.bucket = bucket
+        self.granted = grant.tokens
+        self.granted_at = granted_at
+        self.send_by = send_by
+        self.last_part = last_part
+        self.used = 0
+        self.held = 0
+        self._returns_at = 0.0
+
+    @property
+    def free(self) -> int:
+        """Tokens neither used nor held."""
+        return self.granted - self.used - self.held
+
+    def over(self, monotonic: float, worst: int) -> bool:
+        """Whether nothing more can come of it, so that it may be settled."""
+        return self.held == 0 and (self.free < worst or monotonic > self.send_by)
+
+    def hold(self, tokens: int) -> None:
+        """For a request that is about to be sent."""
+        self.held += tokens
+
+    def give_back(self, held: int, used: int, returns_at: float) -> None:
+        """The request is over: it held so much and cost so much, which comes back then."""
+        self.held -= held
+        self.used += used
+        if used:
+            self._returns_at = max(self._returns_at, returns_at)
+
+    def bill(self) -> Bill:
+        """For the database."""
+        return Bill(self.id, self.bucket, self.used, self._returns_at)
+
+
+class Pacer:
+    """So many requests a second, evenly; up to a tenth of a second's worth may come at once.
+
+    The generic cell rate algorithm (ITU-T I.371): in any span of t seconds at most
+    `per_second * (t + 0.1) + 1` requests.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self.interval = 1.0 / per_second
+        self._due = -math.inf
+
+    def delay(self, monotonic: float) -> float:
+        """Take the next place; answers the seconds to wait for it."""
+        due = max(self._due, monotonic)
+        self._due = due + self.interval
+        return max(0.0, due - 0.1 - monotonic)
+
+
+def eta(usage: Usage, limit: int, window: float, requests: int, now: float, per_second: float) -> float:
+    """Seconds until so many more details could be fetched, at 2 tokens each, if all goes well."""
+    need = 2 * requests
+    if need <= 0:
+        return 0.0
+    paced = requests / per_second
+    have = max(0, limit - usage.used)
+    start = max(0.0, usage.blocked_until - now)
+    if have >= need:
+        return start + paced
+    last = now
+    for returns_at, tokens in usage.spends:
+        have += tokens
+        last = max(last, returns_at)
+        if have >= need:
+            return max(start, last - now, paced)
+    # Beyond what is out now: whole windows of fresh spending.
+    rounds = math.ceil((need - have) / max(1, limit))
+    return max(start + rounds * (window + MARGIN), last - now, paced)

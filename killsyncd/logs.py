@@ -1,0 +1,319 @@
+"""Structured logs: one line an event, text for a terminal, JSON for everything else.
+
+    log = get_logger(__name__)
+    log.info("queued", character_id=90000001, priority=8)
+
+An event is a short constant sentence; what varies goes into fields. Nothing
+secret belongs in either, and a redaction stands behind that as the last line of
+defence: it runs over every finished value, whoever logged it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import orjson
+
+from .errors import KillsyncdError
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+ROOT = "killsyncd"
+
+
+class Logger:
+    """A named logger whose events carry fields by keyword; `bind` makes one with fields of its own."""
+
+    __slots__ = ("_fields", "_logger")
+
+    def __init__(self, logger: logging.Logger, fields: Mapping[str, object]) -> None:
+        self._logger = logger
+        self._fields = fields
+
+    def bind(self, **fields: object) -> Logger:
+        """A logger that adds these fields to every event, for example `job` and `character_id`."""
+        return Logger(self._logger, {**self._fields, **fields})
+
+    def debug(self, event: str, /, **fields: object) -> None:
+        self._log(logging.DEBUG, event, fields, None)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self._log(logging.INFO, event, fields, None)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        self._log(logging.WARNING, event, fields, None)
+
+    def error(self, event: str, /, **fields: object) -> None:
+        self._log(logging.ERROR, event, fields, None)
+
+    def exception(self, event: str, /, exc: BaseException | None = None, **fields: object) -> None:
+        """An error with its traceback: of `exc`, or of the exception being handled."""
+        self._log(logging.ERROR, event, fields, exc or sys.exception())
+
+    def log(self, level: str, event: str, /, **fields: object) -> None:
+        """An event at a level that is decided at run time; one of `LEVELS`."""
+        self._log(LEVELS[level], event, fields, None)
+
+    def enabled_for(self, level: str) -> bool:
+        """Whether an event of that level would be written; for fields that cost something to gather."""
+        return self._logger.isEnabledFor(LEVELS[level])
+
+    def _log(self, level: int, event: str, fields: dict[str, object], exc: BaseException | None) -> None:
+        if self._logger.isEnabledFor(level):
+            extra = {"killsyncd_fields": {**self._fields, **fields}}
+            self._logger.log(level, "%s", event, exc_info=exc, extra=extra, stacklevel=3)
+
+
+def get_logger(name: str, **fields: object) -> Logger:
+    """The logger of a module (`get_logger(__name__)`), with fields that every event of it carries."""
+    return Logger(logging.getLogger(name), fields)
+
+
+class StateLog:
+    """Logs a change of state once, and not every failure again.
+
+    A key that was never told is in the state `normal`, so a first success says
+    nothing. Keys back in `normal` are forgotten: the memory is that of what is wrong now.
+    """
+
+    def __init__(self, log: Logger, normal: str = "ok") -> None:
+        self._log = log
+        self._normal = normal
+        self._states: dict[object, tuple[str, int]] = {}
+
+    def set(self, key: object, state: str, event: str, /, *, level: str = "", **fields: object) -> bool:
+        """Tell the state of a key; logs `event` if it changed, and answers whether it did.
+
+        level: `info` into normal and `warning` out of it unless told otherwise. A change
+        carries `repeats`, how often the state it leaves was told again, if it was.
+        """
+        last, repeats = self._states.get(key, (self._normal, 0))
+        if last == state:
+            if state != self._normal:
+                self._states[key] = (state, repeats + 1)
+            return False
+        if state == self._normal:
+            del self._states[key]
+        else:
+            self._states[key] = (state, 0)
+        if repeats:
+            fields["repeats"] = repeats
+        self._log.log(level or ("info" if state == self._normal else "warning"), event, **fields)
+        return True
+
+    def state(self, key: object) -> str:
+        """The state that was told last."""
+        return self._states.get(key, (self._normal, 0))[0]
+
+    def forget(self, key: object) -> None:
+        """Back to normal without a word, for a key that is gone."""
+        self._states.pop(key, None)
+
+
+# --- redaction ----------------------------------------------------------------------------------
+
+MASK = "***"
+# Always secret, whatever their value looks like.
+_SECRET_FIELDS = frozenset(
+    {
+        "access_token",
+        "authorization",
+        "client_secret",
+        "code_verifier",
+        "cookie",
+        "hash",
+        "id_token",
+        "killmail_hash",
+        "password",
+        "refresh_token",
+        "secret",
+        "set_cookie",
+        "token",
+        "verifier",
+    }
+)
+# Innocent words of ours too (a user's state, a problem's code): secret only when they look random.
+_MAYBE_SECRET_FIELDS = frozenset({"code", "state"})
+_RANDOM = r"(?![a-z_]+(?![\w%+/.-])|[A-Z_]+(?![\w%+/.-]))[A-Za-z0-9_%+/.~-]{12,}={0,2}"
+_LOOKS_RANDOM = re.compile(_RANDOM)
+_REDACTIONS = (
+    # A JWT, whole or cut: its header is the base64 of '{"'.
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,2}"), MASK),
+    # SHA-1, so a killmail's hash: with its id anybody can read the mail.
+    (re.compile(r"(?<![0-9A-Za-z])[0-9a-fA-F]{40}(?![0-9A-Za-z])"), MASK),
+    (re.compile(r"(?i)(\bauthorization[\"']?\s*[:=]\s*[\"']?(?:bearer|basic)\s+)[^\s\"',;]+"), rf"\1{MASK}"),
+    (
+        re.compile(r"(?i)(\b(?:bearer|basic)\s+)(?=[A-Za-z._~+/=-]*[0-9]|\S{20})[A-Za-z0-9._~+/=-]{8,}"),
+        rf"\1{MASK}",
+    ),
+    (
+        re.compile(
+            r"(?i)(\b(?:access_token|refresh_token|id_token|client_secret|code_verifier|password|token)"
+            r"[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;}\])]+"
+        ),
+        rf"\1{MASK}",
+    ),
+    # In an address every code and state is one; in a sentence only what looks random.
+    (re.compile(r"([?&](?:code|state)=)[^\s&\"'#]+"), rf"\1{MASK}"),
+    (re.compile(r"(\b(?:code|state)[\"']?\s*[=:]\s*[\"']?)" + _RANDOM), rf"\1{MASK}"),
+    (re.compile(r"(://[^\s/?#:@\"']*:)[^\s/?#@\"']+(?=@)"), rf"\1{MASK}"),
+)
+
+
+def redact(text: str) -> str:
+    """A text without what looks like a token, a code, a state, a password or a killmail's hash."""
+    for expression, replacement in _REDACTIONS:
+        text = expression.sub(replacement, text)
+    return text
+
+
+def _clean(name: str, value: Any) -> Any:
+    """A field's value with secrets masked, all the way down, as types that JSON has."""
+    lowered = name.lower()
+    if lowered in _SECRET_FIELDS and isinstance(value, (str, bytes)) and value:
+        return MASK
+    if isinstance(value, str):
+        if lowered in _MAYBE_SECRET_FIELDS and _LOOKS_RANDOM.fullmatch(value):
+            return MASK
+        return redact(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, Mapping):
+        return {str(key): _clean(str(key), each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_clean(name, each) for each in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, KillsyncdError):
+        return redact(value.message)
+    return redact(str(value))
+
+
+# --- lines --------------------------------------------------------------------------------------
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    fields = getattr(record, "killsyncd_fields", None) or {}
+    return {name: _clean(name, value) for name, value in fields.items()}
+
+
+def _exception_of(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None
+
+
+def _traceback_of(exc: BaseException) -> str:
+    return redact("".join(traceback.format_exception(exc)).rstrip("\n"))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` (RFC 3339, UTC), `level`, `event`, `logger`, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": redact(record.getMessage()),
+            "logger": record.name,
+        }
+        for name, value in _fields_of(record).items():
+            line[f"{name}_" if name in line else name] = value
+        if exc := _exception_of(record):
+            line.setdefault("error", redact(f"{type(exc).__name__}: {exc}"))
+            line["traceback"] = _traceback_of(exc)
+        try:
+            return orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS).decode()
+        except (TypeError, ValueError):
+            # An integer above 64 bits, a lone surrogate: rare, and never worth losing a line.
+            return json.dumps(line, default=str, separators=(",", ":"))
+
+
+_COLOURS = {"debug": "2", "info": "32", "warn": "33", "error": "31"}
+
+
+class TextFormatter(logging.Formatter):
+    """`12:03:04 info  queued  character_id=90000001 priority=8`, in local time.
+
+    A traceback follows on lines of its own, indented.
+    """
+
+    def __init__(self, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = {"WARNING": "warn", "CRITICAL": "error"}.get(record.levelname, record.levelname.lower())
+        event = _one_line(redact(record.getMessage()))
+        parts = [
+            f"{self._paint(name + '=', '2')}{_value(value)}" for name, value in _fields_of(record).items()
+        ]
+        line = f"{self._paint(moment, '2')} {self._paint(f'{level:<5}', _COLOURS.get(level, '0'))} {event}"
+        if parts:
+            line = f"{line}  {' '.join(parts)}"
+        if exc := _exception_of(record):
+            line += "\n" + "\n".join(f"    {_one_line(each)}" for each in _traceback_of(exc).split("\n"))
+        return line
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
+
+
+def _one_line(text: str) -> str:
+    """Without control characters: what came from outside must not write lines or colours of its own."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "-"}[value]
+    if isinstance(value, str):
+        plain = _one_line(value)
+        return plain if re.fullmatch(r"[^\s\"=]+", plain) else json.dumps(plain, ensure_ascii=False)
+    if isinstance(value, (dict, list)):
+        return _one_line(json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":")))
+    return str(value)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, so that configuring again finds it; a reader that went away is no reason for noise."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+def configure(
+    level: str = "info", format: str = "auto", stream: TextIO | None = None, colour: bool | None = None
+) -> None:
+    """Send every log line to a stream (stderr unless told otherwise); may be called again to change it.
+
+    level: one of `LEVELS`, for this program; libraries are heard from `warning` on.
+    format: `text`, `json`, or `auto`: text on a terminal, JSON otherwise.
+    colour: of text; unless told otherwise, on a terminal.
+    """
+    target = stream if stream is not None else sys.stderr
+    terminal = target.isatty()
+    handler = _Handler(target)
+    if format == "text" or (format == "auto" and terminal):
+        handler.setFormatter(TextFormatter(terminal if colour is None else colour))
+    else:
+        handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(LEVELS[level], logging.WARNING))
+    logging.getLogger(ROOT).setLevel(LEVELS[level])
+    logging.captureWarnings(True)

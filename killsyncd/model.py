@@ -1,0 +1,199 @@
+"""The nouns of the field, as plain values. Knows nobody."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+
+PRIORITY_LOGIN = 8
+PRIORITY_MANUAL = 5
+PRIORITY_PRODUCER = 3
+
+HEAVY_PENDING = 50
+"""A source with more mails pending than this leaves the last part of the window to the others."""
+
+FRESH_SECONDS = 3600.0
+"""A mail is fresh when it was at most this old when first listed."""
+
+
+class UserState(enum.StrEnum):
+    """What stands between a user and being synced. `paused` lies over the others."""
+
+    OK = "ok"
+    NEEDS_LOGIN = "needs_login"
+    OWNER_CHANGED = "owner_changed"
+    SCOPE_MISSING = "scope_missing"
+    PAUSED = "paused"
+
+
+REMEDIES = {
+    UserState.OK: "",
+    UserState.NEEDS_LOGIN: "log this character in again: killsyncd login",
+    UserState.OWNER_CHANGED: "the character was transferred; its new owner logs in: killsyncd login",
+    UserState.SCOPE_MISSING: "log in again and leave the killmail scope ticked: killsyncd login",
+    UserState.PAUSED: "killsyncd ctl resume --user NAME",
+}
+
+
+class SyncMode(enum.StrEnum):
+    """How far a sync walks a character's list."""
+
+    INCREMENTAL = "INCREMENTAL"
+    FIRST_SYNC = "FIRST_SYNC"
+    FULL_SYNC = "FULL_SYNC"
+
+    @property
+    def label(self) -> str:
+        """As the console shows it, e.g. `[FIRST SYNC]`."""
+        return f"[{self.value.replace('_', ' ')}]"
+
+
+class Origin(enum.StrEnum):
+    """Who asked for a sync."""
+
+    LOGIN = "login"
+    MANUAL = "manual"
+    PRODUCER = "producer"
+    MESSAGE = "message"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A pilot who logged in. `id` is opaque and never the character's."""
+
+    id: str
+    character_id: int
+    character_name: str
+    state: UserState
+    state_reason: str | None
+    paused: bool
+    last_killmail_sync_at: datetime | None
+    last_killmail_id: int | None
+    expires_at: datetime | None
+    created_at: datetime
+    pending: int = 0
+    source_id: int | None = None
+
+    @property
+    def shown_state(self) -> UserState:
+        """The state as users see it: a paused user who could sync shows as paused."""
+        return UserState.PAUSED if self.paused and self.state is UserState.OK else self.state
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What came of asking for a user's sync. reason: why not, or what it waits for."""
+
+    user: User
+    mode: SyncMode | None
+    queued: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed want: sync this source now. Times in seconds since 1970."""
+
+    source_id: int
+    user_id: str
+    character_id: int
+    character_name: str
+    mode: SyncMode
+    priority: int
+    origin: Origin
+    queued_at: float
+    attempts: int
+    version: int
+    last_killmail_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What we know of one page of one source's list."""
+
+    page: int
+    etag: str | None
+    last_modified: str | None
+    expires_at: float
+    asked_at: float
+    answered_at: float
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One way through the pages of a source; it goes on where it stopped."""
+
+    id: int
+    source_id: int
+    mode: SyncMode
+    next_page: int
+    pages: int
+    last_modified: str | None
+    torn: bool
+    started_at: float
+    listed: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A mail that is wanted and not stored yet."""
+
+    killmail_id: int
+    killmail_hash: str = field(repr=False)
+    attempts: int
+    refusals: int
+    first_listed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PendingOf:
+    """What one source waits for: the newest mails that may be fetched now, and how many in all."""
+
+    refs: list[Ref]
+    total: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMail:
+    """A mail that a batch has just stored: what the console and the feed say of it."""
+
+    killmail_id: int
+    feed_position: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerState:
+    """When the producer ran and may run again. Seconds since 1970, by the database's time (`now`)."""
+
+    last_run_at: float | None
+    last_finished_at: float | None
+    last_queued: int
+    next_run_at: float
+    holder: str | None
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """The queue from outside."""
+
+    name: str
+    messages: int
+    working: int
+    by_priority: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why it does not sync. `code` is stable, `remedy` is what to do."""
+
+    code: str
+    reason: str
+    remedy: str
+    since: float
+    character_id: int | None = None

@@ -1,0 +1,114 @@
+"""Names of ids, in bulk and at the lowest priority: a sync never waits for one.
+
+`POST /universe/names` answers all or nothing, so one unknown id fails its whole
+batch, and the route is under the old error limit, which stops every other route
+when it is broken. So a failed batch is halved until the unknown ids stand alone,
+at most 20 errors a minute, and those ids are remembered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from killsyncd.answers import EsiError, EsiStatus, Name, Waiting
+from killsyncd.clock import Clock
+from killsyncd.errors import Unavailable
+from killsyncd.events import Events, Signal
+from killsyncd.logs import StateLog, get_logger
+
+BATCH = 1000
+"""As many ids as the route takes at once."""
+
+ERRORS_A_MINUTE = 20
+UNKNOWN_AGAIN = 7 * 86_400.0
+"""Seconds after which an id that ESI did not know is asked for once more."""
+
+GATHER = 0.3
+"""Seconds to let more ids come before a request is spent on few."""
+
+
+class NamesDoor(Protocol):
+    """ESI's door, as far as names go."""
+
+    async def names(self, ids: Sequence[int]) -> list[Name]:
+        """Resolve 1 to 1000 different ids. EsiStatus 404: at least one of them is unknown."""
+
+
+class NameBook(Protocol):
+    """The names table."""
+
+    async def unresolved(self, limit: int) -> list[int]: ...
+    async def next_due(self) -> float | None: ...
+    async def resolved(self, names: Sequence[Name], unknown: Sequence[int], wait: float) -> None: ...
+
+
+class NamesTask:
+    """Resolves what the store has no name for."""
+
+    def __init__(self, *, door: NamesDoor, book: NameBook, events: Events, clock: Clock) -> None:
+        self._door = door
+        self._book = book
+        self._events = events
+        self._clock = clock
+        self._signal = Signal()
+        events.on("names", self._signal.ring)
+        self._errors: deque[float] = deque()
+        self._log = get_logger(__name__)
+        self._states = StateLog(self._log)
+        self.progress = clock.monotonic()
+
+    async def run(self) -> None:
+        """Resolve until cancelled; losing a round loses nothing but the round."""
+        while True:
+            self.progress = self._clock.monotonic()
+            try:
+                pause = await self._round()
+            except Waiting as waiting:
+                pause = max(1.0, waiting.until - self._clock.now())
+            except (EsiError, Unavailable) as error:
+                self._states.set("names", "failing", "names cannot be resolved", reason=error.message)
+                pause = 60.0
+            else:
+                self._states.set("names", "ok", "names can be resolved again")
+            if pause > 0.0:
+                await self._signal.wait(self._clock, pause)
+                await self._clock.sleep(GATHER)
+
+    async def _round(self) -> float:
+        ids = await self._book.unresolved(BATCH)
+        if not ids:
+            due = await self._book.next_due()
+            return 60.0 if due is None else min(60.0, max(1.0, due - self._clock.now()))
+        await self._resolve(ids)
+        return 0.0
+
+    async def _resolve(self, ids: Sequence[int]) -> None:
+        try:
+            names = await self._door.names(ids)
+        except EsiStatus as refusal:
+            if refusal.status not in (400, 404, 422):
+                raise
+            await self._spend_error()
+            if len(ids) == 1:
+                await self._book.resolved([], ids, UNKNOWN_AGAIN)
+                return
+            middle = len(ids) // 2
+            await self._resolve(ids[:middle])
+            await self._resolve(ids[middle:])
+            return
+        answered = {each.id for each in names}
+        unknown = [each for each in ids if each not in answered]
+        wanted = set(ids)
+        await self._book.resolved([each for each in names if each.id in wanted], unknown, UNKNOWN_AGAIN)
+        self._events.tell("named")
+
+    async def _spend_error(self) -> None:
+        """Wait until another error is affordable."""
+        now = self._clock.monotonic()
+        self._errors.append(now)
+        while self._errors and now - self._errors[0] > 60.0:
+            self._errors.popleft()
+        if len(self._errors) >= ERRORS_A_MINUTE:
+            await self._clock.sleep(60.0 - (now - self._errors[0]))

@@ -1,0 +1,113 @@
+"""Opening the house: the database and the key that belong together, or a clear refusal.
+
+Used by the daemon and by the commands that work while none runs. Nothing is
+changed before everything that can be refused was looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from killsyncd.clock import Clock
+from killsyncd.config import Config
+from killsyncd.errors import KeyRefused
+from killsyncd.logs import get_logger
+from killsyncd.storage.base import Run, Store, Tx, one
+from killsyncd.storage.migrate import Migratable, migrate, migrations, state
+from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.vault import Vault
+
+CANARY = "key_canary"
+
+log = get_logger(__name__)
+
+
+async def open_store(config: Config, clock: Clock) -> SqliteStore | PostgresStore:
+    """The configured database. SQLite's file is made and locked for this process.
+
+    Raises AlreadyRunning, Refused, SchemaRefused, Unavailable.
+    """
+    path = config.database.sqlite_path
+    if path is not None:
+        return await SqliteStore.open(path, clock)
+    return await PostgresStore.open(config.database.url, config.database.password)
+
+
+async def open_house(config: Config, clock: Clock) -> tuple[SqliteStore | PostgresStore, Vault]:
+    """The database with today's schema, and the vault whose key opens what is in it.
+
+    Raises SchemaRefused, KeyRefused, AlreadyRunning, Refused, Unavailable; then the
+    database is as it was.
+    """
+    store = await open_store(config, clock)
+    try:
+        applied = await state(store)
+        canary = await store.read(_canary) if applied else None
+        vault = open_vault(config.security.key_file, canary, credential=config.security.key_is_credential)
+        if applied and len(applied) < len(migrations()):
+            await _copy_before(store, applied[-1])
+        await migrate(store)
+        if canary is None:
+            await store.write(_keep_canary, base64.b64encode(vault.canary()).decode())
+            # On a shared database another daemon may have been first, with another key.
+            open_vault(config.security.key_file, await store.read(_canary))
+        return store, vault
+    except BaseException:
+        await store.close()
+        raise
+
+
+def open_vault(path: Path, canary: bytes | None, *, credential: bool = False) -> Vault:
+    """The key, made on the first start and never when the database holds something encrypted.
+
+    canary: what the database keeps to tell its key by; None for a new one. Raises KeyRefused.
+    """
+    if not path.exists():
+        if canary is not None:
+            raise KeyRefused(
+                f"the key file {path} is missing, and the database holds tokens encrypted with it",
+                f"put the key back at {path} (mode 0600); without it everybody has to log in again, "
+                "on a new database",
+            )
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log.info("made a new key; back it up apart from the database", path=str(path))
+        return Vault.create(path)
+    vault = Vault.open(path, credential=credential)
+    if canary is not None and not vault.opens(canary):
+        raise KeyRefused(
+            f"the key in {path} is not the one this database was encrypted with",
+            "put the right key file back, or point [database] url at the database of this key; "
+            "nothing was changed",
+        )
+    return vault
+
+
+async def _copy_before(store: Migratable, number: int) -> None:
+    """Keep a copy of an older schema beside the file: a migration is no reason to lose a day."""
+    if isinstance(store, SqliteStore):
+        copy = store.path.with_name(f"{store.path.name}.schema-{number:04}")
+        copy.unlink(missing_ok=True)
+        await store.backup(copy)
+        copy.chmod(0o600)
+        log.info("copied the database before migrating it", copy=str(copy))
+
+
+def _canary() -> Tx[bytes | None]:
+    row = one((yield Run("meta.get", {"key": CANARY})))
+    return base64.b64decode(str(row["value"])) if row is not None else None
+
+
+def _keep_canary(text: str) -> Tx[None]:
+    yield Run("meta.put_new", {"key": CANARY, "value": text})
+
+
+async def read_switches(store: Store) -> dict[str, float]:
+    """Which pauses are on (`daemon`, `producer`), and since when."""
+
+    def ask() -> Tx[dict[str, float]]:
+        rows = yield Run("meta.switches", {})
+        return {str(row["name"]): float(row["since"]) for row in rows}
+
+    return await store.read(ask)

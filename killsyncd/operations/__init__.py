@@ -1,0 +1,64 @@
+"""The operations: what ctl, GraphQL and the dashboard do, and what they answer.
+
+`Operations` has the verbs, `results` the values (and `jsonable`, their JSON), `ports` what is
+needed of others.
+"""
+
+from __future__ import annotations
+
+from killsyncd.operations.ports import (
+    DepthView,
+    DoorView,
+    Goodbye,
+    LoginDesk,
+    OperatingRows,
+    Revoker,
+    StatusFacts,
+    UserRows,
+)
+from killsyncd.operations.results import (
+    Budget,
+    Explained,
+    Failed,
+    FeedLine,
+    LoggedOut,
+    LoginEnded,
+    Retried,
+    Seen,
+    StatusReport,
+    Switched,
+    Verified,
+    jsonable,
+    remedy_of,
+    rfc3339,
+)
+from killsyncd.operations.service import DAEMON_SWITCH, PRODUCER_SWITCH, Operations, queue_remedy
+
+__all__ = [
+    "DAEMON_SWITCH",
+    "PRODUCER_SWITCH",
+    "Budget",
+    "DepthView",
+    "DoorView",
+    "Explained",
+    "Failed",
+    "FeedLine",
+    "Goodbye",
+    "LoggedOut",
+    "LoginDesk",
+    "LoginEnded",
+    "OperatingRows",
+    "Operations",
+    "Retried",
+    "Revoker",
+    "Seen",
+    "StatusFacts",
+    "StatusReport",
+    "Switched",
+    "UserRows",
+    "Verified",
+    "jsonable",
+    "queue_remedy",
+    "remedy_of",
+    "rfc3339",
+]

@@ -1,0 +1,146 @@
+"""What the operations need of others, as small Protocols. The daemon wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from killsyncd.doors import Door, Place
+from killsyncd.health import UserTrouble
+from killsyncd.logins import Begun, LoggedIn, LoginStatus
+from killsyncd.model import Origin, Queued, QueueDepth, User, UserState
+from killsyncd.operations.results import (
+    Budget,
+    Explained,
+    Failed,
+    FeedLine,
+    Verified,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFacts:
+    """What the database knows for `status`, from one snapshot. Times in seconds since 1970.
+
+    producer_*: None where it never ran. daemons: how many are alive on this database.
+    """
+
+    now: float
+    users: int
+    ready: int
+    first_user_at: float | None
+    troubles: tuple[UserTrouble, ...]
+    users_by_state: Mapping[UserState, int]
+    switches: Mapping[str, float]
+    pending: int
+    oldest_pending_at: float | None
+    quarantined: int
+    quarantined_since: float | None
+    revocations: int
+    revocations_since: float | None
+    producer_last_at: float | None
+    producer_last_queued: int
+    producer_next_at: float | None
+    producer_running: bool
+    feed_cursor: str
+    daemons: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """A user who was logged out. revocation_id: the tombstone to work off, None where there was no grant."""
+
+    revocation_id: int | None
+    erased_killmails: int
+    erased_pending: int
+
+
+class OperatingRows(Protocol):
+    """The database, for what only the operations do (`storage/operating.py`)."""
+
+    async def status_facts(self) -> StatusFacts: ...
+
+    async def set_switch(self, name: str, *, on: bool) -> bool:
+        """Turn a switch; False where it stood so already."""
+
+    async def failed(self, limit: int) -> list[Failed]:
+        """Quarantined mails, the newest first."""
+
+    async def verify(self, user_ids: Sequence[str]) -> list[Verified]: ...
+
+    async def explain(self, killmail_id: int) -> Explained: ...
+
+    async def logout(self, user_id: str, *, erase: bool) -> Goodbye | None:
+        """Forget the tokens, leaving a tombstone; erase: what only this user brought too. One transaction."""
+
+    async def feed_start(self, after: str | None) -> int:
+        """The position a cursor stands for, or the feed's end. Raises BadInput."""
+
+    async def feed_after(self, position: int, limit: int, *, fresh_only: bool) -> tuple[list[FeedLine], int]:
+        """Mails after a position in order, and the position that was looked at up to."""
+
+    async def notify(self, channel: str) -> None:
+        """Tell the other daemons to look."""
+
+
+class UserRows(Protocol):
+    """Users in the database (`storage/users.py`)."""
+
+    async def all(self) -> list[User]: ...
+    async def get(self, user_id: str) -> User | None: ...
+    async def find(self, words: str) -> list[User]: ...
+    async def pause(self, user_id: str, *, paused: bool) -> bool: ...
+    async def queue(
+        self,
+        user_ids: Sequence[str],
+        priority: int,
+        origin: Origin,
+        *,
+        skip_within: float | None = None,
+        full: bool = False,
+    ) -> list[Queued]: ...
+
+
+class RetryRows(Protocol):
+    """The ledger, as far as `retry` goes."""
+
+    async def retry(self, ids: Sequence[int] | None = None) -> list[int]: ...
+
+
+class DepthView(Protocol):
+    """The queue from outside: the embedded one's rows, or the broker's own figures."""
+
+    async def depth(self) -> QueueDepth: ...
+
+
+class DoorView(Protocol):
+    """What ESI's door knows of itself. Nothing here asks ESI."""
+
+    async def budgets(self) -> Sequence[Budget]:
+        """Every budget in use, the address's first."""
+
+    async def eta(self, details: int) -> float | None:
+        """Seconds until that many mails can have been fetched under the budget; None: not known."""
+
+    def downtime(self) -> bool:
+        """Whether ESI or the game is known to be down."""
+
+
+class LoginDesk(Protocol):
+    """Logins at the SSO (`logins.Logins`)."""
+
+    async def begin(self, door: Door) -> Begun: ...
+    async def finish(self, at: Place, code: str, state: str, cookie: str | None = None) -> LoggedIn: ...
+    async def finish_query(
+        self, at: Place, query: Mapping[str, str], cookie: str | None = None
+    ) -> LoggedIn: ...
+    async def finish_redirect(self, url: str) -> LoggedIn: ...
+    async def status(self, login_id: str) -> LoginStatus: ...
+
+
+class Revoker(Protocol):
+    """Works off tombstones of logouts (`revoker.py`)."""
+
+    async def revoke_now(self, revocation_id: int) -> bool:
+        """Try one at once; False where the SSO did not confirm (it stays and is tried again)."""

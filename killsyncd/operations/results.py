@@ -1,0 +1,275 @@
+"""What the operations answer: plain values, and their one form as JSON.
+
+The JSON has camelCase names, times as RFC 3339 in UTC, and nothing secret: no token, no state,
+no killmail hash. docs/ctl.md documents it; names are only added.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from killsyncd import health
+from killsyncd.doors import LoginState
+from killsyncd.model import REMEDIES, Problem, QueueDepth, User, UserState
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as JSON carries it: `2026-11-18T12:00:00Z`, with fractions only where there are some."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds" if moment.microsecond else "seconds")
+    return text.replace("+00:00", "Z")
+
+
+def camel(name: str) -> str:
+    """`last_killmail_id` as `lastKillmailId`."""
+    first, *rest = name.split("_")
+    return first + "".join(each.capitalize() for each in rest)
+
+
+def jsonable(value: Any) -> Any:
+    """Anything from this module as what JSON has."""
+    if isinstance(value, Problem):
+        return problem_json(value)
+    if isinstance(value, User):
+        return user_json(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {camel(each.name): jsonable(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, Mapping):
+        return {str(jsonable(key)): jsonable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """A problem: `code` is stable, `remedy` is what to do, `stops` whether nobody is synced meanwhile."""
+    return {
+        "code": problem.code,
+        "reason": problem.reason,
+        "remedy": problem.remedy,
+        "since": rfc3339(datetime.fromtimestamp(problem.since, UTC)),
+        "characterId": problem.character_id,
+        "stops": health.stops(problem),
+    }
+
+
+def user_json(user: User) -> dict[str, Any]:
+    """A user as `ctl users` shows one."""
+    state = user.shown_state
+    return {
+        "id": user.id,
+        "characterId": user.character_id,
+        "characterName": user.character_name,
+        "state": state.value,
+        "stateReason": user.state_reason,
+        "remedy": remedy_of(user),
+        "lastKillmailSyncAt": jsonable(user.last_killmail_sync_at),
+        "lastKillmailId": user.last_killmail_id,
+        "pending": user.pending,
+        "expiresAt": jsonable(user.expires_at),
+        "createdAt": rfc3339(user.created_at),
+    }
+
+
+def remedy_of(user: User) -> str:
+    """What to do so that this user is synced; empty where nothing is."""
+    if user.shown_state is UserState.PAUSED:
+        return f"killsyncd ctl resume --user {user.character_id}"
+    return REMEDIES[user.shown_state]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What ESI leaves us of one window. character_id: None for the address's. window_seconds: its length."""
+
+    group: str
+    character_id: int | None
+    limit: int
+    remaining: int
+    window_seconds: int
+    next_tokens_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """Is it syncing, and if not, why.
+
+    pending_details: mails listed and not stored yet; pending_eta: seconds that ESI's budget needs
+    for them, None where that is not known. consumers: daemons that work the queue, 0 while paused.
+    rss_bytes: resident memory of the daemon; uptime: seconds.
+    """
+
+    syncing: bool
+    problems: list[Problem]
+    queue: QueueDepth
+    consumers: int
+    pending_details: int
+    pending_eta: float | None
+    oldest_pending_at: datetime | None
+    quarantined: int
+    budgets: list[Budget]
+    producer_enabled: bool
+    producer_running: bool
+    last_producer_run: datetime | None
+    last_producer_queued: int
+    next_producer_run: datetime | None
+    users_by_state: dict[UserState, int]
+    feed_cursor: str
+    downtime: bool
+    version: str
+    started_at: datetime
+    uptime: float
+    rss_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What `pause` and `resume` changed. what: `daemon`, `producer` or a character's name."""
+
+    what: str
+    paused: bool
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A quarantined mail, and through whom it came."""
+
+    killmail_id: int
+    reason: str
+    attempts: int
+    listed_at: datetime
+    since: datetime
+    characters: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What `retry` put back, and which ids it does not know as failed or pending."""
+
+    retried: list[int]
+    unknown: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What can be claimed for one character.
+
+    complete_from, complete_to: every mail that ESI listed for this character with a time between
+    them is stored, but for `pending` and `quarantined`; None where nothing can be claimed, and
+    `why` says so. See docs/ctl.md for how far that goes.
+    kept_since: time of the oldest stored mail of this character's lists; older than
+    complete_from means that earlier syncs brought it.
+    missing: listed, but neither stored nor wanted. Always 0, or there is a mistake in killsyncd.
+    walks_cut, walks_torn: among the last 50 walks.
+    """
+
+    character_id: int
+    character_name: str
+    state: UserState
+    complete: bool
+    why: str | None
+    complete_from: datetime | None
+    complete_to: datetime | None
+    kept_since: datetime | None
+    listed: int
+    pending: int
+    quarantined: int
+    missing: int
+    walks_cut: int
+    walks_torn: int
+    last_full_walk_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Through whom a mail came. source: `character` or `import`; character_*: None for an import."""
+
+    source: str
+    character_id: int | None
+    character_name: str | None
+    listed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Where a mail came from, or why it is not here.
+
+    state: `stored`, `pending`, `quarantined` or `unknown`. verdict: one sentence for people.
+    origin: `esi` or `import`. attempts: fetches that failed. next_try_at: of a pending one.
+    """
+
+    killmail_id: int
+    state: str
+    verdict: str
+    seen: list[Seen]
+    origin: str | None
+    killmail_time: datetime | None
+    first_listed_at: datetime | None
+    fetched_at: datetime | None
+    stored_at: datetime | None
+    fresh: bool | None
+    attempts: int
+    next_try_at: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut:
+    """What `logout` did. revoked: the SSO has confirmed; if not, it is tried again by itself.
+
+    erased_*: rows that only this character had brought in; 0 without `erase`.
+    """
+
+    character_id: int
+    character_name: str
+    revoked: bool
+    message: str
+    erased: bool
+    erased_killmails: int
+    erased_pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoginEnded:
+    """How far a login is, and what followed.
+
+    queued: whether a sync was queued for the user; message says why not.
+    created: whether the character was not known before.
+    """
+
+    status: LoginState
+    message: str
+    user: User | None = None
+    queued: bool = False
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLine:
+    """One stored mail as `ctl watch` shows it. Names are None until they are resolved."""
+
+    feed_cursor: str
+    killmail_id: int
+    killmail_time: datetime
+    stored_at: datetime
+    fresh: bool
+    solar_system_id: int
+    solar_system: str | None
+    victim_id: int | None
+    victim: str | None
+    corporation_id: int | None
+    corporation: str | None
+    ship_type_id: int
+    ship: str | None
+    final_blow_id: int | None
+    final_blow: str | None
+    attacker_count: int
+    characters: list[str]

@@ -1,0 +1,407 @@
+"""What `killsyncd ctl`, GraphQL and the dashboard share: one class, the same words for all three."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+
+from killsyncd import health
+from killsyncd.clock import Clock, utc
+from killsyncd.doors import Door, LoginState, Place
+from killsyncd.errors import NotFound, UsageError
+from killsyncd.events import Events, Signal
+from killsyncd.health import Facts, Health
+from killsyncd.logins import Begun, LoggedIn
+from killsyncd.logs import Logger, get_logger
+from killsyncd.model import PRIORITY_LOGIN, PRIORITY_MANUAL, Origin, Problem, Queued, User, UserState
+from killsyncd.operations.ports import (
+    DepthView,
+    DoorView,
+    LoginDesk,
+    OperatingRows,
+    RetryRows,
+    Revoker,
+    StatusFacts,
+    UserRows,
+)
+from killsyncd.operations.results import (
+    Budget,
+    Explained,
+    Failed,
+    FeedLine,
+    LoggedOut,
+    LoginEnded,
+    Retried,
+    StatusReport,
+    Switched,
+    Verified,
+)
+from killsyncd.operations.words import queue_reason, resident_bytes
+
+DAEMON_SWITCH = "daemon"
+PRODUCER_SWITCH = "producer"
+
+NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
+MAX_SELECTORS = 10_000
+KEPT_OUTCOMES = 1000
+WATCH_BATCH = 100
+WATCH_LOOK_AGAIN = 15.0
+"""Seconds after which the feed is looked at although nobody rang."""
+
+
+class Operations:
+    """The verbs. One a process; every method may be called at any time, also while the daemon drains.
+
+    skip_within: seconds, `queue.skip_within`. producer_enabled: `producer.enabled`.
+    started_at: seconds since 1970. door, logins, revoker: None where a process has none (tests, commands).
+
+    Raises, from any method: NotFound, UsageError, BadInput, Unavailable (database, SSO).
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: OperatingRows,
+        users: UserRows,
+        ledger: RetryRows,
+        depth: DepthView,
+        events: Events,
+        health: Health,
+        clock: Clock,
+        skip_within: float,
+        producer_enabled: bool,
+        version: str,
+        started_at: float,
+        door: DoorView | None = None,
+        logins: LoginDesk | None = None,
+        revoker: Revoker | None = None,
+        log: Logger | None = None,
+    ) -> None:
+        self._rows = rows
+        self._users = users
+        self._ledger = ledger
+        self._depth = depth
+        self._events = events
+        self._health = health
+        self._clock = clock
+        self._skip_within = skip_within
+        self._producer_enabled = producer_enabled
+        self._version = version
+        self._started_at = started_at
+        self._door = door
+        self._logins = logins
+        self._revoker = revoker
+        self._log = log or get_logger(__name__)
+        self._outcomes: dict[str, LoginEnded] = {}
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    async def status(self) -> StatusReport:
+        """Is it syncing, and if not, why. Cheap enough to be asked every second; never asks ESI."""
+        facts = await self._rows.status_facts()
+        depth = await self._depth.depth()
+        budgets: list[Budget] = []
+        eta: float | None = 0.0 if not facts.pending else None
+        downtime = self._health.has("downtime")
+        if self._door is not None:
+            budgets = list(await self._door.budgets())
+            downtime = downtime or self._door.downtime()
+            if facts.pending:
+                eta = await self._door.eta(facts.pending)
+        problems = self._problems(facts)
+        paused = DAEMON_SWITCH in facts.switches
+        return StatusReport(
+            syncing=health.syncing(problems),
+            problems=problems,
+            queue=depth,
+            consumers=0 if paused else facts.daemons,
+            pending_details=facts.pending,
+            pending_eta=eta,
+            oldest_pending_at=_moment(facts.oldest_pending_at),
+            quarantined=facts.quarantined,
+            budgets=budgets,
+            producer_enabled=self._producer_enabled,
+            producer_running=facts.producer_running,
+            last_producer_run=_moment(facts.producer_last_at),
+            last_producer_queued=facts.producer_last_queued,
+            next_producer_run=self._next_run(facts),
+            users_by_state=dict(facts.users_by_state),
+            feed_cursor=facts.feed_cursor,
+            downtime=downtime,
+            version=self._version,
+            started_at=utc(self._started_at),
+            uptime=max(0.0, self._clock.now() - self._started_at),
+            rss_bytes=resident_bytes(),
+        )
+
+    def _problems(self, facts: StatusFacts) -> list[Problem]:
+        derived = health.derive(
+            Facts(
+                now=facts.now,
+                users=facts.users,
+                ready=facts.ready,
+                first_user_at=facts.first_user_at,
+                switches=facts.switches,
+                producer_enabled=self._producer_enabled,
+                troubles=facts.troubles,
+                quarantined=facts.quarantined,
+                quarantined_since=facts.quarantined_since,
+                revocations=facts.revocations,
+                revocations_since=facts.revocations_since,
+                started_at=self._started_at,
+            )
+        )
+        said = {(each.code, each.character_id) for each in derived}
+        reported = [each for each in self._health.problems() if (each.code, each.character_id) not in said]
+        return health.ordered([*derived, *reported])
+
+    def _next_run(self, facts: StatusFacts) -> datetime | None:
+        if not self._producer_enabled or facts.switches:
+            return None
+        if facts.producer_next_at is None:
+            return None
+        return utc(max(facts.producer_next_at, facts.now))
+
+    async def users(self) -> list[User]:
+        """Everybody, by name."""
+        return await self._users.all()
+
+    async def user(self, selector: str) -> User:
+        """The user of this name (any case), character id or our id. Raises NotFound, UsageError."""
+        return (await self._select([selector]))[0]
+
+    async def failed(self, limit: int = 1000) -> list[Failed]:
+        """Quarantined mails with the reason, the newest first."""
+        return await self._rows.failed(limit)
+
+    async def verify(self, selector: str | None = None) -> list[Verified]:
+        """What can be claimed for each character, or for one."""
+        chosen = [await self.user(selector)] if selector is not None else await self.users()
+        return await self._rows.verify([each.id for each in chosen])
+
+    async def explain(self, killmail_id: int) -> Explained:
+        """Where a mail came from, or why it is not here. An id nobody listed is an answer too."""
+        return await self._rows.explain(killmail_id)
+
+    async def watch(self, after: str | None = None, *, fresh_only: bool = False) -> AsyncIterator[FeedLine]:
+        """Each mail once, in order of storage: after a cursor, or from now on. Ends when it is closed.
+
+        Raises BadInput for a cursor that is none, or from before a restore.
+        """
+        position = await self._rows.feed_start(after)
+        signal = Signal()
+        off = self._events.on("feed", signal.ring)
+        try:
+            while True:
+                lines, position = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
+                for line in lines:
+                    yield line
+                if len(lines) < WATCH_BATCH:
+                    await signal.wait(self._clock, WATCH_LOOK_AGAIN)
+        finally:
+            off()
+
+    # -- asking for syncs --------------------------------------------------------------------------
+
+    async def queue(
+        self,
+        selectors: Sequence[str] | None = None,
+        *,
+        force: bool = False,
+        full: bool = False,
+        origin: Origin = Origin.MANUAL,
+        priority: int = PRIORITY_MANUAL,
+    ) -> list[Queued]:
+        """Queue everybody, or these. Plain leaves out who was synced within `queue.skip_within`.
+
+        selectors: names or character ids. force: leave nobody out. full: read every page.
+        Raises NotFound for a selector that is nobody, before anybody is queued.
+        """
+        chosen = await self.users() if selectors is None else await self._select(selectors)
+        rows = await self._users.queue(
+            [each.id for each in chosen],
+            priority,
+            origin,
+            skip_within=None if force else self._skip_within,
+            full=full,
+        )
+        done = [Queued(row.user, row.mode, row.queued, queue_reason(row.user, row.reason)) for row in rows]
+        if any(each.queued for each in done):
+            await self._tell("wants")
+        return done
+
+    async def retry(self, ids: Sequence[int] | None = None) -> Retried:
+        """Put quarantined mails back, all or these; pending ones among these are tried at once."""
+        done = await self._ledger.retry(ids)
+        if done:
+            await self._tell("refs")
+        return Retried(sorted(done), sorted(set(ids or ()) - set(done)))
+
+    # -- switches ----------------------------------------------------------------------------------
+
+    async def pause(self, *, producer: bool = False, users: Sequence[str] | None = None) -> list[Switched]:
+        """Stop everything, the producer alone, or these users. It survives a restart."""
+        return await self._switch(producer=producer, users=users, on=True)
+
+    async def resume(self, *, producer: bool = False, users: Sequence[str] | None = None) -> list[Switched]:
+        """Undo `pause`. Without further words both daemon and producer go on; users only when named."""
+        return await self._switch(producer=producer, users=users, on=False)
+
+    async def _switch(self, *, producer: bool, users: Sequence[str] | None, on: bool) -> list[Switched]:
+        done: list[Switched] = []
+        for each in await self._select(users) if users else []:
+            changed = each.paused is not on and await self._users.pause(each.id, paused=on)
+            done.append(Switched(each.character_name, on, changed))
+        names: list[str] = []
+        if producer:
+            names = [PRODUCER_SWITCH]
+        elif not users:
+            names = [DAEMON_SWITCH] if on else [DAEMON_SWITCH, PRODUCER_SWITCH]
+        for name in names:
+            done.append(Switched(name, on, await self._rows.set_switch(name, on=on)))
+        for each_done in done:
+            if each_done.changed:
+                self._log.info("paused" if on else "resumed", what=each_done.what)
+        await self._tell("switches")
+        await self._tell("wants")
+        return done
+
+    # -- logins ------------------------------------------------------------------------------------
+
+    async def begin_login(self, door: Door) -> Begun:
+        """An address at the SSO, for one door. Raises Unavailable."""
+        return await self._need_logins().begin(door)
+
+    async def finish_login(
+        self, at: Place, query: Mapping[str, str], cookie: str | None = None
+    ) -> LoginEnded:
+        """The pilot is back with what the SSO redirected with: store the grant, queue a sync.
+
+        query: with `code` and `state`, or `error`. Raises LoginRefused, Unavailable.
+        """
+        return await self._logged_in(await self._need_logins().finish_query(at, query, cookie))
+
+    async def finish_pasted(self, url: str) -> LoginEnded:
+        """As `finish_login`, with the address from the pilot's browser. Raises LoginRefused, Unavailable."""
+        return await self._logged_in(await self._need_logins().finish_redirect(url))
+
+    async def login_status(self, login_id: str) -> LoginEnded:
+        """How far a login is that `begin_login` began, by its `login_id`."""
+        status = await self._need_logins().status(login_id)
+        if status.state is not LoginState.DONE or status.user_id is None:
+            return LoginEnded(status.state, status.message)
+        ended = self._outcomes.get(status.user_id)
+        # Finished in another daemon, or this very moment: what it queued is in the user's own row.
+        return ended or LoginEnded(status.state, status.message, await self._users.get(status.user_id))
+
+    async def _logged_in(self, login: LoggedIn) -> LoginEnded:
+        """What follows a login: a sync at priority 8, unless one ended within `queue.skip_within`."""
+        await self._tell("grants")
+        user, queued, message = await self._users.get(login.user_id), False, login.message
+        if login.state is UserState.OK:
+            rows = await self._users.queue(
+                [login.user_id], PRIORITY_LOGIN, Origin.LOGIN, skip_within=self._skip_within
+            )
+            for row in rows:
+                user, queued = row.user, row.queued
+                message = f"{login.message}; {_after_login(row)}"
+                who = {"character": row.user.character_name, "character_id": row.user.character_id}
+                event = "queued after login" if queued else "skipped character queue"
+                self._log.info(event, reason=row.reason, mode=row.mode, **who)
+        if queued:
+            await self._tell("wants")
+        ended = LoginEnded(LoginState.DONE, message, user, queued, login.created)
+        self._outcomes[login.user_id] = ended
+        while len(self._outcomes) > KEPT_OUTCOMES:
+            del self._outcomes[next(iter(self._outcomes))]
+        return ended
+
+    async def logout(self, selector: str, *, erase: bool = False) -> LoggedOut:
+        """Forget a user's tokens and take the grant back at the SSO; erase: what only they brought goes too.
+
+        Where the SSO does not confirm, an encrypted tombstone stays and is tried again.
+        """
+        user = await self.user(selector)
+        gone = await self._rows.logout(user.id, erase=erase)
+        if gone is None:
+            raise NotFound(f"{user.character_name} is gone already")
+        who = {"character": user.character_name, "character_id": user.character_id}
+        self._log.info("logged out", erased=erase, **who)
+        for channel in ("grants", "wants", "refs"):
+            await self._tell(channel)
+        revoked, message = True, "there was no grant to take back"
+        if gone.revocation_id is not None:
+            revoked = self._revoker is not None and await self._revoker.revoke_now(gone.revocation_id)
+            message = (
+                "the SSO has taken the grant back"
+                if revoked
+                else "the SSO has not confirmed yet; it is tried again by itself"
+            )
+        return LoggedOut(
+            user.character_id,
+            user.character_name,
+            revoked,
+            message,
+            erase,
+            gone.erased_killmails,
+            gone.erased_pending,
+        )
+
+    def _need_logins(self) -> LoginDesk:
+        if self._logins is None:
+            raise UsageError("this process has no logins", "ask the daemon: killsyncd login")
+        return self._logins
+
+    # -- helpers -----------------------------------------------------------------------------------
+
+    async def _select(self, selectors: Sequence[str]) -> list[User]:
+        """The users that are named, each once, in the order named."""
+        if len(selectors) > MAX_SELECTORS:
+            raise UsageError(f"more than {MAX_SELECTORS} users at once", "name none to mean everybody")
+        chosen: dict[str, User] = {}
+        for words in selectors:
+            found = await self._users.find(words.strip())
+            if len(found) > 1:
+                ids = ", ".join(str(each.character_id) for each in found[:5])
+                raise UsageError(f"{words!r} is the name of several users", f"name one by its id: {ids}")
+            if not found:
+                raise await self._nobody(words)
+            chosen[found[0].id] = found[0]
+        return list(chosen.values())
+
+    async def _nobody(self, words: str) -> NotFound:
+        everybody = await self.users()
+        if not everybody:
+            return NotFound(f"there is no user {words!r}", NOBODY_REMEDY)
+        names = {each.character_name.lower(): each.character_name for each in everybody}
+        near = difflib.get_close_matches(words.lower(), list(names), n=3, cutoff=0.6)
+        hint = "killsyncd ctl users lists all"
+        if near:
+            hint = f"did you mean {' or '.join(repr(names[each]) for each in near)}? {hint}"
+        return NotFound(f"there is no user {words!r}", hint)
+
+    async def _tell(self, channel: str) -> None:
+        self._events.tell(channel)
+        await self._rows.notify(channel)
+
+
+def queue_remedy(done: Sequence[Queued]) -> str:
+    """What to do when nobody was queued; empty when somebody was."""
+    if any(each.queued for each in done):
+        return ""
+    if not done:
+        return NOBODY_REMEDY
+    if all(each.user.shown_state is UserState.OK for each in done):
+        return "everybody was synced a moment ago; to queue all the same: killsyncd ctl queue --force"
+    return "killsyncd ctl users shows what each user needs"
+
+
+def _after_login(row: Queued) -> str:
+    if not row.queued or row.mode is None:
+        return f"skipped: {row.reason or 'nothing to queue'}"
+    return f"queued {row.mode.label}" + (f", and {row.reason}" if row.reason else "")
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else utc(seconds)

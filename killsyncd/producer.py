@@ -1,0 +1,142 @@
+"""The producer: queues everybody who was not synced for a while, again and again.
+
+The next run counts from the end of the last one, with jitter, and the time is kept
+in the database: a restart neither starts a herd nor forgets where it was, and of
+several daemons one runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from killsyncd.clock import Clock, utc
+from killsyncd.errors import Unavailable
+from killsyncd.events import Events, Signal
+from killsyncd.logs import StateLog, get_logger
+from killsyncd.model import PRIORITY_PRODUCER, Origin, ProducerState, Queued
+
+CHUNK = 200
+"""Users queued in one transaction."""
+
+SHOWN = 20
+"""Users named one by one in the log; more are counted."""
+
+
+class RunBook(Protocol):
+    """When the producer ran, and whose turn it is."""
+
+    async def begin(self) -> bool: ...
+    async def finish(self, queued: int, wait: float) -> None: ...
+    async def state(self) -> ProducerState: ...
+
+
+class UserQueue(Protocol):
+    """Who is due, and the way into the queue."""
+
+    async def due(self, before: datetime) -> list[str]: ...
+    async def queue(
+        self,
+        user_ids: Sequence[str],
+        priority: int,
+        origin: Origin,
+        *,
+        skip_within: float | None = None,
+        full: bool = False,
+    ) -> list[Queued]: ...
+
+
+class Producer:
+    """Background sync. interval and min_age in seconds."""
+
+    def __init__(
+        self,
+        *,
+        runs: RunBook,
+        users: UserQueue,
+        events: Events,
+        clock: Clock,
+        rng: random.Random,
+        interval: float,
+        min_age: float,
+        paused: Callable[[], bool],
+    ) -> None:
+        self._runs = runs
+        self._users = users
+        self._events = events
+        self._clock = clock
+        self._rng = rng
+        self._interval = interval
+        self._min_age = min_age
+        self._paused = paused
+        self._signal = Signal()
+        events.on("switches", self._signal.ring)
+        self._log = get_logger(__name__)
+        self._states = StateLog(self._log)
+        self.running = False
+        self.progress = clock.monotonic()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Run when it is time, until stopping."""
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            while not stopping.is_set():
+                self.progress = self._clock.monotonic()
+                wait = 15.0
+                if not self._paused():
+                    try:
+                        wait = await self._once()
+                    except Unavailable as error:
+                        self._states.set("run", "failing", "background sync failed", reason=error.message)
+                    else:
+                        self._states.set("run", "ok", "background sync works again")
+                rest = asyncio.ensure_future(self._signal.wait(self._clock, min(15.0, wait)))
+                await asyncio.wait({stopped, rest}, return_when=asyncio.FIRST_COMPLETED)
+                rest.cancel()
+                await asyncio.wait({rest})
+        finally:
+            stopped.cancel()
+
+    async def _once(self) -> float:
+        """Run if it is due; answers the seconds until it is."""
+        state = await self._runs.state()
+        if state.holder is None and state.next_run_at <= state.now and await self._runs.begin():
+            self.running = True
+            try:
+                queued = await self._queue_everybody()
+            finally:
+                self.running = False
+            # A tenth of the interval of jitter, a minute at most: not everybody's daemon at once.
+            jitter = self._rng.uniform(0.0, min(60.0, self._interval / 10))
+            await self._runs.finish(queued, self._interval + jitter)
+            self._events.tell("producer")
+            state = await self._runs.state()
+        return max(0.05, state.next_run_at - state.now) if state.holder is None else 2.0
+
+    async def _queue_everybody(self) -> int:
+        began = self._clock.monotonic()
+        due = await self._users.due(utc(self._clock.now() - self._min_age))
+        self._log.info("background sync", found=len(due))
+        count = 0
+        for start in range(0, len(due), CHUNK):
+            queued = await self._users.queue(due[start : start + CHUNK], PRIORITY_PRODUCER, Origin.PRODUCER)
+            self.progress = self._clock.monotonic()
+            self._events.tell("wants")
+            for each in queued:
+                count += int(each.queued)
+                if each.queued and count <= SHOWN:
+                    last = each.user.last_killmail_sync_at
+                    ago = f"{(self._clock.now() - last.timestamp()) / 60:.0f}m ago" if last else "never"
+                    self._log.info(
+                        "queued",
+                        character=each.user.character_name,
+                        character_id=each.user.character_id,
+                        mode=each.mode.value if each.mode else "",
+                        last=ago,
+                    )
+        took = round((self._clock.monotonic() - began) * 1000)
+        self._log.info("background sync queued", users=count, ms=took)
+        return count

@@ -1,0 +1,316 @@
+"""One refresh, from the lease to the stored answer. When to refresh, and for whom, is in tokens.py.
+
+The order is the point. The SSO may replace the refresh token with any answer, so
+
+- lease and attempt are written in one durable transaction before the question: after a crash we
+  know that an answer may be lost;
+- the answer is stored before anything else is done with it;
+- `invalid_grant` is believed at once only where no answer can have been lost. Otherwise the
+  question is put again after 1, 5, 15 and 60 minutes before the grant is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from typing import NoReturn, Protocol
+
+from killsyncd.circuit import Circuit
+from killsyncd.clock import Clock
+from killsyncd.errors import GrantDead
+from killsyncd.grants import GrantRow, GrantUnusable, Identity, SsoUnavailable, TokenSet, renewal_time
+from killsyncd.logs import get_logger
+from killsyncd.model import REMEDIES, Problem, UserState
+from killsyncd.vault import TokenKind, Vault, token_aad
+
+DOUBT_DELAYS = (60.0, 300.0, 900.0, 3600.0)
+"""Seconds after each `invalid_grant` that a lost answer may explain; the next one after them is believed."""
+
+_FIRST_BACKOFF = 10.0
+_LONGEST_BACKOFF = 300.0
+_STORE_DELAYS = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
+_LONGEST_NOT_BEFORE = 7200.0
+_BY_ITSELF = "Nothing to do: killsyncd tries again by itself."
+
+log = get_logger(__name__)
+
+
+class GrantStore(Protocol):
+    """Grants in the database. Every write is durable (synced) when its call returns, and atomic."""
+
+    async def load(self, user_id: str) -> GrantRow | None:
+        """The grant as it is now, read after every commit so far; None for an unknown user.
+
+        A user whose tokens were dropped comes with both tokens None.
+        """
+
+    async def begin_attempt(self, user_id: str, *, holder: str, version: int) -> GrantRow | None:
+        """Take the lease and write down that the SSO is about to be asked, in one transaction.
+
+        Only where `version` still holds, the state is ok, and nobody living but `holder` has
+        the lease. Sets the holder, adds one to unanswered_attempts, and returns the row as
+        it is then; None, with nothing changed, where one of these fails.
+        """
+
+    async def store_tokens(
+        self,
+        user_id: str,
+        *,
+        holder: str,
+        version: int,
+        access_token_enc: bytes,
+        refresh_token_enc: bytes,
+        expires_at: float,
+        renew_at: float,
+    ) -> GrantRow | None:
+        """Replace the tokens where `version` still holds, whoever has the lease by now.
+
+        Raises the version, sets unanswered_attempts, doubtful_refusals, failures and not_before
+        to 0, gives back the lease where `holder` has it, and returns the row as it is then.
+        None, with nothing changed, for another version.
+        """
+
+    async def record_failure(
+        self,
+        user_id: str,
+        *,
+        holder: str,
+        version: int,
+        unanswered: bool,
+        doubtful: bool,
+        not_before: float,
+    ) -> None:
+        """The attempt brought no tokens. Nothing happens where `version` no longer holds.
+
+        Adds one to failures; takes the attempt off unanswered_attempts again (not below 0) unless
+        `unanswered`; adds one to doubtful_refusals if `doubtful`; sets not_before; gives back
+        the lease where `holder` has it. The version stays.
+        """
+
+    async def release(self, user_id: str, *, holder: str) -> None:
+        """Give back the lease where `holder` has it, and nothing else: the attempt stays unanswered."""
+
+    async def mark(
+        self, user_id: str, *, version: int, state: UserState, reason: str, drop_tokens: bool
+    ) -> bool:
+        """Put the grant into another state where `version` still holds; False otherwise.
+
+        Raises the version and gives back the lease. drop_tokens: both ciphertexts go for good.
+        """
+
+
+class SsoPort(Protocol):
+    """The SSO; see `killsyncd.sso.SsoClient` for what each raises."""
+
+    async def refresh(self, refresh_token: str) -> TokenSet: ...
+
+    async def verify(self, access_token: str) -> Identity: ...
+
+    async def revoke(self, refresh_token: str) -> None: ...
+
+
+class Refreshing:
+    """Refreshes grants, one call a refresh, with back-off a grant and one circuit for all.
+
+    The caller sees to it that no two calls for one user run at once in this process; the lease
+    does so across daemons.
+    """
+
+    def __init__(
+        self,
+        grants: GrantStore,
+        sso: SsoPort,
+        vault: Vault,
+        clock: Clock,
+        daemon_id: str,
+        margin: float,
+        rng: random.Random,
+    ) -> None:
+        self._grants = grants
+        self._sso = sso
+        self._vault = vault
+        self._clock = clock
+        self._daemon_id = daemon_id
+        self._margin = margin
+        self._rng = rng
+        self._circuit = Circuit(clock, rng)
+        self._trouble: SsoUnavailable | None = None
+
+    def pause(self) -> float:
+        """Seconds during which asking for anybody is useless because the SSO is down; 0 when it is not."""
+        return self._circuit.wait()
+
+    def problem(self) -> Problem | None:
+        """Why nobody's tokens are renewed, for `ctl status`; None while the SSO answers."""
+        if self._circuit.since is None or self._trouble is None:
+            return None
+        return Problem("sso_unavailable", self._trouble.message, self._trouble.hint, self._circuit.since)
+
+    async def attempt(self, row: GrantRow) -> tuple[GrantRow, str] | None:
+        """Refresh the grant as it stands in `row`: the row as stored, and the access token.
+
+        None where another daemon has the lease or the grant changed meanwhile: look again.
+        Raises SsoUnavailable (recorded, with back-off), GrantUnusable (dead, and marked so).
+        """
+        self._refuse_if_too_early(row)
+        refresh_token = self._refresh_token(row)
+        held = await self._grants.begin_attempt(row.user_id, holder=self._daemon_id, version=row.version)
+        if held is None:
+            return None
+        try:
+            return await self._ask(held, refresh_token)
+        except (SsoUnavailable, GrantUnusable):
+            raise  # both gave back the lease with what they wrote
+        except BaseException:
+            # A bug, a dead database, or the end of the loop: the attempt stays unanswered, but
+            # the lease must not stay with us for as long as we live.
+            await asyncio.shield(self._release(row))
+            raise
+
+    async def _ask(self, row: GrantRow, refresh_token: str) -> tuple[GrantRow, str] | None:
+        asked_at = self._clock.monotonic()
+        try:
+            tokens = await self._sso.refresh(refresh_token)
+        except GrantDead:
+            self._circuit.succeeded()
+            await self._refused(row)
+            return None
+        except SsoUnavailable as error:
+            await self._failed(row, error, asked_at)
+            raise
+        self._circuit.succeeded()
+        stored = await self._store(row, tokens)
+        if stored is None:
+            await self._discard(row, tokens, refresh_token)
+            return None
+        return stored, tokens.access_token
+
+    async def _store(self, row: GrantRow, tokens: TokenSet) -> GrantRow | None:
+        """Store what the SSO answered. A database that stumbles gets its chances: there is no second copy."""
+        write = functools.partial(
+            self._grants.store_tokens,
+            row.user_id,
+            holder=self._daemon_id,
+            version=row.version,
+            access_token_enc=self._encrypted(row, "access", tokens.access_token),
+            refresh_token_enc=self._encrypted(row, "refresh", tokens.refresh_token),
+            expires_at=tokens.expires_at,
+            renew_at=renewal_time(self._clock.now(), tokens.expires_at, self._margin, self._rng),
+        )
+        for delay in _STORE_DELAYS:
+            try:
+                return await write()
+            except Exception as error:
+                log.error(
+                    "refreshed tokens not stored, trying again",
+                    character_id=row.character_id,
+                    error=type(error).__name__,
+                    seconds=delay,
+                )
+                await self._clock.sleep(delay)
+        return await write()
+
+    async def _discard(self, row: GrantRow, tokens: TokenSet, sent: str) -> None:
+        """A login, a logout or another daemon was quicker. After a logout nothing may stay at the SSO."""
+        now = await self._grants.load(row.user_id)
+        if tokens.refresh_token == sent or (now is not None and now.refresh_token_enc is not None):
+            return
+        try:
+            await self._sso.revoke(tokens.refresh_token)
+        except SsoUnavailable as error:
+            log.warning(
+                "logged out during a refresh, not revoked", character_id=row.character_id, error=error
+            )
+
+    async def _failed(self, row: GrantRow, error: SsoUnavailable, asked_at: float) -> None:
+        if error.everybody:
+            self._trouble = error
+            self._circuit.failed(asked_at, error.retry_after)
+        longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(row.failures, 10))
+        delay = max(self._rng.uniform(1.0, longest), error.retry_after or 0.0)
+        await self._record(row, delay, unanswered=not error.answered, doubtful=False)
+
+    async def _refused(self, row: GrantRow) -> None:
+        """`invalid_grant`. Returns where the token that was refused is no longer the stored one."""
+        now = await self._grants.load(row.user_id)
+        if now is None or now.version != row.version:
+            return
+        certain = now.holder == self._daemon_id and now.unanswered_attempts <= 1  # that one is this one
+        if certain:
+            await self._give_up(
+                row, "the SSO says that the login has ended or was taken back (invalid_grant)"
+            )
+        elif now.doubtful_refusals >= len(DOUBT_DELAYS):
+            await self._give_up(
+                row,
+                f"the SSO refused the login {now.doubtful_refusals + 1} times (invalid_grant), "
+                "after an earlier refresh whose answer was lost on the way",
+            )
+        else:
+            delay = DOUBT_DELAYS[now.doubtful_refusals]
+            await self._record(row, delay, unanswered=False, doubtful=True)
+            raise SsoUnavailable(
+                "the SSO refused the refresh token, but the answer to an earlier refresh was lost",
+                f"It is asked again in {delay / 60:.0f} min; to get on at once: killsyncd login",
+                answered=True,
+                retry_after=delay,
+                everybody=False,
+            )
+
+    async def _give_up(self, row: GrantRow, reason: str) -> None:
+        marked = await self._grants.mark(
+            row.user_id, version=row.version, state=UserState.NEEDS_LOGIN, reason=reason, drop_tokens=True
+        )
+        if marked:
+            log.warning("needs a new login", character_id=row.character_id, reason=reason)
+            unusable(UserState.NEEDS_LOGIN, reason)
+
+    async def _record(self, row: GrantRow, delay: float, *, unanswered: bool, doubtful: bool) -> None:
+        await self._grants.record_failure(
+            row.user_id,
+            holder=self._daemon_id,
+            version=row.version,
+            unanswered=unanswered,
+            doubtful=doubtful,
+            not_before=self._clock.now() + delay,
+        )
+
+    async def _release(self, row: GrantRow) -> None:
+        try:
+            await self._grants.release(row.user_id, holder=self._daemon_id)
+        except Exception:
+            log.exception("lease not given back", character_id=row.character_id)
+
+    def _encrypted(self, row: GrantRow, kind: TokenKind, token: str) -> bytes:
+        return self._vault.encrypt(token, aad=token_aad(row.character_id, kind))
+
+    def _refresh_token(self, row: GrantRow) -> str:
+        if row.refresh_token_enc is None:
+            unusable(UserState.NEEDS_LOGIN, "no refresh token is stored")
+        return self._vault.decrypt_text(row.refresh_token_enc, aad=token_aad(row.character_id, "refresh"))
+
+    def _refuse_if_too_early(self, row: GrantRow) -> None:
+        wait = row.not_before - self._clock.now()
+        # Further away than any back-off of ours: written while the wall clock stood wrong.
+        if 0 < wait <= _LONGEST_NOT_BEFORE:
+            raise SsoUnavailable(
+                f"the last refresh of this token failed; the next is in {wait:.0f} s",
+                _BY_ITSELF,
+                answered=True,
+                retry_after=wait,
+                everybody=False,
+            )
+        if wait := self._circuit.wait():
+            trouble = self._trouble
+            raise SsoUnavailable(
+                trouble.message if trouble else "the SSO does not answer",
+                trouble.hint if trouble else _BY_ITSELF,
+                answered=True,
+                retry_after=wait,
+            )
+
+
+def unusable(state: UserState, reason: str) -> NoReturn:
+    """Raise GrantUnusable with the state's remedy."""
+    raise GrantUnusable(reason or f"the login is {state}", REMEDIES[state], state=state)

@@ -1,0 +1,31 @@
+"""EVE Online, simulated: SSO and ESI on a real port, with their limits, caches and moods.
+
+`killsyncd simulate` and `killsyncd demo` run it for people; tests and benches use `Simulator` in their own
+loop or `SimulatorProcess` beside them. It knows ESI from CCP's documents alone and shares no code with
+killsyncd's clients.
+"""
+
+from __future__ import annotations
+
+from .config import (
+    CLIENT_ID,
+    CORPORATION_SCOPE,
+    KILLMAIL_SCOPE,
+    ROLES_SCOPE,
+    SimulatorConfig,
+)
+from .process import RemoteLevers, SimulatorProcess
+from .server import Simulator
+from .world import killmail_hash
+
+__all__ = [
+    "CLIENT_ID",
+    "CORPORATION_SCOPE",
+    "KILLMAIL_SCOPE",
+    "ROLES_SCOPE",
+    "RemoteLevers",
+    "Simulator",
+    "SimulatorConfig",
+    "SimulatorProcess",
+    "killmail_hash",
+]

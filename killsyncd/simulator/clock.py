@@ -1,0 +1,72 @@
+"""The simulator's time: wall time for what is written down, monotonic time for what is waited for."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from; tests pass their own."""
+
+    def wall(self) -> float:
+        """Seconds since 1970, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back."""
+
+
+class SystemClock:
+    """The machine's."""
+
+    def wall(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class SimClock:
+    """A clock over another one that can be set wrong, or moved on.
+
+    `offset` makes the simulator's wall time differ from the client's, as two machines' clocks do.
+    `advance` lets time pass for everything: caches expire and tokens of the windows come back.
+    """
+
+    def __init__(self, base: Clock | None = None) -> None:
+        self._base: Clock = base if base is not None else SystemClock()
+        self.offset = 0.0
+        self._passed = 0.0
+        self._second = -1
+        self._date = ""
+
+    def wall(self) -> float:
+        return self._base.wall() + self._passed + self.offset
+
+    def monotonic(self) -> float:
+        return self._base.monotonic() + self._passed
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass at once."""
+        if seconds < 0:
+            raise ValueError("time only goes forward: seconds must not be negative")
+        self._passed += seconds
+
+    def http_now(self) -> str:
+        """The `Date` header; made once a second."""
+        second = int(self.wall())
+        if second != self._second:
+            self._second = second
+            self._date = http_date(second)
+        return self._date
+
+
+def http_date(wall: float) -> str:
+    """An HTTP date (RFC 9110, 5.6.7): whole seconds, GMT."""
+    return formatdate(int(wall), usegmt=True)
+
+
+def iso_date(wall: float) -> str:
+    """ESI's timestamps: `2026-08-18T11:02:03Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall))

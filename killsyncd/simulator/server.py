@@ -1,0 +1,343 @@
+"""The simulator: SSO, ESI and the levers of `/_sim/` on one port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from aiohttp import web
+
+from killsyncd.errors import BadInput, NotFound, Unavailable
+
+from . import wire
+from .answer import Answer, Call, error
+from .clock import Clock, SimClock
+from .config import SimulatorConfig
+from .esi import Esi
+from .faults import Fault, Faults, disturbed
+from .gate import Gate
+from .grants import Grant, Grants
+from .ledger import Ledger
+from .levers import Levers
+from .listing import Lists
+from .operations import Operations
+from .pages import index_page
+from .routes import esi_call
+from .sso import Sso, sso_call
+from .tokens import Keys
+from .world import World
+
+logger = logging.getLogger(__name__)
+
+_BIG = 1_000_000
+_PROCESSED = frozenset(
+    {"truncate", "malformed", "ids_as_strings", "wrong_type", "body", "headers", "big", "stall"}
+)
+_ON_THE_WIRE = frozenset({"truncate", "stall"})
+
+
+class Simulator(Levers):
+    """EVE Online on one port of this machine, in the caller's event loop.
+
+    An async context manager. The levers (`add_pilots`, `script`, `breaches`...) are plain methods, to be
+    called from the loop's thread. Raises Unavailable when the port is taken.
+    """
+
+    def __init__(self, config: SimulatorConfig | None = None, clock: Clock | None = None) -> None:
+        self.config = config or SimulatorConfig()
+        self.clock = SimClock(clock)
+        self.ledger = Ledger(self.clock)
+        self.world = World(self.config, self.clock)
+        self.keys = Keys()
+        self.grants = Grants(self.config, self.clock, self.world, self.keys, self.ledger)
+        self.lists = Lists(self.world, self.clock, self.config.page_size, self.config.cache)
+        self.gate = Gate(self.config, self.clock, self.world, self.keys, self.ledger)
+        self.esi = Esi(self.config, self.clock, self.world, self.lists, self.ledger)
+        self.sso = Sso(self.config, self.world, self.grants, self.ledger)
+        self.trouble = Faults(self.config.seed)
+        for raw in self.config.faults:
+            self.trouble.add(Fault.from_json(raw), self.clock.monotonic())
+        self.latency = self.config.latency
+        self.rate = self.config.rate
+        self.late = self.config.late
+        self.outage: tuple[int, float, bool] | None = None
+        """Status, monotonic end, whether the SSO is down too."""
+        self.port = 0
+        self._operations = Operations(self)
+        self._closing = asyncio.Event()
+        self._rate_changed = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._runner: web.ServerRunner | None = None
+        self._growth: asyncio.Task[None] | None = None
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:PORT`: base of the SSO and of ESI."""
+        return f"http://{self.config.host}:{self.port}"
+
+    def perform(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        return self._operations.perform(operation, arguments)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen. Raises Unavailable when the port is taken."""
+        server = web.Server(self._handle, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.config.host, self.config.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as problem:
+            await self._runner.cleanup()
+            raise Unavailable(
+                f"the simulator cannot listen on {self.config.host}:{self.config.port}: {problem.strerror}",
+                "Give another --port, or 0 for any free one.",
+            ) from problem
+        self.port = self._runner.addresses[0][1]
+        self.sso.base_url = self.base_url
+        self.grants.issuer = self.config.issuer or self.base_url
+        self._growth = asyncio.create_task(self._grow(), name="simulator growth")
+
+    async def stop(self) -> None:
+        """Close the port and end what hangs."""
+        self._closing.set()
+        if self._growth is not None:
+            self._growth.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._growth
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def wait_until(self, holds: Any, within: float = 30.0) -> None:
+        """Return as soon as `holds()` is true after some answer. Raises TimeoutError after `within`
+        seconds."""
+        async with asyncio.timeout(within):
+            while not holds():
+                self._answered.clear()
+                await self._answered.wait()
+
+    def set_rate(self, rate: float) -> None:
+        """New mails a minute from now on."""
+        self.rate = rate
+        self._rate_changed.set()
+
+    async def _grow(self) -> None:
+        """New mails while it runs, at about `rate` a minute."""
+        rng = random.Random(self.config.seed + 1)
+        while True:
+            pause = 60.0 / self.rate * rng.uniform(0.5, 1.5) if self.rate > 0 else None
+            self._rate_changed.clear()
+            try:
+                await asyncio.wait_for(self._rate_changed.wait(), pause)
+                continue
+            except TimeoutError:
+                pass
+            if self.world.pilots:
+                self.world.new_mail(self.world.crew(), late=rng.random() < self.late, age=rng.uniform(0, 60))
+
+    # Requests
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if path.startswith("/_sim"):
+            return await self._admin(request, path)
+        if path == "/":
+            return wire.whole(index_page(self.base_url), self.clock)
+        call = sso_call(path)
+        is_sso = call is not None
+        if call is None:
+            call = esi_call(request.method, path)
+        self.ledger.enter(self.clock.monotonic())
+        status = 0
+        try:
+            response = await (self._ask_sso if is_sso else self._ask_esi)(request, call, path)
+            status = 0 if request.transport is None or request.transport.is_closing() else response.status
+            return response
+        finally:
+            self.ledger.leave(call.route, status)
+            self._answered.set()
+
+    async def _ask_sso(self, request: web.BaseRequest, call: Call, path: str) -> web.StreamResponse:
+        grant, token = None, ""
+        if call.route == "sso.token" and request.method == "POST":
+            form = await request.post()
+            token = str(form.get("refresh_token", ""))
+            if (grant := self.grants.find(token)) is not None:
+                call.character = grant.character_id
+            elif (code := self.grants.codes.get(str(form.get("code", "")))) is not None:
+                call.character = code.character_id
+        if grant is None:
+            return await self._disturb_sso(request, call, path, grant, token)
+        refreshing = self.grants.refreshing
+        refreshing[grant.character_id] += 1
+        try:
+            if refreshing[grant.character_id] > 1:
+                self.ledger.breach("concurrent_refresh", call.route, grant.character_id)
+            return await self._disturb_sso(request, call, path, grant, token)
+        finally:
+            refreshing[grant.character_id] -= 1
+
+    async def _disturb_sso(
+        self, request: web.BaseRequest, call: Call, path: str, grant: Grant | None, token: str
+    ) -> web.StreamResponse:
+        down = self._down(sso=True)
+        fault = await self._strike(call, path)
+        answer: Answer | None = down
+        if answer is None and (fault is None or fault.processed or fault.kind in _PROCESSED):
+            answer = await self.sso.answer(request, call)
+            if grant is not None and not _reaches(fault):
+                self.grants.lost(grant, token)
+        return await self._send(request, answer, fault if down is None else None)
+
+    async def _ask_esi(self, request: web.BaseRequest, call: Call, path: str) -> web.StreamResponse:
+        headers, address = request.headers, request.remote or ""
+        self.gate.look_at(call, path, headers)
+        if (refused := self.gate.blocked(call, address)) is not None:
+            return wire.whole(refused, self.clock)
+        claims, refused = self.gate.authenticate(call, headers)
+        user = address if claims is None else f"{claims['azp']}:{claims['sub'].rpartition(':')[2]}"
+        counted = call.group is not None and self.config.limits
+        if counted and (full := self.gate.admit(call, user)) is not None:
+            return wire.whole(full, self.clock)
+        status = 0
+        try:
+            fault = await self._strike(call, path)
+            answer = self._down() or refused
+            if answer is not None:
+                fault = None
+            elif fault is None or fault.processed or fault.kind in _PROCESSED:
+                answer = await self._ask_world(request, call, user, claims, told=_reaches(fault))
+            if answer is None and fault is not None and fault.kind in ("reset", "hang"):
+                return await self._send(request, None, fault)
+            if fault is not None:
+                answer = disturbed(fault, answer)
+            assert answer is not None
+            status = answer.status
+        finally:
+            # Charged when the price is known, on every way out: a client that hung up has spent it too.
+            limits = self.gate.settle(call, user, address, status)
+        if fault is not None:
+            self._after_fault(call, user, address, fault, answer)
+            if not fault.bare:
+                answer.headers = {**limits, **answer.headers}
+            return await self._send(request, answer, fault, made=True)
+        return wire.whole(answer, self.clock, limits)
+
+    async def _ask_world(
+        self, request: web.BaseRequest, call: Call, user: str, claims: Mapping[str, Any] | None, *, told: bool
+    ) -> Answer:
+        """The answer of a world in order; counts what was asked."""
+        ledger = self.ledger
+        if call.route == "esi.killmail":
+            ledger.details[call.subject] += 1
+            answer = self.esi.answer(call, request.headers, b"", claims)
+            if answer.status == 200 and told:
+                ledger.details_ok[call.subject] += 1
+                if ledger.details_ok[call.subject] > 1:
+                    ledger.refetches += 1
+            return answer
+        if "page" in request.query:
+            page = request.query["page"]
+            if not page.isdecimal() or int(page) < 1:
+                return error(400, "page must be a positive integer")
+            call.page = int(page)
+        body = await request.read() if request.method == "POST" else b""
+        if call.scope is not None and call.route != "esi.roles":
+            ledger.lists[call.subject] += 1
+            self.gate.too_early(call, user)
+        answer = self.esi.answer(call, request.headers, body, claims)
+        if answer.fresh_until is not None and told:
+            self.gate.tell(call, user, answer.fresh_until)
+        return answer
+
+    def _down(self, *, sso: bool = False) -> Answer | None:
+        """The answer of the daily downtime."""
+        if self.outage is None:
+            return None
+        status, ends, with_sso = self.outage
+        if self.clock.monotonic() >= ends:
+            self.outage = None
+            return None
+        if sso and not with_sso:
+            return None
+        return error(status, "The datasource tranquility is temporarily unavailable")
+
+    async def _strike(self, call: Call, path: str) -> Fault | None:
+        """Wait as long as latency says; returns the fault that does more than that."""
+        pause, serious = self.latency, None
+        if self.trouble:
+            for fault in self.trouble.strike(call, path, self.clock.monotonic()):
+                self.ledger.fault_hits += 1
+                if fault.kind == "latency":
+                    pause += fault.seconds
+                else:
+                    serious = fault
+        if pause > 0:
+            await asyncio.sleep(pause)
+        return serious
+
+    def _after_fault(self, call: Call, user: str, address: str, fault: Fault, answer: Answer) -> None:
+        """What a scripted refusal makes binding for the client."""
+        if answer.status == 429 and (wait := answer.headers.get("Retry-After", "")).isdecimal():
+            self.gate.retry_after(call, user, int(wait))
+        if answer.status == 420 and not fault.bare:
+            reset = answer.headers.get("X-ESI-Error-Limit-Reset", "")
+            seconds = float(reset) if reset.isdecimal() else self.config.error_window
+            errors, now = self.gate.errors_of(address), self.clock.monotonic()
+            errors.block(now, seconds)
+            answer.headers = {**errors.headers(now), **answer.headers}
+
+    async def _send(
+        self, request: web.BaseRequest, answer: Answer | None, fault: Fault | None, *, made: bool = False
+    ) -> web.StreamResponse:
+        """Onto the wire, with what the fault does to it there."""
+        if fault is not None and fault.kind in ("reset", "hang"):
+            if fault.kind == "hang":
+                await wire.silence(request, fault.seconds or 3600.0, self._closing)
+            wire.cut(request, reset=fault.kind == "reset")
+            return wire.nothing()
+        if fault is not None and not made:
+            answer = disturbed(fault, answer)
+        assert answer is not None
+        if fault is not None and fault.kind in _ON_THE_WIRE:
+            return await wire.broken(request, answer, fault, self._closing, self.clock)
+        if len(answer.body) > _BIG:
+            return await wire.large(request, answer, self.clock)
+        return wire.whole(answer, self.clock)
+
+    # Levers from outside
+
+    async def _admin(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        operation = path.removeprefix("/_sim").strip("/")
+        body = await request.read()
+        try:
+            arguments = orjson.loads(body) if body else dict(request.query)
+            if not isinstance(arguments, dict):
+                raise BadInput("the arguments of an operation are a JSON object", "Send {} for none.")
+            answer = Answer(
+                200, orjson.dumps(self.perform(operation, arguments), option=orjson.OPT_NON_STR_KEYS)
+            )
+        except NotFound as problem:
+            answer = error(404, str(problem))
+        except (BadInput, ValueError) as problem:
+            answer = error(400, str(problem))
+        return wire.whole(answer, self.clock)
+
+
+def _reaches(fault: Fault | None) -> bool:
+    """Whether the client gets to read the right answer, and so is bound by what it says."""
+    return fault is None or (fault.kind in ("headers", "wrong_type") and "Expires" not in fault.headers)

@@ -1,0 +1,373 @@
+"""The changing part of the universe: our pilots, their corporations, and all killmails.
+
+Everything generated follows from the seed. A mail holds a few numbers; its JSON is made when it is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from killsyncd.errors import BadInput
+
+from . import fights
+from .clock import SimClock
+from .config import SimulatorConfig
+from .names import alliance_name, corporation_name, pilot_name
+from .outsiders import Party
+from .universe import Named, Universe, invented, load_universe, read_names
+
+DAY = 86_400
+_ID_EPOCH = (
+    1_199_145_600  # 2008: ids grow by about one in five seconds, which gives today's order of magnitude
+)
+
+
+@dataclass(slots=True)
+class Pilot:
+    """One of our simulated characters."""
+
+    character_id: int
+    name: str
+    corporation_id: int
+    alliance_id: int | None
+    director: bool = False
+    owner_serial: int = 0
+    """Goes up when the character is sold."""
+    lost_scopes: frozenset[str] = frozenset()
+    mails: list[int] = field(default_factory=list)
+
+    def owner_hash(self, seed: int) -> str:
+        """The JWT's `owner`: opaque, the same until the character is sold."""
+        digest = hashlib.sha1(
+            f"{seed}/{self.character_id}/{self.owner_serial}".encode(), usedforsecurity=False
+        ).digest()
+        return base64.b64encode(digest).decode()
+
+    def party(self) -> Party:
+        return Party(self.character_id, self.corporation_id, self.alliance_id, None)
+
+
+@dataclass(slots=True)
+class Corporation:
+    """A corporation of our pilots."""
+
+    corporation_id: int
+    name: str
+    alliance_id: int | None
+    members: list[int] = field(default_factory=list)
+
+
+class Mail:
+    """A killmail: either a recipe (seed, kind, who) or a given document."""
+
+    __slots__ = ("body", "digest", "killmail_id", "kind", "loss", "parties", "pinned", "time")
+
+    def __init__(
+        self,
+        killmail_id: int,
+        time: int,
+        parties: tuple[Party, ...],
+        loss: bool,
+        kind: str = "",
+        pinned: bool = False,
+    ) -> None:
+        self.killmail_id = killmail_id
+        self.time = time
+        self.parties = parties
+        self.loss = loss
+        self.kind = kind
+        self.pinned = pinned
+        """Listed whatever its age."""
+        self.digest: str | None = None
+        self.body: bytes | None = None
+
+
+def killmail_hash(victim: int | None, final_blow: int | None, ship_type_id: int, when: int) -> str:
+    """EVE's hash of a killmail; `when` in seconds since 1970 (formula: ESI.md, found by peers, not CCP's
+    word)."""
+    filetime = (when + 11_644_473_600) * 10_000_000
+    return hashlib.sha1(
+        f"{victim}{final_blow}{ship_type_id}{filetime}".encode(), usedforsecurity=False
+    ).hexdigest()
+
+
+class World:
+    """Pilots, corporations and mails, and what may be asked about them."""
+
+    def __init__(self, config: SimulatorConfig, clock: SimClock) -> None:
+        self.config = config
+        self.clock = clock
+        self.universe: Universe = load_universe()
+        self.random = random.Random(config.seed)
+        self.pilots: dict[int, Pilot] = {}
+        self.corporations: dict[int, Corporation] = {}
+        self.mails: dict[int, Mail] = {}
+        self.newest_id = 0
+        self.bad_ids: set[int] = set(config.bad_ids)
+        self._named: dict[int, Named] = read_names(config.names) if config.names else {}
+        self._roles: dict[int, str] = {}  # category of ids met in given mails
+        self._bodies: OrderedDict[int, bytes] = OrderedDict()
+        self._created = 0
+        self.add_pilots(config.pilots)
+        self._write_history()
+        if config.killmails is not None:
+            self._load(config.killmails.read_bytes())
+        for killmail_id in list(self.mails)[-config.prebuild :] if config.prebuild else ():
+            mail = self.mails[killmail_id]
+            mail.body = self._encode(mail)
+            self.hash_of(mail)
+
+    # Pilots
+
+    def add_pilots(self, count: int) -> list[Pilot]:
+        """New pilots without mails; they fill up the youngest corporation first."""
+        added = []
+        for _ in range(count):
+            number = self._created
+            self._created += 1
+            scattered = number * 7919 % 1_900_000
+            character_id = (91_000_000 if number % 2 else 2_116_000_000) + scattered + self.config.seed % 1000
+            corporation = self._corporation(number // max(1, self.config.pilots_per_corporation))
+            name = pilot_name(character_id)
+            pilot = Pilot(
+                character_id,
+                name,
+                corporation.corporation_id,
+                corporation.alliance_id,
+                director=not corporation.members,
+            )
+            corporation.members.append(character_id)
+            self.pilots[character_id] = pilot
+            added.append(pilot)
+        return added
+
+    def remove_pilot(self, character_id: int) -> None:
+        """The pilot is biomassed; the mails stay."""
+        pilot = self.pilots.pop(character_id)
+        self.corporations[pilot.corporation_id].members.remove(character_id)
+
+    def _corporation(self, number: int) -> Corporation:
+        corporation_id = 98_700_000 + self.config.seed % 1000 * 100 + number
+        if corporation_id not in self.corporations:
+            alliance = None if number % 3 == 2 else 99_011_000 + number // 3
+            self.corporations[corporation_id] = Corporation(
+                corporation_id, corporation_name(corporation_id), alliance
+            )
+        return self.corporations[corporation_id]
+
+    # Mails
+
+    def _write_history(self) -> None:
+        """`history` mails for each pilot, some of them shared, ids growing with time, mostly."""
+        rng, wanted = self.random, self.config.history
+        crews: list[tuple[Pilot, ...]] = []
+        left = dict.fromkeys(self.pilots, wanted)
+        for corporation in self.corporations.values():
+            for pilot_id in corporation.members:
+                pilot = self.pilots[pilot_id]
+                for _ in range(left[pilot_id]):
+                    crew = [pilot]
+                    if rng.random() < self.config.sharing:
+                        others = [m for m in corporation.members if m != pilot_id and left[m] > 0]
+                        for mate in rng.sample(others, min(len(others), rng.randint(1, 4))):
+                            left[mate] -= 1
+                            crew.append(self.pilots[mate])
+                    crews.append(tuple(crew))
+                left[pilot_id] = 0
+        rng.shuffle(crews)
+        span = self.config.history_hours * 3600
+        now = self.clock.wall()
+        step = span / max(1, len(crews))
+        for position, members in enumerate(crews):
+            # A mail is written some seconds after the kill: that is why ids do not follow time to the second.
+            written = now - span + step * (position + rng.random() * 0.9)
+            self._put(self._next_id(written), int(written - rng.random() ** 4 * 120), members)
+
+    def _next_id(self, written: float) -> int:
+        return max(self.newest_id + 1, int((written - _ID_EPOCH) / 5) + 20_000_000)
+
+    def _put(
+        self, killmail_id: int, when: int, crew: Sequence[Pilot], kind: str = "", loss: bool | None = None
+    ) -> Mail:
+        if loss is None:
+            loss = kind == "npc" or (kind != "structure" and len(crew) == 1 and self.random.random() < 0.4)
+        mail = Mail(killmail_id, when, tuple(pilot.party() for pilot in crew), loss, kind)
+        self.mails[killmail_id] = mail
+        self.newest_id = max(self.newest_id, killmail_id)
+        for pilot in crew[:1] if loss else crew:
+            pilot.mails.append(killmail_id)
+        return mail
+
+    def new_mail(
+        self,
+        crew: Sequence[Pilot],
+        *,
+        kind: str = "",
+        late: bool = False,
+        age: float = 0.0,
+        loss: bool | None = None,
+    ) -> Mail:
+        """A kill that happened `age` seconds ago and surfaces now.
+
+        With several pilots it is a kill of theirs, whatever `loss` says. `late`: its id is below the
+        newest one.
+        """
+        if kind and kind not in fights.KINDS:
+            raise BadInput(f"there is no kind of fight called {kind!r}", f"Known: {', '.join(fights.KINDS)}.")
+        now = self.clock.wall()
+        if late and self.mails:
+            killmail_id = self.newest_id - 1
+            while killmail_id in self.mails:
+                killmail_id -= 1
+            age = max(age, self.random.uniform(60, 1800))
+        else:
+            killmail_id = self._next_id(now)
+        return self._put(killmail_id, int(now - age), crew, kind, False if len(crew) > 1 else loss)
+
+    def crew(self) -> list[Pilot]:
+        """Who meets the next victim: one pilot, or several of one corporation."""
+        pilot = self.random.choice(list(self.pilots.values()))
+        if self.random.random() >= self.config.sharing:
+            return [pilot]
+        mates = [m for m in self.corporations[pilot.corporation_id].members if m != pilot.character_id]
+        picked = self.random.sample(mates, min(len(mates), self.random.randint(1, 4)))
+        return [pilot, *(self.pilots[mate] for mate in picked)]
+
+    def add_document(
+        self,
+        document: Mapping[str, Any],
+        pilots: Iterable[Pilot],
+        digest: str | None = None,
+        raw: bytes | None = None,
+    ) -> Mail:
+        """A mail as given, in the lists of `pilots` whether they are on it or not.
+
+        `digest` is its hash, computed when absent. Raises BadInput when the document is no killmail.
+        """
+        try:
+            killmail_id = int(document["killmail_id"])
+            when = int(datetime.fromisoformat(document["killmail_time"]).replace(tzinfo=UTC).timestamp())
+            victim = document["victim"]
+            final = next(
+                (row.get("character_id") for row in document["attackers"] if row["final_blow"]), None
+            )
+            computed = killmail_hash(victim.get("character_id"), final, victim["ship_type_id"], when)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadInput(
+                f"this is not a killmail in ESI's format: {error!r}",
+                "It needs killmail_id, killmail_time, victim.ship_type_id and attackers.",
+            ) from error
+        plain = {key: value for key, value in document.items() if key != "killmail_hash"}
+        mail = self.mails.get(killmail_id)
+        if mail is None:
+            mail = Mail(killmail_id, when, (), loss=False, pinned=True)
+            self.mails[killmail_id] = mail
+        mail.pinned = True
+        mail.digest = digest or document.get("killmail_hash") or computed
+        mail.body = raw if raw is not None and "killmail_hash" not in document else orjson.dumps(plain)
+        self._bodies.pop(killmail_id, None)
+        self.newest_id = max(self.newest_id, killmail_id)
+        for row in (victim, *document["attackers"]):
+            for category in ("character", "corporation", "alliance", "faction"):
+                if (entity := row.get(f"{category}_id")) is not None:
+                    self._roles[entity] = category
+        for pilot in pilots:
+            if killmail_id not in pilot.mails:
+                pilot.mails.append(killmail_id)
+        return mail
+
+    def _load(self, lines: bytes) -> None:
+        pilots = list(self.pilots.values())
+        for number, line in enumerate(filter(None, lines.splitlines())):
+            try:
+                document = orjson.loads(line)
+            except ValueError as error:
+                raise BadInput(
+                    f"line {number + 1} of {self.config.killmails} is not JSON: {error}",
+                    "The file must hold one killmail in ESI's format a line.",
+                ) from error
+            holders = [pilots[number % len(pilots)]] if self.config.spread and pilots else pilots
+            self.add_document(document, holders, raw=line.strip())
+
+    def hash_of(self, mail: Mail) -> str:
+        """The mail's hash, 40 hex digits."""
+        if mail.digest is None:
+            top = fights.head(self.universe, self._seed(mail), mail.kind, mail.parties, mail.loss)
+            mail.digest = killmail_hash(
+                top.victim.character_id if top.victim else None,
+                top.final_blow.character_id if top.final_blow else None,
+                top.hull.type_id,
+                mail.time,
+            )
+        return mail.digest
+
+    def body_of(self, mail: Mail) -> bytes:
+        """The mail's JSON, as ESI sends it."""
+        if mail.body is not None:
+            return mail.body
+        body = self._bodies.get(mail.killmail_id)
+        if body is None:
+            body = self._bodies[mail.killmail_id] = self._encode(mail)
+            if len(self._bodies) > self.config.body_cache:
+                self._bodies.popitem(last=False)
+        return body
+
+    def _encode(self, mail: Mail) -> bytes:
+        return orjson.dumps(
+            fights.whole(
+                self.universe,
+                self._seed(mail),
+                mail.kind,
+                mail.parties,
+                mail.loss,
+                mail.killmail_id,
+                mail.time,
+            )
+        )
+
+    def _seed(self, mail: Mail) -> int:
+        return self.config.seed << 40 ^ mail.killmail_id
+
+    # What is asked
+
+    def listed(self, killmail_ids: Iterable[int]) -> list[int]:
+        """The ids that a list shows now: 90 days, in the configured order."""
+        oldest = self.clock.wall() - 90 * DAY
+        ids = [i for i in killmail_ids if (mail := self.mails[i]).pinned or mail.time > oldest]
+        match self.config.order:
+            case "newest":
+                ids.sort(reverse=True)
+            case "oldest":
+                ids.sort()
+            case _:
+                random.Random(self.config.seed).shuffle(ids)
+        return ids
+
+    def corporation_mails(self, corporation_id: int) -> set[int]:
+        """The mails of all members."""
+        members = self.corporations[corporation_id].members
+        return {killmail_id for member in members for killmail_id in self.pilots[member].mails}
+
+    def name(self, entity_id: int) -> Named | None:
+        """Category and name of an id; None: ESI does not know it."""
+        if entity_id in self.bad_ids:
+            return None
+        if (named := self._named.get(entity_id) or self.universe.names.get(entity_id)) is not None:
+            return named
+        if (pilot := self.pilots.get(entity_id)) is not None:
+            return Named("character", pilot.name)
+        if (corporation := self.corporations.get(entity_id)) is not None:
+            return Named("corporation", corporation.name)
+        category = self._roles.get(entity_id)
+        if category == "alliance" or (category is None and 99_000_000 <= entity_id < 100_000_000):
+            return Named("alliance", alliance_name(entity_id))
+        return invented(entity_id, category)

@@ -1,0 +1,99 @@
+"""The SSO's public keys: a JSON Web Key Set (RFC 7517), cached, and fetched again for an unknown `kid`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+from killsyncd.clock import Clock
+from killsyncd.errors import TokenRefused
+from killsyncd.grants import SsoUnavailable
+from killsyncd.sso.metadata import MetadataSource
+from killsyncd.sso.wire import Wire, refused
+
+LIFE = 3600.0
+AGAIN_AFTER = 60.0
+"""Seconds between two fetches for unknown keys or after a failure: nobody's token makes us hammer the SSO."""
+
+_MIN_BITS = 2048  # RFC 7518, 3.3
+_MAX_KEYS = 100
+
+
+class KeySource:
+    """RS256 keys by `kid`. Keys of other kinds (the set also holds an ES256 one) are left out."""
+
+    def __init__(self, wire: Wire, metadata: MetadataSource, clock: Clock) -> None:
+        self._wire = wire
+        self._metadata = metadata
+        self._clock = clock
+        self._keys: dict[str, RSAKey] = {}
+        self._good_until = float("-inf")
+        self._not_before = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def get(self, kid: str) -> RSAKey:
+        """The key of that name.
+
+        Raises TokenRefused when the SSO has no such key, SsoUnavailable when it does not
+        tell. Keys that are known go on serving while the SSO is down.
+        """
+        async with self._lock:
+            stale = self._clock.monotonic() >= self._good_until
+            if (stale or kid not in self._keys) and self._clock.monotonic() >= self._not_before:
+                await self._fetch(kid)
+            if kid in self._keys:
+                return self._keys[kid]
+            if not self._keys:
+                raise _unavailable(self._not_before - self._clock.monotonic())
+        raise TokenRefused(
+            "a token is signed with a key that the SSO does not publish",
+            "It is asked again within the hour. If this stays, check sso.base_url.",
+        )
+
+    async def _fetch(self, kid: str) -> None:
+        self._not_before = self._clock.monotonic() + AGAIN_AFTER
+        try:
+            answer = await self._wire.get((await self._metadata.get()).jwks)
+            if answer.status != 200 or answer.document is None:
+                raise refused(answer, "the question for its keys")
+            keys = _usable(answer.document)
+            if not keys:
+                raise refused(answer, "the question for its keys: no RSA key in it")
+        except SsoUnavailable:
+            if kid in self._keys:
+                return
+            raise
+        self._keys = keys
+        self._good_until = self._clock.monotonic() + LIFE
+
+
+def _unavailable(seconds: float) -> SsoUnavailable:
+    return SsoUnavailable(
+        "the SSO's keys could not be fetched a moment ago",
+        "Nothing to do: killsyncd tries again by itself.",
+        answered=True,
+        retry_after=max(0.0, seconds),
+    )
+
+
+def _usable(document: Mapping[str, Any]) -> dict[str, RSAKey]:
+    listed = document.get("keys")
+    usable: dict[str, RSAKey] = {}
+    for jwk in listed[:_MAX_KEYS] if isinstance(listed, list) else ():
+        if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str):
+            continue
+        if jwk.get("kty") != "RSA" or jwk.get("alg", "RS256") != "RS256" or jwk.get("use", "sig") != "sig":
+            continue
+        try:
+            # Only what makes up a public key: no `d` by mistake, no hints we did not ask for.
+            key = RSAKey.import_key({"kty": "RSA", "n": jwk["n"], "e": jwk["e"]})
+            bits = key.raw_value.key_size
+        except (JoseError, ValueError, TypeError, KeyError):
+            continue
+        if bits >= _MIN_BITS:
+            usable[jwk["kid"]] = key
+    return usable

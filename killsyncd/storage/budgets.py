@@ -1,0 +1,193 @@
+"""ESI's budgets in the database: what is spent, by every daemon of one address.
+
+The arithmetic is limits.py's; here is what must happen in one transaction.
+Times are ESI's, in seconds since 1970, and come from the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from killsyncd.limits import (
+    KEPT_AFTER_RETURN,
+    MARGIN,
+    OBSERVATION_LIFE,
+    Ask,
+    Bill,
+    Bucket,
+    Grant,
+    Observation,
+    RouteLimit,
+    Usage,
+    decide,
+    when_free,
+)
+from killsyncd.storage.base import Many, Run, Store, Tx, one
+
+
+def _reserve(ask: Ask) -> Tx[Grant]:
+    where = {"grp": ask.bucket.group, "subject": ask.bucket.subject}
+    yield Run("budgets.bucket", where)
+    row = one((yield Run("budgets.lock", where)))
+    shut_until = float(row["blocked_until"]) if row is not None else 0.0
+    yield from _settle(ask.bills, ask.observations)
+    yield Run("budgets.purge", {"before": ask.now - KEPT_AFTER_RETURN})
+    for gate in ask.gates:
+        row = one((yield Run("budgets.gate", {"name": gate})))
+        shut_until = max(shut_until, float(row["value"]) if row is not None else 0.0)
+    if shut_until > ask.now:
+        return Grant(0, 0, shut_until, 0)
+    row = one((yield Run("budgets.limit", {"grp": ask.bucket.group})))
+    if row is not None and row["token_limit"] is not None:
+        # Another daemon may have read a newer limit than ours.
+        limit = min(ask.limit, int(row["token_limit"]))
+        ask = replace(ask, limit=limit, window=max(ask.window, float(row["window_seconds"])))
+    after = {**where, "after": ask.now}
+    row = one((yield Run("budgets.used", after)))
+    used = int(row["tokens"]) if row is not None else 0
+    tokens = decide(ask, used)
+    if not tokens:
+        spends = yield Run("budgets.spends", after)
+        next_at = when_free(ask, [(float(each["returns_at"]), int(each["tokens"])) for each in spends])
+        return Grant(0, 0, next_at, used)
+    returns_at = ask.spent_at + ask.held_for + ask.window + MARGIN
+    row = one((yield Run("budgets.spend", {**where, "tokens": tokens, "returns_at": returns_at})))
+    assert row is not None, "INSERT ... RETURNING answers its row"
+    return Grant(int(row["id"]), tokens, ask.now, used + tokens)
+
+
+def _settle(bills: Sequence[Bill], observations: Sequence[Observation]) -> Tx[None]:
+    # Observations first: at their moment the reservations were still counted whole, and comparing
+    # with the lower true price could take our own requests for somebody else's.
+    for seen in observations:
+        yield from _observe(seen)
+    spent = [each for each in bills if each.tokens]
+    unspent = [{"id": each.id} for each in bills if not each.tokens]
+    if spent:
+        yield Many(
+            "budgets.bill",
+            [
+                {
+                    "id": each.id,
+                    "grp": each.bucket.group,
+                    "subject": each.bucket.subject,
+                    "tokens": each.tokens,
+                    "returns_at": each.returns_at,
+                }
+                for each in spent
+            ],
+        )
+    if unspent:
+        yield Many("budgets.cancel", unspent)
+
+
+def _observe(seen: Observation) -> Tx[None]:
+    """Somebody else spends from our bucket: write down what we did not know of."""
+    where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
+    # A little into the past, so that a server which returns tokens late is not taken for somebody else.
+    after = seen.earliest - OBSERVATION_LIFE
+    row = one((yield Run("budgets.used", {**where, "after": after})))
+    foreign = seen.foreign(int(row["tokens"]) if row is not None else 0)
+    if foreign:
+        returns_at = seen.latest + seen.window + MARGIN
+        yield Run("budgets.spend", {**where, "tokens": foreign, "returns_at": returns_at})
+
+
+def _block(bucket: Bucket, until: float) -> Tx[None]:
+    yield Run("budgets.block", {"grp": bucket.group, "subject": bucket.subject, "until": until})
+
+
+def _shut(gate: str, until: float) -> Tx[None]:
+    yield Run("budgets.shut", {"name": gate, "until": until})
+
+
+def _gates() -> Tx[dict[str, float]]:
+    return {str(row["name"]): float(row["value"]) for row in (yield Run("budgets.gates", {}))}
+
+
+def _routes() -> Tx[list[RouteLimit]]:
+    return [
+        RouteLimit(
+            str(row["route"]),
+            None if row["grp"] is None else str(row["grp"]),
+            int(row["token_limit"]),
+            float(row["window_seconds"]),
+            float(row["ttl_seconds"]),
+        )
+        for row in (yield Run("budgets.routes", {}))
+    ]
+
+
+def _learn(limit: RouteLimit, window_before: float) -> Tx[None]:
+    if limit.group is not None:
+        row = one((yield Run("budgets.window_before", {"grp": limit.group})))
+        if row is not None and row["window_seconds"] is not None:
+            window_before = float(row["window_seconds"])  # another daemon may have learnt it first
+        if limit.window > window_before:
+            longer = {"grp": limit.group, "seconds": limit.window - window_before}
+            yield Run("budgets.longer_window", longer)
+    yield Run(
+        "budgets.learn",
+        {
+            "route": limit.route,
+            "grp": limit.group,
+            "token_limit": limit.tokens,
+            "window_seconds": limit.window,
+            "ttl_seconds": limit.ttl,
+        },
+    )
+
+
+def _usage(now: float) -> Tx[list[Usage]]:
+    spends: dict[Bucket, list[tuple[float, int]]] = {}
+    for row in (yield Run("budgets.all_spends", {"after": now})):
+        bucket = Bucket(str(row["grp"]), str(row["subject"]))
+        spends.setdefault(bucket, []).append((float(row["returns_at"]), int(row["tokens"])))
+    blocked: dict[Bucket, float] = {}
+    for row in (yield Run("budgets.blocked", {"after": now})):
+        blocked[Bucket(str(row["grp"]), str(row["subject"]))] = float(row["blocked_until"])
+    return [
+        Usage(bucket, tuple(spends.get(bucket, ())), blocked.get(bucket, 0.0))
+        for bucket in {**spends, **blocked}
+    ]
+
+
+def _tidy(now: float) -> Tx[None]:
+    yield Run("budgets.purge", {"before": now - KEPT_AFTER_RETURN})
+    yield Run("budgets.buckets_unused", {"before": now})
+
+
+class Budgets:
+    """`limits.BudgetStore` over a Store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def reserve(self, ask: Ask) -> Grant:
+        return await self._store.write(_reserve, ask)
+
+    async def settle(self, bills: Sequence[Bill], observations: Sequence[Observation]) -> None:
+        await self._store.write(_settle, bills, observations)
+
+    async def block(self, bucket: Bucket, until: float) -> None:
+        await self._store.write(_block, bucket, until)
+
+    async def shut(self, gate: str, until: float) -> None:
+        await self._store.write(_shut, gate, until)
+
+    async def gates(self) -> Mapping[str, float]:
+        return await self._store.read(_gates)
+
+    async def routes(self) -> Sequence[RouteLimit]:
+        return await self._store.read(_routes)
+
+    async def learn(self, limit: RouteLimit, window_before: float) -> None:
+        await self._store.write(_learn, limit, window_before)
+
+    async def usage(self, now: float) -> Sequence[Usage]:
+        return await self._store.read(_usage, now)
+
+    async def tidy(self, now: float) -> None:
+        """Forget buckets of characters that are no longer asked for; once in a while."""
+        await self._store.write(_tidy, now)

@@ -1,0 +1,288 @@
+"""Grants and pending logins in the database; tokens come and go here as ciphertext only."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+
+from killsyncd.clock import utc
+from killsyncd.doors import Door, LoginRow, LoginState
+from killsyncd.grants import GrantRow, NewGrant, Registered
+from killsyncd.model import UserState
+from killsyncd.storage.base import Row, Run, Store, Tx, one
+from killsyncd.storage.users import mark as mark_user
+
+NEVER = 0.0
+
+
+def _load(user_id: str) -> Tx[GrantRow | None]:
+    row = one((yield Run("grants.load", {"user_id": user_id})))
+    return _grant(row) if row is not None else None
+
+
+def _begin_attempt(user_id: str, holder: str, version: int) -> Tx[GrantRow | None]:
+    begun = yield Run("grants.begin_attempt", {"user_id": user_id, "holder": holder, "version": version})
+    return (yield from _load(user_id)) if begun else None
+
+
+def _store_tokens(
+    user_id: str, holder: str, version: int, access: bytes, refresh: bytes, expires_at: float, renew_at: float
+) -> Tx[GrantRow | None]:
+    stored = yield Run(
+        "grants.store_tokens",
+        {
+            "user_id": user_id,
+            "holder": holder,
+            "version": version,
+            "access_token": access,
+            "refresh_token": refresh,
+            "expires_at": expires_at,
+            "renew_at": renew_at,
+        },
+    )
+    if not stored:
+        return None
+    yield Run("grants.user_expiry", {"user_id": user_id, "expires_at": utc(expires_at)})
+    return (yield from _load(user_id))
+
+
+def _record_failure(
+    user_id: str, holder: str, version: int, unanswered: bool, doubtful: bool, not_before: float
+) -> Tx[None]:
+    yield Run(
+        "grants.record_failure",
+        {
+            "user_id": user_id,
+            "holder": holder,
+            "version": version,
+            "unanswered": int(unanswered),
+            "doubtful": int(doubtful),
+            "not_before": not_before,
+        },
+    )
+
+
+def _release(user_id: str, holder: str) -> Tx[None]:
+    yield Run("grants.release", {"user_id": user_id, "holder": holder})
+
+
+def _mark(user_id: str, version: int, state: UserState, reason: str, drop_tokens: bool) -> Tx[bool]:
+    if not (yield Run("grants.mark", {"user_id": user_id, "version": version})):
+        return False
+    if drop_tokens:
+        yield Run("grants.drop_tokens", {"user_id": user_id})
+        yield Run("grants.user_expiry", {"user_id": user_id, "expires_at": None})
+    yield from mark_user(user_id, state, reason)
+    return True
+
+
+def _due(now: float, limit: int) -> Tx[list[str]]:
+    return [str(row[0]) for row in (yield Run("grants.due", {"now": now, "limit": limit}))]
+
+
+def _next_due() -> Tx[float | None]:
+    row = one((yield Run("grants.next_due", {})))
+    return None if row is None or row["due"] is None else float(row["due"])
+
+
+def _register(grant: NewGrant) -> Tx[Registered]:
+    known = one((yield Run("users.by_character", {"character_id": grant.character_id})))
+    row = one(
+        (
+            yield Run(
+                "users.insert",
+                {
+                    "user_id": secrets.token_hex(8),
+                    "character_id": grant.character_id,
+                    "character_name": grant.character_name,
+                    "owner_hash": grant.owner_hash,
+                    "scopes": " ".join(sorted(grant.scopes)),
+                    "state": grant.state.value,
+                    "reason": grant.state_reason,
+                    "expires_at": utc(grant.expires_at),
+                },
+            )
+        )
+    )
+    assert row is not None, "INSERT ... RETURNING answers its row"
+    user_id = str(row["id"])
+    yield Run("users.source", {"kind": "character", "subject_id": grant.character_id, "user_id": user_id})
+    yield Run(
+        "grants.register",
+        {
+            "user_id": user_id,
+            "access_token": grant.access_token_enc,
+            "refresh_token": grant.refresh_token_enc,
+            "expires_at": grant.expires_at,
+            "renew_at": grant.renew_at,
+        },
+    )
+    return Registered(user_id, known is None)
+
+
+def _grant(row: Row) -> GrantRow:
+    none = row["version"] is None
+    not_before = NEVER if none else float(row["not_before"])
+    return GrantRow(
+        user_id=str(row["user_id"]),
+        character_id=int(row["character_id"]),
+        owner_hash=str(row["owner_hash"] or ""),
+        state=UserState(row["state"]),
+        state_reason=row["state_reason"],
+        access_token_enc=row["access_token"],
+        refresh_token_enc=row["refresh_token"],
+        expires_at=0.0 if none else float(row["expires_at"]),
+        renew_at=0.0 if none else float(row["renew_at"]),
+        version=0 if none else int(row["version"]),
+        unanswered_attempts=0 if none else int(row["unanswered"]),
+        doubtful_refusals=0 if none else int(row["doubtful"]),
+        failures=0 if none else int(row["failures"]),
+        not_before=not_before,
+        holder=row["holder"],
+    )
+
+
+class Grants:
+    """Grants as token care sees them; see `refreshing.GrantStore` and `refresher.DueGrants`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def load(self, user_id: str) -> GrantRow | None:
+        """The grant as it is now; None for an unknown user."""
+        return await self._store.read(_load, user_id)
+
+    async def begin_attempt(self, user_id: str, *, holder: str, version: int) -> GrantRow | None:
+        """Lease and attempt in one transaction; None where the version or the lease is another's."""
+        return await self._store.write(_begin_attempt, user_id, holder, version)
+
+    async def store_tokens(
+        self,
+        user_id: str,
+        *,
+        holder: str,
+        version: int,
+        access_token_enc: bytes,
+        refresh_token_enc: bytes,
+        expires_at: float,
+        renew_at: float,
+    ) -> GrantRow | None:
+        """Compare and swap; None for another version."""
+        return await self._store.write(
+            _store_tokens, user_id, holder, version, access_token_enc, refresh_token_enc, expires_at, renew_at
+        )
+
+    async def record_failure(
+        self,
+        user_id: str,
+        *,
+        holder: str,
+        version: int,
+        unanswered: bool,
+        doubtful: bool,
+        not_before: float,
+    ) -> None:
+        """The attempt brought no tokens."""
+        await self._store.write(_record_failure, user_id, holder, version, unanswered, doubtful, not_before)
+
+    async def release(self, user_id: str, *, holder: str) -> None:
+        """Give back the lease and nothing else."""
+        await self._store.write(_release, user_id, holder)
+
+    async def mark(
+        self, user_id: str, *, version: int, state: UserState, reason: str, drop_tokens: bool
+    ) -> bool:
+        """Put the grant into another state where `version` still holds."""
+        return await self._store.write(_mark, user_id, version, state, reason, drop_tokens)
+
+    async def due(self, now: float, limit: int) -> list[str]:
+        """Whose tokens are to be renewed, the longest due first."""
+        return await self._store.read(_due, now, limit)
+
+    async def next_due(self) -> float | None:
+        """When the next one is due, in seconds since 1970."""
+        return await self._store.read(_next_due)
+
+    async def register(self, grant: NewGrant) -> Registered:
+        """User, source and tokens of a finished login, in one transaction."""
+        return await self._store.write(_register, grant)
+
+
+def _put(row: LoginRow, forget_before: float) -> Tx[None]:
+    yield Run("grants.login_forget", {"before": forget_before})
+    yield Run(
+        "grants.login_put",
+        {
+            "state_hash": row.state_hash,
+            "door": row.door.value,
+            "verifier": row.verifier_enc,
+            "cookie_hash": row.cookie_hash,
+            "created_at": row.created_at,
+            "expires_at": row.expires_at,
+        },
+    )
+
+
+def _login(state_hash: str) -> Tx[LoginRow | None]:
+    row = one((yield Run("grants.login_load", {"state_hash": state_hash})))
+    if row is None:
+        return None
+    return LoginRow(
+        state_hash=str(row["state_hash"]),
+        verifier_enc=bytes(row["verifier"]),
+        door=Door(row["door"]),
+        cookie_hash=row["cookie_hash"],
+        created_at=float(row["created_at"]),
+        expires_at=float(row["expires_at"]),
+        status=LoginState(row["status"]),
+        user_id=row["user_id"],
+        message=str(row["message"] or ""),
+    )
+
+
+def _take(
+    state_hash: str, doors: Collection[Door], cookie_hash: str | None, now: float
+) -> Tx[LoginRow | None]:
+    row = yield from _login(state_hash)
+    if (
+        row is None
+        or row.status is not LoginState.PENDING
+        or row.door not in doors
+        or now >= row.expires_at
+        or (row.cookie_hash is not None and not secrets.compare_digest(row.cookie_hash, cookie_hash or ""))
+    ):
+        return None
+    taken = yield Run("grants.login_take", {"state_hash": state_hash, "nothing": b""})
+    return row if taken else None
+
+
+def _finish(state_hash: str, status: LoginState, user_id: str | None, message: str) -> Tx[None]:
+    yield Run(
+        "grants.login_finish",
+        {"state_hash": state_hash, "status": status.value, "user_id": user_id, "message": message},
+    )
+
+
+class PendingLogins:
+    """Logins that wait for their pilot; see `doors.LoginStore`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def put(self, row: LoginRow, *, forget_before: float) -> None:
+        """Keep a new login and drop old ones."""
+        await self._store.write(_put, row, forget_before)
+
+    async def take(
+        self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
+    ) -> LoginRow | None:
+        """The pending login, for one caller only."""
+        return await self._store.write(_take, state_hash, doors, cookie_hash, now)
+
+    async def finish(self, state_hash: str, *, status: LoginState, user_id: str | None, message: str) -> None:
+        """Write down the outcome of a login that is working."""
+        await self._store.write(_finish, state_hash, status, user_id, message)
+
+    async def load(self, state_hash: str) -> LoginRow | None:
+        """The login as it stands."""
+        return await self._store.write(_login, state_hash)

@@ -1,0 +1,358 @@
+"""The ledger: what was listed, what is wanted, and how far each walk has come.
+
+From the moment a page is written down here no mail on it can be lost: it ends
+stored, or quarantined with a reason. A page's validators (ETag, Expires) are
+committed together with what the page told us, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import orjson
+
+from killsyncd.model import Job, PageState, PendingOf, Ref, SyncMode, Walk
+from killsyncd.storage import wants
+from killsyncd.storage.base import Bulk, Many, Row, Run, Store, Tx, one
+from killsyncd.walks import Outcome, PageNews, PageSeen, PageWritten, SourceState, after_page, is_torn
+
+
+def ids_parameter(dialect: str, ids: Sequence[int]) -> object:
+    """A list of ids as one parameter: JSON text on SQLite, an array on PostgreSQL."""
+    return orjson.dumps(ids).decode() if dialect == "sqlite" else list(ids)
+
+
+def open_walk(source_id: int, mode: SyncMode) -> Tx[Walk]:
+    """The walk that is under way, widened to `mode`, or a new one."""
+    row = one((yield Run("ledger.walk_running", {"source_id": source_id})))
+    if row is None:
+        row = one((yield Run("ledger.walk_start", {"source_id": source_id, "mode": mode.value})))
+        assert row is not None, "INSERT ... RETURNING answers its row"
+        return _walk(row)
+    walk = _walk(row)
+    broad = wants.wider(walk.mode, mode)
+    if broad is not walk.mode:
+        # What an incremental walk has passed without stopping counts for the full one too.
+        yield Run("ledger.walk_mode", {"id": walk.id, "mode": broad.value})
+        walk = replace(walk, mode=broad)
+    return walk
+
+
+def _restart_walk(walk: Walk) -> Tx[Walk]:
+    yield Run("ledger.walk_restart", {"id": walk.id})
+    return (yield from open_walk(walk.source_id, walk.mode))
+
+
+def _before_ask(source_id: int, page: int, at: float, holder: str) -> Tx[bool]:
+    row = one((yield Run("ledger.held", {"source_id": source_id})))
+    if row is None or row["holder"] != holder:
+        return False
+    yield Run("ledger.page_asked", {"source_id": source_id, "page": page, "at": at})
+    return True
+
+
+def _page_state(source_id: int, page: int) -> Tx[PageState | None]:
+    row = one((yield Run("ledger.page", {"source_id": source_id, "page": page})))
+    if row is None:
+        return None
+    return PageState(
+        int(row["page"]),
+        row["etag"],
+        row["last_modified"],
+        float(row["expires_at"]),
+        float(row["asked_at"]),
+        float(row["answered_at"]),
+        int(row["pages"]),
+    )
+
+
+def _write_page(
+    dialect: str, job: Job, walk: Walk, news: PageNews, max_pages: int, holder: str
+) -> Tx[PageWritten]:
+    lost = PageWritten(False, Outcome.GO_ON, walk, 0.0)
+    held = one((yield Run("ledger.held", {"source_id": job.source_id})))
+    source = one((yield Run("ledger.source", {"source_id": job.source_id})))
+    if held is None or held["holder"] != holder or source is None:
+        return lost
+    before = yield from _page_state(job.source_id, news.page)
+    pages = news.pages if news.pages is not None else (before.pages if before else 1)
+    listed = new = stored = 0
+    known_whole = True
+    if news.entries is not None:
+        entries = dict(news.entries)
+        listed, new, stored = yield from _sight(dialect, job.source_id, entries, news.at)
+        known_whole = new == 0
+    last_modified = news.last_modified or (before.last_modified if before else None)
+    yield Run(
+        "ledger.page_answered",
+        {
+            "source_id": job.source_id,
+            "page": news.page,
+            "etag": news.etag or (before.etag if before and news.entries is None else None),
+            "last_modified": last_modified,
+            "expires_at": news.expires_at,
+            "at": news.at,
+            "pages": pages,
+        },
+    )
+    if news.page == 1:
+        yield Run("ledger.pages_beyond", {"source_id": job.source_id, "pages": pages})
+    seen = PageSeen(news.page, pages, news.last_modified, known_whole)
+    outcome = after_page(walk, seen, ever_unbroken=source["unbroken_at"] is not None, max_pages=max_pages)
+    walk = replace(
+        walk,
+        next_page=news.page + 1,
+        pages=pages,
+        last_modified=walk.last_modified or last_modified,
+        torn=is_torn(walk, seen),
+        listed=walk.listed + listed,
+        new=walk.new + new,
+    )
+    stepped = yield Run(
+        "ledger.walk_step",
+        {
+            "id": walk.id,
+            "state": outcome.value,
+            "next_page": walk.next_page,
+            "pages": pages,
+            "last_modified": walk.last_modified,
+            "torn": walk.torn,
+            "listed": listed,
+            "new": new,
+            "ended": int(outcome is not Outcome.GO_ON),
+        },
+    )
+    if not stepped:
+        return lost
+    if new:
+        yield Run("ledger.derive_last_id", {"source_id": job.source_id})
+    acknowledged = False
+    if outcome is not Outcome.GO_ON:
+        acknowledged = yield from _end(job, outcome, holder)
+    return PageWritten(True, outcome, walk, news.expires_at, listed, new, stored, acknowledged)
+
+
+def _end(job: Job, outcome: Outcome, holder: str) -> Tx[bool]:
+    """The last page of a walk: the source's marks, the user's, and the acknowledgement."""
+    if outcome is Outcome.COMPLETE:
+        yield Run("ledger.walked_unbroken", {"source_id": job.source_id})
+    yield Run("ledger.synced", {"source_id": job.source_id})
+    yield Run("ledger.derive_last_id", {"source_id": job.source_id})
+    yield Run("ledger.walks_prune", {"source_id": job.source_id})
+    if outcome is Outcome.TORN:
+        return False  # the caller keeps the job, for another walk once the list has settled
+    return (yield from wants.finish(job, holder))
+
+
+def _sight(dialect: str, source_id: int, entries: dict[int, str], at: float) -> Tx[tuple[int, int, int]]:
+    """Write down the entries of a page: (listed, new to this source, stored already)."""
+    ids = ids_parameter(dialect, list(entries))
+    known = {int(row[0]) for row in (yield Run("ledger.sighted", {"source_id": source_id, "ids": ids}))}
+    stored = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
+    refs = {int(row["killmail_id"]): row for row in (yield Run("ledger.refs", {"ids": ids}))}
+    fresh_ids = [killmail_id for killmail_id in entries if killmail_id not in known]
+    yield Bulk(
+        "sightings",
+        ("source_id", "killmail_id", "killmail_hash", "listed_at"),
+        [(source_id, killmail_id, entries[killmail_id], at) for killmail_id in fresh_ids],
+    )
+    # Not only for ids that are new here: whatever is listed and neither stored nor wanted is wanted.
+    wanted = [killmail_id for killmail_id in entries if killmail_id not in stored]
+    yield Bulk(
+        "refs",
+        ("killmail_id", "killmail_hash", "first_listed_at", "changed_at"),
+        [(each, entries[each], at, at) for each in sorted(wanted) if each not in refs],
+    )
+    yield Bulk("ref_sources", ("source_id", "killmail_id"), [(source_id, each) for each in sorted(wanted)])
+    again = [
+        {
+            "killmail_id": each,
+            "killmail_hash": entries[each],
+            "tried": f"{refs[each]['tried']} {refs[each]['killmail_hash']}".strip(),
+        }
+        for each in wanted
+        if each in refs and _second_hash(refs[each], entries[each])
+    ]
+    if again:
+        yield Many("ledger.ref_second_hash", again)
+    return len(entries), len(fresh_ids), len(entries) - len(wanted)
+
+
+def _second_hash(ref: Row, killmail_hash: str) -> bool:
+    """Another hash is tried only when the first ended quarantined, and each hash once."""
+    tried = {str(ref["killmail_hash"]), *str(ref["tried"]).split()}
+    return str(ref["state"]) == "quarantined" and killmail_hash not in tried
+
+
+def _walk(row: Row) -> Walk:
+    return Walk(
+        int(row["id"]),
+        int(row["source_id"]),
+        SyncMode(row["mode"]),
+        int(row["next_page"]),
+        int(row["pages"]),
+        row["last_modified"],
+        bool(row["torn"]),
+        float(row["started_at"]),
+        int(row["listed"]),
+        int(row["new"]),
+    )
+
+
+def _ref(row: Row) -> Ref:
+    return Ref(
+        int(row["killmail_id"]),
+        str(row["killmail_hash"]),
+        int(row["attempts"]),
+        int(row["refusals"]),
+        float(row["first_listed_at"]),
+    )
+
+
+def _page_refused(source_id: int, page: int, at: float, expires_at: float) -> Tx[None]:
+    values = {"source_id": source_id, "page": page, "at": at, "expires_at": expires_at}
+    yield Run("ledger.page_refused", values)
+
+
+def _source_state(source_id: int) -> Tx[SourceState | None]:
+    row = one((yield Run("ledger.source", {"source_id": source_id})))
+    return SourceState(row["unbroken_at"], row["full_walk_at"]) if row is not None else None
+
+
+def _torn_in_a_row(source_id: int) -> Tx[int]:
+    row = one((yield Run("ledger.torn_in_a_row", {"source_id": source_id})))
+    return int(row["n"]) if row else 0
+
+
+def _pending_sources() -> Tx[list[int]]:
+    rows = yield Run("ledger.pending_sources", {})
+    return [int(row["source_id"]) for row in rows]
+
+
+def _pending_of(source_id: int, limit: int) -> Tx[PendingOf]:
+    counted = one((yield Run("ledger.pending_count", {"source_id": source_id})))
+    if counted is None:
+        return PendingOf([], 0, 1)
+    rows = yield Run("ledger.pending_of", {"source_id": source_id, "limit": limit})
+    return PendingOf([_ref(row) for row in rows], int(counted["pending"]), int(counted["weight"]))
+
+
+def _next_retry() -> Tx[float | None]:
+    row = one((yield Run("ledger.next_retry", {})))
+    return None if row is None or row["due"] is None else float(row["due"])
+
+
+def _claim_refs(dialect: str, ids: Sequence[int], holder: str) -> Tx[set[int]]:
+    rows = yield Run("ledger.ref_claim", {"ids": ids_parameter(dialect, ids), "holder": holder})
+    return {int(row[0]) for row in rows}
+
+
+def _release_refs(dialect: str, ids: Sequence[int], holder: str) -> Tx[None]:
+    yield Run("ledger.ref_release", {"ids": ids_parameter(dialect, ids), "holder": holder})
+
+
+def _ref_failed(
+    ref: Ref, holder: str, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
+) -> Tx[bool]:
+    rows = yield Run(
+        "ledger.ref_failed",
+        {
+            "killmail_id": ref.killmail_id,
+            "holder": holder,
+            "state": "quarantined" if quarantine else "pending",
+            "reason": reason,
+            "not_before": not_before,
+            "attempts": attempts,
+            "refusals": refusals,
+        },
+    )
+    return bool(rows)
+
+
+def _retry(dialect: str, ids: Sequence[int] | None) -> Tx[list[int]]:
+    if ids is None:
+        rows = yield Run("ledger.retry_all", {})
+    else:
+        rows = yield Run("ledger.retry", {"ids": ids_parameter(dialect, ids)})
+    return [int(row[0]) for row in rows]
+
+
+class Ledger:
+    """The ledger as the consumer and the fetcher see it. holder: this daemon's id."""
+
+    def __init__(self, store: Store, holder: str) -> None:
+        self._store = store
+        self._holder = holder
+
+    async def source_state(self, source_id: int) -> SourceState | None:
+        """None: the source is gone (erased)."""
+        return await self._store.read(_source_state, source_id)
+
+    async def open_walk(self, source_id: int, mode: SyncMode) -> Walk:
+        """The walk under way, or a new one, at least as wide as mode."""
+        return await self._store.write(open_walk, source_id, mode)
+
+    async def restart_walk(self, walk: Walk) -> Walk:
+        """Begin again at page 1, in the same mode; what was seen stays seen."""
+        return await self._store.write(_restart_walk, walk)
+
+    async def page_state(self, source_id: int, page: int) -> PageState | None:
+        """What we know of a page; None when it was never asked for."""
+        return await self._store.read(_page_state, source_id, page)
+
+    async def before_ask(self, source_id: int, page: int, at: float) -> bool:
+        """Write down that a page is about to be asked for. False: the lease is lost, don't ask."""
+        return await self._store.write(_before_ask, source_id, page, at, self._holder)
+
+    async def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> PageWritten:
+        """One page, one transaction: sightings, refs, validators, progress, and the job's end."""
+        return await self._store.write(
+            _write_page, self._store.dialect, job, walk, news, max_pages, self._holder
+        )
+
+    async def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> None:
+        """ESI answered, and with nothing of use. expires_at: its Expires, 0 where it had none."""
+        await self._store.write(_page_refused, source_id, page, at, expires_at)
+
+    async def torn_in_a_row(self, source_id: int) -> int:
+        """How many walks in a row were torn, the last one included."""
+        return await self._store.read(_torn_in_a_row, source_id)
+
+    async def pending_sources(self) -> list[int]:
+        """Every source that waits for mails and is not paused."""
+        return await self._store.read(_pending_sources)
+
+    async def pending_of(self, source_id: int, limit: int) -> PendingOf:
+        """The newest mails of a source that may be fetched now; none while its user is paused."""
+        return await self._store.read(_pending_of, source_id, limit)
+
+    async def next_retry(self) -> float | None:
+        """When a mail that failed may be tried again, in seconds since 1970."""
+        return await self._store.read(_next_retry)
+
+    async def claim_refs(self, ids: Sequence[int]) -> set[int]:
+        """Take mails for fetching; the answer holds those that nobody else has.
+
+        Where this daemon is alone with its database nothing is written: it can't meet itself.
+        """
+        if self._store.exclusive:
+            return set(ids)
+        return await self._store.write(_claim_refs, self._store.dialect, ids, self._holder)
+
+    async def release_refs(self, ids: Sequence[int]) -> None:
+        """Give mails back that were claimed and not fetched."""
+        if ids and not self._store.exclusive:
+            await self._store.write(_release_refs, self._store.dialect, ids, self._holder)
+
+    async def ref_failed(
+        self, ref: Ref, *, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
+    ) -> bool:
+        """A detail did not come: when to try again, or why it never will by itself."""
+        return await self._store.write(
+            _ref_failed, ref, self._holder, reason, not_before, attempts, refusals, quarantine
+        )
+
+    async def retry(self, ids: Sequence[int] | None = None) -> list[int]:
+        """Put quarantined mails back (all, or these, pending ones included); answers which."""
+        return await self._store.write(_retry, self._store.dialect, ids)

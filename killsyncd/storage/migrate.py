@@ -1,0 +1,139 @@
+"""The schema, by number: each migration runs once, whole, and is remembered with its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Protocol
+
+from killsyncd.errors import SchemaRefused
+from killsyncd.storage.base import Run, Sql, Store, Tx, one
+from killsyncd.storage.queries import expand
+
+APPLICATION = "killsyncd"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file `NNNN_name.sql`."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text as it stands in the file."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def statements(self, dialect: str) -> list[str]:
+        """What a driver runs, one after the other."""
+        text = re.sub(r"--[^\n]*", "", expand(self.text, dialect))
+        return [part.strip() for part in text.split(";") if part.strip()]
+
+
+class Migratable(Store, Protocol):
+    """A store that can run a script as one transaction."""
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Keep every other migrator out meanwhile."""
+
+    async def script(self, statements: list[str]) -> None:
+        """Run statements as one transaction."""
+
+
+def migrations() -> list[Migration]:
+    """Every migration this program knows, in order."""
+    found = []
+    for entry in (files("killsyncd.storage") / "sql").iterdir():
+        match = re.fullmatch(r"(\d{4})_([a-z_0-9]+)\.sql", entry.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], entry.read_text("utf-8")))
+    return sorted(found, key=lambda each: each.number)
+
+
+async def state(store: Migratable) -> list[int]:
+    """The numbers applied so far; empty for a new database.
+
+    Raises SchemaRefused where the tables are somebody else's, newer than this program,
+    or made by migrations that differ from ours.
+    """
+    tables = await store.read(_tables)
+    if not tables:
+        return []
+    if "schema_migrations" not in tables or "meta" not in tables:
+        raise SchemaRefused(
+            f"the database holds tables that are not killsyncd's ({', '.join(sorted(tables)[:5])})",
+            "set [database] url to an empty database; nothing was changed",
+        )
+    rows = await store.read(_applied)
+    known = {each.number: each for each in migrations()}
+    for number, checksum in rows:
+        if number not in known:
+            raise SchemaRefused(
+                f"the database has schema {number}, this killsyncd knows {max(known)} at most",
+                "install the newer killsyncd again, or restore a backup made by this one; nothing was changed",
+            )
+        if known[number].checksum != checksum:
+            raise SchemaRefused(
+                f"schema {number} of the database was made by a different killsyncd",
+                "install the release that made it; nothing was changed",
+            )
+    return [number for number, _ in rows]
+
+
+async def migrate(store: Migratable) -> list[int]:
+    """Bring the schema up to date; answers the numbers applied now. Raises SchemaRefused.
+
+    Daemons that start at once do it one after the other: the second finds it done.
+    """
+    async with store.alone():
+        return await _migrate(store)
+
+
+async def _migrate(store: Migratable) -> list[int]:
+    applied = await state(store)
+    done: list[int] = []
+    for migration in migrations():
+        if migration.number in applied:
+            continue
+        statements = migration.statements(store.dialect)
+        if not applied and not done:
+            statements = [
+                "CREATE TABLE schema_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, "
+                "checksum TEXT NOT NULL, applied_at DOUBLE PRECISION NOT NULL)",
+                *statements,
+                f"INSERT INTO meta (key, value) VALUES ('application', '{APPLICATION}')",
+                f"INSERT INTO meta (key, value) VALUES ('feed_epoch', '{secrets.token_hex(4)}')",
+            ]
+        statements.append(
+            "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES "
+            f"({migration.number}, '{migration.name}', '{migration.checksum}', {expand('{now}', store.dialect)})"
+        )
+        await store.script(statements)
+        done.append(migration.number)
+    return done
+
+
+async def application(store: Store) -> str | None:
+    """Whose database it says it is."""
+
+    def ask() -> Tx[str | None]:
+        row = one((yield Run("meta.get", {"key": "application"})))
+        return str(row["value"]) if row else None
+
+    return await store.read(ask)
+
+
+def _tables() -> Tx[set[str]]:
+    rows = yield Run("meta.tables", {})
+    return {str(row[0]) for row in rows}
+
+
+def _applied() -> Tx[list[tuple[int, str]]]:
+    rows = yield Sql("SELECT number, checksum FROM schema_migrations ORDER BY number", {})
+    return [(int(row[0]), str(row[1])) for row in rows]

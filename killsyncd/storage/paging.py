@@ -1,0 +1,153 @@
+"""Pages by keyset: cursors, and filters as SQL.
+
+A cursor holds the order key of the last mail that was seen. It stays good whatever is stored
+meanwhile, and reading after it costs the same on page one and on page thousand.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from killsyncd.errors import BadInput
+from killsyncd.storage.ledger import ids_parameter
+from killsyncd.views import FeedPoint, Mail, MailFilter, Order, Role
+
+MAX_CURSOR = 120
+_MAX_INT = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime(9999, 12, 31, tzinfo=UTC)
+
+Key = tuple[int | datetime, int]
+
+_COLUMNS = {"character_id": "character_id", "corporation_id": "corporation_id", "alliance_id": "alliance_id"}
+
+
+def encode_cursor(mail: Mail, order: Order) -> str:
+    """The cursor right after a mail: opaque, URL-safe."""
+    if order.by_time:
+        # Microseconds as a whole number: a float loses some, and text would be longer.
+        key = [0, (mail.killmail_time - _EPOCH) // timedelta(microseconds=1), mail.killmail_id]
+    else:
+        key = [1, mail.feed_position, mail.killmail_id]
+    return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, order: Order) -> Key:
+    """The order key in a cursor. Raises BadInput unless it was made here, for an order of this kind."""
+    wrong = BadInput(
+        "after is not a cursor of this list", "pass endCursor of the page before, with the same orderBy"
+    )
+    if len(cursor) > MAX_CURSOR or not cursor.isascii():
+        raise wrong
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        key = orjson.loads(raw)
+    except (binascii.Error, ValueError):
+        raise wrong from None
+    whole = isinstance(key, list) and len(key) == 3 and all(type(each) is int for each in key)
+    if not whole or key[0] != (0 if order.by_time else 1) or any(abs(each) > _MAX_INT for each in key):
+        raise wrong
+    if not order.by_time:
+        return key[1], key[2]
+    try:
+        return _EPOCH + timedelta(microseconds=key[1]), key[2]
+    except OverflowError:
+        raise wrong from None
+
+
+def decode_feed_cursor(cursor: str, now: FeedPoint) -> int:
+    """The position in a feed cursor. Raises BadInput for what is no place in this feed.
+
+    now: where the feed stands; its epoch is the only one whose positions mean anything.
+    """
+    epoch, _, digits = cursor.partition(":")
+    if not (epoch and digits.isascii() and digits.isdigit() and len(digits) <= 19 and len(epoch) <= 64):
+        raise BadInput("after is not a feed cursor", "pass the feedCursor of a killmail or of status")
+    position = int(digits)
+    if epoch != now.epoch or position > now.position:
+        raise BadInput(
+            "this feed cursor is of another feed: the database was restored or moved since",
+            "start anew from status { feedCursor }; killmails(orderBy: STORED_ASC) gives what is stored",
+        )
+    return position
+
+
+def whole_seconds(moment: datetime) -> datetime:
+    """The next whole second: kill times have none below, and SQLite's text ends there.
+
+    Right for both ends of a half-open range. Kept between 1970 and 9999, where text sorts like time.
+    """
+    moment = min(max(moment, _EPOCH), _LAST)
+    return moment if not moment.microsecond else moment.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def where(given: MailFilter) -> tuple[list[str], dict[str, Any]]:
+    """A filter as conditions on `killmails k`, and their parameters."""
+    conditions: list[str] = []
+    params: dict[str, Any] = {}
+    for name, column in _COLUMNS.items():
+        value = getattr(given, name)
+        if value is not None:
+            params[name] = value
+            conditions.append(_on_mail(f"{column} = :{name}", given.role))
+    if given.ship_type_id is not None:
+        params["ship_type_id"] = given.ship_type_id
+        conditions.append(_on_mail("ship_type_id = :ship_type_id", Role.VICTIM))
+    for name, condition in (
+        ("solar_system_id", "k.solar_system_id = :solar_system_id"),
+        ("min_attackers", "k.attacker_count >= :min_attackers"),
+        ("solo", "k.solo = :solo"),
+        ("npc", "k.npc = :npc"),
+    ):
+        value = getattr(given, name)
+        if value is not None:
+            params[name] = value
+            conditions.append(condition)
+    if given.since is not None:
+        params["since"] = whole_seconds(given.since)
+        conditions.append("k.killmail_time >= :since")
+    if given.until is not None:
+        params["until"] = whole_seconds(given.until)
+        conditions.append("k.killmail_time < :until")
+    return conditions, params
+
+
+def anybody_of(dialect: str, characters: frozenset[int]) -> tuple[str, dict[str, Any]]:
+    """The condition that one of these characters is on the mail."""
+    ids = (
+        "(SELECT value FROM json_each(:characters))"
+        if dialect == "sqlite"
+        else "(SELECT unnest(:characters::bigint[]))"
+    )
+    return _on_mail(f"character_id IN {ids}", None), {
+        "characters": ids_parameter(dialect, sorted(characters))
+    }
+
+
+def _on_mail(condition: str, role: Role | None) -> str:
+    # Ids from an index of each table: no OR over two tables, which neither database can use one for.
+    tables = {Role.VICTIM: ("victims",), Role.ATTACKER: ("attackers",), None: ("victims", "attackers")}[role]
+    union = " UNION ALL ".join(f"SELECT killmail_id FROM {table} WHERE {condition}" for table in tables)  # noqa: S608
+    return f"k.killmail_id IN ({union})"
+
+
+def order_by(order: Order) -> str:
+    """ORDER BY for `killmails k`; the id breaks ties, so that no two mails share a place."""
+    way = "DESC" if order.descending else "ASC"
+    return f"k.killmail_time {way}, k.killmail_id {way}" if order.by_time else f"k.feed_position {way}"
+
+
+def beyond(order: Order, key: Key) -> tuple[str, dict[str, Any]]:
+    """The condition that a mail comes after this key."""
+    sign = "<" if order.descending else ">"
+    if order.by_time:
+        return f"(k.killmail_time, k.killmail_id) {sign} (:after_time, :after_id)", {
+            "after_time": key[0],
+            "after_id": key[1],
+        }
+    return f"k.feed_position {sign} :after_position", {"after_position": key[0]}

@@ -1,0 +1,404 @@
+"""PostgreSQL: a bounded pool, one transaction a connection at a time, several daemons.
+
+A transaction that loses its connection, a race (serialization failure, deadlock,
+the same key inserted twice) or its lock is run again from its start. When the
+connection breaks while COMMIT is under way nobody knows at first whether it
+happened: the last statement before COMMIT leaves a token in the connection's row
+of `outcomes`, and reading that row afterwards answers it. Only where the
+database stays away for minutes is the caller told that it is not known
+(`OutcomeUnknown`); transactions are idempotent, so asking again is right then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NoReturn, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from killsyncd.config.secret import Secret
+from killsyncd.errors import Refused, RowRefused, SchemaRefused, Unavailable
+from killsyncd.storage.base import Tx
+from killsyncd.storage.postgres_errors import (
+    DRIVER_ERRORS,
+    OutcomeUnknown,
+    is_lost,
+    is_worth_again,
+    translated,
+)
+from killsyncd.storage.postgres_listen import listening, say
+from killsyncd.storage.postgres_steps import Steps
+from killsyncd.storage.queries import expand
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DIALECT = "postgres"
+CONNECTIONS = 10
+OLDEST_SERVER = 13
+"""pg_current_xact_id_if_assigned came with it."""
+
+ATTEMPTS = 8
+ACQUIRE_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+COMMAND_SECONDS = 150.0
+"""Longest wait for one answer: a server that fell off the network never sends one."""
+
+READ_SECONDS = 15.0
+RESOLVE_SECONDS = 300.0
+SLOT_SECONDS = 86400.0
+"""A connection's row in `outcomes` is renewed so often, and swept a week after that."""
+
+_SESSION = {
+    "application_name": "killsyncd",
+    "timezone": "UTC",
+    # Compiling takes longer than any statement of ours.
+    "jit": "off",
+    "lock_timeout": "20s",
+    "statement_timeout": "120s",
+    # A daemon that hangs, or whose machine fell off the network, must not keep the feed's row locked.
+    "idle_in_transaction_session_timeout": "30s",
+}
+_MIGRATIONS_LOCK = 0x6B696C6C  # "kill": one number for every killsyncd on a server, one lock a database
+_MARK = expand(
+    "UPDATE outcomes SET token = $1, at = {now} WHERE slot = $2"
+    " AND pg_current_xact_id_if_assigned() IS NOT NULL RETURNING token",
+    DIALECT,
+)
+_SLOT = expand(
+    "INSERT INTO outcomes (slot, token, at) VALUES ($1, '', {now})"
+    " ON CONFLICT (slot) DO UPDATE SET at = excluded.at",
+    DIALECT,
+)
+_SWEEP = expand("DELETE FROM outcomes WHERE at < {now} - 604800", DIALECT)
+
+
+class _Session(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """A connection that knows its row in `outcomes`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.slot = _Slot()
+
+
+class _Slot:
+    def __init__(self) -> None:
+        self.name = secrets.token_hex(12)
+        self.renewed_at: float | None = None
+
+
+class _TryAgain(Exception):
+    """The transaction did not happen, for a reason that may be gone next time."""
+
+    def __init__(self, error: BaseException, attempts: int = ATTEMPTS) -> None:
+        super().__init__()
+        self.error = error
+        self.attempts = attempts
+
+
+class PostgresStore:
+    """A store in a PostgreSQL database that several daemons share. The schema is `migrate`'s."""
+
+    dialect = DIALECT
+    exclusive = False
+
+    def __init__(
+        self, pool: Any, connect: Callable[[], Awaitable[Any]], where: str, read_seconds: float
+    ) -> None:
+        self._pool = pool
+        self._connect = connect
+        self._where = where
+        self._steps = Steps()
+        self._instance = secrets.token_hex(6)
+        self._begin_read = (
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+            f" SET LOCAL statement_timeout = {int(read_seconds * 1000)}"
+        )
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        password: Secret | None = None,
+        *,
+        connections: int = CONNECTIONS,
+        read_seconds: float = READ_SECONDS,
+    ) -> PostgresStore:
+        """Connect to the database at url.
+
+        password: apart from the url, so that neither logs nor errors can show it.
+        connections: at most so many at once, besides one that listens.
+        read_seconds: a reading statement that takes longer is ended.
+        Raises Refused (user, password, database, rights, version), Unavailable (nobody answers).
+        """
+        where = label(url)
+        options: dict[str, Any] = {
+            "dsn": url,
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": COMMAND_SECONDS,
+            "server_settings": _SESSION,
+            "connection_class": _Session,
+        }
+        if password is not None:
+            options["password"] = password.reveal()
+        pool = None
+        try:
+            pool = asyncpg.create_pool(
+                **options,
+                min_size=1,
+                max_size=connections,
+                statement_cache_size=512,
+                init=_keep_alive,
+                reset=_nothing_to_reset,
+            )
+            await pool
+            version = (await pool.fetchval("SHOW server_version_num")) or "0"
+        except (ValueError, *DRIVER_ERRORS) as error:
+            if pool is not None:
+                pool.terminate()
+            raise translated(error, where, starting=True) from error
+        if int(version) < OLDEST_SERVER * 10000:
+            await pool.close()
+            raise Refused(
+                f"{where} runs PostgreSQL {int(version) // 10000}",
+                f"killsyncd needs {OLDEST_SERVER} or newer",
+            )
+
+        async def connect() -> Any:
+            connection = await asyncpg.connect(**options)
+            await _keep_alive(connection)
+            return connection
+
+        return cls(pool, connect, where, read_seconds)
+
+    async def write(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a transaction that may write, as often as races and lost connections ask for.
+
+        A caller that is cancelled before COMMIT undoes it; during COMMIT it still ends one way
+        or the other. Raises RowRefused, Unavailable, SchemaRefused.
+        """
+        return await self._persist(lambda: tx(*args, **kwargs), True)
+
+    async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a reading transaction on one snapshot; cancelling it ends its statement on the server."""
+        return await self._persist(lambda: tx(*args, **kwargs), False)
+
+    def listen(self, callback: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
+        """Hear of other daemons' commits. After every reconnect all channels are called: look."""
+        return listening(self._connect, self._instance, self._where, callback)
+
+    async def notify(self, channel: str) -> None:
+        """Tell the other daemons to look. A lost word is no loss: who looks late finds it by cursor."""
+        try:
+            async with self._borrowed() as connection:
+                await say(connection, self._instance, channel)
+        except Unavailable:
+            pass
+
+    async def script(self, statements: Sequence[str]) -> None:
+        """Run statements as one transaction; for migrations alone."""
+        async with self._borrowed() as connection, connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            for statement in statements:
+                await connection.execute(statement, timeout=None)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Keep every other migrator of this database out meanwhile; waits for the one at work."""
+        try:
+            connection = await self._connect()
+        except Exception as error:
+            raise translated(error, self._where) from error
+        try:
+            await connection.execute(
+                "SET lock_timeout = 0; SET statement_timeout = 0;"
+                f" SELECT pg_advisory_lock({_MIGRATIONS_LOCK})",
+                timeout=600.0,
+            )
+            yield None
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._where) from error
+        finally:
+            # The lock goes with its connection, whichever way this ends.
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Give every connection back; those still at work are cut off. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            async with asyncio.timeout(5.0):
+                await self._pool.close()
+        except DRIVER_ERRORS:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[Any]:
+        """A connection for statements outside of the generators, errors translated."""
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+                yield connection
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._where) from error
+
+    async def _persist(self, make: Callable[[], Tx[T]], writes: bool) -> T:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._once(make(), writes)
+            except _TryAgain as again:
+                if self._closed:
+                    raise Unavailable("the database is closed", "the daemon is stopping") from again.error
+                if attempt >= again.attempts:
+                    raise translated(again.error, self._where) from again.error
+            # Real time, not the clock that is passed in: this is between two sockets, and short.
+            await asyncio.sleep(random.uniform(0.0, min(1.0, 0.01 * 2.0**attempt)))
+
+    async def _once(self, tx: Tx[T], writes: bool) -> T:
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        except Exception as error:
+            self._raise_judged(error)
+        try:
+            return await self._transaction(connection, tx, writes)
+        finally:
+            tx.close()
+            await self._give_back(connection)
+
+    async def _transaction(self, connection: Any, tx: Tx[T], writes: bool) -> T:
+        token = None
+        try:
+            if writes:
+                await _ready_slot(connection)
+            await connection.execute("BEGIN" if writes else self._begin_read)
+            result = await self._steps.drive(connection, tx)
+            if writes:
+                token = await connection.fetchval(_MARK, secrets.token_hex(8), connection.slot.name)
+        except BaseException as error:
+            await _undo(connection)
+            self._raise_judged(error)
+        if await self._commit(connection, token):
+            return result
+        raise _TryAgain(ConnectionError("the connection broke at COMMIT; nothing was written"))
+
+    async def _commit(self, connection: Any, token: str | None) -> bool:
+        """COMMIT; answers whether it happened, also where the connection breaks under it."""
+        committing = asyncio.ensure_future(connection.execute("COMMIT"))
+        try:
+            said = await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            # Half sent is half sent: let it end, so that the connection can be used again.
+            await asyncio.wait([committing], timeout=COMMAND_SECONDS)
+            if committing.done() and not committing.cancelled():
+                committing.exception()
+            raise
+        except Exception as error:
+            if not is_lost(error):
+                self._raise_judged(error)
+            connection.terminate()
+            # Without a token nothing was written, so there is nothing to be in doubt about.
+            return token is None or await self._happened(connection.slot.name, token)
+        if said != "COMMIT":
+            raise RuntimeError("a transaction swallowed a failed statement without undoing it to a savepoint")
+        return True
+
+    async def _happened(self, slot: str, token: str) -> bool:
+        """Whether the transaction with this token was committed. Waits for one that still hangs."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + RESOLVE_SECONDS
+        while True:
+            try:
+                connection = await self._connect()
+                try:
+                    # FOR UPDATE waits until the server has ended the broken connection's transaction.
+                    found = await connection.fetchval(
+                        "SELECT token FROM outcomes WHERE slot = $1 FOR UPDATE", slot
+                    )
+                finally:
+                    connection.terminate()
+                return bool(found == token)
+            except Exception as error:
+                if not is_worth_again(error):
+                    raise translated(error, self._where) from error
+                if self._closed or loop.time() > deadline:
+                    raise OutcomeUnknown(
+                        f"it is not known whether the last change was written: {self._where}",
+                        "once the database answers again, work goes on by itself",
+                    ) from error
+            await asyncio.sleep(random.uniform(0.1, 1.0))
+
+    def _raise_judged(self, error: BaseException) -> NoReturn:
+        """Raise what an error before COMMIT means: to try again, or ours."""
+        if isinstance(error, RowRefused) and isinstance(error.__cause__, asyncpg.UniqueViolationError):
+            # Looked, found nothing, inserted, and somebody was quicker: the next look finds it.
+            raise _TryAgain(error, attempts=3) from error
+        if not isinstance(error, DRIVER_ERRORS):
+            raise error
+        if is_worth_again(error):
+            raise _TryAgain(error) from error
+        raise translated(error, self._where) from error
+
+    async def _give_back(self, connection: Any) -> None:
+        try:
+            await self._pool.release(connection)
+        except DRIVER_ERRORS:
+            connection.terminate()
+
+
+def label(url: str) -> str:
+    """A database's address for people: without user, password and options."""
+    parts = urlsplit(url)
+    host = parts.hostname or "local socket"
+    return f"postgresql://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+async def _keep_alive(connection: Any) -> None:
+    """Have the kernel notice a server that is gone, within two minutes."""
+    sock = connection._transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
+
+
+async def _nothing_to_reset(connection: Any) -> None:
+    """Transactions end before their connection goes back, and set nothing that outlives them."""
+
+
+async def _ready_slot(connection: Any) -> None:
+    slot = connection.slot
+    now = asyncio.get_running_loop().time()
+    if slot.renewed_at is not None and now - slot.renewed_at < SLOT_SECONDS:
+        return
+    try:
+        await connection.execute(_SLOT, slot.name)
+        await connection.execute(_SWEEP)
+    except asyncpg.UndefinedTableError as error:
+        raise SchemaRefused("the database holds no tables yet", "killsyncd run makes them") from error
+    slot.renewed_at = now
+
+
+async def _undo(connection: Any) -> None:
+    """Roll back, or cut the connection, at which the server rolls back by itself."""
+    if connection.is_closed():
+        return
+    try:
+        async with asyncio.timeout(5.0):
+            await connection.execute("ROLLBACK")
+    except BaseException as error:
+        connection.terminate()
+        if not isinstance(error, DRIVER_ERRORS):
+            raise

@@ -1,0 +1,335 @@
+"""The read side of mails: pages, batches for a page of ids, and the feed.
+
+Each method is one snapshot, and each batch one statement, however many ids it is
+asked for: whoever shows a page of 100 mails pays for a constant number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
+
+from killsyncd.model import User
+from killsyncd.storage import paging
+from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, needed_datetime, one
+from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.users import user_from
+from killsyncd.views import (
+    COUNTED_TO,
+    Attacker,
+    DayActivity,
+    Edge,
+    FeedMail,
+    FeedPoint,
+    FeedSlice,
+    Involved,
+    Item,
+    Mail,
+    MailFilter,
+    MailPage,
+    Order,
+    Position,
+    Role,
+    TooMuch,
+    Victim,
+)
+
+V = TypeVar("V")
+
+MAX_ROWS = 50_000
+"""Attackers, or items, that one batch reads; a page with more is refused."""
+
+_MAIL = (
+    "k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id, k.moon_id, "
+    "k.attacker_count, k.feed_position, k.fresh, k.solo, k.npc, k.created_at"
+)
+_LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+_LAST_ID = 2**63 - 1
+
+
+def _mail(row: Row) -> Mail:
+    return Mail(
+        killmail_id=row["killmail_id"],
+        killmail_hash=row["killmail_hash"],
+        killmail_time=needed_datetime(row["killmail_time"]),
+        solar_system_id=row["solar_system_id"],
+        war_id=row["war_id"],
+        moon_id=row["moon_id"],
+        attacker_count=row["attacker_count"],
+        feed_position=row["feed_position"],
+        fresh=bool(row["fresh"]),
+        solo=bool(row["solo"]),
+        npc=bool(row["npc"]),
+        created_at=needed_datetime(row["created_at"]),
+    )
+
+
+def _victim(row: Row) -> Victim:
+    x, y, z = row["position_x"], row["position_y"], row["position_z"]
+    return Victim(
+        character_id=row["character_id"],
+        corporation_id=row["corporation_id"],
+        alliance_id=row["alliance_id"],
+        faction_id=row["faction_id"],
+        ship_type_id=row["ship_type_id"],
+        damage_taken=row["damage_taken"],
+        position=Position(x, y, z) if x is not None and y is not None and z is not None else None,
+    )
+
+
+def _attacker(row: Row) -> Attacker:
+    return Attacker(
+        character_id=row["character_id"],
+        corporation_id=row["corporation_id"],
+        alliance_id=row["alliance_id"],
+        faction_id=row["faction_id"],
+        ship_type_id=row["ship_type_id"],
+        weapon_type_id=row["weapon_type_id"],
+        damage_done=row["damage_done"],
+        final_blow=bool(row["final_blow"]),
+        security_status=row["security_status"],
+    )
+
+
+def _page(mails: Sequence[Mail], first: int, order: Order, after: str | None) -> MailPage:
+    """A page of at most `first` out of a list that was read one longer."""
+    edges = [Edge(paging.encode_cursor(mail, order), mail) for mail in mails[:first]]
+    return MailPage(edges, more=len(mails) > first, went_before=after is not None)
+
+
+# --- transactions -------------------------------------------------------------------------------
+
+
+def _rows(name: str, dialect: str, ids: Sequence[int], limit: int | None = None) -> Tx[Rows]:
+    params: dict[str, object] = {"ids": ids_parameter(dialect, ids)}
+    if limit is not None:
+        params["limit"] = limit
+    return (yield Run(f"reading.{name}", params))
+
+
+def _list(given: MailFilter, order: Order, limit: int, after: paging.Key | None) -> Tx[list[Mail]]:
+    conditions, params = paging.where(given)
+    if after is not None:
+        condition, more = paging.beyond(order, after)
+        conditions.append(condition)
+        params |= more
+    text = (
+        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "  # noqa: S608
+        f"ORDER BY {paging.order_by(order)} LIMIT :limit"
+    )
+    return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
+
+
+def _count(given: MailFilter) -> Tx[int]:
+    conditions, params = paging.where(given)
+    text = (
+        f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "  # noqa: S608
+        "LIMIT :limit) AS some"
+    )
+    row = one((yield Sql(text, {**params, "limit": COUNTED_TO})))
+    return int(row["n"]) if row is not None else 0
+
+
+def _of_characters(
+    dialect: str, characters: Sequence[int], limit: int, after: paging.Key | None
+) -> Tx[dict[int, list[Mail]]]:
+    after_time, after_id = after if after is not None else (_LAST_TIME, _LAST_ID)
+    found: dict[int, list[Mail]] = {each: [] for each in characters}
+    rows = yield Run(
+        "reading.of_characters",
+        {
+            "ids": ids_parameter(dialect, characters),
+            "after_time": after_time,
+            "after_id": after_id,
+            "limit": limit,
+        },
+    )
+    for row in rows:
+        found[row["of_character"]].append(_mail(row))
+    return found
+
+
+def _point() -> Tx[FeedPoint]:
+    epoch = one((yield Run("meta.get", {"key": "feed_epoch"})))
+    row = one((yield Run("reading.feed_position", {})))
+    assert epoch is not None and row is not None, "migration 1 makes both"
+    return FeedPoint(str(epoch["value"]), int(row["position"]))
+
+
+def _feed(
+    dialect: str, position: int, limit: int, characters: frozenset[int] | None, fresh_only: bool
+) -> Tx[FeedSlice]:
+    row = one((yield Run("reading.feed_position", {})))
+    assert row is not None, "migration 1 makes the feed's row"
+    now = int(row["position"])
+    if now <= position:
+        return FeedSlice([], position)
+    conditions = ["k.feed_position > :position", "k.feed_position <= :now"]
+    params: dict[str, object] = {"position": position, "now": now, "limit": limit}
+    if characters is not None:
+        condition, more = paging.anybody_of(dialect, characters)
+        conditions.append(condition)
+        params |= more
+    if fresh_only:
+        conditions.append("k.fresh = {true}")
+    text = (
+        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions)} "  # noqa: S608
+        "ORDER BY k.feed_position LIMIT :limit"
+    )
+    mails = [_mail(each) for each in (yield Sql(text, params))]
+    on_mail: dict[int, set[int]] = {mail.killmail_id: set() for mail in mails}
+    if mails:
+        for each in (yield Run("reading.characters", {"ids": ids_parameter(dialect, list(on_mail))})):
+            on_mail[each["killmail_id"]].add(each["character_id"])
+    return FeedSlice(
+        [FeedMail(mail, frozenset(on_mail[mail.killmail_id])) for mail in mails],
+        reached=mails[-1].feed_position if len(mails) == limit else now,
+    )
+
+
+def _items(rows: Rows) -> dict[int, list[Item]]:
+    """Trees out of rows that come depth first, containers before what they hold."""
+    found: dict[int, list[Item]] = {}
+    containers: dict[tuple[int, int], Item] = {}
+    for row in rows:
+        killmail_id = row["killmail_id"]
+        item = Item(
+            row["item_type_id"],
+            row["flag"],
+            row["quantity_dropped"],
+            row["quantity_destroyed"],
+            row["singleton"],
+            [],
+        )
+        containers[killmail_id, row["position"]] = item
+        holder = containers.get((killmail_id, row["parent"])) if row["parent"] is not None else None
+        (found.setdefault(killmail_id, []) if holder is None else holder.items).append(item)
+    return found
+
+
+def _activity(since: datetime, until: datetime) -> Tx[dict[str, tuple[int, int]]]:
+    rows = yield Run("reading.activity", {"since": since, "until": until})
+    return {str(row["day"]): (int(row["kills"]), int(row["losses"])) for row in rows}
+
+
+# --- what others see ----------------------------------------------------------------------------
+
+
+class Reading:
+    """The store as GraphQL and the feed see it. Every method raises Unavailable when the store is."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def page(self, given: MailFilter, order: Order, first: int, after: str | None = None) -> MailPage:
+        """A page of mails. Raises BadInput for a cursor that is none of this order."""
+        key = None if after is None else paging.decode_cursor(after, order)
+        mails = await self._store.read(_list, given, order, first + 1, key)
+        return _page(mails, first, order, after)
+
+    async def count(self, given: MailFilter) -> int:
+        """How many mails there are, exact up to COUNTED_TO."""
+        return await self._store.read(_count, given)
+
+    async def pages_of(
+        self, characters: Sequence[int], first: int, after: str | None = None
+    ) -> dict[int, MailPage]:
+        """The newest mails of each character, in one statement. Raises BadInput as `page` does."""
+        order = Order.TIME_DESC
+        key = None if after is None else paging.decode_cursor(after, order)
+        found = await self._store.read(_of_characters, self._store.dialect, characters, first + 1, key)
+        return {each: _page(mails, first, order, after) for each, mails in found.items()}
+
+    async def counts_of(self, characters: Sequence[int]) -> dict[int, int]:
+        """How many mails each character is on, exact up to COUNTED_TO."""
+        rows = await self._read("counts_of_characters", characters, COUNTED_TO)
+        return {row["of_character"]: int(row["n"]) for row in rows}
+
+    async def mails(self, ids: Sequence[int]) -> dict[int, Mail]:
+        """Mails by id; those that are not stored are absent."""
+        return {row["killmail_id"]: _mail(row) for row in await self._read("mails", ids)}
+
+    async def victims(self, ids: Sequence[int]) -> dict[int, Victim]:
+        """The victim of each mail."""
+        return {row["killmail_id"]: _victim(row) for row in await self._read("victims", ids)}
+
+    async def attackers(self, ids: Sequence[int]) -> dict[int, list[Attacker]]:
+        """All attackers of each mail, in ESI's order. Raises TooMuch."""
+        return _grouped(await self._limited("attackers", ids), _attacker)
+
+    async def final_blows(self, ids: Sequence[int]) -> dict[int, Attacker]:
+        """Who struck the final blow, without reading the other attackers."""
+        return {row["killmail_id"]: _attacker(row) for row in await self._read("final_blows", ids)}
+
+    async def items(self, ids: Sequence[int]) -> dict[int, list[Item]]:
+        """The items of each mail, containers with what they hold. Raises TooMuch."""
+        return _items(await self._limited("items", ids))
+
+    async def documents(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The JSON of each mail as ESI sent it."""
+        return {row["killmail_id"]: bytes(row["document"]) for row in await self._read("documents", ids)}
+
+    async def names(self, ids: Sequence[int]) -> dict[int, str]:
+        """The names of ids; those not resolved yet are absent."""
+        return {row["id"]: row["name"] for row in await self._read("names", ids)}
+
+    async def involved(self, ids: Sequence[int]) -> dict[int, list[Involved]]:
+        """Our users on each mail: the victim first, then by name."""
+        return _grouped(
+            await self._read("involved", ids), lambda row: Involved(row["character_id"], Role(row["role"]))
+        )
+
+    async def users(self, characters: Sequence[int]) -> dict[int, User]:
+        """Users by their character's id."""
+        return {row["character_id"]: user_from(row) for row in await self._read("users", characters)}
+
+    async def feed_point(self) -> FeedPoint:
+        """Where the feed stands now."""
+        return await self._store.read(_point)
+
+    async def feed_after(
+        self,
+        position: int,
+        limit: int,
+        *,
+        characters: frozenset[int] | None = None,
+        fresh_only: bool = False,
+    ) -> FeedSlice:
+        """The next mails of the feed in its order. characters: one of them is on the mail."""
+        return await self._store.read(_feed, self._store.dialect, position, limit, characters, fresh_only)
+
+    async def activity(self, days: int, now: datetime) -> list[DayActivity]:
+        """Kills and losses of our users for each of the last days (UTC), today last."""
+        today = now.astimezone(UTC).date()
+        first = today - timedelta(days=days - 1)
+        until = datetime.combine(today + timedelta(days=1), datetime.min.time(), UTC)
+        since = datetime.combine(first, datetime.min.time(), UTC)
+        found = await self._store.read(_activity, since, until)
+        return [_day(first + timedelta(days=each), found) for each in range(days)]
+
+    async def _read(self, name: str, ids: Sequence[int], limit: int | None = None) -> Rows:
+        return await self._store.read(_rows, name, self._store.dialect, ids, limit)
+
+    async def _limited(self, name: str, ids: Sequence[int]) -> Rows:
+        rows = await self._read(name, ids, MAX_ROWS + 1)
+        if len(rows) > MAX_ROWS:
+            raise TooMuch(
+                f"these killmails have more than {MAX_ROWS} {name}", "ask for fewer at once with first"
+            )
+        return rows
+
+
+def _grouped(rows: Rows, make: Callable[[Row], V]) -> dict[int, list[V]]:
+    found: dict[int, list[V]] = {}
+    for row in rows:
+        found.setdefault(row["killmail_id"], []).append(make(row))
+    return found
+
+
+def _day(day: date, found: dict[str, tuple[int, int]]) -> DayActivity:
+    kills, losses = found.get(day.isoformat(), (0, 0))
+    return DayActivity(day, kills, losses)
+
+
+parse_feed_cursor = paging.decode_feed_cursor

@@ -1,0 +1,47 @@
+"""The producer's own row: one run at a time, whichever daemon does it, also across restarts."""
+
+from __future__ import annotations
+
+from killsyncd.model import ProducerState
+from killsyncd.storage.base import Run, Store, Tx, one
+
+
+def _begin(holder: str) -> Tx[bool]:
+    return bool((yield Run("producer.begin", {"holder": holder})))
+
+
+def _finish(holder: str, queued: int, wait: float) -> Tx[None]:
+    yield Run("producer.finish", {"holder": holder, "queued": queued, "wait": wait})
+
+
+def _state() -> Tx[ProducerState]:
+    row = one((yield Run("producer.state", {})))
+    assert row is not None, "migration 1 makes the producer's row"
+    return ProducerState(
+        row["last_run_at"],
+        row["last_finished_at"],
+        int(row["last_queued"]),
+        float(row["next_run_at"]),
+        row["holder"],
+        float(row["now"]),
+    )
+
+
+class Runs:
+    """When the producer ran, and whose turn it is."""
+
+    def __init__(self, store: Store, holder: str) -> None:
+        self._store = store
+        self._holder = holder
+
+    async def begin(self) -> bool:
+        """Take the run that is due. False: it is not due, or another daemon is at it."""
+        return await self._store.write(_begin, self._holder)
+
+    async def finish(self, queued: int, wait: float) -> None:
+        """The run is over; the next may begin in `wait` seconds."""
+        await self._store.write(_finish, self._holder, queued, wait)
+
+    async def state(self) -> ProducerState:
+        """How things stand, by the database's time."""
+        return await self._store.read(_state)

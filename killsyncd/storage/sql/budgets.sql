@@ -1,0 +1,72 @@
+-- name: purge
+DELETE FROM spends WHERE returns_at <= :before;
+
+-- name: bucket
+INSERT INTO budgets (grp, subject) VALUES (:grp, :subject) ON CONFLICT (grp, subject) DO NOTHING;
+
+-- name: lock
+-- One daemon at a time decides over a bucket.
+SELECT blocked_until FROM budgets WHERE grp = :grp AND subject = :subject {for_update};
+
+-- name: limit
+SELECT MIN(token_limit) AS token_limit, MAX(window_seconds) AS window_seconds FROM esi_routes WHERE grp = :grp;
+
+-- name: used
+SELECT COALESCE(SUM(tokens), 0) AS tokens FROM spends
+WHERE grp = :grp AND subject = :subject AND returns_at > :after;
+
+-- name: spends
+SELECT returns_at, tokens FROM spends WHERE grp = :grp AND subject = :subject AND returns_at > :after
+ORDER BY returns_at, id;
+
+-- name: spend
+INSERT INTO spends (grp, subject, tokens, returns_at) VALUES (:grp, :subject, :tokens, :returns_at) RETURNING id;
+
+-- name: bill
+-- The row may be gone when a settlement comes very late: what was spent is written down all the same.
+INSERT INTO spends (id, grp, subject, tokens, returns_at) VALUES (:id, :grp, :subject, :tokens, :returns_at)
+ON CONFLICT (id) DO UPDATE SET tokens = excluded.tokens, returns_at = excluded.returns_at;
+
+-- name: cancel
+DELETE FROM spends WHERE id = :id;
+
+-- name: block
+INSERT INTO budgets (grp, subject, blocked_until) VALUES (:grp, :subject, :until)
+ON CONFLICT (grp, subject) DO UPDATE SET blocked_until = excluded.blocked_until
+WHERE budgets.blocked_until < excluded.blocked_until;
+
+-- name: gate
+SELECT value FROM gates WHERE name = :name;
+
+-- name: gates
+SELECT name, value FROM gates;
+
+-- name: shut
+INSERT INTO gates (name, value) VALUES (:name, :until)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE gates.value < excluded.value;
+
+-- name: routes
+SELECT route, grp, token_limit, window_seconds, ttl_seconds FROM esi_routes;
+
+-- name: learn
+INSERT INTO esi_routes (route, grp, token_limit, window_seconds, ttl_seconds)
+VALUES (:route, :grp, :token_limit, :window_seconds, :ttl_seconds)
+ON CONFLICT (route) DO UPDATE SET grp = excluded.grp, token_limit = excluded.token_limit,
+    window_seconds = excluded.window_seconds, ttl_seconds = excluded.ttl_seconds;
+
+-- name: window_before
+SELECT MAX(window_seconds) AS window_seconds FROM esi_routes WHERE grp = :grp;
+
+-- name: longer_window
+UPDATE spends SET returns_at = returns_at + :seconds WHERE grp = :grp;
+
+-- name: all_spends
+SELECT grp, subject, returns_at, tokens FROM spends WHERE returns_at > :after ORDER BY returns_at, id;
+
+-- name: blocked
+SELECT grp, subject, blocked_until FROM budgets WHERE blocked_until > :after;
+
+-- name: buckets_unused
+DELETE FROM budgets WHERE blocked_until <= :before AND NOT EXISTS (
+    SELECT 1 FROM spends WHERE spends.grp = budgets.grp AND spends.subject = budgets.subject
+);

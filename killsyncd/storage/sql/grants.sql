@@ -1,0 +1,75 @@
+-- name: load
+SELECT u.id AS user_id, u.character_id, u.owner_hash, u.state, u.state_reason, u.scopes,
+       g.access_token, g.refresh_token, g.expires_at, g.renew_at, g.version, g.unanswered, g.doubtful,
+       g.failures, g.not_before, g.holder
+FROM users u LEFT JOIN grants g ON g.user_id = u.id WHERE u.id = :user_id;
+
+-- name: begin_attempt
+UPDATE grants SET holder = :holder, unanswered = unanswered + 1
+WHERE user_id = :user_id AND version = :version AND refresh_token IS NOT NULL
+  AND (holder IS NULL OR holder = :holder)
+  AND EXISTS (SELECT 1 FROM users u WHERE u.id = grants.user_id AND u.state = 'ok')
+RETURNING user_id;
+
+-- name: store_tokens
+UPDATE grants SET access_token = :access_token, refresh_token = :refresh_token, expires_at = :expires_at,
+    renew_at = :renew_at, version = version + 1, unanswered = 0, doubtful = 0, failures = 0, not_before = 0,
+    holder = CASE WHEN holder = :holder THEN NULL ELSE holder END
+WHERE user_id = :user_id AND version = :version RETURNING user_id;
+
+-- name: user_expiry
+UPDATE users SET expires_at = :expires_at WHERE id = :user_id;
+
+-- name: record_failure
+UPDATE grants SET failures = failures + 1,
+    unanswered = CASE WHEN :unanswered = 1 OR unanswered = 0 THEN unanswered ELSE unanswered - 1 END,
+    doubtful = doubtful + CAST(:doubtful AS {int}), not_before = :not_before,
+    holder = CASE WHEN holder = :holder THEN NULL ELSE holder END
+WHERE user_id = :user_id AND version = :version;
+
+-- name: release
+UPDATE grants SET holder = NULL WHERE user_id = :user_id AND holder = :holder;
+
+-- name: mark
+UPDATE grants SET version = version + 1, holder = NULL WHERE user_id = :user_id AND version = :version
+RETURNING user_id;
+
+-- name: drop_tokens
+UPDATE grants SET access_token = NULL, refresh_token = NULL WHERE user_id = :user_id;
+
+-- name: register
+INSERT INTO grants (user_id, access_token, refresh_token, expires_at, renew_at, version)
+VALUES (:user_id, :access_token, :refresh_token, :expires_at, :renew_at, CAST({now} * 1000 AS {int}))
+ON CONFLICT (user_id) DO UPDATE SET access_token = excluded.access_token,
+    refresh_token = excluded.refresh_token, expires_at = excluded.expires_at, renew_at = excluded.renew_at,
+    version = CASE WHEN grants.version >= excluded.version THEN grants.version + 1 ELSE excluded.version END,
+    unanswered = 0, doubtful = 0, failures = 0, not_before = 0, holder = NULL;
+
+-- name: due
+SELECT g.user_id FROM grants g JOIN users u ON u.id = g.user_id
+WHERE u.state = 'ok' AND g.refresh_token IS NOT NULL AND g.holder IS NULL
+  AND g.renew_at <= :now AND g.not_before <= :now
+ORDER BY g.renew_at LIMIT :limit;
+
+-- name: next_due
+SELECT MIN(CASE WHEN g.not_before > g.renew_at THEN g.not_before ELSE g.renew_at END) AS due
+FROM grants g JOIN users u ON u.id = g.user_id WHERE u.state = 'ok' AND g.refresh_token IS NOT NULL;
+
+-- name: login_put
+INSERT INTO login_states (state_hash, door, verifier, cookie_hash, created_at, expires_at)
+VALUES (:state_hash, :door, :verifier, :cookie_hash, :created_at, :expires_at);
+
+-- name: login_forget
+DELETE FROM login_states WHERE expires_at < :before;
+
+-- name: login_load
+SELECT state_hash, door, verifier, cookie_hash, created_at, expires_at, status, user_id, message
+FROM login_states WHERE state_hash = :state_hash {for_update};
+
+-- name: login_take
+UPDATE login_states SET status = 'working', verifier = :nothing
+WHERE state_hash = :state_hash AND status = 'pending' RETURNING state_hash;
+
+-- name: login_finish
+UPDATE login_states SET status = :status, user_id = :user_id, message = :message
+WHERE state_hash = :state_hash AND status = 'working';

@@ -1,0 +1,174 @@
+-- name: source
+SELECT id, via_user_id, unbroken_at, full_walk_at FROM sources WHERE id = :source_id;
+
+-- name: held
+SELECT holder FROM wants WHERE source_id = :source_id;
+
+-- name: page
+SELECT page, etag, last_modified, expires_at, asked_at, answered_at, pages FROM pages
+WHERE source_id = :source_id AND page = :page;
+
+-- name: page_asked
+INSERT INTO pages (source_id, page, asked_at) VALUES (:source_id, :page, :at)
+ON CONFLICT (source_id, page) DO UPDATE SET asked_at = excluded.asked_at;
+
+-- name: page_answered
+INSERT INTO pages (source_id, page, etag, last_modified, expires_at, asked_at, answered_at, pages)
+VALUES (:source_id, :page, :etag, :last_modified, :expires_at, :at, :at, :pages)
+ON CONFLICT (source_id, page) DO UPDATE SET etag = excluded.etag, last_modified = excluded.last_modified,
+    expires_at = excluded.expires_at, answered_at = excluded.answered_at, pages = excluded.pages;
+
+-- name: page_refused
+UPDATE pages SET answered_at = :at, expires_at = :expires_at WHERE source_id = :source_id AND page = :page;
+
+-- name: pages_beyond
+DELETE FROM pages WHERE source_id = :source_id AND page > :pages;
+
+-- name: walk_running
+SELECT id, source_id, mode, next_page, pages, last_modified, torn, started_at, listed, new FROM walks
+WHERE source_id = :source_id AND state = 'running';
+
+-- name: walk_start
+INSERT INTO walks (source_id, mode, started_at) VALUES (:source_id, :mode, {now})
+RETURNING id, source_id, mode, next_page, pages, last_modified, torn, started_at, listed, new;
+
+-- name: walk_mode
+UPDATE walks SET mode = :mode WHERE id = :id;
+
+-- name: walk_step
+UPDATE walks SET state = :state, next_page = :next_page, pages = :pages, last_modified = :last_modified,
+    torn = :torn, listed = listed + :listed, new = new + :new,
+    finished_at = CASE WHEN :ended = 1 THEN {now} ELSE NULL END
+WHERE id = :id AND state = 'running' RETURNING id;
+
+-- name: walk_restart
+UPDATE walks SET state = 'abandoned', finished_at = {now} WHERE id = :id;
+
+-- name: walks_prune
+DELETE FROM walks WHERE source_id = :source_id AND state <> 'running' AND id < (
+    SELECT MIN(id) FROM (SELECT id FROM walks WHERE source_id = :source_id ORDER BY id DESC LIMIT 50) AS recent
+);
+
+-- name: torn_in_a_row
+SELECT COUNT(*) AS n FROM walks WHERE source_id = :source_id AND state = 'torn'
+AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id AND state IN ('complete', 'stopped')), 0);
+
+-- name: walked_unbroken
+UPDATE sources SET unbroken_at = {now}, full_walk_at = {now} WHERE id = :source_id;
+
+-- name: sighted [sqlite]
+SELECT killmail_id FROM sightings WHERE source_id = :source_id
+AND killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: sighted [postgres]
+SELECT killmail_id FROM sightings WHERE source_id = :source_id AND killmail_id = ANY(:ids::bigint[]);
+
+-- name: stored [sqlite]
+SELECT killmail_id FROM killmails WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: stored [postgres]
+SELECT killmail_id FROM killmails WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: refs [sqlite]
+SELECT killmail_id, killmail_hash, state, tried, first_listed_at, holder FROM refs
+WHERE killmail_id IN (SELECT value FROM json_each(:ids)) ORDER BY killmail_id;
+
+-- name: refs [postgres]
+SELECT killmail_id, killmail_hash, state, tried, first_listed_at, holder FROM refs
+WHERE killmail_id = ANY(:ids::bigint[]) ORDER BY killmail_id FOR UPDATE;
+
+-- name: ref_second_hash
+UPDATE refs SET killmail_hash = :killmail_hash, state = 'pending', reason = NULL, attempts = 0, refusals = 0,
+    not_before = 0, tried = :tried, changed_at = {now}
+WHERE killmail_id = :killmail_id;
+
+-- name: ref_claim [sqlite]
+UPDATE refs SET holder = :holder WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+AND holder IS NULL AND state = 'pending' RETURNING killmail_id;
+
+-- name: ref_claim [postgres]
+UPDATE refs SET holder = :holder WHERE killmail_id IN (
+    SELECT killmail_id FROM refs WHERE killmail_id = ANY(:ids::bigint[]) AND holder IS NULL AND state = 'pending'
+    FOR UPDATE SKIP LOCKED
+) RETURNING killmail_id;
+
+-- name: ref_release [sqlite]
+UPDATE refs SET holder = NULL WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND holder = :holder;
+
+-- name: ref_release [postgres]
+UPDATE refs SET holder = NULL WHERE killmail_id = ANY(:ids::bigint[]) AND holder = :holder;
+
+-- name: ref_failed
+UPDATE refs SET state = :state, reason = :reason, attempts = :attempts, refusals = :refusals,
+    not_before = :not_before, holder = NULL, changed_at = {now}
+WHERE killmail_id = :killmail_id AND state = 'pending' AND (holder IS NULL OR holder = :holder)
+RETURNING killmail_id;
+
+-- name: refs_gone [sqlite]
+DELETE FROM refs WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: refs_gone [postgres]
+DELETE FROM refs WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: sources_wanting [sqlite]
+SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: sources_wanting [postgres]
+SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: derive_last_id
+UPDATE users SET last_killmail_id = (
+    SELECT MAX(s.killmail_id) FROM sightings s WHERE s.source_id = :source_id AND s.killmail_id < COALESCE(
+        (SELECT MIN(r.killmail_id) FROM ref_sources r WHERE r.source_id = :source_id), 9223372036854775807)
+) WHERE id = (SELECT via_user_id FROM sources WHERE id = :source_id AND kind = 'character');
+
+-- name: synced
+UPDATE users SET last_killmail_sync_at = {now_time}
+WHERE id = (SELECT via_user_id FROM sources WHERE id = :source_id);
+
+-- name: pending_sources
+SELECT rs.source_id, s.weight, COUNT(*) AS pending FROM ref_sources rs
+JOIN refs r ON r.killmail_id = rs.killmail_id JOIN sources s ON s.id = rs.source_id
+LEFT JOIN users u ON u.id = s.via_user_id
+WHERE r.state = 'pending' AND COALESCE(u.paused, {false}) = {false} GROUP BY rs.source_id, s.weight;
+
+-- name: pending_count
+SELECT s.weight, COUNT(r.killmail_id) AS pending FROM sources s
+LEFT JOIN ref_sources rs ON rs.source_id = s.id
+LEFT JOIN refs r ON r.killmail_id = rs.killmail_id AND r.state = 'pending'
+LEFT JOIN users u ON u.id = s.via_user_id
+WHERE s.id = :source_id AND COALESCE(u.paused, {false}) = {false} GROUP BY s.weight;
+
+-- name: pending_of
+SELECT r.killmail_id, r.killmail_hash, r.attempts, r.refusals, r.first_listed_at FROM ref_sources rs
+JOIN refs r ON r.killmail_id = rs.killmail_id
+WHERE rs.source_id = :source_id AND r.state = 'pending' AND r.not_before <= {now} AND r.holder IS NULL
+ORDER BY rs.killmail_id DESC LIMIT :limit;
+
+-- name: next_retry
+SELECT MIN(not_before) AS due FROM refs WHERE state = 'pending' AND not_before > {now};
+
+-- name: ref
+SELECT killmail_id, killmail_hash, state, attempts, refusals, first_listed_at FROM refs
+WHERE killmail_id = :killmail_id;
+
+-- name: retry_all
+UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, changed_at = {now}
+WHERE state = 'quarantined' RETURNING killmail_id;
+
+-- name: retry [sqlite]
+UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, changed_at = {now}
+WHERE killmail_id IN (SELECT value FROM json_each(:ids)) RETURNING killmail_id;
+
+-- name: retry [postgres]
+UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, changed_at = {now}
+WHERE killmail_id = ANY(:ids::bigint[]) RETURNING killmail_id;
+
+-- name: insert_killmail
+INSERT INTO killmails (killmail_id, killmail_hash, killmail_time, solar_system_id, war_id, moon_id,
+    attacker_count, solo, npc, feed_position, fresh, origin, listed_at, fetched_at, created_at)
+VALUES (:killmail_id, :killmail_hash, :killmail_time, :solar_system_id, :war_id, :moon_id,
+    :attacker_count, :solo, :npc, :feed_position, :fresh, :origin, :listed_at, :fetched_at, {now_time});
+
+-- name: raise_feed
+UPDATE feed SET position = position + :count WHERE id = 1 RETURNING position;

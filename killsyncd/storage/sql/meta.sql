@@ -1,0 +1,46 @@
+-- name: tables [sqlite]
+SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%';
+
+-- name: tables [postgres]
+SELECT tablename FROM pg_tables WHERE schemaname = current_schema();
+
+-- name: get
+SELECT value FROM meta WHERE key = :key;
+
+-- name: put
+INSERT INTO meta (key, value) VALUES (:key, :value)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: put_new
+INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING;
+
+-- name: now
+SELECT {now} AS now;
+
+-- name: switch_on
+INSERT INTO switches (name, since) VALUES (:name, {now}) ON CONFLICT (name) DO NOTHING;
+
+-- name: switch_off
+DELETE FROM switches WHERE name = :name;
+
+-- name: switches
+SELECT name, since FROM switches;
+
+-- name: daemon_join
+INSERT INTO daemons (id, host, pid, egress, version, started_at, alive_until)
+VALUES (:id, :host, :pid, :egress, :version, {now}, {now} + :seconds);
+
+-- name: daemon_beat
+UPDATE daemons SET alive_until = {now} + :seconds WHERE id = :id RETURNING id;
+
+-- name: daemon_leave
+DELETE FROM daemons WHERE id = :id;
+
+-- name: daemons_dead
+DELETE FROM daemons WHERE alive_until < {now} RETURNING id;
+
+-- name: daemons_all
+DELETE FROM daemons;
+
+-- name: daemons_alive
+SELECT id, host, pid, egress, version, started_at FROM daemons WHERE alive_until >= {now} ORDER BY started_at;

@@ -1,0 +1,11 @@
+-- name: unresolved
+SELECT id FROM names WHERE name IS NULL AND not_before <= {now} ORDER BY id DESC LIMIT :limit;
+
+-- name: next_due
+SELECT MIN(not_before) AS due FROM names WHERE name IS NULL;
+
+-- name: resolved
+UPDATE names SET name = :name, category = :category WHERE id = :id;
+
+-- name: unknown
+UPDATE names SET attempts = attempts + 1, not_before = {now} + CAST(:wait AS {real}) WHERE id = :id;

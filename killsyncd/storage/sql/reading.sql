@@ -1,0 +1,177 @@
+-- The read side of mails: each statement answers a whole page of ids.
+
+-- name: mails [sqlite]
+SELECT k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id, k.moon_id, k.attacker_count,
+       k.feed_position, k.fresh, k.solo, k.npc, k.created_at
+FROM killmails k WHERE k.killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: mails [postgres]
+SELECT k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id, k.moon_id, k.attacker_count,
+       k.feed_position, k.fresh, k.solo, k.npc, k.created_at
+FROM killmails k WHERE k.killmail_id = ANY(:ids::bigint[]);
+
+-- name: victims [sqlite]
+SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, damage_taken,
+       position_x, position_y, position_z
+FROM victims WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: victims [postgres]
+SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, damage_taken,
+       position_x, position_y, position_z
+FROM victims WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: attackers [sqlite]
+SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
+       damage_done, final_blow, security_status
+FROM attackers WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+ORDER BY killmail_id, position LIMIT :limit;
+
+-- name: attackers [postgres]
+SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
+       damage_done, final_blow, security_status
+FROM attackers WHERE killmail_id = ANY(:ids::bigint[])
+ORDER BY killmail_id, position LIMIT :limit;
+
+-- name: final_blows [sqlite]
+SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
+       damage_done, final_blow, security_status
+FROM attackers WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND final_blow = {true}
+ORDER BY killmail_id, position DESC;
+
+-- name: final_blows [postgres]
+SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
+       damage_done, final_blow, security_status
+FROM attackers WHERE killmail_id = ANY(:ids::bigint[]) AND final_blow = {true}
+ORDER BY killmail_id, position DESC;
+
+-- name: items [sqlite]
+SELECT killmail_id, position, parent, item_type_id, flag, quantity_dropped, quantity_destroyed, singleton
+FROM killmail_items WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+ORDER BY killmail_id, position LIMIT :limit;
+
+-- name: items [postgres]
+SELECT killmail_id, position, parent, item_type_id, flag, quantity_dropped, quantity_destroyed, singleton
+FROM killmail_items WHERE killmail_id = ANY(:ids::bigint[])
+ORDER BY killmail_id, position LIMIT :limit;
+
+-- name: documents [sqlite]
+SELECT killmail_id, document FROM killmail_documents WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: documents [postgres]
+SELECT killmail_id, document FROM killmail_documents WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: names [sqlite]
+SELECT id, name FROM names WHERE id IN (SELECT value FROM json_each(:ids)) AND name IS NOT NULL;
+
+-- name: names [postgres]
+SELECT id, name FROM names WHERE id = ANY(:ids::bigint[]) AND name IS NOT NULL;
+
+-- name: involved [sqlite]
+SELECT x.killmail_id, x.role, u.character_id FROM (
+    SELECT killmail_id, character_id, 'VICTIM' AS role FROM victims
+    WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+    UNION
+    SELECT killmail_id, character_id, 'ATTACKER' AS role FROM attackers
+    WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+) x JOIN users u ON u.character_id = x.character_id
+ORDER BY x.killmail_id, x.role DESC, u.character_name, u.character_id;
+
+-- name: involved [postgres]
+SELECT x.killmail_id, x.role, u.character_id FROM (
+    SELECT killmail_id, character_id, 'VICTIM' AS role FROM victims WHERE killmail_id = ANY(:ids::bigint[])
+    UNION
+    SELECT killmail_id, character_id, 'ATTACKER' AS role FROM attackers WHERE killmail_id = ANY(:ids::bigint[])
+) x JOIN users u ON u.character_id = x.character_id
+ORDER BY x.killmail_id, x.role DESC, u.character_name, u.character_id;
+
+-- name: characters [sqlite]
+SELECT killmail_id, character_id FROM victims
+WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND character_id IS NOT NULL
+UNION
+SELECT killmail_id, character_id FROM attackers
+WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND character_id IS NOT NULL;
+
+-- name: characters [postgres]
+SELECT killmail_id, character_id FROM victims
+WHERE killmail_id = ANY(:ids::bigint[]) AND character_id IS NOT NULL
+UNION
+SELECT killmail_id, character_id FROM attackers
+WHERE killmail_id = ANY(:ids::bigint[]) AND character_id IS NOT NULL;
+
+-- name: users [sqlite]
+SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.paused,
+       u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
+       (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
+        WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
+FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+WHERE u.character_id IN (SELECT value FROM json_each(:ids));
+
+-- name: users [postgres]
+SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.paused,
+       u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
+       (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
+        WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
+FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+WHERE u.character_id = ANY(:ids::bigint[]);
+
+-- The newest mails of several characters at once, each with its own LIMIT.
+-- CROSS JOIN keeps SQLite from walking all killmails for every character.
+-- name: of_characters [sqlite]
+SELECT c.value AS of_character, k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id,
+       k.moon_id, k.attacker_count, k.feed_position, k.fresh, k.solo, k.npc, k.created_at
+FROM (SELECT value FROM json_each(:ids)) c CROSS JOIN killmails k
+WHERE k.killmail_id IN (
+    SELECT killmail_id FROM (
+        SELECT i.killmail_id FROM killmails i
+        WHERE i.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = c.value
+                                UNION ALL SELECT killmail_id FROM attackers WHERE character_id = c.value)
+          AND (i.killmail_time, i.killmail_id) < (:after_time, :after_id)
+        ORDER BY i.killmail_time DESC, i.killmail_id DESC LIMIT :limit
+    ) newest
+) ORDER BY c.value, k.killmail_time DESC, k.killmail_id DESC;
+
+-- name: of_characters [postgres]
+SELECT c.value AS of_character, k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id,
+       k.moon_id, k.attacker_count, k.feed_position, k.fresh, k.solo, k.npc, k.created_at
+FROM unnest(:ids::bigint[]) AS c(value) CROSS JOIN LATERAL (
+    SELECT i.* FROM killmails i
+    WHERE i.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = c.value
+                            UNION ALL SELECT killmail_id FROM attackers WHERE character_id = c.value)
+      AND (i.killmail_time, i.killmail_id) < (:after_time, :after_id)
+    ORDER BY i.killmail_time DESC, i.killmail_id DESC LIMIT :limit
+) k ORDER BY c.value, k.killmail_time DESC, k.killmail_id DESC;
+
+-- name: counts_of_characters [sqlite]
+SELECT c.value AS of_character, (
+    SELECT COUNT(*) FROM (
+        SELECT killmail_id FROM victims WHERE character_id = c.value
+        UNION SELECT killmail_id FROM attackers WHERE character_id = c.value LIMIT :limit
+    ) one
+) AS n FROM (SELECT value FROM json_each(:ids)) c;
+
+-- name: counts_of_characters [postgres]
+SELECT c.value AS of_character, (
+    SELECT COUNT(*) FROM (
+        SELECT killmail_id FROM victims WHERE character_id = c.value
+        UNION SELECT killmail_id FROM attackers WHERE character_id = c.value LIMIT :limit
+    ) one
+) AS n FROM unnest(:ids::bigint[]) AS c(value);
+
+-- name: feed_position
+SELECT position FROM feed WHERE id = 1;
+
+-- name: activity [sqlite]
+SELECT substr(k.killmail_time, 1, 10) AS day,
+       SUM(CASE WHEN EXISTS (SELECT 1 FROM attackers a JOIN users u ON u.character_id = a.character_id
+                             WHERE a.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS kills,
+       SUM(CASE WHEN EXISTS (SELECT 1 FROM victims v JOIN users u ON u.character_id = v.character_id
+                             WHERE v.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS losses
+FROM killmails k WHERE k.killmail_time >= :since AND k.killmail_time < :until GROUP BY 1;
+
+-- name: activity [postgres]
+SELECT to_char(k.killmail_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+       SUM(CASE WHEN EXISTS (SELECT 1 FROM attackers a JOIN users u ON u.character_id = a.character_id
+                             WHERE a.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS kills,
+       SUM(CASE WHEN EXISTS (SELECT 1 FROM victims v JOIN users u ON u.character_id = v.character_id
+                             WHERE v.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS losses
+FROM killmails k WHERE k.killmail_time >= :since AND k.killmail_time < :until GROUP BY 1;

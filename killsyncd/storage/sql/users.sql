@@ -1,0 +1,81 @@
+-- name: all
+SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_since, u.paused,
+       u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
+       COALESCE(p.pending, 0) AS pending
+FROM users u
+LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+LEFT JOIN (SELECT rs.source_id, COUNT(*) AS pending FROM ref_sources rs
+           JOIN refs r ON r.killmail_id = rs.killmail_id WHERE r.state = 'pending'
+           GROUP BY rs.source_id) p ON p.source_id = s.id
+ORDER BY u.character_name, u.id;
+
+-- name: by_id
+SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_since, u.paused,
+       u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
+       (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
+        WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
+FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+WHERE u.id = :user_id;
+
+-- name: by_character
+SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_since, u.paused,
+       u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
+       (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
+        WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
+FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+WHERE u.character_id = :character_id;
+
+-- name: by_name
+SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_since, u.paused,
+       u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
+       (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
+        WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
+FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+WHERE LOWER(u.character_name) = LOWER(:name) ORDER BY u.id;
+
+-- name: by_states
+SELECT CASE WHEN paused = {true} AND state = 'ok' THEN 'paused' ELSE state END AS shown, COUNT(*) AS n
+FROM users GROUP BY 1;
+
+-- name: due
+SELECT u.id FROM users u
+JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
+WHERE u.state = 'ok' AND u.paused = {false}
+  AND (u.last_killmail_sync_at IS NULL OR u.last_killmail_sync_at < :before)
+  AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id)
+ORDER BY u.last_killmail_sync_at NULLS FIRST, u.id;
+
+-- name: queue_facts
+SELECT u.id, u.state, u.state_reason, u.paused, u.last_killmail_sync_at, s.id AS source_id, s.unbroken_at,
+       COALESCE((SELECT MAX(expires_at) FROM pages p WHERE p.source_id = s.id AND p.page = 1), 0) AS expires_at,
+       CASE WHEN g.user_id IS NULL THEN 0 ELSE 1 END AS granted, {now} AS now
+FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+LEFT JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
+WHERE u.id = :user_id;
+
+-- name: pause
+UPDATE users SET paused = :paused WHERE id = :user_id RETURNING id;
+
+-- name: mark
+UPDATE users SET state = :state, state_reason = :reason, state_since = {now}
+WHERE id = :user_id AND (state <> :state OR COALESCE(state_reason, '') <> COALESCE(:reason, '')) RETURNING id;
+
+-- name: insert
+INSERT INTO users (id, character_id, character_name, owner_hash, scopes, state, state_reason, state_since,
+                   expires_at, created_at)
+VALUES (:user_id, :character_id, :character_name, :owner_hash, :scopes, :state, :reason, {now},
+        :expires_at, {now_time})
+ON CONFLICT (character_id) DO UPDATE SET character_name = excluded.character_name,
+    owner_hash = excluded.owner_hash, scopes = excluded.scopes, state = excluded.state,
+    state_reason = excluded.state_reason, state_since = excluded.state_since, expires_at = excluded.expires_at
+RETURNING id;
+
+-- name: source
+INSERT INTO sources (kind, subject_id, via_user_id, created_at) VALUES (:kind, :subject_id, :user_id, {now})
+ON CONFLICT (kind, subject_id) DO UPDATE SET via_user_id = excluded.via_user_id
+RETURNING id;
+
+-- name: problems
+SELECT id, character_id, character_name, state, state_reason, state_since FROM users
+WHERE state <> 'ok' ORDER BY state_since;

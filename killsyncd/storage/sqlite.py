@@ -1,0 +1,330 @@
+"""SQLite: one writing connection, a few reading ones, one file, one daemon.
+
+SQLite before 3.51.3 can corrupt a WAL when two connections write or checkpoint
+at once, so exactly one connection writes and the readers are opened read-only.
+Every transaction is one hop into its connection's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, ParamSpec, TypeVar
+
+import aiosqlite
+
+from killsyncd.clock import Clock
+from killsyncd.errors import AlreadyRunning, KillsyncdError, Refused, SchemaRefused, Unavailable
+from killsyncd.storage.base import Bulk, Many, Row, RowRefused, Run, Step, Tx
+from killsyncd.storage.queries import Query, compile_query, load
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DIALECT = "sqlite"
+READERS = 2
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite with what it lacks: a whole function in one hop of its thread."""
+
+    async def hop(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        result: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+class SqliteStore:
+    """A store in one file. `open` makes the file; the schema is `migrate`'s."""
+
+    dialect = DIALECT
+    exclusive = True
+
+    def __init__(
+        self, path: Path, lock: IO[str] | None, writer: _Connection, readers: Sequence[_Connection]
+    ) -> None:
+        self.path = path
+        self._lock = lock
+        self._writer = writer
+        self._readers = list(readers)
+        self._free: asyncio.Queue[_Connection] = asyncio.Queue()
+        for reader in readers:
+            self._free.put_nowait(reader)
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, path: Path, clock: Clock, *, locked: bool = True, readers: int = READERS
+    ) -> SqliteStore:
+        """Open, or make, the database at path.
+
+        locked: hold the file's lock for as long as the store is open.
+        Raises AlreadyRunning where another process holds the lock, Refused where
+        the folder cannot be written, SchemaRefused where the file is no database.
+        """
+        lock = _take_lock(path) if locked else None
+        opened: list[_Connection] = []
+        try:
+            writer = await _connect(path, clock, writable=True)
+            opened.append(writer)
+            for _ in range(readers):
+                opened.append(await _connect(path, clock, writable=False))
+        except BaseException:
+            for connection in opened:
+                await connection.close()
+            _drop_lock(lock)
+            raise
+        return cls(path, lock, writer, opened[1:])
+
+    async def write(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a transaction in the writer's thread: it commits whole or not at all.
+
+        A caller that is cancelled stops waiting; the transaction still ends one way or the other.
+        """
+        return await self._hop(self._writer, lambda connection: _drive(connection, tx(*args, **kwargs), True))
+
+    async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a reading transaction on one snapshot; cancelling it interrupts the statement."""
+        reader = await self._free.get()
+        work = asyncio.ensure_future(
+            self._hop(reader, lambda connection: _drive(connection, tx(*args, **kwargs), False))
+        )
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread may be deep in a slow statement: end it there, and only then lend the
+            # connection to somebody else, so that the interrupt can't hit the wrong one.
+            await reader.interrupt()
+            await asyncio.wait([work])
+            work.exception() if not work.cancelled() else None
+            raise
+        finally:
+            self._free.put_nowait(reader)
+
+    async def backup(self, target: Path) -> None:
+        """Write a consistent copy of the database to a new file while work goes on."""
+
+        def copy(connection: sqlite3.Connection) -> None:
+            destination = sqlite3.connect(target)
+            try:
+                connection.backup(destination, pages=2000)
+                destination.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                destination.close()
+
+        reader = await self._free.get()
+        try:
+            await self._hop(reader, copy)
+        finally:
+            self._free.put_nowait(reader)
+
+    async def integrity(self) -> list[str]:
+        """What SQLite's own check has to say; empty when it is whole."""
+
+        def check(connection: sqlite3.Connection) -> list[str]:
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+            return [] if found == ["ok"] else found
+
+        reader = await self._free.get()
+        try:
+            return await self._hop(reader, check)
+        finally:
+            self._free.put_nowait(reader)
+
+    @asynccontextmanager
+    async def listen(self, callback: Callable[[str], None]) -> AsyncIterator[None]:
+        """Nobody else writes to this file, so there is nobody to hear of."""
+        yield None
+
+    async def notify(self, channel: str) -> None:
+        """Nobody else reads this file's news."""
+
+    async def close(self) -> None:
+        """Close every connection, readers first, so that the writer folds the WAL away."""
+        if self._closed:
+            return
+        self._closed = True
+        for reader in self._readers:
+            await reader.close()
+        await self._writer.close()
+        _drop_lock(self._lock)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """The file's lock keeps others out already."""
+        yield None
+
+    async def script(self, statements: Sequence[str]) -> None:
+        """Run statements as one transaction; for migrations alone."""
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+        await self._hop(self._writer, run)
+
+    async def _hop(self, connection: _Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await connection.hop(function)
+        except KillsyncdError:
+            raise
+        except sqlite3.IntegrityError as error:
+            raise RowRefused(f"the database refuses a row: {error}") from error
+        except sqlite3.Error as error:
+            raise _translated(error, self.path) from error
+        except ValueError as error:
+            if "Connection closed" in str(error) or "no active connection" in str(error):
+                raise Unavailable("the database is closed", "the daemon is stopping") from error
+            raise
+
+
+async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
+
+    def connector() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, cached_statements=256, check_same_thread=False, timeout=15
+        )
+        connection.row_factory = sqlite3.Row
+        connection.create_function("epoch_now", 0, clock.now)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -8000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if writable:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: a commit we acknowledged survives a power cut, not only a crash of ours.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    connection = _Connection(connector, iter_chunk_size=64)
+    # A connection that nobody closed must not keep a dying process alive.
+    connection._thread.daemon = True
+    try:
+        await connection
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+    return connection
+
+
+def _drive(connection: sqlite3.Connection, tx: Tx[T], writes: bool) -> T:
+    """Run a transaction to its end, in the connection's own thread."""
+    connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+    try:
+        result = _steps(connection, tx)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _steps(connection: sqlite3.Connection, tx: Generator[Step, Sequence[Row], T]) -> T:
+    try:
+        step = next(tx)
+        while True:
+            try:
+                rows = _run(connection, step)
+            except (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError) as error:
+                step = tx.throw(RowRefused(f"the database refuses a row: {error}"))
+            else:
+                step = tx.send(rows)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _run(connection: sqlite3.Connection, step: Step) -> Sequence[Row]:
+    if isinstance(step, Run):
+        query = load(DIALECT)[step.name]
+        return connection.execute(query.text, _bind(query, step.params)).fetchall()
+    if isinstance(step, Many):
+        query = load(DIALECT)[step.name]
+        connection.executemany(query.text, [_bind(query, params) for params in step.params])
+        return []
+    if isinstance(step, Bulk):
+        marks = ", ".join("?" * len(step.columns))
+        connection.executemany(
+            f"INSERT INTO {step.table} ({', '.join(step.columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+            step.rows,
+        )
+        return []
+    query = compile_query(step.text, DIALECT)
+    return connection.execute(query.text, _bind(query, step.params)).fetchall()
+
+
+def _bind(query: Query, params: Any) -> list[Any]:
+    return [_plain(params[name]) for name in query.parameters]
+
+
+def _plain(value: Any) -> Any:
+    return value.astimezone(UTC).strftime(TIME_FORMAT) if isinstance(value, datetime) else value
+
+
+def _take_lock(path: Path) -> IO[str]:
+    """One daemon a file, whoever asks first; the kernel drops the lock with the process."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused(
+            f"the folder of the database cannot be written: {path.parent}: {error.strerror}",
+            f"let this user write there: chown $(id -un) {path.parent}; or set [database] url to another place",
+        ) from error
+    handle = os.fdopen(descriptor, "r+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = handle.read().strip()
+        handle.close()
+        raise AlreadyRunning(
+            f"another killsyncd{f' (process {owner})' if owner else ''} uses {path}",
+            "stop it first, or talk to it: killsyncd ctl status; several daemons need PostgreSQL",
+        ) from error
+    handle.seek(0)
+    handle.truncate()
+    handle.write(str(os.getpid()))
+    handle.flush()
+    return handle
+
+
+def _drop_lock(lock: IO[str] | None) -> None:
+    if lock is not None:
+        # The file stays: removing it would let two processes lock two different files.
+        lock.close()
+
+
+def _translated(error: sqlite3.Error, path: Path) -> KillsyncdError:
+    text = str(error)
+    if "not a database" in text:
+        return SchemaRefused(
+            f"{path} is not a SQLite database", "set [database] url to another file, or restore a backup"
+        )
+    if "unable to open" in text or "readonly" in text:
+        return Refused(f"the database cannot be written: {path}: {text}", f"check owner and mode of {path}")
+    if "no such table" in text or "no such column" in text:
+        return SchemaRefused(
+            f"{path} lacks a table or a column: {text}",
+            "its schema is not this killsyncd's; what it is: killsyncd check",
+        )
+    if "full" in text:
+        return Unavailable(f"the disk of {path} is full", "free some space; work goes on by itself")
+    if "interrupted" in text:
+        return Unavailable("the query took too long and was ended", "ask for less at once")
+    return Unavailable(f"the database does not work: {path}: {text}", "killsyncd check")

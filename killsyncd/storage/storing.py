@@ -1,0 +1,204 @@
+"""Storing mails: a batch is one transaction with its refs, its names and its feed positions.
+
+Idempotent: a mail that is stored already, or that nobody wants any more (erased
+while it was fetched), changes nothing. A row that the database refuses does not
+fail its batch: the batch is halved until the row stands alone, and that mail is
+quarantined with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from killsyncd.arrivals import Arrival, Stored
+from killsyncd.killmail import attacker_rows, item_rows, killmail_row, victim_row
+from killsyncd.model import FRESH_SECONDS, StoredMail
+from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Store, Tx, one, savepoint
+from killsyncd.storage.ledger import ids_parameter
+
+ATTACKERS = (
+    "killmail_id",
+    "position",
+    "character_id",
+    "corporation_id",
+    "alliance_id",
+    "faction_id",
+    "ship_type_id",
+    "weapon_type_id",
+    "damage_done",
+    "final_blow",
+    "security_status",
+)
+VICTIMS = (
+    "killmail_id",
+    "character_id",
+    "corporation_id",
+    "alliance_id",
+    "faction_id",
+    "ship_type_id",
+    "damage_taken",
+    "position_x",
+    "position_y",
+    "position_z",
+)
+ITEMS = (
+    "killmail_id",
+    "position",
+    "parent",
+    "item_type_id",
+    "flag",
+    "quantity_dropped",
+    "quantity_destroyed",
+    "singleton",
+)
+
+
+def _store(dialect: str, holder: str, arrivals: Sequence[Arrival], names: Sequence[int]) -> Tx[Stored]:
+    batch = {each.killmail.killmail_id: each for each in arrivals}
+    ids = ids_parameter(dialect, sorted(batch))
+    listed: dict[int, float] = {}
+    for row in (yield Run("ledger.refs", {"ids": ids})):
+        if row["holder"] is None or row["holder"] == holder:
+            listed[int(row["killmail_id"])] = float(row["first_listed_at"])
+    there = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
+    todo = [batch[each] for each in sorted(listed) if each not in there]
+    good, refused = yield from _insert(todo)
+    for killmail_id, reason in refused:
+        yield Run(
+            "ledger.ref_failed",
+            {
+                "killmail_id": killmail_id,
+                "holder": holder,
+                "state": "quarantined",
+                "reason": reason,
+                "not_before": 0.0,
+                "attempts": 1,
+                "refusals": 1,
+            },
+        )
+    if names:
+        yield Bulk("names", ("id",), [(each,) for each in sorted(names)])
+    done = ids_parameter(
+        dialect, sorted({*(each.killmail.killmail_id for each in good), *(there & listed.keys())})
+    )
+    yield from _settle_refs(done)
+    stored = yield from _number(good, listed, "esi")
+    known = [each for each in sorted(batch) if each not in listed or each in there]
+    return Stored(stored, known, refused)
+
+
+def _import(
+    dialect: str, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float
+) -> Tx[Stored]:
+    batch = {each.killmail.killmail_id: each for each in arrivals}
+    ids = ids_parameter(dialect, sorted(batch))
+    there = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
+    good, refused = yield from _insert([batch[each] for each in sorted(batch) if each not in there])
+    if names:
+        yield Bulk("names", ("id",), [(each,) for each in sorted(names)])
+    # An import vouches for its mails like a list does: erasing a character leaves them alone.
+    refused_ids = {killmail_id for killmail_id, _ in refused}
+    yield Bulk(
+        "sightings",
+        ("source_id", "killmail_id", "killmail_hash", "listed_at"),
+        [
+            (source_id, each, batch[each].killmail_hash, at)
+            for each in sorted(batch)
+            if each not in refused_ids
+        ],
+    )
+    yield from _settle_refs(ids_parameter(dialect, [each.killmail.killmail_id for each in good]))
+    stored = yield from _number(good, {}, "import")
+    return Stored(stored, sorted(there), refused)
+
+
+def _insert(arrivals: Sequence[Arrival]) -> Tx[tuple[list[Arrival], list[tuple[int, str]]]]:
+    """Insert everything but the row in killmails; halve on a refusal."""
+    if not arrivals:
+        return [], []
+    try:
+        yield from savepoint(_insert_rows(arrivals))
+    except RowRefused as refusal:
+        if len(arrivals) == 1:
+            return [], [(arrivals[0].killmail.killmail_id, refusal.message)]
+        middle = len(arrivals) // 2
+        first = yield from _insert(arrivals[:middle])
+        second = yield from _insert(arrivals[middle:])
+        return first[0] + second[0], first[1] + second[1]
+    return list(arrivals), []
+
+
+def _insert_rows(arrivals: Sequence[Arrival]) -> Tx[None]:
+    mails = [each.killmail for each in arrivals]
+    yield Bulk(
+        "killmail_documents", ("killmail_id", "document"), [(a.killmail.killmail_id, a.raw) for a in arrivals]
+    )
+    yield Bulk("victims", VICTIMS, [victim_row(mail) for mail in mails])
+    yield Bulk("attackers", ATTACKERS, [row for mail in mails for row in attacker_rows(mail)])
+    items = [row for mail in mails for row in item_rows(mail)]
+    if items:
+        yield Bulk("killmail_items", ITEMS, items)
+
+
+def _settle_refs(ids: object) -> Tx[None]:
+    sources = yield Run("ledger.sources_wanting", {"ids": ids})
+    yield Run("ledger.refs_gone", {"ids": ids})
+    for row in sorted(int(each[0]) for each in sources):
+        yield Run("ledger.derive_last_id", {"source_id": row})
+
+
+def _number(arrivals: Sequence[Arrival], listed: dict[int, float], origin: str) -> Tx[list[StoredMail]]:
+    """Give out feed positions, ids in order, and write the rows that make the mails visible.
+
+    The counter's row stays locked until COMMIT, so positions appear in their order and
+    this part comes last.
+    """
+    if not arrivals:
+        return []
+    row = one((yield Run("ledger.raise_feed", {"count": len(arrivals)})))
+    assert row is not None, "migration 1 makes the feed's row"
+    first = int(row["position"]) - len(arrivals) + 1
+    stored, parameters = [], []
+    for position, each in enumerate(arrivals, start=first):
+        mail = killmail_row(each.killmail, each.killmail_hash)
+        listed_at = listed.get(mail[0])
+        fresh = listed_at is not None and listed_at - mail[2].timestamp() <= FRESH_SECONDS
+        parameters.append(
+            {
+                "killmail_id": mail[0],
+                "killmail_hash": mail[1],
+                "killmail_time": mail[2],
+                "solar_system_id": mail[3],
+                "war_id": mail[4],
+                "moon_id": mail[5],
+                "attacker_count": mail[6],
+                "solo": mail[7],
+                "npc": mail[8],
+                "feed_position": position,
+                "fresh": fresh,
+                "origin": origin,
+                "listed_at": listed_at,
+                "fetched_at": each.at,
+            }
+        )
+        stored.append(StoredMail(mail[0], position, fresh))
+    yield Many("ledger.insert_killmail", parameters)
+    return stored
+
+
+class Storing:
+    """The store as the fetcher and the import see it."""
+
+    def __init__(self, store: Store, holder: str) -> None:
+        self._store = store
+        self._holder = holder
+
+    async def store(self, arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
+        """Store what was wanted. names: ids of EVE that may be new to the names table."""
+        return await self._store.write(_store, self._store.dialect, self._holder, arrivals, names)
+
+    async def import_mails(
+        self, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float
+    ) -> Stored:
+        """Store mails from a file; they are numbered, and never fresh."""
+        return await self._store.write(_import, self._store.dialect, source_id, arrivals, names, at)

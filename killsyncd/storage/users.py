@@ -1,0 +1,161 @@
+"""Users: who logged in, what state they are in, and who is to be synced next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from killsyncd.model import Origin, Queued, SyncMode, User, UserState
+from killsyncd.storage import wants
+from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, needed_datetime, one
+
+
+def user_from(row: Row) -> User:
+    """A user from a row of `users.all` and its siblings."""
+    return User(
+        id=str(row["id"]),
+        character_id=int(row["character_id"]),
+        character_name=str(row["character_name"]),
+        state=UserState(row["state"]),
+        state_reason=row["state_reason"],
+        paused=bool(row["paused"]),
+        last_killmail_sync_at=as_datetime(row["last_killmail_sync_at"]),
+        last_killmail_id=None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
+        expires_at=as_datetime(row["expires_at"]),
+        created_at=needed_datetime(row["created_at"]),
+        pending=int(row["pending"] or 0),
+        source_id=None if row["source_id"] is None else int(row["source_id"]),
+    )
+
+
+def _all() -> Tx[list[User]]:
+    return [user_from(row) for row in (yield Run("users.all", {}))]
+
+
+def _by_id(user_id: str) -> Tx[User | None]:
+    row = one((yield Run("users.by_id", {"user_id": user_id})))
+    return user_from(row) if row is not None else None
+
+
+def _find(words: str) -> Tx[list[User]]:
+    found: list[User] = []
+    if words.isascii() and words.isdigit() and len(words) < 19:
+        found = [user_from(row) for row in (yield Run("users.by_character", {"character_id": int(words)}))]
+    if not found:
+        found = [user_from(row) for row in (yield Run("users.by_name", {"name": words}))]
+    if not found:
+        found = [user_from(row) for row in (yield Run("users.by_id", {"user_id": words}))]
+    return found
+
+
+def _by_states() -> Tx[dict[UserState, int]]:
+    return {UserState(row["shown"]): int(row["n"]) for row in (yield Run("users.by_states", {}))}
+
+
+def _due(before: datetime) -> Tx[list[str]]:
+    return [str(row[0]) for row in (yield Run("users.due", {"before": before}))]
+
+
+def queue_user(
+    user_id: str,
+    priority: int,
+    origin: Origin,
+    *,
+    skip_within: float | None,
+    full: bool,
+) -> Tx[Queued | None]:
+    """Ask for a sync of a user, or say why not. None: there is no such user.
+
+    skip_within: seconds; who was synced since is left out. None: nobody is.
+    A list may not be asked for before its Expires, whoever asks: the job then waits for it.
+    """
+    user = yield from _by_id(user_id)
+    row = one((yield Run("users.queue_facts", {"user_id": user_id})))
+    if user is None or row is None:
+        return None
+    if user.paused:
+        return Queued(user, None, False, "paused: killsyncd ctl resume --user NAME")
+    if user.state is not UserState.OK or not row["granted"] or row["source_id"] is None:
+        return Queued(user, None, False, user.state_reason or "needs a login: killsyncd login")
+    last, now = user.last_killmail_sync_at, float(row["now"])
+    if skip_within is not None and last is not None and now - last.timestamp() < skip_within:
+        minutes = max(0, int((now - last.timestamp()) // 60))
+        ago = f"{minutes} minute{'s' if minutes != 1 else ''} ago" if minutes else "less than a minute ago"
+        return Queued(user, None, False, f"synced {ago}")
+    if full:
+        mode = SyncMode.FULL_SYNC
+    else:
+        mode = SyncMode.INCREMENTAL if row["unbroken_at"] is not None else SyncMode.FIRST_SYNC
+    expires = float(row["expires_at"])
+    not_before = expires if expires > now else 0.0
+    yield from wants.ask(int(row["source_id"]), mode, priority, origin, not_before)
+    waits = f"ESI has nothing newer for another {int(expires - now) + 1} s" if expires > now else None
+    return Queued(user, mode, True, waits)
+
+
+def _queue_users(
+    user_ids: Sequence[str], priority: int, origin: Origin, skip_within: float | None, full: bool
+) -> Tx[list[Queued]]:
+    done = []
+    for user_id in user_ids:
+        queued = yield from queue_user(user_id, priority, origin, skip_within=skip_within, full=full)
+        if queued is not None:
+            done.append(queued)
+    return done
+
+
+def _pause(user_id: str, paused: bool) -> Tx[bool]:
+    return bool((yield Run("users.pause", {"user_id": user_id, "paused": paused})))
+
+
+def mark(user_id: str, state: UserState, reason: str | None) -> Tx[bool]:
+    """Set a user's state; answers whether anything changed. A part for other transactions."""
+    rows = yield Run("users.mark", {"user_id": user_id, "state": state.value, "reason": reason})
+    return bool(rows)
+
+
+class Users:
+    """Users as the tasks and the operations see them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def all(self) -> list[User]:
+        """Everybody, by name."""
+        return await self._store.read(_all)
+
+    async def get(self, user_id: str) -> User | None:
+        """One user by our id."""
+        return await self._store.read(_by_id, user_id)
+
+    async def find(self, words: str) -> list[User]:
+        """Users by character id, name (any case) or our id."""
+        return await self._store.read(_find, words)
+
+    async def by_states(self) -> dict[UserState, int]:
+        """How many are in each state, as shown."""
+        return await self._store.read(_by_states)
+
+    async def due(self, before: datetime) -> list[str]:
+        """Who can be synced, was not since `before`, and does not wait already; longest ago first."""
+        return await self._store.read(_due, before)
+
+    async def queue(
+        self,
+        user_ids: Sequence[str],
+        priority: int,
+        origin: Origin,
+        *,
+        skip_within: float | None = None,
+        full: bool = False,
+    ) -> list[Queued]:
+        """Ask for syncs in one transaction, in the order given."""
+        return await self._store.write(_queue_users, user_ids, priority, origin, skip_within, full)
+
+    async def pause(self, user_id: str, *, paused: bool) -> bool:
+        """Stop or restart one user; False when there is no such user."""
+        return await self._store.write(_pause, user_id, paused)
+
+    async def mark(self, user_id: str, state: UserState, reason: str | None) -> bool:
+        """Set a user's state; answers whether anything changed."""
+        return await self._store.write(mark, user_id, state, reason)

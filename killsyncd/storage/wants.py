@@ -1,0 +1,151 @@
+"""The queue: what each source wants, as rows. At least once, priorities 0 to 10.
+
+One row a source. Asking again raises the priority and widens incremental to
+full; a row asked for again while it is worked on stays for another round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from killsyncd.model import Job, Origin, QueueDepth, SyncMode
+from killsyncd.storage.base import Row, Run, Store, Tx, one
+
+_WIDTH = {SyncMode.INCREMENTAL: 0, SyncMode.FIRST_SYNC: 1, SyncMode.FULL_SYNC: 2}
+
+
+def wider(first: SyncMode, second: SyncMode) -> SyncMode:
+    """The one that walks further."""
+    return max(first, second, key=lambda mode: _WIDTH[mode])
+
+
+def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_before: float) -> Tx[bool]:
+    """Want a sync of this source; answers whether the row is new. A part for other transactions."""
+    if origin is not Origin.MESSAGE:
+        yield Run("wants.weigh_source", {"source_id": source_id, "priority": priority})
+    values = {"source_id": source_id, "mode": mode.value, "priority": priority, "origin": origin.value}
+    inserted = one((yield Run("wants.insert", {**values, "not_before": not_before})))
+    if inserted is not None:
+        return True
+    row = one((yield Run("wants.of_source", {"source_id": source_id})))
+    if row is None:  # finished between the two statements; the next round of the caller asks again
+        yield Run("wants.insert", {**values, "not_before": not_before})
+        return True
+    widened = {
+        "source_id": source_id,
+        "mode": wider(SyncMode(row["mode"]), mode).value,
+        "priority": max(int(row["priority"]), priority),
+        "origin": origin.value if priority >= int(row["priority"]) else Origin.PRODUCER.value,
+        "not_before": min(float(row["not_before"]), not_before),
+    }
+    changed = widened["mode"] != row["mode"] or int(row["priority"]) < priority
+    # Somebody who asks while the job is worked on wants another look; the producer just comes round.
+    asked_during = row["holder"] is not None and origin is not Origin.PRODUCER
+    if changed or asked_during or not_before < float(row["not_before"]):
+        yield Run("wants.widen", widened)
+    return False
+
+
+def _claim(holder: str, source_id: int | None) -> Tx[Job | None]:
+    if source_id is None:
+        found = one((yield Run("wants.claimable", {})))
+    else:
+        found = one((yield Run("wants.claimable_source", {"source_id": source_id})))
+    if found is None:
+        return None
+    claimed = one((yield Run("wants.claim", {"source_id": found["source_id"], "holder": holder})))
+    if claimed is None:
+        return None
+    row = one((yield Run("wants.job", {"source_id": claimed["source_id"]})))
+    return _job(row) if row is not None else None
+
+
+def finish(job: Job, holder: str) -> Tx[bool]:
+    """Acknowledge: the row goes, or, asked for again meanwhile, waits for its next round.
+
+    Answers False where the lease was lost. A part for the ledger's last transaction.
+    """
+    gone = yield Run("wants.finish", {"source_id": job.source_id, "holder": holder, "version": job.version})
+    if gone:
+        return True
+    kept = yield Run("wants.let_go", {"source_id": job.source_id, "holder": holder})
+    return bool(kept)
+
+
+def _postpone(job: Job, holder: str, not_before: float, attempts: int, reason: str | None) -> Tx[None]:
+    yield Run(
+        "wants.postpone",
+        {
+            "source_id": job.source_id,
+            "holder": holder,
+            "version": job.version,
+            "not_before": not_before,
+            "attempts": attempts,
+            "last_error": reason,
+        },
+    )
+
+
+def _next_due() -> Tx[float | None]:
+    row = one((yield Run("wants.next_due", {})))
+    return None if row is None or row["due"] is None else float(row["due"])
+
+
+def _depth() -> Tx[Sequence[Row]]:
+    return (yield Run("wants.depth", {}))
+
+
+def _drop(source_id: int) -> Tx[None]:
+    yield Run("wants.drop", {"source_id": source_id})
+
+
+class Wants:
+    """The queue's rows, as the consumer sees them."""
+
+    def __init__(self, store: Store, name: str, holder: str) -> None:
+        self._store = store
+        self._name = name
+        self._holder = holder
+
+    async def claim(self, source_id: int | None = None) -> Job | None:
+        """Take the most urgent job that is due, or this source's; None when there is none."""
+        return await self._store.write(_claim, self._holder, source_id)
+
+    async def finish(self, job: Job) -> bool:
+        """Acknowledge a job outside of a page's transaction; False where the lease was lost."""
+        return await self._store.write(finish, job, self._holder)
+
+    async def postpone(self, job: Job, not_before: float, *, attempts: int, reason: str | None) -> None:
+        """Give a job back until then. attempts: what is counted against it from now on."""
+        await self._store.write(_postpone, job, self._holder, not_before, attempts, reason)
+
+    async def drop(self, source_id: int) -> None:
+        """Forget what a source wants: its user can't sync until something changes."""
+        await self._store.write(_drop, source_id)
+
+    async def next_due(self) -> float | None:
+        """When the next waiting job may be claimed, in seconds since 1970; None without one."""
+        return await self._store.read(_next_due)
+
+    async def depth(self) -> QueueDepth:
+        """Jobs waiting, jobs worked on, jobs by priority."""
+        rows = await self._store.read(_depth)
+        by_priority = {int(row["priority"]): int(row["jobs"]) for row in rows}
+        working = sum(int(row["working"]) for row in rows)
+        return QueueDepth(self._name, sum(by_priority.values()) - working, working, by_priority)
+
+
+def _job(row: Row) -> Job:
+    return Job(
+        source_id=int(row["source_id"]),
+        user_id=str(row["user_id"]),
+        character_id=int(row["character_id"]),
+        character_name=str(row["character_name"]),
+        mode=SyncMode(row["mode"]),
+        priority=int(row["priority"]),
+        origin=Origin(row["origin"]),
+        queued_at=float(row["queued_at"]),
+        attempts=int(row["attempts"]),
+        version=int(row["version"]),
+        last_killmail_id=None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
+    )

@@ -1,0 +1,203 @@
+"""What is read of stored killmails: rows as values, filters, pages. The store fills them, the API shows them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from killsyncd.errors import KillsyncdError
+from killsyncd.model import User
+
+COUNTED_TO = 10_000
+"""A connection's total is exact up to here, and then stays at this."""
+
+
+class TooMuch(KillsyncdError):
+    """What was asked for is more than one answer may hold."""
+
+
+class Role(enum.StrEnum):
+    """On which side of a mail somebody stands."""
+
+    VICTIM = "VICTIM"
+    ATTACKER = "ATTACKER"
+
+
+class Order(enum.StrEnum):
+    """Orders of a list of mails: by the time of the kill, or by that of storing (the feed's order)."""
+
+    TIME_DESC = "TIME_DESC"
+    TIME_ASC = "TIME_ASC"
+    STORED_ASC = "STORED_ASC"
+    STORED_DESC = "STORED_DESC"
+
+    @property
+    def by_time(self) -> bool:
+        """Whether the time of the kill decides."""
+        return self in (Order.TIME_DESC, Order.TIME_ASC)
+
+    @property
+    def descending(self) -> bool:
+        """Whether the newest comes first."""
+        return self in (Order.TIME_DESC, Order.STORED_DESC)
+
+
+@dataclass(frozen=True, slots=True)
+class MailFilter:
+    """Conditions on mails; all that are given hold, each for itself.
+
+    role narrows character, corporation and alliance to victims or attackers, and is nothing without
+    them. ship_type_id: of the ship that was lost. since <= time of the kill < until.
+    """
+
+    character_id: int | None = None
+    corporation_id: int | None = None
+    alliance_id: int | None = None
+    role: Role | None = None
+    ship_type_id: int | None = None
+    solar_system_id: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    min_attackers: int | None = None
+    solo: bool | None = None
+    npc: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A row of `killmails`. The hash lets anybody read the mail at ESI: it stays out of logs."""
+
+    killmail_id: int
+    killmail_hash: str = field(repr=False)
+    killmail_time: datetime
+    solar_system_id: int
+    war_id: int | None
+    moon_id: int | None
+    attacker_count: int
+    feed_position: int
+    fresh: bool
+    solo: bool
+    npc: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Metres from the centre of the solar system."""
+
+    x: float
+    y: float
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A row of `victims`."""
+
+    character_id: int | None
+    corporation_id: int | None
+    alliance_id: int | None
+    faction_id: int | None
+    ship_type_id: int
+    damage_taken: int
+    position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attacker:
+    """A row of `attackers`."""
+
+    character_id: int | None
+    corporation_id: int | None
+    alliance_id: int | None
+    faction_id: int | None
+    ship_type_id: int | None
+    weapon_type_id: int | None
+    damage_done: int
+    final_blow: bool
+    security_status: float
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row of `killmail_items`, with what it holds."""
+
+    item_type_id: int
+    flag: int
+    quantity_dropped: int | None
+    quantity_destroyed: int | None
+    singleton: int
+    items: list[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Involved:
+    """One of our users on a mail."""
+
+    character_id: int
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A mail in a page, and the cursor that stands right after it."""
+
+    cursor: str
+    mail: Mail
+
+
+@dataclass(frozen=True, slots=True)
+class MailPage:
+    """A page of mails. more: others follow; went_before: it was asked for after a cursor."""
+
+    edges: Sequence[Edge]
+    more: bool
+    went_before: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPoint:
+    """A place in the feed. A position means something within its epoch only."""
+
+    epoch: str
+    position: int
+
+    @property
+    def cursor(self) -> str:
+        """As users hold on to it."""
+        return f"{self.epoch}:{self.position}"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedMail:
+    """A mail as the feed gives it out, with the characters on it, for filters."""
+
+    mail: Mail
+    characters: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSlice:
+    """A stretch of the feed. reached: everything up to this position was looked at."""
+
+    mails: Sequence[FeedMail]
+    reached: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayActivity:
+    """Mails of one UTC day with a user of ours among the attackers, or as the victim."""
+
+    day: date
+    kills: int
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailUser:
+    """One of our users on a mail, whole."""
+
+    user: User
+    role: Role

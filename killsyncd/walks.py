@@ -1,0 +1,106 @@
+"""How a walk goes through the pages of a list: pure rules, no database, no network.
+
+ESI promises no order and mails surface late, so neither the last id nor a short
+page ends a walk. Sightings decide: a page is known whole when this source has
+listed every entry of it before, and it stops an incremental walk only once this
+source has been through an unbroken walk.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from killsyncd.model import SyncMode, Walk
+
+
+class Outcome(enum.StrEnum):
+    """What becomes of a walk after a page. The values but `GO_ON` are states of the table."""
+
+    GO_ON = "running"
+    COMPLETE = "complete"
+    """Every page of one generation of the list was seen."""
+    STOPPED = "stopped"
+    """An incremental walk met a page that was known whole."""
+    TORN = "torn"
+    """The list changed between two pages: what was seen is kept, but it counts as no whole walk."""
+    CUT = "cut"
+    """`producer.max_pages` ended it; verify says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageNews:
+    """What ESI answered for one page. entries is None for 304: unchanged. Times are seconds since 1970."""
+
+    page: int
+    entries: Sequence[tuple[int, str]] | None
+    etag: str | None
+    last_modified: str | None
+    expires_at: float
+    pages: int | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageWritten:
+    """A page as it ended in the ledger. held: False means the lease was lost and nothing was written."""
+
+    held: bool
+    outcome: Outcome
+    walk: Walk
+    expires_at: float
+    listed: int = 0
+    new: int = 0
+    stored_already: int = 0
+    acknowledged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What decides how far a sync walks. Times in seconds since 1970, None for never."""
+
+    unbroken_at: float | None
+    full_walk_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageSeen:
+    """What the ledger found out about a page while writing it down."""
+
+    page: int
+    pages: int
+    last_modified: str | None
+    known_whole: bool
+
+
+def is_torn(walk: Walk, seen: PageSeen) -> bool:
+    """Whether this page belongs to another generation of the list than those before it.
+
+    A 304 without Last-Modified says nothing either way.
+    """
+    return walk.torn or (
+        walk.last_modified is not None
+        and seen.last_modified is not None
+        and seen.last_modified != walk.last_modified
+    )
+
+
+def after_page(walk: Walk, seen: PageSeen, *, ever_unbroken: bool, max_pages: int) -> Outcome:
+    """Where the walk stands once this page is written down."""
+    if seen.page >= seen.pages:
+        return Outcome.TORN if is_torn(walk, seen) else Outcome.COMPLETE
+    if walk.mode is SyncMode.INCREMENTAL and ever_unbroken and seen.known_whole:
+        return Outcome.TORN if is_torn(walk, seen) else Outcome.STOPPED
+    if seen.page >= max_pages:
+        return Outcome.CUT
+    return Outcome.GO_ON
+
+
+def too_close_to_expiry(*, pages_left: int, expires_at: float, now: float) -> bool:
+    """Whether the list would change under a walk that has more pages to read.
+
+    ESI renews all pages of a list at once; a walk that starts a moment before is torn
+    for sure. Half a second a page is a slow day of ESI; ten seconds are the floor.
+    """
+    return pages_left > 0 and expires_at > now and expires_at - now < min(10.0, 0.5 * pages_left)

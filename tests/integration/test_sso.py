@@ -1,0 +1,608 @@
+"""The SSO client over real sockets: what it sends, what it believes, and how it fails."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import traceback
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+from aiohttp import web
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from killsyncd.errors import ConfigError, GrantDead, TokenRefused, Unavailable
+from killsyncd.grants import SsoUnavailable
+from killsyncd.sso import SsoClient
+from killsyncd.sso.metadata import Bounds
+from tests.clocks import ManualClock
+from tests.sso_server import (
+    CHARACTER,
+    CLIENT_ID,
+    SCOPE,
+    SECRET,
+    SsoServer,
+    basic,
+    ec_key,
+    hang_up,
+    html,
+    never,
+    oauth_error,
+    public,
+    rsa_key,
+    running,
+)
+
+CALLBACK = "http://127.0.0.1:7420/auth/callback"
+MakeClient = Callable[..., SsoClient]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def server(clock: ManualClock) -> AsyncIterator[SsoServer]:
+    async with running(clock) as sso:
+        yield sso
+
+
+@pytest.fixture
+async def make(server: SsoServer, clock: ManualClock) -> AsyncIterator[MakeClient]:
+    async with aiohttp.ClientSession() as session:
+
+        def make(**changes: Any) -> SsoClient:
+            settings: dict[str, Any] = {
+                "base_url": server.url,
+                "client_id": CLIENT_ID,
+                "client_secret": None,
+                "callback_url": CALLBACK,
+                "scopes": [SCOPE],
+                "user_agent": "killsyncd/test (tests@example.com)",
+                "clock": clock,
+            }
+            return SsoClient(session, **{**settings, **changes})
+
+        yield make
+
+
+@pytest.fixture
+def client(make: MakeClient) -> SsoClient:
+    return make()
+
+
+# -- addresses ---------------------------------------------------------------------------------
+
+
+async def test_the_login_address_carries_state_and_challenge(client: SsoClient, server: SsoServer) -> None:
+    attempt = await client.begin()
+    url = urlsplit(attempt.url)
+    query = {key: values[0] for key, values in parse_qs(url.query).items()}
+    assert attempt.url.startswith(f"{server.url}/v2/oauth/authorize?")
+    assert query == {
+        "response_type": "code",
+        "client_id": CLIENT_ID,
+        "redirect_uri": CALLBACK,
+        "scope": SCOPE,
+        "state": attempt.state,
+        "code_challenge": create_s256_code_challenge(attempt.verifier),
+        "code_challenge_method": "S256",
+    }
+    assert len(attempt.state) >= 43
+    assert 43 <= len(attempt.verifier) <= 128
+    again = await client.begin()
+    assert again.state != attempt.state
+    assert again.verifier != attempt.verifier
+
+
+async def test_metadata_is_asked_for_once_an_hour(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    await client.begin()
+    await client.begin()
+    assert server.count("metadata") == 1
+    await clock.advance(3601)
+    await client.begin()
+    assert server.count("metadata") == 2
+
+
+async def test_old_metadata_serves_while_the_sso_is_down(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    await client.begin()
+    await clock.advance(3601)
+
+    async def down(_: web.Request) -> web.StreamResponse:
+        return html(503)
+
+    server.overrides["metadata"] = down
+    assert (await client.begin()).url
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"token_endpoint": "http://evil.example/token"},
+        {"token_endpoint": None},
+        {"token_endpoint": 7},
+        {"jwks_uri": "https://login.eveonline.com/oauth/jwks"},
+        {"authorization_endpoint": "ftp://127.0.0.1/authorize"},
+        {"revocation_endpoint": "http://user@127.0.0.1/revoke"},
+    ],
+)
+async def test_metadata_that_leads_elsewhere_is_refused(
+    client: SsoClient, server: SsoServer, change: dict[str, Any]
+) -> None:
+    server.metadata = change
+    with pytest.raises(SsoUnavailable, match="refused") as refused:
+        await client.refresh("refresh-0")
+    assert refused.value.answered
+    assert server.count("token") == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://login.eveonline.com/v2/oauth/token", True),
+        ("https://eu.login.eveonline.com/token", True),
+        ("https://images.eveonline.com/token", True),
+        ("http://login.eveonline.com/token", False),
+        ("https://eveonline.com.evil.example/token", False),
+        ("https://evileveonline.com/token", False),
+        ("https://login.eveonline.com@evil.example/token", False),
+        ("https://127.0.0.1/token", False),
+        ("https://login.eveonline.com:x/token", False),
+        ("https://[::1/token", False),
+        ("", False),
+    ],
+)
+def test_endpoints_stay_in_the_ssos_domain(url: str, allowed: bool) -> None:
+    assert Bounds("https://login.eveonline.com").allows(url) is allowed
+
+
+@pytest.mark.parametrize(
+    "base", ["http://login.eveonline.com", "ftp://localhost", "login.eveonline.com", "https://["]
+)
+async def test_a_base_in_the_clear_is_a_configuration_error(make: MakeClient, base: str) -> None:
+    with pytest.raises(ConfigError, match="base_url"):
+        make(base_url=base)
+
+
+def test_a_parent_that_is_a_top_level_domain_has_no_siblings() -> None:
+    assert not Bounds("https://example.com").allows("https://other.com/token")
+
+
+# -- tokens ------------------------------------------------------------------------------------
+
+
+async def test_a_public_client_names_itself_in_the_form(client: SsoClient, server: SsoServer) -> None:
+    tokens = await client.exchange("the-code", "the-verifier")
+    assert server.form() == {
+        "grant_type": "authorization_code",
+        "code": "the-code",
+        "redirect_uri": CALLBACK,
+        "code_verifier": "the-verifier",
+        "client_id": CLIENT_ID,
+    }
+    assert "Authorization" not in server.headers()
+    assert server.headers()["User-Agent"] == "killsyncd/test (tests@example.com)"
+    assert tokens.refresh_token == "refresh-1"
+
+
+async def test_a_confidential_client_proves_itself_by_basic(make: MakeClient, server: SsoServer) -> None:
+    await make(client_secret=SECRET).refresh("refresh-0")
+    assert server.form() == {"grant_type": "refresh_token", "refresh_token": "refresh-0"}
+    assert server.headers()["Authorization"] == basic(CLIENT_ID, SECRET)
+
+
+async def test_expiry_is_counted_on_our_clock(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    server.life = 40
+    clock.set_wall(clock.now() + 7200)  # ours is two hours ahead of the SSO's: no matter
+    server.claims["exp"] = int(clock.now() - 7200 + 40)
+    assert (await client.refresh("refresh-0")).expires_at == clock.now() + 40
+
+
+@pytest.mark.parametrize(("expires_in", "life"), [("40", 40), (None, 1199), ("soon", 1199), (-1, 1199)])
+async def test_odd_expiry(
+    client: SsoClient, server: SsoServer, clock: ManualClock, expires_in: object, life: float
+) -> None:
+    server.token_answers = [web.json_response(server.tokens(expires_in=expires_in))]
+    assert (await client.refresh("refresh-0")).expires_at == pytest.approx(clock.now() + life, abs=1)
+
+
+async def test_without_a_new_refresh_token_the_old_one_stays(client: SsoClient, server: SsoServer) -> None:
+    server.token_answers = [web.json_response(server.tokens(refresh_token=None))]
+    assert (await client.refresh("refresh-0")).refresh_token == "refresh-0"
+
+
+async def test_a_login_without_a_refresh_token_is_refused(client: SsoClient, server: SsoServer) -> None:
+    server.token_answers = [web.json_response(server.tokens(refresh_token=None))]
+    with pytest.raises(TokenRefused, match="refresh token"):
+        await client.exchange("code", "verifier")
+
+
+async def test_only_invalid_grant_is_death(client: SsoClient, server: SsoServer) -> None:
+    server.token_answers = [oauth_error("invalid_grant")]
+    with pytest.raises(GrantDead):
+        await client.refresh("refresh-0")
+
+
+@pytest.mark.parametrize(
+    ("answer", "answered", "everybody"),
+    [
+        (oauth_error("invalid_client", 401), True, True),
+        (oauth_error("invalid_client", 400), True, True),
+        (oauth_error("invalid_request"), True, False),
+        (oauth_error("invalid_grant", 401), True, True),
+        (oauth_error("invalid_grant", 500), False, True),
+        (oauth_error("server_error", 500), False, True),
+        (html(400), True, True),
+        (html(403), True, True),
+        (html(408), False, True),
+        (html(502), False, True),
+        (html(503), False, True),
+        (html(200), False, True),
+        (web.Response(status=302, headers={"Location": "/v2/oauth/token"}), True, True),
+        (web.json_response([]), False, True),
+        (web.json_response({"access_token": 7}), False, True),
+        (web.json_response({"access_token": ""}), False, True),
+        (web.json_response({"access_token": "two\nlines"}), False, True),
+        (web.Response(text="{" * 100_000), False, True),
+        (web.Response(text='"' + "x" * 1_000_000), False, True),
+        (web.Response(), False, True),
+    ],
+)
+async def test_everything_else_disables_nobody(
+    client: SsoClient, server: SsoServer, answer: web.Response, answered: bool, everybody: bool
+) -> None:
+    server.token_answers = [_again(answer)]
+    with pytest.raises(SsoUnavailable) as caught:
+        await client.refresh("refresh-0")
+    assert (caught.value.answered, caught.value.everybody) == (answered, everybody)
+    assert caught.value.hint
+    assert server.count("token") == 1, "a redirect was followed, or a POST was tried again"
+
+
+def _again(answer: web.Response) -> Callable[[web.Request], Any]:
+    """A fresh copy, since parametrized responses outlive their event loop."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+    return handler
+
+
+async def test_invalid_client_says_what_to_check(client: SsoClient, server: SsoServer) -> None:
+    server.token_answers = [oauth_error("invalid_client", 401)]
+    with pytest.raises(SsoUnavailable) as caught:
+        await client.refresh("refresh-0")
+    assert "sso.client_id" in caught.value.hint
+    assert "client_secret_file" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("17", 17.0), ("99999", 3600.0), ("soon", None), ("-3", None), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0)],
+)
+async def test_retry_after_is_passed_on(
+    client: SsoClient, server: SsoServer, header: str, seconds: float | None
+) -> None:
+    server.token_answers = [oauth_error("slow_down", 429, **{"Retry-After": header})]
+    with pytest.raises(SsoUnavailable) as caught:
+        await client.refresh("refresh-0")
+    assert caught.value.retry_after == seconds
+
+
+async def test_a_lost_answer_is_told_from_a_request_that_never_left(
+    make: MakeClient, server: SsoServer, unused_tcp_port: int
+) -> None:
+    server.token_answers = [hang_up]
+    with pytest.raises(SsoUnavailable) as lost:
+        await make().refresh("refresh-0")
+    assert not lost.value.answered
+
+    server.metadata["token_endpoint"] = f"http://127.0.0.1:{unused_tcp_port}/token"
+    with pytest.raises(SsoUnavailable) as never_left:
+        await make().refresh("refresh-0")
+    assert never_left.value.answered
+
+
+async def test_a_time_out_is_unanswered(make: MakeClient, server: SsoServer) -> None:
+    client = make(timeout=0.2)
+    await client.begin()
+    server.token_answers = [never]
+    with pytest.raises(SsoUnavailable, match="in time") as caught:
+        await client.refresh("refresh-0")
+    assert not caught.value.answered
+
+
+async def test_no_exception_shows_a_secret(make: MakeClient, server: SsoServer) -> None:
+    client = make(client_secret=SECRET)
+    secrets = (
+        "canary-refresh",
+        "canary-code",
+        "canary-verifier",
+        SECRET,
+        "error_description",
+        "about refresh",
+    )
+    for answer in (oauth_error("invalid_grant"), oauth_error("invalid_client"), html(502), hang_up):
+        for call in (
+            lambda: client.refresh("canary-refresh"),
+            lambda: client.exchange("canary-code", "canary-verifier"),
+        ):
+            server.token_answers = [_again(answer) if isinstance(answer, web.Response) else answer]
+            with pytest.raises((GrantDead, Unavailable)) as caught:
+                await call()
+            shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+            assert not [secret for secret in secrets if secret in shown]
+    tokens = await client.refresh(next(iter(server.refresh_tokens)))
+    attempt = await client.begin()
+    for secret in (tokens.access_token, tokens.refresh_token, attempt.state, attempt.verifier, SECRET):
+        assert secret not in repr(tokens) + repr(attempt) + repr(client)
+
+
+async def test_revocation(client: SsoClient, server: SsoServer) -> None:
+    await client.revoke("refresh-0")
+    assert server.form() == {
+        "token": "refresh-0",
+        "token_type_hint": "refresh_token",
+        "client_id": CLIENT_ID,
+    }
+
+
+async def test_revoking_what_is_gone_already_is_fine(client: SsoClient, server: SsoServer) -> None:
+    async def gone(_: web.Request) -> web.StreamResponse:
+        return oauth_error("invalid_grant")
+
+    server.overrides["revoke"] = gone
+    await client.revoke("refresh-0")
+
+
+async def test_a_revocation_that_fails_is_said(client: SsoClient, server: SsoServer) -> None:
+    async def down(_: web.Request) -> web.StreamResponse:
+        return html(502)
+
+    server.overrides["revoke"] = down
+    with pytest.raises(SsoUnavailable):
+        await client.revoke("refresh-0")
+    server.metadata["revocation_endpoint"] = None
+
+
+async def test_an_sso_without_revocation_names_the_page(client: SsoClient, server: SsoServer) -> None:
+    server.metadata["revocation_endpoint"] = None
+    with pytest.raises(SsoUnavailable) as caught:
+        await client.revoke("refresh-0")
+    assert "authorized-apps" in caught.value.hint
+
+
+# -- verification ------------------------------------------------------------------------------
+
+
+async def test_a_good_token_says_who(client: SsoClient, server: SsoServer, clock: ManualClock) -> None:
+    identity = await client.verify(server.access_token())
+    assert identity.character_id == CHARACTER
+    assert identity.name == "Some Pilot"
+    assert identity.owner_hash == "owner-hash-1"
+    assert identity.scopes == {SCOPE}
+    assert identity.expires_at == int(clock.now()) + 1199
+    assert server.count("jwks") == 1
+
+
+@pytest.mark.parametrize(
+    ("scp", "scopes"),
+    [(SCOPE, {SCOPE}), ([SCOPE, "publicData"], {SCOPE, "publicData"}), ([], set()), (None, set())],
+)
+async def test_scopes_as_string_list_or_absent(
+    client: SsoClient, server: SsoServer, scp: object, scopes: set[str]
+) -> None:
+    assert (await client.verify(server.access_token(scp=scp))).scopes == scopes
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://login.eveonline.com",
+        "login.eveonline.com",
+        "https://login.eveonline.com/",
+        "<base>",
+        "<bare>",
+    ],
+)
+async def test_issuers_that_are_accepted(client: SsoClient, server: SsoServer, issuer: str) -> None:
+    issuer = issuer.replace("<base>", server.url).replace("<bare>", server.url.removeprefix("http://"))
+    await client.verify(server.access_token(iss=issuer))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://login.evepc.163.com"},
+        {"iss": None},
+        {"iss": ["https://login.eveonline.com"]},
+        {"aud": CLIENT_ID},
+        {"aud": "EVE Online"},
+        {"aud": ["another", "EVE Online"]},
+        {"aud": None},
+        {"aud": [7]},
+        {"azp": "another"},
+        {"exp": None},
+        {"exp": "tomorrow"},
+        {"exp": True},
+        {"exp": 1_700_000_000},
+        {"nbf": 4_000_000_000},
+        {"sub": "CHARACTER:EVE:0"},
+        {"sub": "CHARACTER:EVE:12x"},
+        {"sub": "CHARACTER:EVE:١٢"},
+        {"sub": "CORPORATION:EVE:12"},
+        {"sub": "CHARACTER:EVE:9223372036854775808"},
+        {"sub": "CHARACTER:EVE:12\n"},
+        {"sub": 12},
+        {"owner": None},
+        {"owner": ""},
+        {"name": None},
+        {"name": "bell\x07"},
+        {"scp": 7},
+        {"scp": [7]},
+    ],
+)
+async def test_claims_that_do_not_hold(client: SsoClient, server: SsoServer, claims: dict[str, Any]) -> None:
+    token = server.access_token(**claims)
+    with pytest.raises(TokenRefused) as refused:
+        await client.verify(token)
+    assert token not in str(refused.value)
+
+
+async def test_azp_may_be_absent(client: SsoClient, server: SsoServer) -> None:
+    await client.verify(server.access_token(azp=None))
+
+
+async def test_expiry_has_a_small_leeway(client: SsoClient, server: SsoServer, clock: ManualClock) -> None:
+    server.life = 40
+    token = server.access_token()
+    await clock.advance(60)
+    await client.verify(token)
+    await clock.advance(11)
+    with pytest.raises(TokenRefused, match="expired"):
+        await client.verify(token)
+
+
+async def test_other_algorithms_are_refused(client: SsoClient, server: SsoServer) -> None:
+    es256 = server.access_token(key=ec_key(), alg="ES256")
+    payload = es256.split(".")[1]
+    # The public key, which anybody has, taken for the secret of an HMAC.
+    signed = f"{_b64({'alg': 'HS256', 'kid': rsa_key().kid})}.{payload}"
+    mac = hmac.digest(rsa_key().as_pem(private=False), signed.encode(), hashlib.sha256)
+    confused = f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+    none = _b64({"alg": "none", "kid": rsa_key().kid})
+    for token in (
+        es256,
+        confused,
+        f"{none}.{payload}.",
+        "",
+        "a.b",
+        "x" * 20000,
+        "ü.ü.ü",
+    ):
+        with pytest.raises(TokenRefused):
+            await client.verify(token)
+    assert server.count("jwks") == 0, "none of these was worth a question"
+
+
+async def test_a_signature_by_another_key_of_the_same_name(client: SsoClient, server: SsoServer) -> None:
+    forged = RSAKey.generate_key(2048, {"kid": rsa_key().kid})
+    with pytest.raises(TokenRefused, match="signature"):
+        await client.verify(server.access_token(key=forged))
+    head, payload, signature = server.access_token().split(".")
+    with pytest.raises(TokenRefused, match="signature"):
+        await client.verify(f"{head}.{payload[:-4]}AAAA.{signature}")
+
+
+async def test_a_token_without_kid(client: SsoClient, server: SsoServer) -> None:
+    token = jwt.encode({"alg": "RS256"}, _claims(server), rsa_key())
+    with pytest.raises(TokenRefused, match="no key"):
+        await client.verify(token)
+
+
+async def test_a_rotated_key_is_fetched_once(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    await client.verify(server.access_token())
+    await clock.advance(120)
+    server.keys = [public(ec_key()), public(rsa_key("next"))]
+    await client.verify(server.access_token(key=rsa_key("next")))
+    assert server.count("jwks") == 2
+
+
+async def test_unknown_keys_are_asked_for_once_a_minute(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    unknown = server.access_token(key=rsa_key("unpublished"))
+    for _ in range(5):
+        with pytest.raises(TokenRefused, match="does not publish"):
+            await client.verify(unknown)
+    assert server.count("jwks") == 1
+    await client.verify(server.access_token())
+    await clock.advance(61)
+    with pytest.raises(TokenRefused):
+        await client.verify(unknown)
+    assert server.count("jwks") == 2
+
+
+async def test_a_withdrawn_key_is_forgotten_within_the_hour(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    await client.verify(server.access_token())
+    server.keys = [public(rsa_key("next"))]
+    await clock.advance(3601)
+    with pytest.raises(TokenRefused, match="does not publish"):
+        await client.verify(server.access_token())
+
+
+async def test_known_keys_serve_while_the_sso_is_down(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    await client.verify(server.access_token())
+
+    async def down(_: web.Request) -> web.StreamResponse:
+        return html(502)
+
+    server.overrides["jwks"] = down
+    await clock.advance(3601)
+    await client.verify(server.access_token())
+
+
+async def test_without_keys_nothing_is_refused_only_postponed(
+    client: SsoClient, server: SsoServer, clock: ManualClock
+) -> None:
+    async def down(_: web.Request) -> web.StreamResponse:
+        return html(502)
+
+    server.overrides["jwks"] = down
+    for _ in range(3):
+        with pytest.raises(SsoUnavailable):
+            await client.verify(server.access_token())
+    assert server.count("jwks") == 1, "a dead SSO is not hammered for every token"
+    del server.overrides["jwks"]
+    await clock.advance(61)
+    await client.verify(server.access_token())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [],
+        [{"kty": "RSA", "kid": "JWT-Signature-Key"}],
+        [{"kty": "RSA", "kid": "JWT-Signature-Key", "n": "AQAB", "e": "AQAB"}],
+        [7, None, {"kty": "oct", "kid": "JWT-Signature-Key", "k": "c2VjcmV0"}],
+    ],
+)
+async def test_a_key_set_without_a_usable_key(client: SsoClient, server: SsoServer, keys: list[Any]) -> None:
+    server.keys = keys
+    with pytest.raises(SsoUnavailable):
+        await client.verify(server.access_token())
+
+
+async def test_many_scopes_fit(client: SsoClient, server: SsoServer) -> None:
+    scopes = [f"esi-something.read_something_long_{n}.v1" for n in range(80)] + [SCOPE]
+    assert len((await client.verify(server.access_token(scp=scopes))).scopes) == 81
+
+
+def _claims(server: SsoServer) -> dict[str, Any]:
+    payload = server.access_token().split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    return claims
+
+
+def _b64(document: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
