@@ -124,7 +124,13 @@ class EsiStatus(EsiError):
     """An HTTP status that is an answer: 401, 403, 404, 422, 5xx, ... detail: ESI's words, at most 200."""
 
     def __init__(
-        self, status: int, detail: str, hint: str = "", *, expires_at: float | None = None, at: float | None = None
+        self,
+        status: int,
+        detail: str,
+        hint: str = "",
+        *,
+        expires_at: float | None = None,
+        at: float | None = None,
     ) -> None:
         super().__init__(
             f"ESI answered {status}{f': {detail}' if detail else ''}", hint, expires_at=expires_at, at=at

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from killsyncd.answers import EsiError, EsiStatus, NotBefore, NotSent, PageAnswer, Waiting
+from killsyncd.answers import EsiError, EsiStatus, NotBefore, PageAnswer, Waiting
 from killsyncd.backoff import full_jitter
 from killsyncd.clock import Clock
 from killsyncd.errors import KillsyncdError, Unavailable
@@ -67,24 +67,24 @@ class ListDoor(Protocol):
         page: int,
         *,
         token: str,
-        etag: str | None,
-        not_before: float,
-        before_ask: Callable[[float], Awaitable[None]],
+        etag: str | None = None,
+        not_before: float = 0.0,
+        before_ask: Callable[[float], Awaitable[None]] | None = None,
     ) -> PageAnswer:
-        """Ask for one page. not_before: an Expires, in ESI's time.
+        """Ask for one page. not_before: an Expires, in ESI's time; the door refuses to ask earlier.
 
         before_ask is awaited with ESI's time when everything else allows the request, right
         before it leaves. Raises EsiError and what is below it.
         """
 
-    def esi_now(self) -> float:
-        """ESI's clock, in seconds since 1970."""
-
-    def wall(self, esi_time: float) -> float:
-        """A time of ESI's clock by this machine's."""
-
     def cache_seconds(self, kind: str) -> float:
         """How long ESI caches such a list: the longest it was seen to, else what its specification says."""
+
+    def esi_now(self) -> float:
+        """ESI's clock, in seconds since 1970; never ahead of it."""
+
+    def wall(self, esi_time: float) -> float:
+        """A moment of ESI's clock on this machine's, never before it."""
 
 
 class Tokens(Protocol):
@@ -319,23 +319,22 @@ class Consumer:
     async def _page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
         page = walk.next_page
         known = await self._ledger.page_state(job.source_id, page)
-        now = self._clock.now()
-        if (
-            known is not None
-            and known.etag
-            and known.answered_at >= known.asked_at
-            and known.expires_at > now
-        ):
-            if page == 1 or known.last_modified is None or known.last_modified != walk.last_modified:
-                raise NotBefore("ESI's cached answer still holds", self._door.wall(known.expires_at))
+        if known is not None and page > 1 and self._same_generation(known, walk):
             # What we hold is fresh by HTTP's own rules and of this generation: as good as a 304.
-            news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, now)
+            at = known.answered_at
+            news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, at)
         else:
             news = await self._ask(job, page, known, log)
         written = await self._ledger.write_page(job, walk, news, self._max_pages)
         if not written.held:
             raise LeaseLost("the lease is lost")
         return written
+
+    def _same_generation(self, known: PageState, walk: Walk) -> bool:
+        answered = bool(known.etag) and known.answered_at >= known.asked_at
+        fresh = known.expires_at > self._door.esi_now() + 1.0
+        same = known.last_modified is not None and known.last_modified == walk.last_modified
+        return answered and fresh and same
 
     async def _ask(self, job: Job, page: int, known: PageState | None, log: Logger) -> PageNews:
         token = await self._tokens.access_token(job.user_id)
@@ -370,11 +369,10 @@ class Consumer:
                 before_ask=before_ask,
             )
         except EsiError as error:
-            at = self._door.esi_now() if isinstance(error, NotSent) else error.at
             # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
             # is not asked for again.
-            if asked and at is not None:
-                await self._ledger.page_refused(job.source_id, page, at, error.expires_at or 0.0)
+            if asked and error.at is not None:
+                await self._ledger.page_refused(job.source_id, page, error.at, error.expires_at or 0.0)
             raise
         return PageNews(
             page,

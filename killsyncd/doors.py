@@ -66,10 +66,10 @@ class LoginRow:
 class LoginStore(Protocol):
     """Pending logins. Every write is atomic and durable when its call returns."""
 
-    async def put_login(self, row: LoginRow, *, forget_before: float) -> None:
+    async def put(self, row: LoginRow, *, forget_before: float) -> None:
         """Keep a new login, and drop those whose expires_at lies before `forget_before`."""
 
-    async def take_login(
+    async def take(
         self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
     ) -> LoginRow | None:
         """The pending login, as it was, turned to working with its verifier wiped; for one caller only.
@@ -78,10 +78,8 @@ class LoginStore(Protocol):
         and its cookie_hash is NULL or equal to `cookie_hash`.
         """
 
-    async def finish_login(
-        self, state_hash: str, *, status: LoginState, user_id: str | None, message: str
-    ) -> None:
+    async def finish(self, state_hash: str, *, status: LoginState, user_id: str | None, message: str) -> None:
         """Write down the outcome of a login that is working."""
 
-    async def load_login(self, state_hash: str) -> LoginRow | None:
+    async def load(self, state_hash: str) -> LoginRow | None:
         """The login as it stands, in whatever status."""

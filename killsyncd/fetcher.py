@@ -37,8 +37,6 @@ MALFORMED = 6
 
 KNOWN_NAMES = 200_000
 
-Permit = TypeVar("Permit")
-
 
 class DetailLedger(Protocol):
     """The ledger, as the fetcher needs it."""
@@ -60,21 +58,28 @@ class MailStore(Protocol):
         """Store what is wanted; one transaction."""
 
 
+class Permission(Protocol):
+    """Leave to send one request, with the tokens for it."""
+
+    def release(self) -> None:
+        """It is not used: the tokens go back."""
+
+
+Permit = TypeVar("Permit", bound=Permission)
+
+
 class DetailDoor(Protocol[Permit]):
     """ESI's door, as far as details go."""
 
-    async def detail_permits(self, count: int, *, heavy: bool) -> list[Permit]:
-        """Up to `count` permits, at least one, without waiting for the window.
+    async def detail_permits(self, count: int = 1, *, heavy: bool = False) -> list[Permit]:
+        """One to `count` permits, without waiting for the window.
 
         Raises Waiting: RateLimited with the time when tokens come back (for heavy callers: above
         the share that is kept for the others), Downtime.
         """
 
-    def release(self, permit: Permit) -> None:
-        """Give an unused permit back."""
-
     async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> DetailAnswer:
-        """Fetch one mail. Raises EsiError and what is below it."""
+        """Fetch one mail, using up the permit. Raises EsiError and what is below it."""
 
 
 class Fetcher(Generic[Permit]):
@@ -182,7 +187,7 @@ class Fetcher(Generic[Permit]):
             following = self._queue.next(allow_heavy)
             if following is None:
                 for unused in permits[position:]:
-                    self._door.release(unused)
+                    unused.release()
                 break
             source, killmail_id = following
             picked[killmail_id] = (source, permit)
@@ -194,13 +199,13 @@ class Fetcher(Generic[Permit]):
             claimed = await self._ledger.claim_refs(sorted(picked)) if picked else set()
         except BaseException:
             for killmail_id, (_, permit) in picked.items():
-                self._door.release(permit)
+                permit.release()
                 self._queue.done(killmail_id)
             raise
         for killmail_id, (_, permit) in picked.items():
             ref = self._refs.get(killmail_id)
             if ref is None or killmail_id not in claimed:
-                self._door.release(permit)
+                permit.release()
                 self._queue.done(killmail_id)
                 self._refs.pop(killmail_id, None)
                 continue
@@ -254,8 +259,6 @@ class Fetcher(Generic[Permit]):
     async def _fetch(self, permit: Permit, ref: Ref) -> None:
         try:
             answer = await self._door.killmail(permit, ref.killmail_id, ref.killmail_hash)
-            if answer.killmail.killmail_id != ref.killmail_id:
-                raise Malformed("it is another killmail than the one asked for")
         except Waiting:
             # The budget was spent or ESI went down meanwhile: nothing counts, it stays wanted.
             await self._back(ref)

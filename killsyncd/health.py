@@ -240,7 +240,6 @@ class Facts:
     quarantined: int = 0
     quarantined_since: float | None = None
     revocations: int = 0
-    revocations_since: float | None = None
     started_at: float = 0.0
 
 
@@ -296,5 +295,5 @@ def derive(facts: Facts) -> list[Problem]:
         add("quarantined", f"{few} quarantined", facts.quarantined_since)
     if facts.revocations:
         few = "1 grant is" if facts.revocations == 1 else f"{facts.revocations} grants are"
-        add("revocation_pending", f"{few} still to be taken back at the SSO", facts.revocations_since)
+        add("revocation_pending", f"{few} still to be taken back at the SSO", facts.started_at)
     return found

@@ -239,7 +239,17 @@ def when_free(ask: Ask, spends: Iterable[tuple[float, int]]) -> float:
 class Chunk:
     """A reservation, used up in memory. In-flight requests hold the worst price of it."""
 
-    __slots__ = ("_returns_at", "bucket", "granted", "granted_at", "held", "id", "last_part", "send_by", "used")
+    __slots__ = (
+        "_returns_at",
+        "bucket",
+        "granted",
+        "granted_at",
+        "held",
+        "id",
+        "last_part",
+        "send_by",
+        "used",
+    )
 
     def __init__(
         self, grant: Grant, bucket: Bucket, *, granted_at: float, send_by: float, last_part: bool

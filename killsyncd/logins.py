@@ -158,7 +158,7 @@ class Logins:
             created_at=now,
             expires_at=now + LIFE,
         )
-        await self._store.put_login(row, forget_before=now - KEPT)
+        await self._store.put(row, forget_before=now - KEPT)
         return Begun(attempt.url, attempt.state, cookie, state_hash, row.expires_at)
 
     async def finish(self, at: Place, code: str, state: str, cookie: str | None = None) -> LoggedIn:
@@ -211,7 +211,7 @@ class Logins:
 
     async def status(self, login_id: str) -> LoginStatus:
         """What became of a login (`Begun.login_id`), for those who wait for the pilot."""
-        row = await self._store.load_login(login_id)
+        row = await self._store.load(login_id)
         if row is None:
             return LoginStatus(LoginState.UNKNOWN, message="there is no such login any more")
         if row.status in (LoginState.DONE, LoginState.FAILED):
@@ -232,11 +232,11 @@ class Logins:
             raise LoginRefused("the address holds no state", _BEGIN_AGAIN)
         state_hash = _digest("state", state)
         cookie_hash = _digest("cookie", cookie) if cookie else None
-        row = await self._store.take_login(
+        row = await self._store.take(
             state_hash, doors=DOORS[at], cookie_hash=cookie_hash, now=self._clock.now()
         )
         if row is None:
-            self._refuse(at, await self._store.load_login(state_hash))
+            self._refuse(at, await self._store.load(state_hash))
         return row
 
     def _refuse(self, at: Place, row: LoginRow | None) -> NoReturn:
@@ -272,7 +272,7 @@ class Logins:
     async def _record(self, state_hash: str, status: LoginState, user_id: str | None, message: str) -> None:
         """For `status`. The login stands or falls without it."""
         try:
-            await self._store.finish_login(state_hash, status=status, user_id=user_id, message=message)
+            await self._store.finish(state_hash, status=status, user_id=user_id, message=message)
         except Exception as error:
             log.warning("outcome of a login not stored", error=type(error).__name__)
 

@@ -1,4 +1,8 @@
-"""What is read of stored killmails: rows as values, filters, pages. The store fills them, the API shows them."""
+"""What is read of stored killmails: rows as values, filters, pages. The store fills them,
+the API shows them.
+
+Knows nobody, so that neither side knows the other.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from killsyncd.errors import KillsyncdError
-from killsyncd.model import User
 
 COUNTED_TO = 10_000
 """A connection's total is exact up to here, and then stays at this."""
@@ -164,11 +167,6 @@ class FeedPoint:
     epoch: str
     position: int
 
-    @property
-    def cursor(self) -> str:
-        """As users hold on to it."""
-        return f"{self.epoch}:{self.position}"
-
 
 @dataclass(frozen=True, slots=True)
 class FeedMail:
@@ -193,11 +191,3 @@ class DayActivity:
     day: date
     kills: int
     losses: int
-
-
-@dataclass(frozen=True, slots=True)
-class MailUser:
-    """One of our users on a mail, whole."""
-
-    user: User
-    role: Role

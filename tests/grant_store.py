@@ -15,29 +15,31 @@ from killsyncd.grants import GrantRow, NewGrant, Registered
 from killsyncd.model import UserState
 
 
-class MemoryStore:
-    """Several keepers on one of these are several daemons on one database.
-
-    calls: what was asked, in order. before: called with a method's name before it works; it may
-    raise, or be awaited for.
-    """
+class Watched:
+    """calls: what was asked, in order. before: called with a method's name before it works; it may raise."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, GrantRow] = {}
-        self.logins: dict[str, LoginRow] = {}
         self.calls: list[str] = []
         self.before: Callable[[str], object] | None = None
+
+    async def _enter(self, name: str) -> None:
+        await asyncio.sleep(0)  # a real store hops into a thread: whoever else can run does
+        self.calls.append(name)
+        if self.before is not None:
+            self.before(name)
+
+
+class MemoryGrants(Watched):
+    """Several keepers on one of these are several daemons on one database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, GrantRow] = {}
         self._versions = 0
 
     def _next_version(self) -> int:
         self._versions += 1
         return self._versions
-
-    async def _enter(self, name: str) -> None:
-        await asyncio.sleep(0)  # a real store hops into a thread: whoever else can run does
-        self.calls.append(name)
-        if self.before is not None and asyncio.iscoroutine(waiting := self.before(name)):
-            await waiting
 
     # -- GrantStore ----------------------------------------------------------------------------
 
@@ -50,7 +52,7 @@ class MemoryStore:
         row = self.rows.get(user_id)
         if row is None or row.version != version or row.state is not UserState.OK:
             return None
-        if row.holder not in (None, holder):
+        if row.holder not in (None, holder) or row.refresh_token_enc is None:
             return None
         return self._put(row, holder=holder, unanswered_attempts=row.unanswered_attempts + 1)
 
@@ -161,37 +163,6 @@ class MemoryStore:
         )
         return Registered(user_id, created=not known)
 
-    # -- LoginStore ----------------------------------------------------------------------------
-
-    async def put_login(self, row: LoginRow, *, forget_before: float) -> None:
-        await self._enter("put_login")
-        self.logins = {key: old for key, old in self.logins.items() if old.expires_at >= forget_before}
-        self.logins[row.state_hash] = row
-
-    async def take_login(
-        self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
-    ) -> LoginRow | None:
-        await self._enter("take_login")
-        row = self.logins.get(state_hash)
-        if row is None or row.status is not LoginState.PENDING or row.door not in doors:
-            return None
-        if now >= row.expires_at or row.cookie_hash not in (None, cookie_hash):
-            return None
-        self.logins[state_hash] = replace(row, status=LoginState.WORKING, verifier_enc=b"")
-        return row
-
-    async def finish_login(
-        self, state_hash: str, *, status: LoginState, user_id: str | None, message: str
-    ) -> None:
-        await self._enter("finish_login")
-        row = self.logins.get(state_hash)
-        if row is not None and row.status is LoginState.WORKING:
-            self.logins[state_hash] = replace(row, status=status, user_id=user_id, message=message)
-
-    async def load_login(self, state_hash: str) -> LoginRow | None:
-        await self._enter("load_login")
-        return self.logins.get(state_hash)
-
     # -- within --------------------------------------------------------------------------------
 
     def _usable(self) -> list[GrantRow]:
@@ -202,3 +173,38 @@ class MemoryStore:
         changed = replace(row, **changes)  # type: ignore[arg-type]
         self.rows[row.user_id] = changed
         return changed
+
+
+class MemoryLogins(Watched):
+    """Pending logins by the hash of their state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, LoginRow] = {}
+
+    async def put(self, row: LoginRow, *, forget_before: float) -> None:
+        await self._enter("put")
+        self.rows = {key: old for key, old in self.rows.items() if old.expires_at >= forget_before}
+        self.rows[row.state_hash] = row
+
+    async def take(
+        self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
+    ) -> LoginRow | None:
+        await self._enter("take")
+        row = self.rows.get(state_hash)
+        if row is None or row.status is not LoginState.PENDING or row.door not in doors:
+            return None
+        if now >= row.expires_at or row.cookie_hash not in (None, cookie_hash):
+            return None
+        self.rows[state_hash] = replace(row, status=LoginState.WORKING, verifier_enc=b"")
+        return row
+
+    async def finish(self, state_hash: str, *, status: LoginState, user_id: str | None, message: str) -> None:
+        await self._enter("finish")
+        row = self.rows.get(state_hash)
+        if row is not None and row.status is LoginState.WORKING:
+            self.rows[state_hash] = replace(row, status=status, user_id=user_id, message=message)
+
+    async def load(self, state_hash: str) -> LoginRow | None:
+        await self._enter("load")
+        return self.rows.get(state_hash)

@@ -13,7 +13,17 @@ from functools import partial
 
 from killsyncd.clock import Clock
 from killsyncd.esi.servertime import ServerTime
-from killsyncd.limits import MARGIN, OBSERVATION_LIFE, Ask, Bill, Bucket, BudgetStore, Chunk, Grant, Observation
+from killsyncd.limits import (
+    MARGIN,
+    OBSERVATION_LIFE,
+    Ask,
+    Bill,
+    Bucket,
+    BudgetStore,
+    Chunk,
+    Grant,
+    Observation,
+)
 
 Write = Callable[[], Awaitable[None]]
 
@@ -59,9 +69,20 @@ class Books:
         return self._time.not_before() + window + MARGIN
 
     async def reserve(
-        self, bucket: Bucket, *, want: int, least: int, keep: float, limit: int, window: float, life: float
+        self,
+        bucket: Bucket,
+        *,
+        want: int,
+        least: int,
+        keep: float,
+        limit: int,
+        window: float,
+        life: float,
+        gate: str = "",
     ) -> Grant:
-        """Take tokens, to be spent within `life` seconds. Raises Unavailable.
+        """Take tokens, to be spent within `life` seconds. gate: one more that must be open.
+
+        The rest as in limits.Ask. Raises Unavailable.
 
         A cancelled caller leaves no tokens behind: what was reserved for it is billed as unused.
         """
@@ -79,7 +100,7 @@ class Books:
             held_for=life + self._timeout + self.unanswered_for,
             bills=tuple(bills.values()),
             observations=seen,
-            gates=(self.every_gate,),
+            gates=(self.every_gate, gate) if gate else (self.every_gate,),
         )
         work = asyncio.ensure_future(self._store.reserve(ask))
         try:
@@ -134,7 +155,9 @@ class Books:
     def blocked_until(self, bucket: Bucket, gate: str) -> float:
         """Until when nothing may be sent on this bucket, behind this gate; 0 if it may."""
         now = self._time.not_after()
-        until = max(self._blocked.get(bucket, 0.0), self._gates.get(gate, 0.0), self._gates.get(self.every_gate, 0.0))
+        until = max(
+            self._blocked.get(bucket, 0.0), self._gates.get(gate, 0.0), self._gates.get(self.every_gate, 0.0)
+        )
         if until > now:
             return until
         self._blocked.pop(bucket, None)

@@ -73,7 +73,8 @@ def decode_refs(body: bytes) -> list[tuple[int, str]]:
 def decode_names(body: bytes) -> list[Name]:
     """An answer of `POST /universe/names`."""
     return [
-        Name(each.id, printable(each.category, 40), printable_name(each.name)) for each in _decode(_names, body)
+        Name(each.id, printable(each.category, 40), printable_name(each.name))
+        for each in _decode(_names, body)
     ]
 
 
@@ -86,7 +87,11 @@ def decode_status(body: bytes, expires_at: float) -> StatusAnswer:
     """An answer of `GET /status`."""
     found = _decode(_status, body)
     return StatusAnswer(
-        found.players, printable(found.server_version, 40), printable(found.start_time, 40), found.vip, expires_at
+        found.players,
+        printable(found.server_version, 40),
+        printable(found.start_time, 40),
+        found.vip,
+        expires_at,
     )
 
 

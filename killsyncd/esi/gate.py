@@ -70,7 +70,9 @@ class DowntimeGate:
         daily = DAILY_FROM <= time_of_day % 86_400 < DAILY_TO
         if len(self._failing) < DISTINCT and not daily:
             return False
-        self.closed = Closed(now, f"{why} around the daily downtime" if daily else f"{why} on several resources")
+        self.closed = Closed(
+            now, f"{why} around the daily downtime" if daily else f"{why} on several resources"
+        )
         self._trial_at = now + TRIAL_AFTER
         self._schedule(now)
         return True
@@ -90,9 +92,17 @@ class DowntimeGate:
         """The status is bad, or there is none: wait longer each time."""
         self._schedule(now)
 
+    def postpone_probe(self, until: float) -> None:
+        """The status may not be asked before then."""
+        self.probe_at = max(self.probe_at, until)
+
+    def trial_due(self, now: float) -> bool:
+        """Whether `let_one_through` would say yes."""
+        return self.closed is not None and now >= self._trial_at
+
     def let_one_through(self, now: float) -> bool:
         """Whether this real request may go although the gate is closed. One a minute, after half an hour."""
-        if self.closed is None or now < self._trial_at:
+        if not self.trial_due(now):
             return False
         self._trial_at = now + TRIAL_PAUSE
         return True

@@ -46,3 +46,6 @@ ERRORS_A_MINUTE = 20
 """Of the 100 errors a minute that ESI forgives (then every route is shut) we use no more."""
 
 ERROR_WINDOW = 60.0
+
+AFTER_EXPIRES = 1.0
+"""HTTP dates have whole seconds: an answer may live up to one longer than its `Expires` says."""

@@ -1,43 +1,33 @@
 """Permits to send one request each: the tokens it may cost at worst are reserved, durably, before it goes.
 
-A list reserves for itself. Details reserve in chunks, about one write a second at full pace, and hold and
-settle in memory: every request in flight holds the worst price and gives back what it did not cost. What
-this process does not live to settle stays spent.
+A list reserves for itself, details come from the pool. Every request in flight holds the worst price and
+gives back what it did not cost; an unanswered one gives nothing back. What this process does not live to
+settle stays spent.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Mapping
 
-from killsyncd.answers import RateLimited
 from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
 from killsyncd.esi.books import Books
 from killsyncd.esi.decoding import read_number
 from killsyncd.esi.lessons import Lessons
+from killsyncd.esi.pool import LONGEST_LIFE, DetailPool, limited
 from killsyncd.esi.routes import DETAIL, ERROR_GROUP, ERROR_WINDOW, ERRORS_A_MINUTE
 from killsyncd.esi.servertime import ServerTime
 from killsyncd.esi.signal import Signal
+from killsyncd.esi.wire import Answer
 from killsyncd.limits import (
-    FLOOR,
     Bucket,
     Chunk,
     Observation,
     address_subject,
     character_subject,
-    kept,
     price,
     worst_price,
 )
-
-FIRST_CHUNK = 50
-LONGEST_LIFE = 10.0
-"""Seconds in which a chunk must be sent. It bounds how long a crash keeps tokens out."""
-
-RECHECK = 5.0
-"""Another daemon may give tokens back before they were expected: look again after so many seconds."""
 
 RETRY_WITHOUT_HEADER = 60.0
 LONGEST_RETRY = 3600.0
@@ -50,19 +40,30 @@ class Permit:
     Use each once: pass it to `Door.killmail`, or `release` it unused.
     """
 
-    __slots__ = ("_tokens", "chunk", "heavy", "holds", "open", "route", "window")
+    __slots__ = ("_tokens", "alone", "character_id", "chunk", "heavy", "holds", "open", "route", "window")
 
     def __init__(
-        self, tokens: Tokens, chunk: Chunk, *, route: str, holds: int, window: float, heavy: bool
+        self,
+        tokens: Tokens,
+        chunk: Chunk,
+        *,
+        route: str,
+        holds: int,
+        window: float,
+        heavy: bool = False,
+        character_id: int | None = None,
+        alone: bool = False,
     ) -> None:
+        """chunk: where `holds` is held already. alone: nobody else asks this route until it is answered."""
         self._tokens = tokens
         self.chunk = chunk
         self.route = route
         self.holds = holds
         self.window = window
         self.heavy = heavy
+        self.character_id = character_id
+        self.alone = alone
         self.open = True
-        chunk.hold(holds)
 
     def release(self) -> None:
         """It was not used: the tokens go back. Safe to call again."""
@@ -93,14 +94,8 @@ class Tokens:
         self._rng = rng
         self._client_id = client_id
         self._egress = egress
-        self._alone: dict[str, Permit] = {}
-        # The pool of details
-        self._chunks: list[Chunk] = []
-        self._want = FIRST_CHUNK
-        self._granted_at = 0.0
-        self._dry: dict[bool, tuple[float, float]] = {}
-        self._refilling = asyncio.Lock()
-        self._ahead: asyncio.Task[None] | None = None
+        self._alone: set[str] = set()
+        self.pool = DetailPool(books, time, clock, news)
 
     def bucket(self, route: str, character_id: int | None) -> Bucket:
         """Whose tokens a request on this route costs; character_id with that character's token."""
@@ -118,11 +113,7 @@ class Tokens:
         """Raises RateLimited while a 429, a 420 or a low error count forbids this bucket."""
         until = self._books.blocked_until(bucket, self._gate(route))
         if until:
-            raise self._limited(bucket.group, until, "ESI asked us to wait")
-
-    def _limited(self, group: str, until: float, why: str) -> RateLimited:
-        wall = self._time.to_wall(until) + 0.01
-        return RateLimited(f"{why}: {group}", wall, "nothing to do: it goes on by itself", group=group)
+            raise limited(self._time, bucket.group, until, "ESI asked us to wait")
 
     # One request
 
@@ -134,23 +125,32 @@ class Tokens:
             await self._news.wait()
             self.check(route, bucket)
         limit, window, holds = self._terms(route)
-        chunk = Chunk(_EMPTY, bucket, granted_at=0.0, send_by=0.0, last_part=False)
-        permit = Permit(self, chunk, route=route, holds=holds, window=window, heavy=False)
-        self._goes_alone(route, permit)
+        alone = not self._sure(route)
+        if alone:
+            self._alone.add(route)
         try:
             grant = await self._books.reserve(
-                bucket, want=holds, least=holds, keep=0.0, limit=limit, window=window, life=LONGEST_LIFE
+                bucket,
+                want=holds,
+                least=holds,
+                keep=0.0,
+                limit=limit,
+                window=window,
+                life=LONGEST_LIFE,
+                gate=self._gate(route),
             )
+            if not grant.tokens:
+                raise limited(self._time, bucket.group, grant.next_at, "no tokens left")
         except BaseException:
-            self._forget_alone(permit)
+            if alone:
+                self._no_longer_alone(route)
             raise
-        if not grant.tokens:
-            self._forget_alone(permit)
-            raise self._limited(bucket.group, grant.next_at, "no tokens left")
         now = self._clock.monotonic()
-        permit.chunk = Chunk(grant, bucket, granted_at=now, send_by=now + LONGEST_LIFE, last_part=False)
-        permit.chunk.hold(holds)
-        return permit
+        chunk = Chunk(grant, bucket, granted_at=now, send_by=now + LONGEST_LIFE, last_part=False)
+        chunk.hold(holds)
+        return Permit(
+            self, chunk, route=route, holds=holds, window=window, character_id=character_id, alone=alone
+        )
 
     def _terms(self, route: str) -> tuple[int, float, int]:
         """(limit, window, what a request holds)."""
@@ -167,14 +167,9 @@ class Tokens:
     def _sure(self, route: str) -> bool:
         return self._lessons.heard(route) and self._time.known
 
-    def _goes_alone(self, route: str, permit: Permit) -> None:
-        if not self._sure(route):
-            self._alone[route] = permit
-
-    def _forget_alone(self, permit: Permit) -> None:
-        if self._alone.get(permit.route) is permit:
-            del self._alone[permit.route]
-            self._news.notify()
+    def _no_longer_alone(self, route: str) -> None:
+        self._alone.discard(route)
+        self._news.notify()
 
     # Details
 
@@ -183,100 +178,34 @@ class Tokens:
 
         In memory while a chunk lasts, else one transaction. Raises RateLimited, Unavailable.
         """
-        self.check(DETAIL, self.bucket(DETAIL, None))
-        if self._must_wait_its_turn(DETAIL):
-            raise self._limited("killmail", self._time.not_after() + 1.0, "waiting for the first answer")
-        if not self._sure(DETAIL):
+        bucket = self.bucket(DETAIL, None)
+        self.check(DETAIL, bucket)
+        self._raise_if_waiting_for_first()
+        known, alone = self._lessons.of(DETAIL), not self._sure(DETAIL)
+        if alone:
             count = 1
-        permits = self._take(count, heavy)
-        if not permits:
-            await self._refill(count, heavy)
-            permits = self._take(count, heavy)
-            if not permits:  # others were quicker
-                raise self._limited("killmail", self._time.not_after() + 0.05, "no tokens left")
-        elif len(permits) < count:
-            self._refill_ahead(count, heavy)
-        if permits and count == 1:
-            self._goes_alone(DETAIL, permits[0])
-        return permits
+        held = self.pool.take(count, heavy, known)
+        if not held:
+            await self.pool.refill(bucket, count, heavy, known, sure=not alone)
+            self._raise_if_waiting_for_first()
+            held = self.pool.take(count, heavy, known)
+            if not held:  # others were quicker
+                raise limited(self._time, bucket.group, self._time.not_after() + 0.05, "no tokens left")
+        elif len(held) < count:
+            self.pool.refill_ahead(bucket, count, heavy, known)
+        if alone:
+            self._alone.add(DETAIL)
+        holds = worst_price(known.tokens)
+        return [
+            Permit(self, chunk, route=DETAIL, holds=holds, window=known.window, heavy=heavy, alone=alone)
+            for chunk in held
+        ]
 
-    def _take(self, count: int, heavy: bool) -> list[Permit]:
-        now = self._clock.monotonic()
-        _, window, holds = self._terms(DETAIL)
-        permits: list[Permit] = []
-        for chunk in tuple(self._chunks):
-            if chunk.over(now, holds):
-                self._close(chunk)
-            elif now <= chunk.send_by - _rest(window) and not (heavy and chunk.last_part):
-                while len(permits) < count and chunk.free >= holds:
-                    permits.append(Permit(self, chunk, route=DETAIL, holds=holds, window=window, heavy=heavy))
-        return permits
-
-    def _refill_ahead(self, count: int, heavy: bool) -> None:
-        """Get the next chunk while the last permits of this one are being used."""
-        if self._ahead is None or self._ahead.done():
-            self._ahead = asyncio.ensure_future(self._refill_quietly(count, heavy))
-
-    async def _refill_quietly(self, count: int, heavy: bool) -> None:
-        try:
-            await self._refill(count, heavy)
-        except (RateLimited, Unavailable):
-            return  # whoever needs the tokens asks again and is told
-        self._news.notify()
-
-    async def _refill(self, count: int, heavy: bool) -> None:
-        async with self._refilling:
-            limit, window, holds = self._terms(DETAIL)
-            now = self._clock.monotonic()
-            if any(
-                chunk.free >= holds and now <= chunk.send_by - _rest(window) and not (heavy and chunk.last_part)
-                for chunk in self._chunks
-            ):
-                return
-            self._raise_if_dry(heavy, now)
-            # Settled with the same transaction: what is left of used-up chunks counts again.
-            for chunk in tuple(self._chunks):
-                if chunk.over(now, holds):
-                    self._close(chunk)
-            bucket = self.bucket(DETAIL, None)
-            life = min(LONGEST_LIFE, max(1.0, window / 60))
-            grant = await self._books.reserve(
-                bucket,
-                want=self._next_want(count, limit, holds, now),
-                least=holds,
-                keep=FLOOR if heavy else 0.0,
-                limit=limit,
-                window=window,
-                life=life,
+    def _raise_if_waiting_for_first(self) -> None:
+        if self._must_wait_its_turn(DETAIL):
+            raise limited(
+                self._time, "killmail", self._time.not_after() + 1.0, "waiting for the first answer"
             )
-            if not grant.tokens:
-                self._dry[heavy] = (now + RECHECK, grant.next_at)
-                raise self._limited(bucket.group, grant.next_at, "no tokens left")
-            last_part = grant.used > limit - kept(limit, FLOOR)
-            now = self._clock.monotonic()
-            self._chunks.append(
-                Chunk(grant, bucket, granted_at=now, send_by=now + life, last_part=last_part)
-            )
-            self._granted_at = now
-
-    def _raise_if_dry(self, heavy: bool, now: float) -> None:
-        """Don't ask the database again before it can have something."""
-        # Nothing for a light one is nothing for a heavy one.
-        for each in (heavy, False) if heavy else (False,):
-            recheck_at, next_at = self._dry.get(each, (0.0, 0.0))
-            if now < recheck_at and next_at > self._time.not_after():
-                raise self._limited("killmail", next_at, "no tokens left")
-
-    def _next_want(self, count: int, limit: int, holds: int, now: float) -> int:
-        """About a second's worth: twice as much where the last chunk was gone sooner."""
-        lasted = now - self._granted_at
-        if lasted < 1.0:
-            self._want *= 2
-        elif lasted > 4.0:
-            self._want = max(FIRST_CHUNK // 5, self._want // 2)
-        most = max(holds, limit // 10)
-        self._want = min(self._want, most)
-        return holds if not self._sure(DETAIL) else min(most, max(self._want, count * holds))
 
     # The end of a request
 
@@ -285,14 +214,11 @@ class Tokens:
         if not permit.open:
             return
         permit.open = False
-        self._forget_alone(permit)
-        chunk = permit.chunk
-        chunk.give_back(permit.holds, cost, self._books.returns_at(permit.window) + late)
-        if cost < permit.holds:
-            self._dry.clear()
-        if chunk not in self._chunks or chunk.over(self._clock.monotonic(), permit.holds):
-            if chunk.held == 0:
-                self._close(chunk)
+        if permit.alone:
+            self._alone.discard(permit.route)
+        permit.chunk.give_back(permit.holds, cost, self._books.returns_at(permit.window) + late)
+        if self.pool.over(permit.chunk, permit.holds):
+            self.pool.settle(permit.chunk)
         self._news.notify()
 
     def unanswered(self, permit: Permit) -> None:
@@ -304,11 +230,9 @@ class Tokens:
         route, bucket = permit.route, permit.chunk.bucket
         known = self._lessons.of(route)
         self._lessons.read(route, answer.status, answer.headers)
-        if bucket.group == ERROR_GROUP:
-            cost = 1 if answer.status >= 400 else 0
-        else:
-            cost = price(answer.status)
-        newest = max((chunk.granted_at for chunk in self._chunks), default=0.0)
+        errors = bucket.group == ERROR_GROUP
+        cost = int(answer.status >= 400) if errors else price(answer.status)
+        newest = self.pool.newest
         self.end(permit, cost)
         if known.group is not None:
             self._observe(permit, answer, newest)
@@ -318,7 +242,8 @@ class Tokens:
             self._books.shut(self._books.every_gate, self._until(60 if seconds is None else seconds))
         elif answer.status == 429:
             self._books.block(bucket, self._retry_at(answer.headers))
-            self._retire()
+            if route == DETAIL:
+                self.pool.retire()
 
     def _observe(self, permit: Permit, answer: Answer, newest: float) -> None:
         """Compare ESI's count with ours: more means that somebody else spends from this bucket."""
@@ -333,23 +258,16 @@ class Tokens:
         now = self._time.not_after()
         group = after.group if after.group is not None else permit.chunk.bucket.group
         bucket = Bucket(group, permit.chunk.bucket.subject)
-        # At least what this answer cost: a header may be written before its own price is taken.
         seen = Observation(bucket, used, after.window, now - age, self._time.not_before())
         self._books.observe(seen)
         if (
             permit.route == DETAIL
             and remaining is not None
             and answer.sent > newest
-            and remaining < sum(chunk.free for chunk in self._chunks)
+            and remaining < self.pool.free
         ):
             # Less is left than we have in hand: hand it back, and let the database count anew.
-            self._retire()
-
-    def _retire(self) -> None:
-        for chunk in tuple(self._chunks):
-            self._chunks.remove(chunk)
-            if chunk.held == 0:
-                self._books.bill(chunk)
+            self.pool.retire()
 
     def _read_errors(self, answer: Answer) -> None:
         left = read_number(answer.headers, "X-ESI-Error-Limit-Remain", most=10**6)
@@ -365,30 +283,3 @@ class Tokens:
 
     def _until(self, seconds: float) -> float:
         return self._time.not_before() + max(1.0, seconds) + 1.0
-
-    def _close(self, chunk: Chunk) -> None:
-        if chunk in self._chunks:
-            self._chunks.remove(chunk)
-        self._books.bill(chunk)
-
-    # Upkeep
-
-    @property
-    def busy(self) -> bool:
-        """Whether chunks are out that will have to be settled."""
-        return bool(self._chunks)
-
-    def sweep(self) -> None:
-        """Settle chunks whose time is over."""
-        now = self._clock.monotonic()
-        holds = self._terms(DETAIL)[2]
-        for chunk in tuple(self._chunks):
-            if chunk.over(now, holds):
-                self._close(chunk)
-
-    async def close(self) -> None:
-        """No more requests: everything unused goes back with the next flush."""
-        if self._ahead is not None:
-            self._ahead.cancel()
-            await asyncio.gather(self._ahead, return_exceptions=True)
-        self._retire()

@@ -190,5 +190,3 @@ def _unpack(response: aiohttp.ClientResponse, answer: Answer, packed: bytes, cap
 def _why(error: aiohttp.ClientConnectorError) -> str:
     """The operating system's words, without the address."""
     return error.os_error.strerror or type(error.os_error).__name__
-
-

@@ -1,11 +1,13 @@
 """The operations: what ctl, GraphQL and the dashboard do, and what they answer.
 
 `Operations` has the verbs, `results` the values (and `jsonable`, their JSON), `ports` what is
-needed of others.
+needed of
+others, `cursor` the feed's cursors.
 """
 
 from __future__ import annotations
 
+from killsyncd.operations.cursor import feed_cursor, parse_cursor
 from killsyncd.operations.ports import (
     DepthView,
     DoorView,
@@ -57,7 +59,9 @@ __all__ = [
     "Switched",
     "UserRows",
     "Verified",
+    "feed_cursor",
     "jsonable",
+    "parse_cursor",
     "queue_remedy",
     "remedy_of",
     "rfc3339",

@@ -38,7 +38,6 @@ class StatusFacts:
     quarantined: int
     quarantined_since: float | None
     revocations: int
-    revocations_since: float | None
     producer_last_at: float | None
     producer_last_queued: int
     producer_next_at: float | None
@@ -79,9 +78,6 @@ class OperatingRows(Protocol):
 
     async def feed_after(self, position: int, limit: int, *, fresh_only: bool) -> tuple[list[FeedLine], int]:
         """Mails after a position in order, and the position that was looked at up to."""
-
-    async def notify(self, channel: str) -> None:
-        """Tell the other daemons to look."""
 
 
 class UserRows(Protocol):

@@ -148,7 +148,6 @@ class Operations:
                 quarantined=facts.quarantined,
                 quarantined_since=facts.quarantined_since,
                 revocations=facts.revocations,
-                revocations_since=facts.revocations_since,
                 started_at=self._started_at,
             )
         )
@@ -228,14 +227,14 @@ class Operations:
         )
         done = [Queued(row.user, row.mode, row.queued, queue_reason(row.user, row.reason)) for row in rows]
         if any(each.queued for each in done):
-            await self._tell("wants")
+            self._events.tell("wants")
         return done
 
     async def retry(self, ids: Sequence[int] | None = None) -> Retried:
         """Put quarantined mails back, all or these; pending ones among these are tried at once."""
         done = await self._ledger.retry(ids)
         if done:
-            await self._tell("refs")
+            self._events.tell("refs")
         return Retried(sorted(done), sorted(set(ids or ()) - set(done)))
 
     # -- switches ----------------------------------------------------------------------------------
@@ -263,8 +262,8 @@ class Operations:
         for each_done in done:
             if each_done.changed:
                 self._log.info("paused" if on else "resumed", what=each_done.what)
-        await self._tell("switches")
-        await self._tell("wants")
+        self._events.tell("switches")
+        self._events.tell("wants")
         return done
 
     # -- logins ------------------------------------------------------------------------------------
@@ -297,7 +296,7 @@ class Operations:
 
     async def _logged_in(self, login: LoggedIn) -> LoginEnded:
         """What follows a login: a sync at priority 8, unless one ended within `queue.skip_within`."""
-        await self._tell("grants")
+        self._events.tell("grants")
         user, queued, message = await self._users.get(login.user_id), False, login.message
         if login.state is UserState.OK:
             rows = await self._users.queue(
@@ -310,7 +309,7 @@ class Operations:
                 event = "queued after login" if queued else "skipped character queue"
                 self._log.info(event, reason=row.reason, mode=row.mode, **who)
         if queued:
-            await self._tell("wants")
+            self._events.tell("wants")
         ended = LoginEnded(LoginState.DONE, message, user, queued, login.created)
         self._outcomes[login.user_id] = ended
         while len(self._outcomes) > KEPT_OUTCOMES:
@@ -329,7 +328,7 @@ class Operations:
         who = {"character": user.character_name, "character_id": user.character_id}
         self._log.info("logged out", erased=erase, **who)
         for channel in ("grants", "wants", "refs"):
-            await self._tell(channel)
+            self._events.tell(channel)
         revoked, message = True, "there was no grant to take back"
         if gone.revocation_id is not None:
             revoked = self._revoker is not None and await self._revoker.revoke_now(gone.revocation_id)
@@ -380,10 +379,6 @@ class Operations:
         if near:
             hint = f"did you mean {' or '.join(repr(names[each]) for each in near)}? {hint}"
         return NotFound(f"there is no user {words!r}", hint)
-
-    async def _tell(self, channel: str) -> None:
-        self._events.tell(channel)
-        await self._rows.notify(channel)
 
 
 def queue_remedy(done: Sequence[Queued]) -> str:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -227,7 +228,9 @@ async def _serve(config: SimulatorConfig, args: argparse.Namespace) -> None:
     if args.until_stdin_closes:
         # Whoever started us may be killed: then nobody holds the other end of our stdin, and we go too.
         def watch() -> None:
-            sys.stdin.buffer.read()
+            # Not sys.stdin: a thread inside its lock would hold up the interpreter's end.
+            while os.read(0, 4096):
+                pass
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(stop.set)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -38,8 +39,6 @@ class SimClock:
         self._base: Clock = base if base is not None else SystemClock()
         self.offset = 0.0
         self._passed = 0.0
-        self._second = -1
-        self._date = ""
 
     def wall(self) -> float:
         return self._base.wall() + self._passed + self.offset
@@ -54,17 +53,18 @@ class SimClock:
         self._passed += seconds
 
     def http_now(self) -> str:
-        """The `Date` header; made once a second."""
-        second = int(self.wall())
-        if second != self._second:
-            self._second = second
-            self._date = http_date(second)
-        return self._date
+        """The `Date` header."""
+        return http_date(self.wall())
 
 
 def http_date(wall: float) -> str:
     """An HTTP date (RFC 9110, 5.6.7): whole seconds, GMT."""
-    return formatdate(int(wall), usegmt=True)
+    return _http_date(int(wall))
+
+
+@lru_cache(maxsize=8192)
+def _http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def iso_date(wall: float) -> str:

@@ -193,10 +193,11 @@ class Esi:
                 types = [key for key, info in world.universe.types.items() if info.group_id == call.subject]
                 if not types:
                     return error(404, "Group not found!")
+                hull = next((hull for hull in world.universe.ships if hull.type_id == types[0]), None)
                 return {
-                    "category_id": 6 if types[0] < 40_000 else 7,
+                    "category_id": 7 if hull is None else 6,
                     "group_id": call.subject,
-                    "name": f"Group {call.subject}",
+                    "name": f"Group {call.subject}" if hull is None else hull.kind.replace("_", " ").title(),
                     "published": True,
                     "types": types,
                 }, 86_400

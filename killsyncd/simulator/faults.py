@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import re
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ KINDS = {
     "body": "`body` in place of the right one",
     "headers": "the right answer with `headers` over its own; an empty value takes one away",
     "big": "a body of `size` bytes (50 MB)",
+    "bomb": "the same, gzipped to a thousandth of that",
     "reset": "cut the connection without an answer",
     "hang": "say nothing for `seconds` (an hour), then cut the connection",
     "stall": "send the headers and half of the body, then hang",
@@ -181,6 +183,9 @@ def disturbed(fault: Fault, answer: Answer | None) -> Answer:
             answer.content_type = "text/plain; charset=utf-8"
         case "body":
             answer.body = fault.body.encode()
+        case "bomb":
+            answer.headers["Content-Encoding"] = "gzip"
+            answer.body = gzip.compress(b"[" + b" " * (fault.size - 2) + b"]")
         case "big":
             answer.body = b"[" + b" " * (fault.size - 2) + b"]"
     for name, value in fault.headers.items():

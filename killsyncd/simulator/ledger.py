@@ -58,6 +58,8 @@ class Ledger:
         self.concurrency_peak = self.inflight
         self.rate_peak = 0
         self.fault_hits = 0
+        self.crashes: list[str] = []
+        """Errors of the simulator itself: each is a bug in it."""
 
     def enter(self, now: float) -> None:
         """A request arrived (monotonic seconds)."""
@@ -109,5 +111,6 @@ class Ledger:
             "concurrency_peak": self.concurrency_peak,
             "requests_per_second_peak": self.rate_peak,
             "fault_hits": self.fault_hits,
+            "crashes": self.crashes[:20],
             "breaches": self.breach_count,
         }

@@ -81,6 +81,7 @@ class Universe:
     types: Mapping[int, TypeInfo]
     systems: Mapping[int, tuple[str, float]]
     """Id -> name, security status."""
+    ships: tuple[Hull, ...]
     npc_corporations: tuple[int, ...]
     names: Mapping[int, Named]
 
@@ -125,6 +126,7 @@ def load_universe() -> Universe:
         npcs=npcs,
         types=types,
         systems=systems,
+        ships=tuple(hull for group in hulls.values() for hull in group),
         npc_corporations=tuple(int(key) for key in raw["corporations"]),
         names=names,
     )

@@ -59,15 +59,21 @@ async def large(request: web.BaseRequest, answer: Answer, clock: SimClock) -> we
     return response
 
 
+def listening(request: web.BaseRequest) -> bool:
+    """Whether the client is still there to hear the answer."""
+    return request.transport is not None and not request.transport.is_closing()
+
+
 async def silence(request: web.BaseRequest, seconds: float, closing: asyncio.Event) -> None:
     """Say nothing until the time is over, the client has gone, or the simulator stops."""
     deadline = asyncio.get_running_loop().time() + seconds
-    while request.transport is not None and not request.transport.is_closing():
+    while listening(request):
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(closing.wait(), min(0.25, left))
+            async with asyncio.timeout(min(0.25, left)):
+                await closing.wait()
             return
 
 

@@ -13,6 +13,7 @@ that have not for `LEASE_SECONDS`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
@@ -28,6 +29,7 @@ LEASE_SECONDS = 30.0
 BEAT_SECONDS = 8.0
 RETRY_SECONDS = 1.0
 """How soon a beat is tried again that the database did not take."""
+LEAVE_SECONDS = 5.0
 
 _FOR_EVER = 100 * 365 * 86400.0
 
@@ -68,7 +70,11 @@ def _join(me: Daemon, seconds: float, exclusive: bool) -> Tx[list[str]]:
 
 
 def _beat(me: Daemon, seconds: float) -> Tx[tuple[bool, list[str]]]:
-    """Say that we live and sweep who does not: (our row was still there, whose rows went)."""
+    """Say that we live and sweep who does not: (our lease still held, whose rows went).
+
+    A lease that has ended is not revived, also when nobody else swept it: whatever could not be
+    given back while the database was away is free again that way.
+    """
     there = yield Run("meta.daemon_beat", {"id": me.id, "seconds": seconds})
     if not there:
         return False, (yield from _join(me, seconds, exclusive=False))
@@ -190,9 +196,10 @@ class Membership:
             return
         self._left = True
         try:
-            await self._store.write(_leave, self.id)
-            await self._told([self.id])
-        except KillsyncdError as error:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._store.write(_leave, self.id)
+                await self._told([self.id])
+        except (KillsyncdError, TimeoutError) as error:
             log.warning("could not sign off; claims fall when the lease ends", error=error)
 
     async def _told(self, gone: list[str]) -> None:

@@ -126,31 +126,41 @@ def _write_page(
     if not stepped:
         return lost
     if new:
-        yield Run("ledger.derive_last_id", {"source_id": job.source_id})
+        yield from derive_last_ids(dialect, [job.source_id])
     acknowledged = False
     if outcome is not Outcome.GO_ON:
-        acknowledged = yield from _end(job, outcome, holder)
+        acknowledged = yield from _end(dialect, job, outcome, holder)
     return PageWritten(True, outcome, walk, news.expires_at, listed, new, stored, acknowledged)
 
 
-def _end(job: Job, outcome: Outcome, holder: str) -> Tx[bool]:
+def _end(dialect: str, job: Job, outcome: Outcome, holder: str) -> Tx[bool]:
     """The last page of a walk: the source's marks, the user's, and the acknowledgement."""
     if outcome is Outcome.COMPLETE:
         yield Run("ledger.walked_unbroken", {"source_id": job.source_id})
     yield Run("ledger.synced", {"source_id": job.source_id})
-    yield Run("ledger.derive_last_id", {"source_id": job.source_id})
+    yield from derive_last_ids(dialect, [job.source_id])
     yield Run("ledger.walks_prune", {"source_id": job.source_id})
     if outcome is Outcome.TORN:
         return False  # the caller keeps the job, for another walk once the list has settled
     return (yield from wants.finish(job, holder))
 
 
+def derive_last_ids(dialect: str, source_ids: Sequence[int]) -> Tx[None]:
+    """Set `last_killmail_id` of these sources' users anew. A part for other transactions."""
+    ids = {"ids": ids_parameter(dialect, source_ids)}
+    if dialect != "sqlite":
+        # A statement of its own: the next one then sees what the last holder of the lock committed.
+        yield Run("ledger.lock_users", ids)
+    yield Run("ledger.derive_last_ids", ids)
+
+
 def _sight(dialect: str, source_id: int, entries: dict[int, str], at: float) -> Tx[tuple[int, int, int]]:
     """Write down the entries of a page: (listed, new to this source, stored already)."""
     ids = ids_parameter(dialect, list(entries))
     known = {int(row[0]) for row in (yield Run("ledger.sighted", {"source_id": source_id, "ids": ids}))}
-    stored = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
+    # Refs first: their rows are locked then, and a mail whose ref is gone shows among the stored ones.
     refs = {int(row["killmail_id"]): row for row in (yield Run("ledger.refs", {"ids": ids}))}
+    stored = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
     fresh_ids = [killmail_id for killmail_id in entries if killmail_id not in known]
     yield Bulk(
         "sightings",

@@ -15,7 +15,7 @@ import orjson
 
 from killsyncd.errors import BadInput
 from killsyncd.storage.ledger import ids_parameter
-from killsyncd.views import FeedPoint, Mail, MailFilter, Order, Role
+from killsyncd.views import Mail, MailFilter, Order, Role
 
 MAX_CURSOR = 120
 _MAX_INT = 2**63 - 1
@@ -58,23 +58,6 @@ def decode_cursor(cursor: str, order: Order) -> Key:
         return _EPOCH + timedelta(microseconds=key[1]), key[2]
     except OverflowError:
         raise wrong from None
-
-
-def decode_feed_cursor(cursor: str, now: FeedPoint) -> int:
-    """The position in a feed cursor. Raises BadInput for what is no place in this feed.
-
-    now: where the feed stands; its epoch is the only one whose positions mean anything.
-    """
-    epoch, _, digits = cursor.partition(":")
-    if not (epoch and digits.isascii() and digits.isdigit() and len(digits) <= 19 and len(epoch) <= 64):
-        raise BadInput("after is not a feed cursor", "pass the feedCursor of a killmail or of status")
-    position = int(digits)
-    if epoch != now.epoch or position > now.position:
-        raise BadInput(
-            "this feed cursor is of another feed: the database was restored or moved since",
-            "start anew from status { feedCursor }; killmails(orderBy: STORED_ASC) gives what is stored",
-        )
-    return position
 
 
 def whole_seconds(moment: datetime) -> datetime:

@@ -29,7 +29,8 @@ from killsyncd.storage.postgres_errors import (
     DRIVER_ERRORS,
     OutcomeUnknown,
     is_lost,
-    is_worth_again,
+    is_passing,
+    is_race,
     translated,
 )
 from killsyncd.storage.postgres_listen import listening, say
@@ -44,7 +45,14 @@ CONNECTIONS = 10
 OLDEST_SERVER = 13
 """pg_current_xact_id_if_assigned came with it."""
 
-ATTEMPTS = 8
+RACES = 20
+"""A transaction that loses races, each with another daemon, is run so often."""
+
+WRITE_PATIENCE = 45.0
+"""Seconds for which a write waits for a database that is away. Longer than a lease lives
+(`daemons.LEASE_SECONDS`): what could not be given back has fallen by itself once a write gives up."""
+
+READ_PATIENCE = 5.0
 ACQUIRE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 150.0
@@ -94,12 +102,15 @@ class _Slot:
 
 
 class _TryAgain(Exception):
-    """The transaction did not happen, for a reason that may be gone next time."""
+    """The transaction did not happen, for a reason that may be gone next time.
 
-    def __init__(self, error: BaseException, attempts: int = ATTEMPTS) -> None:
+    races: how often that may happen; None where it is a matter of time, not of luck.
+    """
+
+    def __init__(self, error: BaseException, races: int | None = None) -> None:
         super().__init__()
         self.error = error
-        self.attempts = attempts
+        self.races = races
 
 
 class PostgresStore:
@@ -250,6 +261,9 @@ class PostgresStore:
             raise translated(error, self._where) from error
 
     async def _persist(self, make: Callable[[], Tx[T]], writes: bool) -> T:
+        # Real time, not the clock that is passed in: this is between two sockets.
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (WRITE_PATIENCE if writes else READ_PATIENCE)
         attempt = 0
         while True:
             attempt += 1
@@ -258,9 +272,8 @@ class PostgresStore:
             except _TryAgain as again:
                 if self._closed:
                     raise Unavailable("the database is closed", "the daemon is stopping") from again.error
-                if attempt >= again.attempts:
+                if loop.time() >= deadline if again.races is None else attempt >= again.races:
                     raise translated(again.error, self._where) from again.error
-            # Real time, not the clock that is passed in: this is between two sockets, and short.
             await asyncio.sleep(random.uniform(0.0, min(1.0, 0.01 * 2.0**attempt)))
 
     async def _once(self, tx: Tx[T], writes: bool) -> T:
@@ -327,7 +340,7 @@ class PostgresStore:
                     connection.terminate()
                 return bool(found == token)
             except Exception as error:
-                if not is_worth_again(error):
+                if not is_race(error) and not is_passing(error):
                     raise translated(error, self._where) from error
                 if self._closed or loop.time() > deadline:
                     raise OutcomeUnknown(
@@ -340,10 +353,12 @@ class PostgresStore:
         """Raise what an error before COMMIT means: to try again, or ours."""
         if isinstance(error, RowRefused) and isinstance(error.__cause__, asyncpg.UniqueViolationError):
             # Looked, found nothing, inserted, and somebody was quicker: the next look finds it.
-            raise _TryAgain(error, attempts=3) from error
+            raise _TryAgain(error, races=3) from error
         if not isinstance(error, DRIVER_ERRORS):
             raise error
-        if is_worth_again(error):
+        if is_race(error):
+            raise _TryAgain(error, RACES) from error
+        if is_passing(error):
             raise _TryAgain(error) from error
         raise translated(error, self._where) from error
 

@@ -18,8 +18,11 @@ DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg
 _LOST_CODES = frozenset({"57P01", "57P02", "57P03", "25P03"})
 """Shutdown by the administrator, crash, starting up, idle in a transaction for too long."""
 
-_AGAIN_CODES = frozenset({"40001", "40P01", "55P03"})
+_RACE_CODES = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not available."""
+
+_SHORT = ("53", "25006")
+"""No space, memory or connections left; a standby that is not the primary yet."""
 
 _ROW_CLASSES = ("22", "23")
 """Data exceptions and violated constraints."""
@@ -64,11 +67,15 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, (OSError, asyncpg.InternalClientError))
 
 
-def is_worth_again(error: BaseException) -> bool:
+def is_race(error: BaseException) -> bool:
     """Whether the same transaction may well pass when it is run again at once."""
-    if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return True  # a migration made the plan stale; the driver has dropped it
-    return is_lost(error) or code_of(error) in _AGAIN_CODES
+    # A migration made a plan stale: the driver has dropped it.
+    return isinstance(error, asyncpg.InvalidCachedStatementError) or code_of(error) in _RACE_CODES
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the server is away or short of something, which passes without anybody changing a word."""
+    return is_lost(error) or code_of(error).startswith(_SHORT)
 
 
 def row_refusal(error: BaseException) -> KillsyncdError | None:

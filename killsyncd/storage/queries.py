@@ -47,7 +47,8 @@ MACROS: dict[str, dict[str, str]] = {
         "now_time": "date_trunc('second', clock_timestamp())",
         # Rows of the alias w that another transaction holds are passed over, not waited for.
         "skip_locked_w": "FOR UPDATE OF w SKIP LOCKED",
-        "for_update": "FOR UPDATE",
+        # Not FOR UPDATE: that would also hold up whoever merely refers to the row by a foreign key.
+        "for_update": "FOR NO KEY UPDATE",
     },
 }
 

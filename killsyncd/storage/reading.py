@@ -153,7 +153,8 @@ def _of_characters(
 def _point() -> Tx[FeedPoint]:
     epoch = one((yield Run("meta.get", {"key": "feed_epoch"})))
     row = one((yield Run("reading.feed_position", {})))
-    assert epoch is not None and row is not None, "migration 1 makes both"
+    assert epoch is not None, "migration 1 makes it"
+    assert row is not None, "migration 1 makes the feed's row"
     return FeedPoint(str(epoch["value"]), int(row["position"]))
 
 
@@ -330,6 +331,3 @@ def _grouped(rows: Rows, make: Callable[[Row], V]) -> dict[int, list[V]]:
 def _day(day: date, found: dict[str, tuple[int, int]]) -> DayActivity:
     kills, losses = found.get(day.isoformat(), (0, 0))
     return DayActivity(day, kills, losses)
-
-
-parse_feed_cursor = paging.decode_feed_cursor

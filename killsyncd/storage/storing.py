@@ -14,7 +14,7 @@ from killsyncd.arrivals import Arrival, Stored
 from killsyncd.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.model import FRESH_SECONDS, StoredMail
 from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Store, Tx, one, savepoint
-from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.ledger import derive_last_ids, ids_parameter
 
 ATTACKERS = (
     "killmail_id",
@@ -81,7 +81,7 @@ def _store(dialect: str, holder: str, arrivals: Sequence[Arrival], names: Sequen
     done = ids_parameter(
         dialect, sorted({*(each.killmail.killmail_id for each in good), *(there & listed.keys())})
     )
-    yield from _settle_refs(done)
+    yield from _settle_refs(dialect, done)
     stored = yield from _number(good, listed, "esi")
     known = [each for each in sorted(batch) if each not in listed or each in there]
     return Stored(stored, known, refused)
@@ -107,7 +107,7 @@ def _import(
             if each not in refused_ids
         ],
     )
-    yield from _settle_refs(ids_parameter(dialect, [each.killmail.killmail_id for each in good]))
+    yield from _settle_refs(dialect, ids_parameter(dialect, [each.killmail.killmail_id for each in good]))
     stored = yield from _number(good, {}, "import")
     return Stored(stored, sorted(there), refused)
 
@@ -140,11 +140,11 @@ def _insert_rows(arrivals: Sequence[Arrival]) -> Tx[None]:
         yield Bulk("killmail_items", ITEMS, items)
 
 
-def _settle_refs(ids: object) -> Tx[None]:
+def _settle_refs(dialect: str, ids: object) -> Tx[None]:
     sources = yield Run("ledger.sources_wanting", {"ids": ids})
     yield Run("ledger.refs_gone", {"ids": ids})
-    for row in sorted(int(each[0]) for each in sources):
-        yield Run("ledger.derive_last_id", {"source_id": row})
+    if sources:
+        yield from derive_last_ids(dialect, [int(each[0]) for each in sources])
 
 
 def _number(arrivals: Sequence[Arrival], listed: dict[int, float], origin: str) -> Tx[list[StoredMail]]:

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +26,7 @@ from tests.clocks import ManualClock
 from tests.sso_server import (
     CHARACTER,
     CLIENT_ID,
+    KID,
     SCOPE,
     SECRET,
     SsoServer,
@@ -336,11 +337,12 @@ async def test_no_exception_shows_a_secret(make: MakeClient, server: SsoServer) 
         "error_description",
         "about refresh",
     )
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: client.refresh("canary-refresh"),
+        lambda: client.exchange("canary-code", "canary-verifier"),
+    ]
     for answer in (oauth_error("invalid_grant"), oauth_error("invalid_client"), html(502), hang_up):
-        for call in (
-            lambda: client.refresh("canary-refresh"),
-            lambda: client.exchange("canary-code", "canary-verifier"),
-        ):
+        for call in calls:
             server.token_answers = [_again(answer) if isinstance(answer, web.Response) else answer]
             with pytest.raises((GrantDead, Unavailable)) as caught:
                 await call()
@@ -500,7 +502,7 @@ async def test_other_algorithms_are_refused(client: SsoClient, server: SsoServer
 
 
 async def test_a_signature_by_another_key_of_the_same_name(client: SsoClient, server: SsoServer) -> None:
-    forged = RSAKey.generate_key(2048, {"kid": rsa_key().kid})
+    forged = RSAKey.generate_key(2048, {"kid": KID})
     with pytest.raises(TokenRefused, match="signature"):
         await client.verify(server.access_token(key=forged))
     head, payload, signature = server.access_token().split(".")

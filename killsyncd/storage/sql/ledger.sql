@@ -2,7 +2,8 @@
 SELECT id, via_user_id, unbroken_at, full_walk_at FROM sources WHERE id = :source_id;
 
 -- name: held
-SELECT holder FROM wants WHERE source_id = :source_id;
+-- Locked: nobody may take the lease from us between this look and our COMMIT.
+SELECT holder FROM wants WHERE source_id = :source_id {for_update};
 
 -- name: page
 SELECT page, etag, last_modified, expires_at, asked_at, answered_at, pages FROM pages
@@ -116,11 +117,23 @@ SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id IN (SELECT value FR
 -- name: sources_wanting [postgres]
 SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id = ANY(:ids::bigint[]);
 
--- name: derive_last_id
+-- name: lock_users [postgres]
+SELECT id FROM users WHERE id IN (SELECT via_user_id FROM sources WHERE id = ANY(:ids::bigint[]))
+ORDER BY id {for_update};
+
+-- name: derive_last_ids [sqlite]
 UPDATE users SET last_killmail_id = (
-    SELECT MAX(s.killmail_id) FROM sightings s WHERE s.source_id = :source_id AND s.killmail_id < COALESCE(
-        (SELECT MIN(r.killmail_id) FROM ref_sources r WHERE r.source_id = :source_id), 9223372036854775807)
-) WHERE id = (SELECT via_user_id FROM sources WHERE id = :source_id AND kind = 'character');
+    SELECT MAX(g.killmail_id) FROM sightings g WHERE g.source_id = s.id AND g.killmail_id < COALESCE(
+        (SELECT MIN(r.killmail_id) FROM ref_sources r WHERE r.source_id = s.id), 9223372036854775807)
+) FROM sources s WHERE s.id IN (SELECT value FROM json_each(:ids)) AND s.kind = 'character'
+AND users.id = s.via_user_id;
+
+-- name: derive_last_ids [postgres]
+UPDATE users SET last_killmail_id = (
+    SELECT MAX(g.killmail_id) FROM sightings g WHERE g.source_id = s.id AND g.killmail_id < COALESCE(
+        (SELECT MIN(r.killmail_id) FROM ref_sources r WHERE r.source_id = s.id), 9223372036854775807)
+) FROM sources s WHERE s.id = ANY(:ids::bigint[]) AND s.kind = 'character'
+AND users.id = s.via_user_id;
 
 -- name: synced
 UPDATE users SET last_killmail_sync_at = {now_time}

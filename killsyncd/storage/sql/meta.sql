@@ -31,7 +31,7 @@ INSERT INTO daemons (id, host, pid, egress, version, started_at, alive_until)
 VALUES (:id, :host, :pid, :egress, :version, {now}, {now} + :seconds);
 
 -- name: daemon_beat
-UPDATE daemons SET alive_until = {now} + :seconds WHERE id = :id RETURNING id;
+UPDATE daemons SET alive_until = {now} + :seconds WHERE id = :id AND alive_until >= {now} RETURNING id;
 
 -- name: daemon_leave
 DELETE FROM daemons WHERE id = :id;

@@ -1,0 +1,54 @@
+"""What resolvers are given, and values that belong to the API alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from killsyncd.api.limits import Limits
+from killsyncd.api.loaders import Loaders
+from killsyncd.api.ports import MailReading, Verbs
+from killsyncd.clock import Clock
+from killsyncd.views import MailFilter, MailPage
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What lives as long as the daemon."""
+
+    reading: MailReading
+    verbs: Verbs
+    clock: Clock
+    limits: Limits
+
+
+class Context:
+    """What lives as long as one query, or one batch of the feed.
+
+    epoch: of the feed, for cursors. names: whether any name is asked for.
+    """
+
+    __slots__ = ("epoch", "loaders", "room")
+
+    def __init__(
+        self, room: Room, epoch: str, *, names: bool = True, beforehand: Collection[int] = ()
+    ) -> None:
+        self.room = room
+        self.epoch = epoch
+        self.loaders = Loaders(room.reading, names=names, beforehand=beforehand)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """An id of EVE and its name."""
+
+    id: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A page, and what its total is counted by: a filter, or one character."""
+
+    page: MailPage
+    counted: MailFilter | int

@@ -1,0 +1,181 @@
+"""GraphQL over HTTP (https://graphql.github.io/graphql-over-http), for queries and mutations.
+
+Only `application/json` bodies are taken: a browser sends them across sites after asking first
+(CORS preflight), and we never agree. GET takes queries alone, so that a link changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+from graphql import OperationType
+
+from killsyncd.api.execution import Answer, Engine
+from killsyncd.api.problems import BAD_USER_INPUT, TOO_EXPENSIVE, for_log, log
+from killsyncd.errors import KillsyncdError
+
+GRAPHQL_JSON = "application/graphql-response+json"
+PLAIN_JSON = "application/json"
+_BODY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The parameters of a request."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+
+
+class Malformed(Exception):
+    """A request that is no GraphQL request."""
+
+    def __init__(self, status: int, message: str, code: str = BAD_USER_INPUT, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.headers = headers
+
+
+class GraphqlHttp:
+    """The handler of `/graphql` for POST, and for GET with a query. Access was checked before."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._limits = engine.room.limits
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request."""
+        media = accepted(request.headers.getall("Accept", []))
+        try:
+            if media is None:
+                raise Malformed(406, f"this answers {GRAPHQL_JSON} and {PLAIN_JSON}")
+            if request.method == "GET":
+                asked = _from_query(request.query)
+            else:
+                asked = await self._from_body(request)
+            return await self._answer(request.method, asked, media)
+        except Malformed as error:
+            log.info("query refused", code=error.code, reason=for_log(error.message))
+            body = {"errors": [{"message": error.message, "extensions": {"code": error.code}}]}
+            return respond(body, error.status, media or PLAIN_JSON, error.headers)
+
+    async def _answer(self, method: str, asked: Request, media: str) -> web.Response:
+        prepared = self._engine.prepare(asked.query)
+        if method == "GET" and prepared.document is not None:
+            try:
+                operation = self._engine.operation(prepared, asked.operation_name)
+            except KillsyncdError:
+                pass  # executing says it better
+            else:
+                if operation.operation is not OperationType.QUERY:
+                    raise Malformed(405, "GET is for queries; send mutations with POST", Allow="POST")
+        answer = await self._engine.execute(prepared, asked.variables, asked.operation_name)
+        return respond(answer.body, _status(answer, media), media)
+
+    async def _from_body(self, request: web.Request) -> Request:
+        if request.content_type != PLAIN_JSON or "Content-Type" not in request.headers:
+            raise Malformed(415, f"send the query as {PLAIN_JSON}", Accept=PLAIN_JSON)
+        if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+            raise Malformed(415, "send the query in UTF-8", Accept=PLAIN_JSON)
+        if "Content-Encoding" in request.headers:
+            raise Malformed(415, "send the query uncompressed")
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                raw = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise Malformed(
+                413, f"the request is larger than {self._limits.body // 1024} KiB", TOO_EXPENSIVE
+            ) from None
+        except TimeoutError:
+            raise Malformed(408, "the request did not arrive in time", Connection="close") from None
+        try:
+            body = orjson.loads(raw)
+        except ValueError:
+            raise Malformed(400, "the body is not JSON") from None
+        if not isinstance(body, dict):
+            raise Malformed(400, "the body is not a JSON object (batches are not served)")
+        return _parameters(body)
+
+
+def _from_query(query: Mapping[str, str]) -> Request:
+    body: dict[str, Any] = dict(query)
+    for name in ("variables", "extensions"):
+        if name in body:
+            try:
+                body[name] = orjson.loads(body[name]) if body[name] else None
+            except ValueError:
+                raise Malformed(400, f"{name} is not JSON") from None
+    return _parameters(body)
+
+
+def _parameters(body: Mapping[str, Any]) -> Request:
+    query, variables, name = body.get("query"), body.get("variables"), body.get("operationName")
+    if not isinstance(query, str):
+        raise Malformed(400, "query is missing, or not a string")
+    if variables is not None and not isinstance(variables, dict):
+        raise Malformed(400, "variables is not an object")
+    if name is not None and not isinstance(name, str):
+        raise Malformed(400, "operationName is not a string")
+    extensions = body.get("extensions")
+    if extensions is not None and not isinstance(extensions, dict):
+        raise Malformed(400, "extensions is not an object")
+    return Request(query, variables, name or None)
+
+
+def _status(answer: Answer, media: str) -> int:
+    # Before 2025 clients took every status but 200 for a broken server, so application/json
+    # keeps 200 for requests that were understood; the newer type says it in the status.
+    if answer.executed or media == PLAIN_JSON:
+        return 200
+    code = answer.body["errors"][0]["extensions"]["code"]
+    return {"UNAVAILABLE": 503, "INTERNAL": 500}.get(code, 400)
+
+
+def respond(
+    body: Mapping[str, Any], status: int, media: str, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """JSON in UTF-8; never kept by anybody in between."""
+    return web.Response(
+        body=orjson.dumps(body),
+        status=status,
+        headers={"Content-Type": f"{media}; charset=utf-8", "Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def accepted(headers: list[str]) -> str | None:
+    """The media type to answer with; None where the client takes neither of ours.
+
+    Whoever does not care gets application/json, as clients of old expect.
+    """
+    if not headers:
+        return PLAIN_JSON
+    best: tuple[float, str] | None = None
+    for each in ",".join(headers).split(","):
+        media, *parameters = (part.strip().lower() for part in each.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip() == "q":
+                try:
+                    weight = float(value)
+                except ValueError:
+                    weight = 0.0
+        ours = {GRAPHQL_JSON: GRAPHQL_JSON}.get(
+            media, PLAIN_JSON if media in (PLAIN_JSON, "application/*", "*/*") else ""
+        )
+        if ours and weight > 0 and (best is None or weight > best[0]):
+            best = (weight, ours)
+    return best[1] if best else None
+
+
+def prefers_html(headers: list[str]) -> bool:
+    """Whether a browser asks for a page, not a program for data."""
+    return any(part.strip().lower().startswith("text/html") for part in ",".join(headers).split(","))

@@ -1,0 +1,61 @@
+"""Arguments of fields as values of ours. Everything wrong is a BadInput that names the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from killsyncd.api.limits import Limits
+from killsyncd.errors import BadInput
+from killsyncd.views import MailFilter
+
+
+def id_of(value: str, name: str) -> int:
+    """An id of EVE: a whole number above 0. Raises BadInput."""
+    if value.isascii() and value.isdigit() and len(value) <= 19:
+        number = int(value)
+        if 0 < number < 2**63:
+            return number
+    raise BadInput(f"{name} is no id of EVE", f"{name} is a whole number above 0, such as 90000001")
+
+
+def character_ids(values: Sequence[str], limits: Limits) -> list[int]:
+    """Ids of characters, each once. Raises BadInput."""
+    if len(values) > limits.ids:
+        raise BadInput(f"more than {limits.ids} characterIds", "ask in several parts")
+    return list(dict.fromkeys(id_of(each, "characterIds") for each in values))
+
+
+def optional_ids(values: Sequence[str] | None, limits: Limits) -> frozenset[int] | None:
+    """Ids of characters as a filter; None: no filter."""
+    return None if values is None else frozenset(character_ids(values, limits))
+
+
+def first_of(value: int | None, limits: Limits) -> int:
+    """How long a page is to be. Raises BadInput."""
+    wanted = 50 if value is None else value
+    if not 1 <= wanted <= limits.page:
+        raise BadInput(f"first is {wanted}", f"first is 1 to {limits.page}")
+    return wanted
+
+
+def filter_of(given: dict[str, Any]) -> MailFilter:
+    """A KillmailFilter. Raises BadInput."""
+
+    def an_id(name: str) -> int | None:
+        value = given.get(name)
+        return None if value is None else id_of(value, f"filter.{name}")
+
+    return MailFilter(
+        character_id=an_id("characterId"),
+        corporation_id=an_id("corporationId"),
+        alliance_id=an_id("allianceId"),
+        role=given.get("role"),
+        ship_type_id=an_id("shipTypeId"),
+        solar_system_id=an_id("solarSystemId"),
+        since=given.get("from"),
+        until=given.get("to"),
+        min_attackers=given.get("minAttackers"),
+        solo=given.get("solo"),
+        npc=given.get("npc"),
+    )

@@ -1,0 +1,169 @@
+"""Limits, and what of a query can be measured before it is validated.
+
+Validation is quadratic in places, so a query is measured first: everything refused
+here costs some milliseconds at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    Lexer,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    Source,
+    TokenKind,
+)
+
+from killsyncd.views import TooMuch
+
+_OPENING = frozenset({TokenKind.BRACE_L, TokenKind.PAREN_L, TokenKind.BRACKET_L})
+_CLOSING = frozenset({TokenKind.BRACE_R, TokenKind.PAREN_R, TokenKind.BRACKET_R})
+_MAX_NESTING = 64  # brackets of all kinds; far above `depth`, far below Python's stack
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask for. Sizes in bytes, times in seconds.
+
+    aliases: with fragments written out; a field that stands twice in one selection counts as one.
+    definitions: operations and fragments; comparing fragments is quadratic.
+    introspections: of `__schema` and `__type` in one query; their insides don't count as depth.
+    replies: waiting for a slow reader's socket.
+    """
+
+    body: int = 64 * 1024
+    tokens: int = 1000
+    depth: int = 12
+    aliases: int = 30
+    definitions: int = 50
+    introspections: int = 3
+    page: int = 100
+    ids: int = 1000
+    days: int = 90
+    seconds: float = 5.0
+    cached_queries: int = 256
+    sockets: int = 2000
+    subscriptions: int = 20
+    init_seconds: float = 3.0
+    ping_seconds: float = 20.0
+    send_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A selection, measured with its fragments written out."""
+
+    depth: int = 0
+    aliases: int = 0
+    introspections: int = 0
+
+    def beside(self, other: Size) -> Size:
+        """Both, in one selection."""
+        return Size(
+            max(self.depth, other.depth),
+            self.aliases + other.aliases,
+            self.introspections + other.introspections,
+        )
+
+
+def check_text(text: str, limits: Limits) -> None:
+    """Refuse too many tokens and brackets in brackets without end, before anything recursive sees them.
+
+    Raises TooMuch, and GraphQLSyntaxError for what is no token.
+    """
+    if text.count("#") > limits.tokens:  # comments are no tokens, and yet work for the lexer
+        raise TooMuch("the query has too many comments", "leave them out")
+    lexer = Lexer(Source(text))
+    tokens = nesting = 0
+    while (token := lexer.advance()).kind is not TokenKind.EOF:
+        tokens += 1
+        if tokens > limits.tokens:
+            raise TooMuch(
+                f"the query has more than {limits.tokens} tokens",
+                "ask for less at once, or in several queries",
+            )
+        if token.kind in _OPENING:
+            nesting += 1
+            if nesting > _MAX_NESTING:
+                raise TooMuch(f"the query nests deeper than {limits.depth}", "ask for less depth at once")
+        elif token.kind in _CLOSING:
+            nesting -= 1
+
+
+def check_document(document: DocumentNode, limits: Limits) -> None:
+    """Refuse what is too deep or asks for the same too often. Raises TooMuch."""
+    if len(document.definitions) > limits.definitions:
+        raise TooMuch(
+            f"the document has more than {limits.definitions} operations and fragments",
+            "ask in several queries",
+        )
+    fragments = {
+        each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
+    }
+    measured: dict[str, Size] = {}
+    for each in document.definitions:
+        if isinstance(each, OperationDefinitionNode):
+            _refuse(_measure(each.selection_set, fragments, measured), limits)
+    for name in fragments:
+        # Also those that no operation uses: validation goes through them all.
+        _refuse(_of_fragment(name, fragments, measured), limits)
+
+
+def _refuse(size: Size, limits: Limits) -> None:
+    if size.depth > limits.depth:
+        raise TooMuch(f"the query nests deeper than {limits.depth}", "ask for less depth at once")
+    if size.aliases > limits.aliases:
+        raise TooMuch(
+            f"the query has more than {limits.aliases} aliases or repeated fields", "ask in several queries"
+        )
+    if size.introspections > limits.introspections:
+        raise TooMuch(
+            f"the query asks for the schema more than {limits.introspections} times", "once will do"
+        )
+
+
+def _measure(
+    selections: SelectionSetNode | None,
+    fragments: dict[str, FragmentDefinitionNode],
+    measured: dict[str, Size],
+) -> Size:
+    size = Size()
+    if selections is None:
+        return size
+    seen: set[str] = set()
+    for each in selections.selections:
+        if isinstance(each, FieldNode):
+            key = each.alias.value if each.alias else each.name.value
+            inner = _measure(each.selection_set, fragments, measured)
+            introspects = each.name.value in ("__schema", "__type")
+            repeated = each.alias is not None or key in seen
+            seen.add(key)
+            one = Size(
+                1 if introspects else 1 + inner.depth,
+                inner.aliases + repeated,
+                inner.introspections + introspects,
+            )
+        elif isinstance(each, FragmentSpreadNode):
+            one = _of_fragment(each.name.value, fragments, measured)
+        elif isinstance(each, InlineFragmentNode):
+            one = _measure(each.selection_set, fragments, measured)
+        else:  # pragma: no cover - there is no fourth kind
+            continue
+        size = size.beside(one)
+    return size
+
+
+def _of_fragment(name: str, fragments: dict[str, FragmentDefinitionNode], measured: dict[str, Size]) -> Size:
+    if name not in measured:
+        measured[name] = Size()  # a fragment in itself ends here; validation says what is wrong with it
+        fragment = fragments.get(name)
+        if fragment is not None:
+            measured[name] = _measure(fragment.selection_set, fragments, measured)
+    return measured[name]

@@ -1,0 +1,274 @@
+"""Batching: what many fields ask for one by one becomes one statement.
+
+Resolvers answer futures. Once a sweep of the executor has asked for all it wants, each kind
+of thing is read for all ids at once. The answers are handed out in slices, so that a
+large page does not hold the event loop: between two slices others get their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from killsyncd.api.ports import MailReading
+from killsyncd.model import User
+from killsyncd.views import Attacker, Involved, Item, Mail, MailPage, Role, Victim
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_SLICE_SECONDS = 0.01
+_MAX_SLICE = 16
+
+
+class Turns:
+    """When to read and when to hand out: nothing is read while answers wait to be handed out.
+
+    Those who get an answer may ask for more; reading only then keeps one statement
+    for a page, however many slices its answers came in.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._batches: list[Batch[Any, Any]] = []
+        self._answers: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._reading: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self._slice = 8
+        self._sliced_at: float | None = None
+
+    def add(self, batch: Batch[Any, Any]) -> None:
+        """A kind of thing that is read."""
+        self._batches.append(batch)
+
+    def look(self) -> None:
+        """There is something to read or to hand out, in the next turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def answer(self, answers: Iterable[tuple[asyncio.Future[Any], Any]]) -> None:
+        """Hand these out; an exception is raised where the future is awaited."""
+        self._answers.extend(answers)
+        self.look()
+
+    def cancel(self) -> None:
+        """Stop reading: nobody waits for it any more."""
+        for each in self._reading:
+            each.cancel()
+        for future, _ in self._answers:
+            future.cancel()
+        self._answers.clear()
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        now = self._loop.time()
+        if self._sliced_at is not None:
+            # As many as keep the loop busy for some milliseconds: mails differ a hundredfold.
+            if now - self._sliced_at > _SLICE_SECONDS:
+                self._slice = max(1, self._slice // 2)
+            else:
+                self._slice = min(_MAX_SLICE, self._slice * 2)
+            self._sliced_at = None
+        if self._answers:
+            for _ in range(min(self._slice, len(self._answers))):
+                future, value = self._answers.popleft()
+                if future.done():
+                    continue
+                if isinstance(value, BaseException):
+                    future.set_exception(value)
+                else:
+                    future.set_result(value)
+            self._sliced_at = self._loop.time()
+            self.look()
+            return
+        for batch in self._batches:
+            read = batch.due()
+            if read is not None:
+                task = self._loop.create_task(read)
+                self._reading.add(task)
+                task.add_done_callback(self._reading.discard)
+
+
+class Batch(Generic[K, V]):
+    """One kind of thing, read by key. Keys that are not found give `missing()`.
+
+    beforehand: keys that are likely to be asked for soon; they are read with the first.
+    """
+
+    def __init__(
+        self,
+        turns: Turns,
+        read: Callable[[list[K]], Awaitable[Mapping[K, V]]],
+        missing: Callable[[], V],
+        beforehand: Collection[K] = (),
+    ) -> None:
+        self._turns = turns
+        self._read = read
+        self._missing = missing
+        self._beforehand = set(beforehand)
+        self._waiting: dict[K, list[asyncio.Future[V]]] = {}
+        self._known: dict[K, V] = {}
+        turns.add(self)
+
+    def load(self, key: K) -> asyncio.Future[V]:
+        """The thing, later."""
+        future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        if key in self._known:
+            self._turns.answer([(future, self._known[key])])
+        else:
+            self._waiting.setdefault(key, []).append(future)
+            self._turns.look()
+        return future
+
+    def put(self, key: K, value: V) -> None:
+        """The thing is known already."""
+        self._known[key] = value
+
+    def due(self) -> Any:
+        """A coroutine that reads what is waited for; None when nothing is."""
+        if not self._waiting:
+            return None
+        waiting, self._waiting = self._waiting, {}
+        return self._fetch(waiting)
+
+    async def _fetch(self, waiting: dict[K, list[asyncio.Future[V]]]) -> None:
+        keys = list(waiting)
+        keys += [each for each in self._beforehand if each not in waiting and each not in self._known]
+        self._beforehand.clear()
+        try:
+            found = await self._read(keys)
+        except Exception as error:
+            self._turns.answer((future, error) for futures in waiting.values() for future in futures)
+            return
+        for key in keys:
+            self._known[key] = found[key] if key in found else self._missing()
+        self._turns.answer(
+            (future, self._known[key]) for key, futures in waiting.items() for future in futures
+        )
+
+
+class Loaders:
+    """Everything that fields of a mail are read from, for one query or one batch of the feed.
+
+    names: whether any name is asked for at all. beforehand: ids of mails that will be asked for.
+    """
+
+    def __init__(self, reading: MailReading, *, names: bool, beforehand: Collection[int] = ()) -> None:
+        self._reading = reading
+        self._wants_names = names
+        self._names: dict[int, str | None] = {}
+        self.turns = Turns()
+        turns = self.turns
+        self.mail: Batch[int, Mail | None] = Batch(turns, self._mails, _none)
+        self.victim: Batch[int, Victim | None] = Batch(turns, self._victims, _none, beforehand)
+        self.attackers: Batch[int, list[Attacker]] = Batch(turns, self._attackers, list, beforehand)
+        self.final_blow: Batch[int, Attacker | None] = Batch(turns, self._final_blows, _none, beforehand)
+        self.items: Batch[int, list[Item]] = Batch(turns, self._items, list, beforehand)
+        self.document: Batch[int, bytes | None] = Batch(turns, reading.documents, _none, beforehand)
+        self.involved: Batch[int, list[tuple[User, Role]]] = Batch(turns, self._involved, list, beforehand)
+        self.page: Batch[tuple[int, int, str | None], MailPage] = Batch(turns, self._pages, _no_page)
+        self.count: Batch[int, int] = Batch(turns, reading.counts_of, int)
+
+    def name(self, id_: int) -> str | None:
+        """The name of an id that came with something read before."""
+        return self._names.get(id_)
+
+    async def know(self, ids: Iterable[int | None]) -> None:
+        """Read the names of these, if names are asked for."""
+        if not self._wants_names:
+            return
+        new = {each for each in ids if each is not None and each not in self._names}
+        if new:
+            found = await self._reading.names(sorted(new))
+            for each in new:
+                self._names[each] = found.get(each)
+
+    async def know_systems(self, mails: Iterable[Mail]) -> None:
+        """The names of the systems of mails."""
+        await self.know(mail.solar_system_id for mail in mails)
+
+    def cancel(self) -> None:
+        """Stop reading."""
+        self.turns.cancel()
+
+    async def _mails(self, ids: list[int]) -> dict[int, Mail]:
+        found = await self._reading.mails(ids)
+        await self.know_systems(found.values())
+        return found
+
+    async def _victims(self, ids: list[int]) -> dict[int, Victim]:
+        found = await self._reading.victims(ids)
+        await self.know(_ids_of(found.values()))
+        return found
+
+    async def _attackers(self, ids: list[int]) -> dict[int, list[Attacker]]:
+        found = await self._reading.attackers(ids)
+        await self.know(_ids_of(each for several in found.values() for each in several))
+        return found
+
+    async def _final_blows(self, ids: list[int]) -> dict[int, Attacker]:
+        found = await self._reading.final_blows(ids)
+        await self.know(_ids_of(found.values()))
+        return found
+
+    async def _items(self, ids: list[int]) -> dict[int, list[Item]]:
+        found = await self._reading.items(ids)
+        await self.know(_types_of(found.values()))
+        return found
+
+    async def _involved(self, ids: list[int]) -> dict[int, list[tuple[User, Role]]]:
+        found: Mapping[int, list[Involved]] = await self._reading.involved(ids)
+        users = await self._reading.users(
+            sorted({each.character_id for several in found.values() for each in several})
+        )
+        return {
+            killmail_id: [
+                (users[each.character_id], each.role) for each in several if each.character_id in users
+            ]
+            for killmail_id, several in found.items()
+        }
+
+    async def _pages(
+        self, keys: list[tuple[int, int, str | None]]
+    ) -> dict[tuple[int, int, str | None], MailPage]:
+        """Pages of several characters; those with the same length and cursor in one statement."""
+        alike: dict[tuple[int, str | None], list[int]] = {}
+        for character_id, first, after in keys:
+            alike.setdefault((first, after), []).append(character_id)
+        pages: dict[tuple[int, int, str | None], MailPage] = {}
+        for (first, after), characters in alike.items():
+            for character_id, page in (await self._reading.pages_of(characters, first, after)).items():
+                pages[character_id, first, after] = page
+        await self.know_systems(edge.mail for page in pages.values() for edge in page.edges)
+        return pages
+
+
+def _none() -> None:
+    return None
+
+
+def _no_page() -> MailPage:
+    return MailPage([], more=False, went_before=False)
+
+
+def _ids_of(rows: Iterable[Victim | Attacker]) -> Iterable[int | None]:
+    for row in rows:
+        yield row.character_id
+        yield row.corporation_id
+        yield row.alliance_id
+        yield row.faction_id
+        yield row.ship_type_id
+        if isinstance(row, Attacker):
+            yield row.weapon_type_id
+
+
+def _types_of(several: Iterable[list[Item]]) -> Iterable[int]:
+    pending = list(several)
+    while pending:
+        for item in pending.pop():
+            yield item.item_type_id
+            if item.items:
+                pending.append(item.items)

@@ -1,0 +1,143 @@
+"""The composition root: the one place that knows everybody, and how long each of them lives.
+
+What is opened goes onto an AsyncExitStack, what runs into a TaskGroup. A task that
+dies takes the daemon with it, so that nothing is ever silently missing; the service
+manager starts it again, and the ledger knows where everything was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+
+from killsyncd import __version__, logs
+from killsyncd.clock import Clock, SystemClock
+from killsyncd.config import Config
+from killsyncd.config.service import service_manager
+from killsyncd.errors import EXIT_OK
+from killsyncd.house import House, build
+from killsyncd.logs import get_logger
+from killsyncd.systemd import Notifier, tell_status, watchdog
+
+DRAIN_SECONDS = 20.0
+"""How long what is under way may take to end after the first signal; systemd waits 35 s in all."""
+
+STALLED_SECONDS = 120.0
+"""A task without progress for so long is stuck: the slowest request and transaction end far sooner."""
+
+log = get_logger(__name__)
+
+
+def run(config: Config, environ: Mapping[str, str]) -> int:
+    """Run the daemon in the foreground until a signal ends it; answers the exit code.
+
+    Raises Refused and what is below it where starting again would not help.
+    """
+    import uvloop  # not for `killsyncd ctl`, which must start fast
+
+    logs.configure(config.log.level, config.log.format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_until_signalled(config, environ))
+
+
+async def _until_signalled(config: Config, environ: Mapping[str, str]) -> int:
+    stopping, cut = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(name: str) -> None:
+        if stopping.is_set():
+            log.warning("second signal: stopping now", signal=name)
+            cut.set()
+            return
+        log.info("stopping", signal=name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, signal.Signals(number).name)
+    manager = service_manager(environ)
+    notifier = Notifier(manager.notify_socket)
+    try:
+        await serve(
+            config, SystemClock(), stopping, cut=cut, notifier=notifier, watchdog_seconds=manager.watchdog
+        )
+    except* Exception as group:
+        refusals = [each for each in _leaves(group) if not isinstance(each, asyncio.CancelledError)]
+        for each in refusals[1:]:
+            log.exception("also failed", each)
+        raise refusals[0] from None
+    return EXIT_OK
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for each in group.exceptions:
+        found.extend(_leaves(each) if isinstance(each, BaseExceptionGroup) else [each])
+    return found
+
+
+async def serve(
+    config: Config,
+    clock: Clock,
+    stopping: asyncio.Event,
+    *,
+    cut: asyncio.Event | None = None,
+    notifier: Notifier | None = None,
+    watchdog_seconds: float | None = None,
+    ready: Callable[[House], None] | None = None,
+) -> None:
+    """Open everything, run until `stopping`, drain, close.
+
+    cut: ends the drain at once. ready: called with the house once every task is at work.
+    """
+    notifier = notifier or Notifier(None)
+    cut = cut or asyncio.Event()
+    async with AsyncExitStack() as stack:
+        house = await build(stack, config, clock, random.Random())
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(work(stopping), name=name) for name, work in house.workers.items()]
+            tenders = [group.create_task(tend(), name=name) for name, tend in house.tenders.items()]
+            tenders.append(group.create_task(tell_status(notifier, clock, house.status_line), name="status"))
+            if watchdog_seconds is not None:
+                still = lambda: house.standing_still(STALLED_SECONDS)  # noqa: E731
+                tenders.append(
+                    group.create_task(watchdog(notifier, clock, watchdog_seconds, still), name="watchdog")
+                )
+            await house.open_doors(stack)
+            # What starting made lives as long as we do: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            notifier.ready()
+            log.info("ready", version=__version__, pid=os.getpid(), **house.addresses)
+            if ready is not None:
+                ready(house)
+            await stopping.wait()
+            notifier.stopping()
+            house.draining = True
+            await _drain(workers, cut)
+            for task in tenders:
+                task.cancel()
+    log.info("stopped")
+
+
+async def _drain(workers: list[asyncio.Task[None]], cut: asyncio.Event) -> None:
+    """Let the workers end by themselves, to a deadline; what is cut is in the ledger all the same."""
+    cutting = asyncio.ensure_future(cut.wait())
+    try:
+        everybody = asyncio.ensure_future(asyncio.wait(workers))
+        await asyncio.wait({everybody, cutting}, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        everybody.cancel()
+        with suppress(asyncio.CancelledError):
+            await everybody
+    finally:
+        cutting.cancel()
+    late = [task for task in workers if not task.done()]
+    for task in late:
+        log.warning("did not end in time; cutting it short", task=task.get_name())
+        task.cancel()
+
+

@@ -1,0 +1,225 @@
+"""`killsyncd demo`: the whole thing on one machine, with no account and no network.
+
+The EVE is simulated, in a process of its own; everything else is real: the SSO flow,
+the daemon on SQLite and the embedded queue, the dashboard. Time runs faster than in
+EVE, so that there is something to see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+
+from killsyncd import logs
+from killsyncd.clock import Clock, SystemClock
+from killsyncd.config import Config, from_mapping
+from killsyncd.daemon import serve
+from killsyncd.errors import EXIT_OK, Unavailable
+from killsyncd.house import House
+from killsyncd.operations import FeedLine
+from killsyncd.simulator import CLIENT_ID, SimulatorProcess
+
+NAMES_PATIENCE = 2.0
+"""Seconds that a line waits for the names of its ids."""
+
+FASTER = 30.0
+"""How much faster than in EVE lists change and the producer comes round, at --speed 1."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Everything that `demo` understands."""
+    parser.add_argument("--port", type=int, default=7420, help="of the dashboard (%(default)s)")
+    parser.add_argument("--pilots", type=int, default=5, metavar="N", help="simulated pilots (%(default)s)")
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="keep the database there; else it goes at the end"
+    )
+    parser.add_argument("--killmails", type=Path, metavar="FILE", help="JSON lines of real killmails to load")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="X", help="fight and sync X times as often (%(default)g)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show the daemon's own log too")
+
+
+def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run the demo until Ctrl-C; answers the exit code."""
+    logs.configure("info" if args.verbose else "error", "text")
+    speed = min(100.0, max(0.01, args.speed))
+    with ExitStack() as stack:
+        if args.state is None:
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="killsyncd-demo-")))
+        else:
+            state = args.state.absolute()
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        print("killsyncd demo: a simulated EVE, a real daemon; nothing leaves this machine.", flush=True)
+        eve = stack.enter_context(SimulatorProcess(*_simulator_arguments(args, speed)))
+        config = demo_config(args.port, state, eve.base_url, speed)
+        asyncio.run(_show(config, eve.base_url, args.pilots))
+    return EXIT_OK
+
+
+def _simulator_arguments(args: argparse.Namespace, speed: float) -> list[str]:
+    faster = FASTER * speed
+    words = ["--pilots", str(args.pilots), "--history", "30", "--latency", "0.03"]
+    words += ["--rate", f"{12 * speed:g}", "--cache", f"{300 / faster:g}", "--sharing", "0.4"]
+    if args.killmails is not None:
+        words += ["--killmails", str(args.killmails)]
+    return words
+
+
+def demo_config(port: int, state: Path, eve: str, speed: float) -> Config:
+    """The configuration of the demo's daemon: EVE's addresses, and EVE's pace made faster."""
+    faster = FASTER * speed
+    return from_mapping(
+        {
+            "sso": {
+                "base_url": eve,
+                "client_id": CLIENT_ID,
+                "callback_url": f"http://127.0.0.1:{port}/auth/callback",
+            },
+            "esi": {"base_url": eve, "contact": "demo@killsyncd.invalid"},
+            "database": {"url": f"sqlite:///{state}/killsyncd.db"},
+            "producer": {"interval": 600 / faster, "min_age": 480 / faster},
+            "api": {"listen": f"127.0.0.1:{port}"},
+            "control": {"socket": f"{state}/killsyncd.sock"},
+            "security": {"key_file": f"{state}/killsyncd.key"},
+        },
+        source="the demo's own",
+    )
+
+
+async def _show(config: Config, eve: str, pilots: int) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    clock = SystemClock()
+    screen = Screen(sys.stdout)
+    house: asyncio.Future[House] = loop.create_future()
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(
+            serve(config, clock, stopping, ready=lambda opened: house.set_result(opened))
+        )
+        await asyncio.wait({serving, house}, return_when=asyncio.FIRST_COMPLETED)
+        if not house.done():
+            return  # what went wrong comes out of the group
+        opened = house.result()
+        screen.addresses(config, opened.addresses, eve)
+        shows = [
+            group.create_task(_feed(opened, screen, clock)),
+            group.create_task(_progress(opened, screen, clock)),
+            group.create_task(_log_pilots_in(config, eve, pilots, screen)),
+        ]
+        await stopping.wait()
+        print("\nstopping: finishing what is under way ...", flush=True)
+        for show in shows:
+            show.cancel()
+        await serving
+        screen.line("", "the end", "every mail that was listed is stored or still wanted; nothing is lost")
+
+
+class Screen:
+    """What a person sees: one line an event, names instead of ids, colours on a terminal."""
+
+    def __init__(self, out: Any) -> None:
+        self._out = out
+        self._colours = out.isatty()
+
+    def line(self, mark: str, what: str, text: str, colour: str = "") -> None:
+        """One event."""
+        from datetime import datetime
+
+        now = datetime.now().strftime("%H:%M:%S")
+        word = f"{mark:1} {what:10}"
+        if self._colours and colour:
+            word = f"\x1b[{colour}m{word}\x1b[0m"
+        print(f"{now}  {word} {text}", file=self._out, flush=True)
+
+    def addresses(self, config: Config, addresses: Mapping[str, str], eve: str) -> None:
+        """Where everything is."""
+        api = addresses.get("api", f"http://{config.api.listen}")
+        print(
+            f"\n  dashboard  {api}/\n  graphql    {api}/graphql\n  socket     {config.control.socket}"
+            f"\n  EVE        {eve}/ (simulated)\n\nCtrl-C ends it.\n",
+            file=self._out,
+            flush=True,
+        )
+
+    def mail(self, mail: FeedLine) -> None:
+        """A killmail that was just stored."""
+        ship = mail.ship or f"type {mail.ship_type_id}"
+        victim = mail.victim or mail.corporation or "nobody's"
+        system = mail.solar_system or f"system {mail.solar_system_id}"
+        killer = f", final blow {mail.final_blow}" if mail.final_blow else ""
+        when = mail.killmail_time.strftime("%Y-%m-%d %H:%M")
+        colour, what = ("32", "new") if mail.fresh else ("2", "saved")
+        self.line("+", what, f"{mail.killmail_id}  {ship} of {victim} in {system}{killer}  ({when})", colour)
+
+
+async def _feed(house: House, screen: Screen, clock: Clock) -> None:
+    """Every mail as it is stored, with its names as soon as ESI told them."""
+    async for mail in house.operations.watch("start"):
+        line = mail
+        deadline = clock.monotonic() + NAMES_PATIENCE
+        while (line.ship is None or line.solar_system is None) and clock.monotonic() < deadline:
+            await clock.sleep(0.1)
+            line = await house.operations.reread(line)
+        screen.mail(line)
+
+
+async def _progress(house: House, screen: Screen, clock: Clock) -> None:
+    """First syncs under way, and totals now and then."""
+    pending: dict[int, int] = {}
+    totals = ""
+    while True:
+        await clock.sleep(2.0)
+        try:
+            users = await house.operations.users()
+            status = await house.operations.status()
+        except Unavailable:
+            continue
+        for user in users:
+            before = pending.get(user.character_id, 0)
+            pending[user.character_id] = user.pending
+            if user.pending > 20:
+                screen.line(" ", "first sync", f"{user.character_name}: {user.pending} still to come", "36")
+            elif before > 20 and not user.pending:
+                screen.line("*", "complete", f"{user.character_name}: every mail ESI lists is here", "36")
+        stored = int(status.feed_cursor.rpartition(":")[2] or 0)
+        text = f"{stored} killmails of {len(users)} pilots, {status.pending_details} to come"
+        if text != totals and not status.pending_details:
+            totals = text
+            screen.line("=", "total", text, "1")
+
+
+async def _log_pilots_in(config: Config, eve: str, pilots: int, screen: Screen) -> None:
+    """What a pilot does in a browser: the login button, EVE's page, and back."""
+    ours = f"http://{config.api.listen}"
+    async with aiohttp.ClientSession() as browser:
+        async with browser.get(f"{eve}/_sim/pilots") as answer:
+            everybody = (await answer.json())["pilots"]
+        for pilot in everybody[:pilots]:
+            browser.cookie_jar.clear()
+            address = f"{ours}/auth/login"
+            for _ in range(6):
+                async with browser.get(address, allow_redirects=False) as answer:
+                    if answer.status != 302:
+                        break
+                    address = answer.headers["Location"]
+                if address.startswith(eve) and "_sim_character" not in urlsplit(address).query:
+                    address += "&" + urlencode({"_sim_character": pilot["character_id"]})
+            if answer.status == 200:
+                screen.line(">", "logged in", f"{pilot['name']} ({pilot['character_id']})  [FIRST SYNC]", "33")
+            else:
+                screen.line("!", "no login", f"{pilot['name']}: the daemon answered {answer.status}", "31")
+            await asyncio.sleep(random.uniform(0.05, 0.3))

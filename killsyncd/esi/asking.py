@@ -1,0 +1,266 @@
+"""One question to ESI, from its turn to its settled answer: pace, gates, tokens, and what to make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from killsyncd.answers import (
+    Downtime,
+    EsiError,
+    EsiStatus,
+    Malformed,
+    NotSent,
+    RateLimited,
+    TooLarge,
+    Unanswered,
+)
+from killsyncd.clock import Clock
+from killsyncd.errors import Unavailable
+from killsyncd.esi.books import Books
+from killsyncd.esi.decoding import decode_error, read_date, read_expires
+from killsyncd.esi.gate import DowntimeGate
+from killsyncd.esi.routes import DETAIL
+from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.signal import Signal
+from killsyncd.esi.tokens import Permit, Tokens
+from killsyncd.esi.wire import Answer, ConnectFailed, NoAnswer, Wire
+from killsyncd.limits import Pacer
+
+log = logging.getLogger(__name__)
+
+GATEWAY = frozenset({502, 503, 504})
+
+BeforeAsk = Callable[[float], Awaitable[None]]
+"""Told ESI's time right before a request is sent, to write it down. What it raises stops the request."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters for metrics. Groups are ESI's rate-limit groups, or the route's name where there is none.
+
+    requests: by (group, `2xx`|`3xx`|`4xx`|`420`|`429`|`5xx`|`unanswered`|`not_sent`). refused: asked of
+    the door and not sent, by (group, reason). waited: seconds callers waited for tokens of details.
+    in_flight: requests sent and not answered. progress: monotonic seconds of the last answer or refusal.
+    """
+
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    waited: float = 0.0
+    in_flight: int = 0
+    progress: float = 0.0
+
+
+@dataclass(slots=True)
+class Question:
+    """resource: what counts as one thing for the downtime gate. cap: bytes of the body. ttl: seconds that an
+    answer may be cached, for when there is none; 0 where nothing forbids to ask again at once.
+    probe: the status, which may be asked while the gate is closed. again: a lost connection is worth one
+    more try at once."""
+
+    route: str
+    method: str
+    path: str
+    resource: str
+    cap: int
+    headers: Mapping[str, str] | None = None
+    body: bytes | None = None
+    character_id: int | None = None
+    before_ask: BeforeAsk | None = None
+    ttl: float = 0.0
+    probe: bool = False
+    again: bool = False
+
+
+class Asker:
+    """Asks one question at a time for many callers."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        tokens: Tokens,
+        books: Books,
+        time: ServerTime,
+        gate: DowntimeGate,
+        clock: Clock,
+        news: Signal,
+        *,
+        per_second: float,
+        max_connections: int,
+    ) -> None:
+        self._wire = wire
+        self._tokens = tokens
+        self._books = books
+        self._time = time
+        self._gate = gate
+        self._clock = clock
+        self._news = news
+        self._pacer = Pacer(per_second)
+        self._slots = asyncio.Semaphore(max_connections)
+        self.stats = Stats()
+
+    async def ask(self, question: Question, permit: Permit | None = None) -> tuple[Answer, float]:
+        """A usable answer (2xx or 304, body whole) and ESI's time of it. permit: for details.
+
+        Raises EsiError in all its kinds, and whatever before_ask raises. The permit is used up either way.
+        """
+        try:
+            self.raise_if_down(question)
+            async with self._slots:
+                delay = self._pacer.delay(self._clock.monotonic())
+                if delay > 0:
+                    await self._clock.sleep(delay)
+                self.raise_if_down(question, consume=True)
+                permit = await self._fresh(question, permit)
+                self._tokens.check(question.route, permit.chunk.bucket)
+                asked_at = self._time.not_before()
+                if question.before_ask is not None:
+                    await question.before_ask(asked_at)
+                return await self._send(question, permit, asked_at)
+        except (Downtime, RateLimited) as error:
+            self._count_refusal(question, error)
+            raise
+        finally:
+            if permit is not None:
+                permit.release()
+
+    def raise_if_down(self, question: Question, *, consume: bool = False) -> None:
+        """Raises Downtime while the gate is closed. consume: use up the single request let through."""
+        if self._gate.closed is None or question.probe:
+            return
+        now = self._clock.monotonic()
+        may = self._gate.let_one_through(now) if consume else self._gate.trial_due(now)
+        if not may:
+            raise self.downtime()
+
+    def downtime(self, at: float | None = None) -> Downtime:
+        """The gate is closed: when to look again."""
+        reason = self._gate.closed.reason if self._gate.closed is not None else "EVE is down"
+        pause = max(1.0, self._gate.probe_at - self._clock.monotonic())
+        return Downtime(
+            f"ESI is down: {reason}", self._clock.now() + pause, "nothing to do: it goes on by itself", at=at
+        )
+
+    async def _fresh(self, question: Question, permit: Permit | None) -> Permit:
+        """A permit whose reservation still covers it; the wait for a turn may have taken long."""
+        if permit is not None:
+            if not permit.open:
+                raise ValueError("a permit is good for one request")
+            if self._clock.monotonic() <= permit.chunk.send_by:
+                return permit
+            permit.release()
+        if question.route == DETAIL:
+            return (await self._tokens.details(1, heavy=permit.heavy if permit is not None else False))[0]
+        return await self._tokens.single(question.route, question.character_id)
+
+    async def _send(
+        self, question: Question, permit: Permit, asked_at: float, *, first: bool = True
+    ) -> tuple[Answer, float]:
+        group = permit.chunk.bucket.group
+        self.stats.in_flight += 1
+        try:
+            answer = await self._wire.request(
+                question.method,
+                question.path,
+                cap=question.cap,
+                headers=question.headers,
+                body=question.body,
+            )
+        except ConnectFailed as error:
+            permit.release()
+            self._count(group, "not_sent")
+            raise self._nobody(question, NotSent(f"ESI cannot be reached: {error}", at=asked_at)) from None
+        except NoAnswer as error:
+            self._tokens.unanswered(permit)
+            self._count(group, "unanswered")
+            if error.early and question.again and first:
+                again = await self._another(permit)
+                if again is not None:
+                    return await self._send(question, again, asked_at, first=False)
+            expires_at = self._time.not_before() + question.ttl if question.ttl else None
+            raise self._nobody(
+                question, Unanswered(f"ESI did not answer: {error}", expires_at=expires_at)
+            ) from None
+        except BaseException:
+            self._tokens.unanswered(permit)  # cancelled: it may be under way
+            raise
+        finally:
+            self.stats.in_flight -= 1
+        return await self._hear(question, permit, answer, asked_at)
+
+    async def _another(self, permit: Permit) -> Permit | None:
+        try:
+            return (await self._tokens.details(1, heavy=permit.heavy))[0]
+        except (RateLimited, Unavailable):
+            return None
+
+    async def _hear(
+        self, question: Question, permit: Permit, answer: Answer, asked_at: float
+    ) -> tuple[Answer, float]:
+        """Settle, learn, and decide what kind of answer it is."""
+        date = read_date(answer.headers)
+        if date is not None:
+            self._time.observe(date, answer.sent, answer.received)
+        self._tokens.answered(permit, answer)
+        status = answer.status
+        bucket = permit.chunk.bucket
+        self._count(bucket.group, str(status) if status in (420, 429) else f"{status // 100}xx")
+        at = max(asked_at, self._time.not_before())
+        if status in (420, 429):
+            await self._write_down()
+            raise self._told_to_wait(permit, status, at)
+        if status in GATEWAY:
+            raise self._nobody(question, EsiStatus(status, decode_error(answer.body), at=at))
+        if not question.probe and self._gate.success(question.resource, answer.sent):
+            log.info("ESI is back: a request was answered")
+            self._news.notify()
+        if status < 300 or status == 304:
+            if answer.broken:
+                kind = TooLarge if answer.too_large else Malformed
+                raise kind(answer.broken, expires_at=read_expires(answer.headers, at), at=at)
+            return answer, at
+        raise EsiStatus(status, decode_error(answer.body), expires_at=read_expires(answer.headers, at), at=at)
+
+    def _told_to_wait(self, permit: Permit, status: int, at: float) -> RateLimited:
+        try:
+            self._tokens.check(permit.route, permit.chunk.bucket)
+        except RateLimited as error:
+            log.warning("ESI answered %d on %s", status, error.group)
+            error.at = at
+            return error
+        group = permit.chunk.bucket.group  # a block that was over at once
+        return RateLimited(f"ESI answered {status}: {group}", self._clock.now() + 1.0, group=group, at=at)
+
+    def _nobody(self, question: Question, error: EsiError) -> EsiError:
+        """A gateway error, or nobody there: downtime, perhaps."""
+        if question.probe:
+            return error
+        was_open = self._gate.closed is None
+        # The kind of failure only: ESI's own words could differ each time.
+        why = f"answers of {error.status}" if isinstance(error, EsiStatus) else error.message
+        if not self._gate.failure(question.resource, why, self._clock.monotonic(), self._time.not_after()):
+            return error
+        if was_open and self._gate.closed is not None:
+            log.warning("ESI is down (%s): asking for its status only", self._gate.closed.reason)
+            self._news.notify()
+        down = self.downtime(error.at)
+        down.expires_at = error.expires_at
+        return down
+
+    async def _write_down(self) -> None:
+        """A block must survive a crash; without the database it holds in memory."""
+        with contextlib.suppress(Unavailable):
+            await self._books.flush()
+
+    def _count(self, group: str, outcome: str) -> None:
+        self.stats.requests[group, outcome] += 1
+        self.stats.progress = self._clock.monotonic()
+
+    def _count_refusal(self, question: Question, error: EsiError) -> None:
+        reason = "downtime" if isinstance(error, Downtime) else "limit"
+        self.stats.refused[self._tokens.bucket(question.route, None).group, reason] += 1
+        self.stats.progress = self._clock.monotonic()

@@ -1,0 +1,413 @@
+"""The one door to ESI: nobody asks it but through here, and what it must not be asked is refused here.
+
+What is kept (ESI.md; users' applications get banned otherwise): `Expires` of lists and of the status,
+floating windows per group and user, `Retry-After`, the error limit, downtime, the configured pace. The door
+answers with a page's validators and never stores them: only the ledger commits them.
+
+Times called `until` are this machine's wall clock; `expires_at`, `at` and `asked_at` are ESI's clock. All
+are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from killsyncd import __version__
+from killsyncd.answers import (
+    BudgetView,
+    DetailAnswer,
+    Downtime,
+    EsiError,
+    Malformed,
+    Name,
+    NotBefore,
+    PageAnswer,
+    RateLimited,
+    StatusAnswer,
+)
+from killsyncd.clock import Clock
+from killsyncd.errors import BadInput, Unavailable
+from killsyncd.esi import decoding
+from killsyncd.esi.asking import Asker, BeforeAsk, Question, Stats
+from killsyncd.esi.books import Books
+from killsyncd.esi.gate import Closed, DowntimeGate
+from killsyncd.esi.lessons import Lessons
+from killsyncd.esi.routes import AFTER_EXPIRES, DETAIL, ERROR_WINDOW, ERRORS_A_MINUTE, LISTS, NAMES
+from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.signal import Signal
+from killsyncd.esi.status import StatusKeeper
+from killsyncd.esi.tokens import Permit, Tokens
+from killsyncd.esi.wire import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
+from killsyncd.killmail import compute_hash, decode, is_hash
+from killsyncd.limits import BudgetStore, Usage, character_of, eta
+
+log = logging.getLogger(__name__)
+
+MOST_NAMES = 1000
+
+_TIDY_EVERY = 3600.0
+_DETAIL = Question(DETAIL, "GET", "", resource="", cap=0)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """What configuration says of ESI. timeout: seconds. client_id: of the EVE application."""
+
+    base_url: str
+    contact: str
+    compatibility_date: str
+    client_id: str
+    requests_per_second: float = 50.0
+    max_connections: int = 20
+    timeout: float = 20.0
+    egress: str = "default"
+
+    @property
+    def user_agent(self) -> str:
+        """Application, version, and how CCP reaches the operator."""
+        return f"killsyncd/{__version__} ({self.contact}; +https://github.com/killsyncd/killsyncd)"
+
+
+class Door:
+    """ESI, politely. `start` before the first question, `run` beside, `close` at the end."""
+
+    def __init__(
+        self, settings: DoorSettings, store: BudgetStore, clock: Clock, *, rng: random.Random | None = None
+    ) -> None:
+        """rng: for jitter; tests pass their own."""
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._news = Signal(clock)
+        self._time = ServerTime(clock)
+        self._gate = DowntimeGate(self._rng)
+        self._books = Books(store, self._time, clock, egress=settings.egress, timeout=settings.timeout)
+        self._lessons = Lessons(store, self._books)
+        self._tokens = Tokens(
+            self._books,
+            self._lessons,
+            self._time,
+            clock,
+            self._news,
+            self._rng,
+            client_id=settings.client_id,
+            egress=settings.egress,
+        )
+        self._wire = Wire(
+            base_url=settings.base_url,
+            user_agent=settings.user_agent,
+            compatibility_date=settings.compatibility_date,
+            timeout=settings.timeout,
+            max_connections=settings.max_connections,
+            clock=clock,
+        )
+        self._asker = Asker(
+            self._wire,
+            self._tokens,
+            self._books,
+            self._time,
+            self._gate,
+            clock,
+            self._news,
+            per_second=settings.requests_per_second,
+            max_connections=settings.max_connections,
+        )
+        self._status = StatusKeeper(
+            self._asker, self._books, self._lessons, self._time, self._gate, clock, egress=settings.egress
+        )
+        self._tidied_at = clock.monotonic()
+
+    async def start(self) -> None:
+        """Read what was known before the restart. Raises Unavailable."""
+        await self._books.load()
+        await self._lessons.load()
+
+    # Lists
+
+    async def list_page(
+        self,
+        kind: str,
+        subject_id: int,
+        page: int,
+        *,
+        token: str,
+        etag: str | None = None,
+        not_before: float = 0.0,
+        before_ask: BeforeAsk | None = None,
+        character_id: int | None = None,
+    ) -> PageAnswer:
+        """One page of a list: `GET /characters/{id}/killmails/recent`, or a corporation's.
+
+        kind: `character` or `corporation`. token: an access token of character_id (None: of subject_id).
+        etag: of what the ledger holds of this page. not_before: its `Expires`, the law; after an ask that
+        was never answered (a crash, a time-out) `asked_at + cache_seconds(kind)`. before_ask: told ESI's
+        time right before the request; must write it down as the page's asked_at.
+
+        Raises NotBefore, RateLimited, Downtime (wait until `until`, no attempt counts); EsiStatus (401,
+        403, 404, 5xx), Malformed, Unanswered, NotSent. Where the error's `at` is set, ESI has nothing
+        cached for us beyond its `expires_at`: the ledger may take its asked_at back.
+        """
+        route, path = LISTS[kind]
+        self._raise_if_cached(not_before)
+        if not self._time.known:
+            await self._learn_time()
+            self._raise_if_cached(not_before)
+        headers = {"Authorization": f"Bearer {token}"}
+        if etag:
+            headers["If-None-Match"] = etag
+        answer, at = await self._asker.ask(
+            Question(
+                route,
+                "GET",
+                f"{path.format(int(subject_id))}?page={int(page)}",
+                resource=f"{route}/{subject_id}",
+                cap=LIST_CAP,
+                headers=headers,
+                character_id=subject_id if character_id is None else character_id,
+                before_ask=before_ask,
+                ttl=self.cache_seconds(kind),
+            )
+        )
+        return self._read_page(route, answer, at, asked_with_etag=bool(etag))
+
+    def _raise_if_cached(self, expires_at: float) -> None:
+        if expires_at and self._time.not_after() < expires_at + AFTER_EXPIRES:
+            until = self.wall(expires_at + AFTER_EXPIRES) + self._rng.uniform(0.0, 1.0)
+            raise NotBefore("ESI's answer is still cached", until, "nothing to do: it goes on by itself")
+
+    def cache_seconds(self, kind: str) -> float:
+        """How long such a list is cached: the longest that was ever seen, at first what the
+        specification says."""
+        return self._lessons.of(LISTS[kind][0]).ttl
+
+    def esi_now(self) -> float:
+        """ESI's clock, never ahead of it."""
+        return self._time.not_after()
+
+    def wall(self, esi_time: float) -> float:
+        """A moment of ESI's clock on this machine's wall clock, never before it."""
+        return self._time.to_wall(esi_time)
+
+    def _read_page(self, route: str, answer: Answer, at: float, *, asked_with_etag: bool) -> PageAnswer:
+        date = decoding.read_date(answer.headers)
+        expires_at = decoding.read_expires(answer.headers, at)
+        if expires_at is None:
+            expires_at = (date or at) + self._lessons.of(route).ttl
+        else:
+            self._lessons.cached_for(route, expires_at - (date or at))
+        try:
+            if answer.status == 304 and not asked_with_etag:
+                raise Malformed("304, although no ETag was sent")
+            pages = decoding.read_pages(answer.headers)
+            entries = None if answer.status == 304 else decoding.decode_refs(answer.body)
+        except Malformed as error:
+            raise Malformed(error.reason, expires_at=expires_at, at=at) from None
+        return PageAnswer(
+            answer.status,
+            entries,
+            _short(answer.headers.get("ETag"), 200),
+            _short(answer.headers.get("Last-Modified"), 64),
+            expires_at,
+            pages if pages is not None or entries is None else 1,
+            date,
+            at,
+        )
+
+    # Details
+
+    async def detail_permits(self, count: int = 1, *, heavy: bool = False) -> list[Permit]:
+        """One to `count` permits for details, without waiting for tokens to come back.
+
+        heavy: for sources with much pending; leaves the window's last part to the others. Mostly in memory;
+        about once a second a transaction. Raises RateLimited (its `until` tells when), Downtime, Unavailable.
+        Permits live a few seconds; use each in `killmail`, or `release` it.
+        """
+        self._asker.raise_if_down(_DETAIL)
+        return await self._tokens.details(count, heavy=heavy)
+
+    async def wait_for_permits(self, count: int = 1, *, heavy: bool = False) -> list[Permit]:
+        """The same, waiting for tokens and for the end of a downtime. Raises Unavailable (the database)."""
+        while True:
+            try:
+                return await self.detail_permits(count, heavy=heavy)
+            except (RateLimited, Downtime) as error:
+                began = self._clock.monotonic()
+                await self.changed(error.until)
+                self._asker.stats.waited += self._clock.monotonic() - began
+
+    def release(self, permit: Permit) -> None:
+        """Give an unused permit back. Safe to call again."""
+        permit.release()
+
+    async def changed(self, until: float) -> None:
+        """Wait until then (wall clock), or until tokens came back or downtime began or ended."""
+        await self._news.wait(max(0.0, until - self._clock.now()))
+
+    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> DetailAnswer:
+        """One killmail: `GET /killmails/{killmail_id}/{killmail_hash}`, without a token.
+
+        Uses up the permit, whatever happens. Raises RateLimited, Downtime (no attempt counts); EsiStatus (422
+        for a pair that does not belong together, 404, 5xx), Malformed, Unanswered, NotSent.
+        """
+        if not is_hash(killmail_hash):
+            permit.release()
+            raise Malformed("the killmail hash is not 40 lowercase hex digits")
+        answer, at = await self._asker.ask(
+            Question(
+                DETAIL,
+                "GET",
+                f"/killmails/{int(killmail_id)}/{killmail_hash}",
+                resource=f"killmail/{killmail_id}",
+                cap=DETAIL_CAP,
+                again=True,
+            ),
+            permit,
+        )
+        if answer.status == 304:
+            raise Malformed("304, although no ETag was sent", at=at)
+        try:
+            found = decode(answer.body)
+        except BadInput as error:
+            raise Malformed(error.message, at=at) from None
+        if found.killmail_id != killmail_id:
+            raise Malformed("another killmail than the one asked for", at=at)
+        return DetailAnswer(found, answer.body, compute_hash(found) == killmail_hash, at)
+
+    # The rest
+
+    async def names(self, ids: Sequence[int]) -> list[Name]:
+        """Names of 1 to 1000 different ids: `POST /universe/names`. Names nobody asked for are dropped.
+
+        All or nothing: one unknown id is EsiStatus 404 for the whole batch, and an error on the old error
+        limit; of those the door allows 20 a minute, then RateLimited. Raises the rest of EsiError, too.
+        """
+        wanted = set(ids)
+        if not 1 <= len(wanted) <= MOST_NAMES or len(wanted) != len(ids):
+            raise ValueError(f"1 to {MOST_NAMES} different ids")
+        answer, at = await self._asker.ask(
+            Question(
+                NAMES,
+                "POST",
+                "/universe/names",
+                resource=NAMES,
+                cap=OTHER_CAP,
+                headers={"Content-Type": "application/json"},
+                body=msgspec.json.encode(list(ids)),
+            )
+        )
+        try:
+            return [name for name in decoding.decode_names(answer.body) if name.id in wanted]
+        except Malformed as error:
+            raise Malformed(error.reason, at=at) from None
+
+    async def status(self) -> StatusAnswer:
+        """EVE's status: `GET /status`, or what it was while that is cached. Also asked during downtime.
+
+        Raises NotBefore (asked shortly before a restart), RateLimited, and the rest of EsiError.
+        """
+        return await self._status.get()
+
+    async def _learn_time(self) -> None:
+        """Before the first list: what time it is at ESI, on whose clock `Expires` runs."""
+        try:
+            await self._status.get()
+        except EsiError:
+            return  # an error has a Date, too; and where nothing answers, the list will not either
+
+    # Watching
+
+    @property
+    def downtime(self) -> Closed | None:
+        """Why and since when (monotonic seconds) only the status is asked for; None when ESI works."""
+        return self._gate.closed
+
+    @property
+    def stats(self) -> Stats:
+        """Counters for metrics and the watchdog."""
+        return self._asker.stats
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds that this machine's clock is behind ESI's; 0 until ESI answered."""
+        return self._time.offset
+
+    async def budgets(self) -> list[BudgetView]:
+        """Every bucket with something spent, and the details' always. Raises Unavailable."""
+        now = self._time.not_after()
+        usages = {usage.bucket: usage for usage in await self._store.usage(now)}
+        detail = self._tokens.bucket(DETAIL, None)
+        usages.setdefault(detail, Usage(detail, (), 0.0))
+        return [self._view(usage, now) for usage in usages.values()]
+
+    def _view(self, usage: Usage, now: float) -> BudgetView:
+        known = self._lessons.of_group(usage.bucket.group)
+        limit, window = (known.tokens, known.window) if known else (ERRORS_A_MINUTE, ERROR_WINDOW)
+        blocked = usage.blocked_until > now
+        returns = usage.spends[0][0] if usage.spends else None
+        next_at = max(usage.blocked_until, returns or 0.0) if blocked else returns
+        return BudgetView(
+            usage.bucket.group,
+            character_of(usage.bucket.subject),
+            limit,
+            0 if blocked else max(0, limit - usage.used),
+            window,
+            None if next_at is None else self._time.to_wall(next_at),
+        )
+
+    async def eta(self, details: int) -> float:
+        """Seconds until so many killmails can have been fetched, if all goes well. Raises Unavailable."""
+        now = self._time.not_after()
+        bucket = self._tokens.bucket(DETAIL, None)
+        found = [usage for usage in await self._store.usage(now) if usage.bucket == bucket]
+        known = self._lessons.of(DETAIL)
+        usage = found[0] if found else Usage(bucket, (), 0.0)
+        return eta(usage, known.tokens, known.window, details, now, self._settings.requests_per_second)
+
+    # Upkeep
+
+    async def run(self) -> None:
+        """Until cancelled: settles what is over, and asks for the status in downtime."""
+        while True:
+            seconds = await self._upkeep()
+            if seconds > 1.0:
+                await self._news.wait(seconds)
+            else:
+                await self._clock.sleep(seconds)  # not woken by every answer: one write a second is enough
+
+    async def _upkeep(self) -> float:
+        """What is due now; answers after how many seconds to look again."""
+        now = self._clock.monotonic()
+        self._tokens.pool.sweep(self._lessons.of(DETAIL))
+        try:
+            if self._books.busy:
+                await self._books.flush()
+            if now - self._tidied_at > _TIDY_EVERY:
+                self._tidied_at = now
+                await self._books.tidy()
+        except Unavailable as error:
+            log.warning("budgets cannot be written just now: %s", error.message)
+        if self._gate.closed is not None and now >= self._gate.probe_at and await self._status.probe():
+            self._news.notify()
+        if self._gate.closed is not None:
+            return min(1.0, max(0.05, self._gate.probe_at - self._clock.monotonic()))
+        return 1.0 if self._tokens.pool.busy or self._books.busy else _TIDY_EVERY
+
+    async def close(self) -> None:
+        """Settle what can be settled, and close all connections. What is still in flight stays booked."""
+        await self._tokens.pool.close()
+        try:
+            await self._books.flush()
+        except Unavailable as error:
+            log.warning("budgets could not be written: %s; they stay booked", error.message)
+        await self._wire.close()
+
+
+def _short(text: str | None, length: int) -> str | None:
+    """A validator as sent; one of unlikely length is none."""
+    return text if text is not None and len(text) <= length else None

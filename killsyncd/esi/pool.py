@@ -1,0 +1,179 @@
+"""The pool of details: reserved in chunks, about one write a second at full pace, used up in memory.
+
+The detail bucket belongs to the whole address; it is the scarcest thing we have. A chunk has a short life, so
+that a crash keeps what it held out of the window for that much longer and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from killsyncd.answers import RateLimited
+from killsyncd.clock import Clock
+from killsyncd.errors import Unavailable
+from killsyncd.esi.books import Books
+from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.signal import Signal
+from killsyncd.limits import FLOOR, Bucket, Chunk, RouteLimit, kept, worst_price
+
+FIRST_CHUNK = 50
+LONGEST_LIFE = 10.0
+"""Seconds in which a chunk must be sent."""
+
+RECHECK = 5.0
+"""Another daemon may give tokens back before they were expected: look again after so many seconds."""
+
+
+def limited(time: ServerTime, group: str, until: float, why: str) -> RateLimited:
+    """Not before `until` (ESI's clock)."""
+    wall = time.to_wall(until) + 0.01
+    return RateLimited(f"{why}: {group}", wall, "nothing to do: it goes on by itself", group=group)
+
+
+def life_of(window: float) -> float:
+    """Seconds in which a chunk of such a window must be sent."""
+    return min(LONGEST_LIFE, max(1.0, window / 60))
+
+
+class DetailPool:
+    """Chunks of the detail bucket."""
+
+    def __init__(self, books: Books, time: ServerTime, clock: Clock, news: Signal) -> None:
+        self._books = books
+        self._time = time
+        self._clock = clock
+        self._news = news
+        self._chunks: list[Chunk] = []
+        self._want = FIRST_CHUNK
+        self._granted_at = 0.0
+        self._dry: dict[bool, tuple[float, float]] = {}
+        self._refilling = asyncio.Lock()
+        self._ahead: asyncio.Task[None] | None = None
+
+    @property
+    def free(self) -> int:
+        """Tokens in hand that no request holds."""
+        return sum(chunk.free for chunk in self._chunks)
+
+    @property
+    def newest(self) -> float:
+        """Monotonic seconds of the latest reservation that is in hand."""
+        return max((chunk.granted_at for chunk in self._chunks), default=0.0)
+
+    @property
+    def busy(self) -> bool:
+        """Whether chunks are out that will have to be settled."""
+        return bool(self._chunks)
+
+    def take(self, count: int, heavy: bool, known: RouteLimit) -> list[Chunk]:
+        """Hold the worst price for up to `count` requests; the chunks it is held in."""
+        now, holds = self._clock.monotonic(), worst_price(known.tokens)
+        held: list[Chunk] = []
+        for chunk in tuple(self._chunks):
+            if chunk.over(now, holds):
+                self.settle(chunk)
+            elif self._usable(chunk, now, heavy, known.window):
+                while len(held) < count and chunk.free >= holds:
+                    chunk.hold(holds)
+                    held.append(chunk)
+        return held
+
+    def _usable(self, chunk: Chunk, now: float, heavy: bool, window: float) -> bool:
+        # The last quarter of its life is for sending what was handed out.
+        return now <= chunk.send_by - life_of(window) / 4 and not (heavy and chunk.last_part)
+
+    def refill_ahead(self, bucket: Bucket, count: int, heavy: bool, known: RouteLimit) -> None:
+        """Get the next chunk while the last of this one is being used."""
+        if self._ahead is None or self._ahead.done():
+            self._ahead = asyncio.ensure_future(self._refill_quietly(bucket, count, heavy, known))
+
+    async def _refill_quietly(self, bucket: Bucket, count: int, heavy: bool, known: RouteLimit) -> None:
+        try:
+            await self.refill(bucket, count, heavy, known, sure=True)
+        except (RateLimited, Unavailable):
+            return  # whoever needs the tokens asks again and is told
+        self._news.notify()
+
+    async def refill(self, bucket: Bucket, count: int, heavy: bool, known: RouteLimit, *, sure: bool) -> None:
+        """Reserve, unless there is something to take. sure: False reserves for one request alone.
+
+        Raises RateLimited, Unavailable.
+        """
+        async with self._refilling:
+            now, holds = self._clock.monotonic(), worst_price(known.tokens)
+            usable = (each for each in self._chunks if self._usable(each, now, heavy, known.window))
+            if any(chunk.free >= holds for chunk in usable):
+                return
+            self._raise_if_dry(bucket, heavy, now)
+            life = life_of(known.window)
+            grant = await self._books.reserve(
+                bucket,
+                want=self._next_want(count, known.tokens, now) if sure else holds,
+                least=holds,
+                keep=FLOOR if heavy else 0.0,
+                limit=known.tokens,
+                window=known.window,
+                life=life,
+            )
+            if not grant.tokens:
+                self._dry[heavy] = (now + RECHECK, grant.next_at)
+                raise limited(self._time, bucket.group, grant.next_at, "no tokens left")
+            now = self._clock.monotonic()
+            last_part = grant.used > known.tokens - kept(known.tokens, FLOOR)
+            self._chunks.append(Chunk(grant, bucket, granted_at=now, send_by=now + life, last_part=last_part))
+            self._granted_at = now
+
+    def _raise_if_dry(self, bucket: Bucket, heavy: bool, now: float) -> None:
+        """Don't ask the database again before it can have something."""
+        for each in {heavy, False}:  # nothing for a light one is nothing for a heavy one
+            recheck_at, next_at = self._dry.get(each, (0.0, 0.0))
+            if now < recheck_at and next_at > self._time.not_after():
+                raise limited(self._time, bucket.group, next_at, "no tokens left")
+
+    def _next_want(self, count: int, limit: int, now: float) -> int:
+        """About a second's worth: twice as much where the last chunk was gone sooner."""
+        lasted = now - self._granted_at
+        if lasted < 1.0:
+            self._want *= 2
+        elif lasted > 4.0:
+            self._want = max(FIRST_CHUNK // 5, self._want // 2)
+        holds = worst_price(limit)
+        most = max(holds, limit // 10)
+        self._want = min(self._want, most)
+        return min(most, max(self._want, count * holds))
+
+    def over(self, chunk: Chunk, holds: int) -> bool:
+        """Whether a chunk whose last request is over can be settled."""
+        if chunk.held:
+            return False
+        return chunk not in self._chunks or chunk.over(self._clock.monotonic(), holds)
+
+    def settle(self, chunk: Chunk) -> None:
+        """Bill it. Also for reservations that are not of this pool."""
+        if chunk in self._chunks:
+            self._chunks.remove(chunk)
+            if chunk.free:
+                self._dry.clear()
+        self._books.bill(chunk)
+
+    def retire(self) -> None:
+        """Hand out nothing more of what is in hand; requests in flight settle their part."""
+        chunks, self._chunks = self._chunks, []
+        self._dry.clear()
+        for chunk in chunks:
+            if chunk.held == 0:
+                self._books.bill(chunk)
+
+    def sweep(self, known: RouteLimit) -> None:
+        """Settle chunks whose time is over."""
+        now = self._clock.monotonic()
+        for chunk in tuple(self._chunks):
+            if chunk.over(now, worst_price(known.tokens)):
+                self.settle(chunk)
+
+    async def close(self) -> None:
+        """Everything unused goes back with the next flush."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            await asyncio.gather(self._ahead, return_exceptions=True)
+        self.retire()

@@ -1,0 +1,130 @@
+"""EVE's status: `GET /status`, held while it is cached, and asked as a probe while EVE is down.
+
+When it was asked, answered, and until when it is cached is kept as three gates that only grow: that survives
+a restart, so that even a daemon which restarts every second never asks early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from killsyncd.answers import EsiError, Malformed, NotBefore, StatusAnswer, Waiting
+from killsyncd.clock import Clock
+from killsyncd.errors import Unavailable
+from killsyncd.esi import decoding
+from killsyncd.esi.asking import Asker, Question
+from killsyncd.esi.books import Books
+from killsyncd.esi.gate import DowntimeGate
+from killsyncd.esi.lessons import Lessons
+from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
+from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.wire import OTHER_CAP
+
+log = logging.getLogger(__name__)
+
+
+class StatusKeeper:
+    """The latest status, and the downtime gate's probe."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        books: Books,
+        lessons: Lessons,
+        time: ServerTime,
+        gate: DowntimeGate,
+        clock: Clock,
+        *,
+        egress: str,
+    ) -> None:
+        self._asker = asker
+        self._books = books
+        self._lessons = lessons
+        self._time = time
+        self._gate = gate
+        self._clock = clock
+        self._asked = f"status-asked:{egress}"
+        self._answered = f"status-answered:{egress}"
+        self._expires = f"status-expires:{egress}"
+        self._held: StatusAnswer | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def get(self) -> StatusAnswer:
+        """As Door.status."""
+        async with self._one_at_a_time:
+            if self._held is not None and self._left() > 0:
+                return self._held
+            self._raise_if_cached()
+            return await self._ask()
+
+    def _left(self) -> float:
+        """Seconds for which what we hold is still the word."""
+        if self._held is None:
+            return 0.0
+        return self._held.expires_at + AFTER_EXPIRES - self._time.not_after()
+
+    def _raise_if_cached(self) -> None:
+        until = self._books.gate(self._expires)
+        asked = self._books.gate(self._asked)
+        if asked > self._books.gate(self._answered):
+            until = max(until, asked + self._lessons.of(STATUS).ttl)
+        if self._time.not_after() < until + AFTER_EXPIRES:
+            raise NotBefore("ESI's status is still cached", self._time.to_wall(until + AFTER_EXPIRES))
+
+    async def _before_ask(self, at: float) -> None:
+        self._books.shut(self._asked, at)
+        await self._books.flush()
+
+    async def _ask(self) -> StatusAnswer:
+        ttl = self._lessons.of(STATUS).ttl
+        question = Question(
+            STATUS,
+            "GET",
+            "/status",
+            resource=STATUS,
+            cap=OTHER_CAP,
+            before_ask=self._before_ask,
+            ttl=ttl,
+            probe=True,
+        )
+        try:
+            answer, at = await self._asker.ask(question)
+        except EsiError as error:
+            if error.at is not None:
+                self._books.shut(self._answered, error.at)
+                self._books.shut(self._expires, error.expires_at or 0.0)
+            raise
+        until = decoding.read_expires(answer.headers, at) or at + ttl
+        self._books.shut(self._answered, at)
+        self._books.shut(self._expires, until)
+        try:
+            self._held = decoding.decode_status(answer.body, until)
+        except Malformed as error:
+            raise Malformed(error.reason, expires_at=until, at=at) from None
+        return self._held
+
+    async def probe(self) -> bool:
+        """Ask whether EVE is up again, and open the gate if so. Answers whether it opened."""
+        closed = self._gate.closed
+        left = self._left()
+        if left > 0:  # what we hold was said before EVE went down, and a new word is not to be had yet
+            self._gate.postpone_probe(self._clock.monotonic() + left)
+            return False
+        try:
+            found = await self.get()
+        except Waiting as error:
+            pause = max(1.0, error.until - self._clock.now())
+            self._gate.postpone_probe(self._clock.monotonic() + pause)
+            return False
+        except Unavailable:
+            self._gate.probed_badly(self._clock.monotonic())
+            return False
+        if found.vip:  # up, but not for players yet
+            self._gate.probed_badly(self._clock.monotonic())
+            return False
+        if self._gate.closed is not closed or closed is None:
+            return False  # a real answer was quicker
+        self._gate.probed_well(self._clock.monotonic())
+        log.info("ESI is back: its status is good")
+        return True

@@ -1,0 +1,344 @@
+"""Killmails out to files and in from files: JSON lines in ESI's format, or flat CSV.
+
+One line is one mail, as ESI sent it, plus `killmail_hash`. What goes out comes back in unchanged,
+byte for byte. Importing is idempotent: what is stored already is passed over, so an import that was
+interrupted is simply run again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+import orjson
+
+from killsyncd.arrivals import Arrival, Stored
+from killsyncd.clock import Clock
+from killsyncd.errors import BadInput
+from killsyncd.killmail import Killmail, compute_hash, decode, entity_ids, is_hash, is_npc, is_solo
+
+PAGE = 200
+"""Mails read, or stored, at once."""
+
+BATCH_BYTES = 4_000_000
+MAX_LINE = 16_000_000
+"""Bytes: the largest fights of EVE make some two million."""
+
+KEPT_ERRORS = 1000
+FORMATS = ("jsonl", "csv")
+
+CSV_COLUMNS = (
+    "killmail_id",
+    "killmail_hash",
+    "killmail_time",
+    "solar_system_id",
+    "solar_system_name",
+    "victim_character_id",
+    "victim_character_name",
+    "victim_corporation_id",
+    "victim_corporation_name",
+    "victim_alliance_id",
+    "victim_alliance_name",
+    "victim_faction_id",
+    "victim_ship_type_id",
+    "victim_ship_name",
+    "damage_taken",
+    "attacker_count",
+    "final_blow_character_id",
+    "final_blow_character_name",
+    "final_blow_corporation_id",
+    "final_blow_corporation_name",
+    "final_blow_alliance_id",
+    "final_blow_alliance_name",
+    "final_blow_ship_type_id",
+    "final_blow_ship_name",
+    "final_blow_weapon_type_id",
+    "final_blow_weapon_name",
+    "war_id",
+    "moon_id",
+    "solo",
+    "npc",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A stored mail as ESI sent it."""
+
+    killmail_id: int
+    killmail_hash: str = field(repr=False)
+    raw: bytes = field(repr=False)
+
+
+class ExchangeRows(Protocol):
+    """The database, for exports and imports (`storage/exchanging.py`)."""
+
+    async def documents_after(
+        self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
+    ) -> list[StoredDocument]:
+        """Mails with a higher id, in order of ids. since: of the kill; character_id: on either side."""
+
+    async def names(self, ids: Sequence[int]) -> dict[int, str]:
+        """Names that are resolved."""
+
+    async def import_source(self) -> int:
+        """The source that stands for files."""
+
+    async def import_mails(
+        self, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float
+    ) -> Stored:
+        """Store mails that are not stored; one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that was not taken. line: from 1, of the file."""
+
+    line: int
+    reason: str
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """How far an import is. known: stored before, or twice in the file. errors: the first bad lines."""
+
+    lines: int = 0
+    stored: int = 0
+    known: int = 0
+    bad: int = 0
+    errors: list[BadLine] = field(default_factory=list)
+
+    def refuse(self, line: int, reason: str) -> None:
+        """Note a bad line."""
+        self.bad += 1
+        if len(self.errors) < KEPT_ERRORS:
+            self.errors.append(BadLine(line, reason))
+
+
+class Exchange:
+    """Exports and imports over one database. stored: called when mails were stored, so that others look."""
+
+    def __init__(self, rows: ExchangeRows, clock: Clock, stored: Callable[[], None] = lambda: None) -> None:
+        self._rows = rows
+        self._clock = clock
+        self._stored = stored
+
+    async def export(
+        self, format: str = "jsonl", *, since: datetime | None = None, character_id: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stored mails in chunks of bytes, by id: all, those since a time, those with a character on them."""
+        if format not in FORMATS:
+            raise BadInput(f"there is no export format {format!r}", f"allowed are {' and '.join(FORMATS)}")
+        if format == "csv":
+            yield _csv([CSV_COLUMNS])
+        after = 0
+        while page := await self._rows.documents_after(after, PAGE, since=since, character_id=character_id):
+            if format == "jsonl":
+                yield b"".join(json_line(each) for each in page)
+            else:
+                yield await self._csv_page(page)
+            after = page[-1].killmail_id
+
+    async def _csv_page(self, page: Sequence[StoredDocument]) -> bytes:
+        mails = [(each, decode(each.raw)) for each in page]
+        ids = sorted({number for _, mail in mails for number in _csv_ids(mail)})
+        names = await self._rows.names(ids)
+        return _csv([_csv_row(each.killmail_hash, mail, names) for each, mail in mails])
+
+    async def import_lines(
+        self,
+        chunks: AsyncIterator[bytes],
+        progress: Callable[[ImportReport], None] = lambda report: None,
+        report: ImportReport | None = None,
+    ) -> ImportReport:
+        """Store what a file holds. A bad line is reported and passed over.
+
+        report: filled as it goes, so that whoever gets an exception still knows how far it came.
+        Raises Unavailable when the database does not take any more.
+        """
+        report = report if report is not None else ImportReport()
+        source = await self._rows.import_source()
+        batch: dict[int, Arrival] = {}
+        numbers: dict[int, int] = {}
+        size = 0
+        async for number, line in split_lines(chunks):
+            report.lines = number
+            if line is not None and not line.strip():
+                continue
+            try:
+                arrival = read_line(line, self._clock.now())
+            except BadInput as error:
+                report.refuse(number, error.message + (f" ({error.hint})" if error.hint else ""))
+                continue
+            if arrival.killmail.killmail_id in batch:
+                report.known += 1
+                continue
+            batch[arrival.killmail.killmail_id] = arrival
+            numbers[arrival.killmail.killmail_id] = number
+            size += len(arrival.raw)
+            if len(batch) >= PAGE or size >= BATCH_BYTES:
+                await self._store(source, batch, numbers, report)
+                progress(report)
+                batch, numbers, size = {}, {}, 0
+        if batch:
+            await self._store(source, batch, numbers, report)
+        progress(report)
+        return report
+
+    async def _store(
+        self, source: int, batch: dict[int, Arrival], numbers: dict[int, int], report: ImportReport
+    ) -> None:
+        arrivals = list(batch.values())
+        names = sorted({number for each in arrivals for number in entity_ids(each.killmail)})
+        stored = await self._rows.import_mails(source, arrivals, names, self._clock.now())
+        report.stored += len(stored.mails)
+        report.known += len(stored.known)
+        for killmail_id, reason in stored.refused:
+            report.refuse(numbers[killmail_id], reason)
+        if stored.mails:
+            self._stored()
+
+
+# --- lines --------------------------------------------------------------------------------------
+
+
+async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes | None]]:
+    """(number, line) from chunks of any size; None for a line longer than MAX_LINE, which is not kept."""
+    number, parts, size = 1, list[bytes](), 0
+    async for chunk in chunks:
+        begun = 0
+        while (end := chunk.find(b"\n", begun)) >= 0:
+            size += end - begun
+            parts.append(chunk[begun:end])
+            yield number, b"".join(parts) if size <= MAX_LINE else None
+            number, parts, size, begun = number + 1, [], 0, end + 1
+        size += len(chunk) - begun
+        if size <= MAX_LINE:
+            parts.append(chunk[begun:])
+        else:
+            parts = []
+    if size:
+        yield number, b"".join(parts) if size <= MAX_LINE else None
+
+
+class _Hash(msgspec.Struct, gc=False):
+    killmail_hash: str | None = None
+
+
+_hash_decoder = msgspec.json.Decoder(_Hash)
+_OUR_TAIL = re.compile(rb',"killmail_hash":"([0-9a-f]{40})"\}\s*\Z')
+
+
+def read_line(line: bytes | None, at: float) -> Arrival:
+    """One mail of a file. Raises BadInput, which never repeats what the line holds.
+
+    Its hash is computed; one that stands in the line must be the same.
+    """
+    if line is None:
+        raise BadInput(f"longer than {MAX_LINE} bytes, so it is no killmail")
+    line = line.removeprefix(b"\xef\xbb\xbf").strip()
+    if line.startswith(b"["):
+        raise BadInput(
+            "a list, not a killmail", "one killmail a line; make lines of a list with: jq -c '.[]'"
+        )
+    if line.startswith(b"\x1f\x8b"):
+        raise BadInput("compressed", "name the file with .gz at its end, or pass it through gunzip")
+    killmail = decode(line)
+    computed = compute_hash(killmail)
+    try:
+        given = _hash_decoder.decode(line).killmail_hash
+    except msgspec.ValidationError:
+        raise BadInput("killmail_hash is not a text of 40 hexadecimal digits") from None
+    if given is None:
+        return Arrival(killmail, computed, line, at)
+    if not is_hash(given.lower()):
+        raise BadInput("killmail_hash is not a text of 40 hexadecimal digits")
+    if given.lower() != computed:
+        raise BadInput("killmail_hash does not belong to this killmail: hash or mail was changed")
+    return Arrival(killmail, computed, _without_hash(line), at)
+
+
+def _without_hash(line: bytes) -> bytes:
+    tail = _OUR_TAIL.search(line)
+    if tail is not None and line.count(b'"killmail_hash"') == 1:
+        return line[: tail.start()] + b"}"  # as we wrote it: the rest stays byte for byte
+    document = orjson.loads(line)
+    del document["killmail_hash"]
+    return orjson.dumps(document)
+
+
+def json_line(document: StoredDocument) -> bytes:
+    """A mail as a line: ESI's bytes with the hash put in before the last brace."""
+    raw = document.raw.strip()
+    if b"\n" in raw or b"\r" in raw:
+        raw = orjson.dumps(orjson.loads(raw))
+    return raw[:-1] + b',"killmail_hash":"' + document.killmail_hash.encode("ascii") + b'"}\n'
+
+
+# --- CSV ----------------------------------------------------------------------------------------
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows(rows)  # RFC 4180
+    return text.getvalue().encode()
+
+
+def _csv_ids(mail: Killmail) -> list[int]:
+    victim, final = mail.victim, next((each for each in mail.attackers if each.final_blow), None)
+    ids = [
+        mail.solar_system_id,
+        victim.character_id,
+        victim.corporation_id,
+        victim.alliance_id,
+        victim.ship_type_id,
+    ]
+    if final is not None:
+        ids += [final.character_id, final.corporation_id, final.alliance_id]
+        ids += [final.ship_type_id, final.weapon_type_id]
+    return [each for each in ids if each is not None]
+
+
+def _csv_row(killmail_hash: str, mail: Killmail, names: dict[int, str]) -> list[object]:
+    victim, final = mail.victim, next((each for each in mail.attackers if each.final_blow), None)
+
+    def named(number: int | None) -> list[object]:
+        return [number, None if number is None else names.get(number)]
+
+    return [
+        mail.killmail_id,
+        killmail_hash,
+        mail.killmail_time.isoformat().replace("+00:00", "Z"),
+        *named(mail.solar_system_id),
+        *named(victim.character_id),
+        *named(victim.corporation_id),
+        *named(victim.alliance_id),
+        victim.faction_id,
+        *named(victim.ship_type_id),
+        victim.damage_taken,
+        len(mail.attackers),
+        *named(final.character_id if final else None),
+        *named(final.corporation_id if final else None),
+        *named(final.alliance_id if final else None),
+        *named(final.ship_type_id if final else None),
+        *named(final.weapon_type_id if final else None),
+        mail.war_id,
+        mail.moon_id,
+        "true" if is_solo(mail) else "false",
+        "true" if is_npc(mail) else "false",
+    ]
+
+
+def parse_since(text: str) -> datetime:
+    """`2026-01-31` or a time of RFC 3339; without a zone it is UTC, as everything in EVE. Raises BadInput."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise BadInput(f"{text!r} is not a date", "write 2026-01-31 or 2026-01-31T18:00:00Z") from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,292 @@
+"""The house: every part of a running daemon, made and introduced to each other.
+
+Nothing here decides anything; it only says who knows whom. `daemon` runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from killsyncd import __version__
+from killsyncd.bridge import Bridge
+from killsyncd.clock import Clock
+from killsyncd.config import Config
+from killsyncd.consumer import Consumer
+from killsyncd.esi.door import Door, DoorSettings
+from killsyncd.esi.tokens import Permit
+from killsyncd.events import Events
+from killsyncd.fetcher import Fetcher
+from killsyncd.health import Health
+from killsyncd.jobs import EmbeddedJobs
+from killsyncd.logins import Logins
+from killsyncd.logs import get_logger
+from killsyncd.names import NamesTask
+from killsyncd.opening import open_house, read_switches
+from killsyncd.operations import Budget, Operations
+from killsyncd.producer import Producer
+from killsyncd.refresher import Refresher
+from killsyncd.revoker import Revoker
+from killsyncd.sso import SsoClient
+from killsyncd.storage.base import Store
+from killsyncd.storage.budgets import Budgets
+from killsyncd.storage.daemons import Membership
+from killsyncd.storage.goodbyes import Tombstones
+from killsyncd.storage.grants import Grants, PendingLogins
+from killsyncd.storage.ledger import Ledger
+from killsyncd.storage.names import Names
+from killsyncd.storage.operating import Operating
+from killsyncd.storage.reading import Reading
+from killsyncd.storage.runs import Runs
+from killsyncd.storage.storing import Storing
+from killsyncd.storage.users import Users
+from killsyncd.storage.wants import Wants
+from killsyncd.switches import Switches
+from killsyncd.tokens import TokenKeeper
+
+Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+Tend = Callable[[], Coroutine[Any, Any, None]]
+
+log = get_logger(__name__)
+
+
+@dataclass
+class House:
+    """A daemon's parts, as far as somebody outside of them needs them.
+
+    workers: tasks that drain when the event is set. tenders: tasks that live until they are
+    cancelled. progress: monotonic time of each watched task's last step.
+    """
+
+    config: Config
+    clock: Clock
+    store: Store
+    events: Events
+    health: Health
+    operations: Operations
+    reading: Reading
+    door: Door
+    consumer: Consumer
+    fetcher: Fetcher[Permit]
+    producer: Producer | None
+    workers: dict[str, Work]
+    tenders: dict[str, Tend]
+    progress: dict[str, Callable[[], float]]
+    addresses: dict[str, str] = field(default_factory=dict)
+    draining: bool = False
+
+    def standing_still(self, seconds: float) -> str | None:
+        """The task that has made no progress for so long, or None."""
+        now = self.clock.monotonic()
+        return next((name for name, at in self.progress.items() if now - at() > seconds), None)
+
+    def status_line(self) -> str:
+        """What the daemon is doing, in a line."""
+        if self.door.downtime is not None:
+            return "waiting for EVE to come back"
+        busy = f"{self.consumer.working} lists and {self.fetcher.in_flight} mails under way"
+        return f"{busy}, {self.fetcher.stored} killmails stored since the start"
+
+    async def open_doors(self, stack: AsyncExitStack) -> None:
+        """Begin to listen: last, so that whoever comes in finds everybody at work."""
+
+
+async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random.Random) -> House:
+    """Open the database and make every part. What must be closed goes onto the stack."""
+    started_at = clock.now()
+    events = Events()
+    health = Health(clock)
+    store, vault = await open_house(config, clock)
+    stack.push_async_callback(store.close)
+    member = await Membership.join(store, clock, egress=config.esi.egress, version=__version__)
+    stack.push_async_callback(member.leave)
+
+    door = Door(_door_settings(config), Budgets(store), clock, rng=rng)
+    stack.push_async_callback(door.close)
+    await door.start()
+
+    session = await stack.enter_async_context(
+        aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=config.esi.timeout)
+        )
+    )
+    secret = config.sso.client_secret
+    sso = SsoClient(
+        session,
+        base_url=config.sso.base_url,
+        client_id=config.sso.client_id,
+        client_secret=secret.reveal() if secret else None,
+        callback_url=config.sso.callback_url,
+        scopes=config.sso.scopes,
+        user_agent=_door_settings(config).user_agent,
+        clock=clock,
+        timeout=config.esi.timeout,
+    )
+    grants = Grants(store)
+    margin = config.refresher.margin
+    keeper = TokenKeeper(grants, sso, vault, clock, member.id, margin, rng=rng)
+    stack.push_async_callback(keeper.aclose)
+    logins = Logins(PendingLogins(store), grants, sso, vault, clock, margin, rng=rng)
+    stack.push_async_callback(logins.aclose)
+    refresher = Refresher(keeper, grants, clock, rng=rng)
+    events.on("grants", refresher.wake)
+    revoker = Revoker(rows=Tombstones(store), sso=keeper, events=events, clock=clock, rng=rng)
+
+    switches = Switches(lambda: read_switches(store), events, clock)
+    await switches.load()
+    users = Users(store)
+    ledger = Ledger(store, member.id)
+    rows = Wants(store, config.queue.name, member.id)
+    fetcher: Fetcher[Permit] = Fetcher(
+        ledger=ledger,
+        store=Storing(store, member.id),
+        door=door,
+        events=events,
+        clock=clock,
+        in_flight=config.esi.max_connections,
+        rng=rng,
+        paused=switches.paused,
+    )
+    consumer = Consumer(
+        jobs=EmbeddedJobs(rows, events, clock),
+        rows=rows,
+        ledger=ledger,
+        door=door,
+        tokens=keeper,
+        users=users,
+        events=events,
+        clock=clock,
+        concurrency=config.queue.concurrency,
+        max_pages=config.producer.max_pages,
+        full_walk=config.producer.full_walk,
+        rng=rng,
+        paused=switches.paused,
+        listed=fetcher.listed,
+    )
+    producer = None
+    if config.producer.enabled:
+        producer = Producer(
+            runs=Runs(store, member.id),
+            users=users,
+            events=events,
+            clock=clock,
+            rng=rng,
+            interval=config.producer.interval,
+            min_age=config.producer.min_age,
+            paused=switches.producer_paused,
+        )
+    names = NamesTask(door=door, book=Names(store), events=events, clock=clock)
+    operations = Operations(
+        rows=Operating(store),
+        users=users,
+        ledger=ledger,
+        depth=rows,
+        events=events,
+        health=health,
+        clock=clock,
+        skip_within=config.queue.skip_within,
+        producer_enabled=config.producer.enabled,
+        version=__version__,
+        started_at=started_at,
+        door=DoorFacts(door),
+        logins=logins,
+        revoker=revoker,
+    )
+    workers: dict[str, Work] = {
+        "consumer": consumer.run,
+        "fetcher": fetcher.run,
+        "refresher": lambda stopping: refresher.run(ready=_nothing, stop=stopping),
+        "revoker": revoker.run,
+    }
+    progress = {
+        "consumer": lambda: consumer.progress if not switches.paused() else clock.monotonic(),
+        "fetcher": lambda: fetcher.progress,
+        "refresher": lambda: refresher.heartbeat,
+    }
+    if producer is not None:
+        workers["producer"] = producer.run
+        progress["producer"] = lambda: producer.progress
+    tenders: dict[str, Tend] = {
+        "door": door.run,
+        "names": names.run,
+        "switches": switches.run,
+        "member": lambda: member.run(on_lost=lambda: events.tell("refs")),
+    }
+    if not store.exclusive:
+        bridge = Bridge(store, events, clock)
+        tenders["bridge"] = bridge.run
+        await stack.enter_async_context(store.listen(bridge.hear))
+    return House(
+        config=config,
+        clock=clock,
+        store=store,
+        events=events,
+        health=health,
+        operations=operations,
+        reading=Reading(store),
+        door=door,
+        consumer=consumer,
+        fetcher=fetcher,
+        producer=producer,
+        workers=workers,
+        tenders=tenders,
+        progress=progress,
+    )
+
+
+class DoorFacts:
+    """The door as the operations see it."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def budgets(self) -> Sequence[Budget]:
+        """Every budget in use, the address's first."""
+        views = await self._door.budgets()
+        found = [
+            Budget(
+                each.group,
+                each.character_id,
+                each.limit,
+                each.remaining,
+                round(each.window_seconds),
+                datetime.fromtimestamp(each.next_tokens_at, UTC) if each.next_tokens_at else None,
+            )
+            for each in views
+        ]
+        return sorted(
+            found, key=lambda each: (each.character_id is not None, each.group, each.character_id or 0)
+        )
+
+    async def eta(self, details: int) -> float | None:
+        """Seconds until that many mails can have been fetched under the budget."""
+        return await self._door.eta(details)
+
+    def downtime(self) -> bool:
+        """Whether ESI or the game is known to be down."""
+        return self._door.downtime is not None
+
+
+def _door_settings(config: Config) -> DoorSettings:
+    esi = config.esi
+    return DoorSettings(
+        base_url=esi.base_url,
+        contact=esi.contact,
+        compatibility_date=esi.compatibility_date,
+        client_id=config.sso.client_id,
+        requests_per_second=esi.requests_per_second,
+        max_connections=esi.max_connections,
+        timeout=esi.timeout,
+        egress=esi.egress,
+    )
+
+
+def _nothing() -> None:
+    """Nobody waits for this task alone."""

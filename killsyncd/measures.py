@@ -1,0 +1,29 @@
+"""What is measured of the database, as plain values: the store fills them, the metrics show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """One snapshot of the database. Times in seconds since 1970, by the database's clock (`now`).
+
+    jobs: by (state, priority). States: `waiting` (may be taken), `postponed` (waits for a moment: Expires, a
+    budget, a back-off), `working`, and `held` (its pilot is paused or has to log in again).
+    oldest_job_at: since when the longest `waiting` job could have been taken.
+    readable_since: for each pilot that can be synced, since when ESI may have a newer list than the one we
+    read (its `Expires`, or the first login); in the future while what we have is the newest possible.
+    access_tokens: by state: `valid`, `due` (to be renewed), `expired`, `none` (no grant).
+    last_backup_at: None where none was ever made. size_bytes: of the database, None where it does not say.
+    """
+
+    now: float
+    jobs: Mapping[tuple[str, int], int]
+    oldest_job_at: float | None
+    readable_since: Sequence[float]
+    access_tokens: Mapping[str, int]
+    feed_position: int
+    last_backup_at: float | None
+    size_bytes: int | None

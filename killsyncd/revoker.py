@@ -1,0 +1,134 @@
+"""The revoker: takes grants back at the SSO that a logout left behind, until the SSO confirms.
+
+A logout tries at once and forgets the tokens either way; what the SSO did not confirm lies as an
+encrypted tombstone in the database and is tried again here, ever more rarely, across restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from killsyncd.backoff import full_jitter
+from killsyncd.clock import Clock
+from killsyncd.errors import KeyRefused, KillsyncdError, Unavailable
+from killsyncd.events import Events, Signal
+from killsyncd.grants import SsoUnavailable
+from killsyncd.logs import StateLog, get_logger
+
+FIRST_BACKOFF = 60.0
+LONGEST_BACKOFF = 6 * 3600.0
+LOOK_AGAIN = 900.0
+"""Seconds after which the tombstones are looked at although nothing is known to be due."""
+
+BATCH = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A grant that is still to be taken back at the SSO. not_before: seconds since 1970."""
+
+    id: int
+    character_id: int
+    refresh_token_enc: bytes = field(repr=False)
+    attempts: int
+    not_before: float
+
+
+class TombstoneRows(Protocol):
+    """Tombstones in the database (`storage/goodbyes.py`)."""
+
+    async def get(self, tombstone_id: int) -> Tombstone | None: ...
+    async def due(self, limit: int) -> list[Tombstone]: ...
+    async def next_due(self) -> float | None: ...
+    async def done(self, tombstone_id: int) -> None: ...
+    async def failed(self, tombstone_id: int, not_before: float) -> None: ...
+
+
+class Revoking(Protocol):
+    """Token care, as far as revoking goes (`tokens.TokenKeeper`)."""
+
+    async def revoke(self, character_id: int, refresh_token_enc: bytes) -> None:
+        """Raises SsoUnavailable, KeyRefused."""
+
+
+class Revoker:
+    """Works tombstones off. One a daemon; two daemons at the same one do no harm."""
+
+    def __init__(
+        self, *, rows: TombstoneRows, sso: Revoking, events: Events, clock: Clock, rng: random.Random
+    ) -> None:
+        self._rows = rows
+        self._sso = sso
+        self._clock = clock
+        self._rng = rng
+        self._signal = Signal()
+        self._one_at_a_time = asyncio.Lock()
+        events.on("grants", self._signal.ring)
+        self._log = get_logger(__name__)
+        self._states = StateLog(self._log)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work off what is due, until stopping."""
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            while not stopping.is_set():
+                wait = await self._round()
+                rest = asyncio.ensure_future(self._signal.wait(self._clock, wait))
+                await asyncio.wait({stopped, rest}, return_when=asyncio.FIRST_COMPLETED)
+                rest.cancel()
+                await asyncio.wait({rest})
+        finally:
+            stopped.cancel()
+
+    async def revoke_now(self, tombstone_id: int) -> bool:
+        """Try one at once; False where the SSO did not confirm (it stays and is tried again)."""
+        return await self._try(tombstone_id)
+
+    async def _round(self) -> float:
+        """Try what is due; answers the seconds until something is."""
+        try:
+            for tombstone in await self._rows.due(BATCH):
+                await self._try(tombstone.id)
+            due = await self._rows.next_due()
+        except Unavailable as error:
+            self._states.set(
+                "rows", "failing", "the tombstones of logouts cannot be read", reason=error.message
+            )
+            return 15.0
+        self._states.set("rows", "ok", "tombstones of logouts can be read again")
+        return LOOK_AGAIN if due is None else min(LOOK_AGAIN, max(1.0, due - self._clock.now()))
+
+    async def _try(self, tombstone_id: int) -> bool:
+        async with self._one_at_a_time:
+            # Read again: a logout that tries at once and the round may be at the same one.
+            tombstone = await self._rows.get(tombstone_id)
+            if tombstone is None:
+                return True
+            return tombstone.not_before <= self._clock.now() and await self._ask(tombstone)
+
+    async def _ask(self, tombstone: Tombstone) -> bool:
+        try:
+            await self._sso.revoke(tombstone.character_id, tombstone.refresh_token_enc)
+        except (SsoUnavailable, KeyRefused) as error:
+            await self._later(tombstone, error)
+            return False
+        await self._rows.done(tombstone.id)
+        self._states.forget(tombstone.id)
+        self._log.info("grant taken back at the SSO", character_id=tombstone.character_id)
+        return True
+
+    async def _later(self, tombstone: Tombstone, error: KillsyncdError) -> None:
+        wait = full_jitter(tombstone.attempts + 1, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
+        if isinstance(error, SsoUnavailable) and error.retry_after:
+            wait = max(wait, error.retry_after)
+        await self._rows.failed(tombstone.id, self._clock.now() + wait)
+        self._states.set(
+            tombstone.id,
+            "pending",
+            "a grant could not be taken back at the SSO, will try again",
+            character_id=tombstone.character_id,
+            reason=error.message,
+        )

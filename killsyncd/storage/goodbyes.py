@@ -1,0 +1,157 @@
+"""Logouts: the tokens go, a tombstone stays until the SSO has confirmed, and with erase the history goes too.
+
+Erasing is one transaction. What it must not leave behind is a mail that nobody else vouches for,
+and what it must not take is a mail that somebody else's list (or an import) has as well:
+
+- refs go before mails. A store in flight either has committed (then its mail is seen here and
+  goes), or finds its ref gone and stores nothing;
+- on PostgreSQL the table of sightings is kept quiet meanwhile. Another daemon may still have
+  looked ("stored already") before us and write its sighting after us: such orphans are wanted
+  again right afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from killsyncd.operations import Goodbye
+from killsyncd.revoker import Tombstone
+from killsyncd.storage.base import Bulk, Row, Run, Store, Tx, one
+from killsyncd.storage.ledger import ids_parameter
+
+_TABLES = ("documents", "victims", "attackers", "items")
+
+
+async def logout(store: Store, user_id: str, *, erase: bool) -> Goodbye | None:
+    """Log a user out; None where there is no such user."""
+    if not erase:
+        return await store.write(_logout, user_id)
+    done = await store.write(_erase, store.dialect, user_id)
+    if done is None:
+        return None
+    goodbye, erased = done
+    if erased and not store.exclusive:
+        await store.write(_want_orphans, store.dialect, erased)
+    return goodbye
+
+
+def _entomb(user_id: str) -> Tx[tuple[bool, int | None]]:
+    """Move the refresh token, as it is encrypted, from the grant to a tombstone: (user exists, tombstone)."""
+    row = one((yield Run("goodbyes.grant", {"user_id": user_id})))
+    if row is None:
+        return False, None
+    tombstone = None
+    if row["refresh_token"] is not None:
+        parameters = {"character_id": int(row["character_id"]), "refresh_token": row["refresh_token"]}
+        inserted = one((yield Run("goodbyes.tombstone", parameters)))
+        assert inserted is not None, "INSERT ... RETURNING answers its row"
+        tombstone = int(inserted["id"])
+    yield Run("goodbyes.grant_gone", {"user_id": user_id})
+    return True, tombstone
+
+
+def _logout(user_id: str) -> Tx[Goodbye | None]:
+    exists, tombstone = yield from _entomb(user_id)
+    if not exists:
+        return None
+    yield Run("goodbyes.wants_gone", {"user_id": user_id})
+    yield Run("goodbyes.logged_out", {"user_id": user_id})
+    return Goodbye(tombstone, 0, 0)
+
+
+def _erase(dialect: str, user_id: str) -> Tx[tuple[Goodbye, list[int]] | None]:
+    yield Run("goodbyes.quiet_sightings", {})
+    exists, tombstone = yield from _entomb(user_id)
+    if not exists:
+        return None
+    pending, mails, erased = 0, 0, []
+    for source in (yield Run("goodbyes.sources", {"user_id": user_id})):
+        key = {"source_id": int(source["id"])}
+        wanted = [int(row[0]) for row in (yield Run("goodbyes.wanted", key))]
+        only_here = [int(row[0]) for row in (yield Run("goodbyes.only_here", key))]
+        yield Run("goodbyes.source_gone", key)
+        pending += len((yield Run("goodbyes.refs_gone", {"ids": ids_parameter(dialect, wanted)})))
+        ids = {"ids": ids_parameter(dialect, only_here)}
+        mails += len((yield Run("goodbyes.killmails_gone", ids)))
+        for table in _TABLES:
+            yield Run(f"goodbyes.{table}_gone", ids)
+        erased += only_here
+    yield Run("goodbyes.logins_gone", {"user_id": user_id})
+    yield Run("goodbyes.user_gone", {"user_id": user_id})
+    return Goodbye(tombstone, mails, pending), erased
+
+
+def _want_orphans(dialect: str, ids: Sequence[int]) -> Tx[int]:
+    """Want again what another source listed while it was erased."""
+    rows = yield Run("goodbyes.orphans", {"ids": ids_parameter(dialect, ids)})
+    first: dict[int, Row] = {}
+    for row in rows:
+        first.setdefault(int(row["killmail_id"]), row)
+    if first:
+        yield Bulk(
+            "refs",
+            ("killmail_id", "killmail_hash", "first_listed_at", "changed_at"),
+            [(each, row["killmail_hash"], row["listed_at"], row["listed_at"]) for each, row in first.items()],
+        )
+        pairs = [(int(row["source_id"]), int(row["killmail_id"])) for row in rows]
+        yield Bulk("ref_sources", ("source_id", "killmail_id"), pairs)
+    return len(first)
+
+
+def _tombstone(row: Row) -> Tombstone:
+    return Tombstone(
+        int(row["id"]),
+        int(row["character_id"]),
+        bytes(row["refresh_token"]),
+        int(row["attempts"]),
+        float(row["not_before"]),
+    )
+
+
+def _get(tombstone_id: int) -> Tx[Tombstone | None]:
+    row = one((yield Run("goodbyes.revocation", {"id": tombstone_id})))
+    return _tombstone(row) if row is not None else None
+
+
+def _due(limit: int) -> Tx[list[Tombstone]]:
+    return [_tombstone(row) for row in (yield Run("goodbyes.revocations_due", {"limit": limit}))]
+
+
+def _next_due() -> Tx[float | None]:
+    row = one((yield Run("goodbyes.revocation_next", {})))
+    return None if row is None or row["due"] is None else float(row["due"])
+
+
+def _done(tombstone_id: int) -> Tx[None]:
+    yield Run("goodbyes.revocation_done", {"id": tombstone_id})
+
+
+def _retry_at(tombstone_id: int, not_before: float) -> Tx[None]:
+    yield Run("goodbyes.revocation_failed", {"id": tombstone_id, "not_before": not_before})
+
+
+class Tombstones:
+    """Grants still to be taken back, as the revoker sees them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, tombstone_id: int) -> Tombstone | None:
+        """One of them; None once it is worked off."""
+        return await self._store.read(_get, tombstone_id)
+
+    async def due(self, limit: int) -> list[Tombstone]:
+        """Those whose time has come."""
+        return await self._store.read(_due, limit)
+
+    async def next_due(self) -> float | None:
+        """When the next one is due, in seconds since 1970; None without one."""
+        return await self._store.read(_next_due)
+
+    async def done(self, tombstone_id: int) -> None:
+        """The SSO has confirmed: the token goes for good."""
+        await self._store.write(_done, tombstone_id)
+
+    async def failed(self, tombstone_id: int, not_before: float) -> None:
+        """Try again later."""
+        await self._store.write(_retry_at, tombstone_id, not_before)

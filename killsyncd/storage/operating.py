@@ -1,0 +1,359 @@
+"""What only the operations ask of the database: status, verify, explain, the feed in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from killsyncd.clock import utc
+from killsyncd.health import FAILING_ATTEMPTS, UserTrouble
+from killsyncd.model import UserState
+from killsyncd.operations import (
+    Explained,
+    Failed,
+    FeedLine,
+    Goodbye,
+    Seen,
+    StatusFacts,
+    Verified,
+    feed_cursor,
+    parse_cursor,
+)
+from killsyncd.storage import goodbyes
+from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, needed_datetime, one
+from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.users import user_from
+from killsyncd.views import FeedPoint
+
+SHOWN_TROUBLES = 200
+"""Users in trouble that `status` names one by one; `ctl users` has them all."""
+
+REACH = timedelta(days=90)
+"""How far back ESI's lists go."""
+
+LIST_CACHE = timedelta(seconds=300)
+"""ESI's list may be this much older than its answer."""
+
+
+def _status() -> Tx[StatusFacts]:
+    counts = one((yield Run("operations.user_counts", {})))
+    assert counts is not None, "an aggregate answers one row"
+    troubles = yield from _troubles()
+    states = {UserState(row["shown"]): int(row["n"]) for row in (yield Run("users.by_states", {}))}
+    switches = {str(row["name"]): float(row["since"]) for row in (yield Run("meta.switches", {}))}
+    refs = {str(row["state"]): row for row in (yield Run("operations.refs_by_state", {}))}
+    pending, quarantined = refs.get("pending"), refs.get("quarantined")
+    producer = one((yield Run("operations.producer", {})))
+    revocations = one((yield Run("operations.revocations_open", {})))
+    daemons = one((yield Run("operations.daemons", {})))
+    point = yield from _feed_point()
+    first = as_datetime(counts["first_user_at"])
+    return StatusFacts(
+        now=float(counts["now"]),
+        users=int(counts["users"]),
+        ready=int(counts["ready"]),
+        first_user_at=first.timestamp() if first else None,
+        troubles=troubles,
+        users_by_state=states,
+        switches=switches,
+        pending=int(pending["n"]) if pending else 0,
+        oldest_pending_at=float(pending["first_listed_at"]) if pending else None,
+        quarantined=int(quarantined["n"]) if quarantined else 0,
+        quarantined_since=float(quarantined["changed_at"]) if quarantined else None,
+        revocations=int(revocations["n"]) if revocations else 0,
+        producer_last_at=producer["last_run_at"] if producer else None,
+        producer_last_queued=int(producer["last_queued"]) if producer else 0,
+        producer_next_at=producer["next_run_at"] if producer else None,
+        producer_running=producer is not None and producer["holder"] is not None,
+        feed_cursor=feed_cursor(point.epoch, point.position),
+        daemons=int(daemons["n"]) if daemons else 0,
+    )
+
+
+def _troubles() -> Tx[tuple[UserTrouble, ...]]:
+    found = [
+        UserTrouble(
+            int(row["character_id"]),
+            str(row["character_name"]),
+            UserState(row["state"]),
+            row["state_reason"],
+            float(row["state_since"]),
+        )
+        for row in (yield Run("operations.troubled", {"limit": SHOWN_TROUBLES}))
+    ]
+    failing = yield Run("operations.failing", {"attempts": FAILING_ATTEMPTS, "limit": SHOWN_TROUBLES})
+    for row in failing:
+        found.append(
+            UserTrouble(
+                int(row["character_id"]),
+                str(row["character_name"]),
+                UserState.OK,
+                row["last_error"],
+                float(row["queued_at"]),
+                int(row["attempts"]),
+            )
+        )
+    return tuple(found)
+
+
+def _feed_point() -> Tx[FeedPoint]:
+    row = one((yield Run("operations.feed", {})))
+    assert row is not None, "migration 1 makes the feed's row and its epoch"
+    return FeedPoint(str(row["epoch"]), int(row["position"]))
+
+
+def _switch(name: str, on: bool) -> Tx[bool]:
+    return bool((yield Run("operations.switch_on" if on else "operations.switch_off", {"name": name})))
+
+
+def _failed(dialect: str, limit: int) -> Tx[list[Failed]]:
+    rows = yield Run("operations.failed", {"limit": limit})
+    ids = ids_parameter(dialect, [int(row["killmail_id"]) for row in rows])
+    names: dict[int, list[str]] = {}
+    for row in (yield Run("operations.wanted_by", {"ids": ids})) if rows else []:
+        name = row["character_name"] or str(row["subject_id"])
+        names.setdefault(int(row["killmail_id"]), []).append(str(name))
+    return [
+        Failed(
+            int(row["killmail_id"]),
+            str(row["reason"] or "no reason was kept"),
+            max(int(row["attempts"]), int(row["refusals"])),
+            utc(float(row["first_listed_at"])),
+            utc(float(row["changed_at"])),
+            names.get(int(row["killmail_id"]), []),
+        )
+        for row in rows
+    ]
+
+
+def _verify(user_ids: Sequence[str]) -> Tx[list[Verified]]:
+    found = []
+    for user_id in user_ids:
+        row = one((yield Run("users.by_id", {"user_id": user_id})))
+        if row is not None:
+            found.append((yield from _verify_one(row)))
+    return found
+
+
+def _verify_one(row: Row) -> Tx[Verified]:
+    """What can be claimed; the reasoning is in docs/ctl.md ("What `verify` claims")."""
+    user = user_from(row)
+    source = one((yield Run("operations.source_of", {"user_id": user.id})))
+    if source is None:
+        why = "this character was never listed"
+        nothing = (None, None, None, 0, 0, 0, 0, 0, 0, None)
+        return Verified(user.character_id, user.character_name, user.shown_state, False, why, *nothing)
+    key = {"source_id": int(source["id"])}
+    walks = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.walks_by_state", key))}
+    wanted = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.wanted_of", key))}
+    look = one((yield Run("operations.last_look", key)))
+    last = one((yield Run("operations.last_walk", key)))
+    listed = one((yield Run("operations.listed_of", key)))
+    missing = one((yield Run("operations.missing_of", key)))
+    oldest = one((yield Run("operations.oldest_of", key)))
+    begun = end = None
+    if source["unbroken_at"] is not None:
+        unbroken = utc(float(source["unbroken_at"]))
+        begun, end = unbroken - REACH, _known_until(unbroken, None)
+        if look is not None:
+            end = max(end, _known_until(utc(float(look["finished_at"])), look["last_modified"]))
+    gaps = wanted.get("pending", 0), wanted.get("quarantined", 0), int(missing["n"]) if missing else 0
+    return Verified(
+        character_id=user.character_id,
+        character_name=user.character_name,
+        state=user.shown_state,
+        complete=begun is not None and not any(gaps),
+        why=_why_nothing(last) if begun is None else None,
+        complete_from=begun,
+        complete_to=end,
+        kept_since=as_datetime(oldest["killmail_time"]) if oldest else None,
+        listed=int(listed["n"]) if listed else 0,
+        pending=gaps[0],
+        quarantined=gaps[1],
+        missing=gaps[2],
+        walks_cut=walks.get("cut", 0),
+        walks_torn=walks.get("torn", 0),
+        last_full_walk_at=utc(float(source["full_walk_at"])) if source["full_walk_at"] is not None else None,
+    )
+
+
+def _known_until(looked_at: datetime, last_modified: str | None) -> datetime:
+    """Up to when a list vouches that was read at `looked_at`: its own date, or the cache's worst case."""
+    until = looked_at - LIST_CACHE
+    if last_modified:
+        try:
+            made = parsedate_to_datetime(last_modified)
+        except ValueError:
+            return until
+        if made.tzinfo is not None and made <= looked_at:
+            until = max(until, made.astimezone(UTC))
+    return until
+
+
+def _why_nothing(last: Row | None) -> str:
+    if last is None:
+        return "the list was not read yet"
+    pages = f"page {min(int(last['next_page']), int(last['pages']))} of {int(last['pages'])}"
+    return {
+        "running": f"the first way through the list is under way: {pages} is next",
+        "cut": f"the list has {int(last['pages'])} pages, and [producer] max_pages ended the walk before",
+        "torn": "the list changed while it was read; it is read again",
+    }.get(str(last["state"]), "no walk went through the whole list yet")
+
+
+def _explain(killmail_id: int) -> Tx[Explained]:
+    mail = one((yield Run("operations.stored_mail", {"killmail_id": killmail_id})))
+    ref = one((yield Run("operations.wanted_mail", {"killmail_id": killmail_id})))
+    seen = [
+        Seen(
+            str(row["kind"]),
+            int(row["subject_id"]) if row["kind"] == "character" else None,
+            row["character_name"],
+            utc(float(row["listed_at"])),
+        )
+        for row in (yield Run("operations.seen_through", {"killmail_id": killmail_id}))
+    ]
+    first = min((each.listed_at for each in seen), default=None)
+    if mail is not None:
+        stored_at = needed_datetime(mail["created_at"])
+        origin = str(mail["origin"])
+        how = "imported" if origin == "import" else "fetched from ESI"
+        return Explained(
+            killmail_id,
+            "stored",
+            f"stored: {how}" + ("" if seen else "; who brought it is not known here any more"),
+            seen,
+            origin,
+            needed_datetime(mail["killmail_time"]),
+            first,
+            None if mail["fetched_at"] is None or origin == "import" else utc(float(mail["fetched_at"])),
+            stored_at,
+            bool(mail["fresh"]),
+            0,
+            None,
+            None,
+        )
+    if ref is not None:
+        return _explain_wanted(killmail_id, ref, seen)
+    verdict = "not known: no list of a character here ever had it, and no import brought it"
+    if seen:
+        verdict = "listed, but neither stored nor wanted: killsyncd ctl queue --full --force wants it again"
+    return Explained(
+        killmail_id, "unknown", verdict, seen, None, None, first, None, None, None, 0, None, None
+    )
+
+
+def _explain_wanted(killmail_id: int, ref: Row, seen: list[Seen]) -> Explained:
+    quarantined = str(ref["state"]) == "quarantined"
+    attempts = max(int(ref["attempts"]), int(ref["refusals"]))
+    later = float(ref["not_before"]) > float(ref["now"])
+    if quarantined:
+        verdict = f"not stored: quarantined after {attempts} attempts; killsyncd ctl retry {killmail_id}"
+    elif attempts:
+        verdict = f"not stored yet: {attempts} attempts failed, it is tried again by itself"
+    else:
+        verdict = "not stored yet: it waits for its turn in ESI's budget"
+    return Explained(
+        killmail_id,
+        "quarantined" if quarantined else "pending",
+        verdict,
+        seen,
+        "esi",
+        None,
+        utc(float(ref["first_listed_at"])),
+        None,
+        None,
+        None,
+        attempts,
+        utc(float(ref["not_before"])) if later and not quarantined else None,
+        ref["reason"],
+    )
+
+
+def _feed_start(after: str | None) -> Tx[int]:
+    point = yield from _feed_point()
+    return point.position if after is None else parse_cursor(after, point.epoch)
+
+
+def _feed_after(dialect: str, position: int, limit: int, fresh_only: bool) -> Tx[tuple[list[FeedLine], int]]:
+    point = yield from _feed_point()
+    rows = yield Run(
+        "operations.feed_after", {"position": position, "limit": limit, "fresh_only": int(fresh_only)}
+    )
+    if not rows:
+        return [], max(position, point.position)
+    columns = ("solar_system_id", "victim_id", "corporation_id", "ship_type_id", "final_blow_id")
+    wanted = sorted({int(row[each]) for row in rows for each in columns if row[each] is not None})
+    named = yield Run("operations.named", {"ids": ids_parameter(dialect, wanted)})
+    names = {int(row["id"]): str(row["name"]) for row in named}
+    ours: dict[int, list[str]] = {}
+    mails = ids_parameter(dialect, [int(row["killmail_id"]) for row in rows])
+    for row in (yield Run("operations.ours_on", {"ids": mails})):
+        ours.setdefault(int(row["killmail_id"]), []).append(str(row["character_name"]))
+    lines = [_line(row, point.epoch, names, ours.get(int(row["killmail_id"]), [])) for row in rows]
+    return lines, int(rows[-1]["feed_position"]) if len(rows) == limit else max(position, point.position)
+
+
+def _line(row: Row, epoch: str, names: dict[int, str], ours: list[str]) -> FeedLine:
+    def name(column: str) -> str | None:
+        return None if row[column] is None else names.get(int(row[column]))
+
+    return FeedLine(
+        feed_cursor=feed_cursor(epoch, int(row["feed_position"])),
+        killmail_id=int(row["killmail_id"]),
+        killmail_time=needed_datetime(row["killmail_time"]),
+        stored_at=needed_datetime(row["created_at"]),
+        fresh=bool(row["fresh"]),
+        solar_system_id=int(row["solar_system_id"]),
+        solar_system=name("solar_system_id"),
+        victim_id=row["victim_id"],
+        victim=name("victim_id"),
+        corporation_id=row["corporation_id"],
+        corporation=name("corporation_id"),
+        ship_type_id=int(row["ship_type_id"]),
+        ship=name("ship_type_id"),
+        final_blow_id=row["final_blow_id"],
+        final_blow=name("final_blow_id"),
+        attacker_count=int(row["attacker_count"]),
+        characters=ours,
+    )
+
+
+class Operating:
+    """The database as `Operations` sees it (its `OperatingRows`)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def status_facts(self) -> StatusFacts:
+        """Everything `status` needs, from one snapshot."""
+        return await self._store.read(_status)
+
+    async def set_switch(self, name: str, *, on: bool) -> bool:
+        """Turn a switch; False where it stood so already."""
+        return await self._store.write(_switch, name, on)
+
+    async def failed(self, limit: int) -> list[Failed]:
+        """Quarantined mails, the newest first."""
+        return await self._store.read(_failed, self._store.dialect, limit)
+
+    async def verify(self, user_ids: Sequence[str]) -> list[Verified]:
+        """What can be claimed for each of these users."""
+        return await self._store.read(_verify, user_ids)
+
+    async def explain(self, killmail_id: int) -> Explained:
+        """Where a mail came from, or why it is not here."""
+        return await self._store.read(_explain, killmail_id)
+
+    async def logout(self, user_id: str, *, erase: bool) -> Goodbye | None:
+        """Forget the tokens, leaving a tombstone; erase: what only this user brought too."""
+        return await goodbyes.logout(self._store, user_id, erase=erase)
+
+    async def feed_start(self, after: str | None) -> int:
+        """The position a cursor stands for, or the feed's end. Raises BadInput."""
+        return await self._store.read(_feed_start, after)
+
+    async def feed_after(self, position: int, limit: int, *, fresh_only: bool) -> tuple[list[FeedLine], int]:
+        """Mails after a position in order, and the position that was looked at up to."""
+        return await self._store.read(_feed_after, self._store.dialect, position, limit, fresh_only)

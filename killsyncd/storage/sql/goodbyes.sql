@@ -1,0 +1,109 @@
+-- name: grant
+SELECT u.character_id, g.refresh_token FROM users u LEFT JOIN grants g ON g.user_id = u.id
+WHERE u.id = :user_id;
+
+-- name: tombstone
+INSERT INTO revocations (character_id, refresh_token) VALUES (:character_id, :refresh_token) RETURNING id;
+
+-- name: grant_gone
+DELETE FROM grants WHERE user_id = :user_id;
+
+-- name: logged_out
+UPDATE users SET state = 'needs_login', state_reason = 'logged out', state_since = {now}, expires_at = NULL
+WHERE id = :user_id;
+
+-- name: wants_gone
+DELETE FROM wants WHERE source_id IN (SELECT id FROM sources WHERE via_user_id = :user_id);
+
+-- name: quiet_sightings [sqlite]
+SELECT 1;
+
+-- name: quiet_sightings [postgres]
+LOCK TABLE sightings IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: sources
+SELECT id FROM sources WHERE kind = 'character'
+AND (via_user_id = :user_id OR subject_id = (SELECT character_id FROM users WHERE id = :user_id));
+
+-- name: wanted
+SELECT killmail_id FROM ref_sources WHERE source_id = :source_id ORDER BY killmail_id;
+
+-- name: only_here
+SELECT g.killmail_id FROM sightings g WHERE g.source_id = :source_id AND NOT EXISTS (
+    SELECT 1 FROM sightings o WHERE o.killmail_id = g.killmail_id AND o.source_id <> g.source_id
+) ORDER BY g.killmail_id;
+
+-- name: source_gone
+DELETE FROM sources WHERE id = :source_id;
+
+-- name: refs_gone [sqlite]
+DELETE FROM refs WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+AND NOT EXISTS (SELECT 1 FROM ref_sources rs WHERE rs.killmail_id = refs.killmail_id) RETURNING killmail_id;
+
+-- name: refs_gone [postgres]
+DELETE FROM refs WHERE killmail_id = ANY(:ids::bigint[])
+AND NOT EXISTS (SELECT 1 FROM ref_sources rs WHERE rs.killmail_id = refs.killmail_id) RETURNING killmail_id;
+
+-- name: killmails_gone [sqlite]
+DELETE FROM killmails WHERE killmail_id IN (SELECT value FROM json_each(:ids)) RETURNING killmail_id;
+
+-- name: killmails_gone [postgres]
+DELETE FROM killmails WHERE killmail_id = ANY(:ids::bigint[]) RETURNING killmail_id;
+
+-- name: documents_gone [sqlite]
+DELETE FROM killmail_documents WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: documents_gone [postgres]
+DELETE FROM killmail_documents WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: victims_gone [sqlite]
+DELETE FROM victims WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: victims_gone [postgres]
+DELETE FROM victims WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: attackers_gone [sqlite]
+DELETE FROM attackers WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: attackers_gone [postgres]
+DELETE FROM attackers WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: items_gone [sqlite]
+DELETE FROM killmail_items WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: items_gone [postgres]
+DELETE FROM killmail_items WHERE killmail_id = ANY(:ids::bigint[]);
+
+-- name: logins_gone
+DELETE FROM login_states WHERE user_id = :user_id;
+
+-- name: user_gone
+DELETE FROM users WHERE id = :user_id;
+
+-- name: orphans [sqlite]
+SELECT g.source_id, g.killmail_id, g.killmail_hash, g.listed_at FROM sightings g
+WHERE g.killmail_id IN (SELECT value FROM json_each(:ids))
+AND NOT EXISTS (SELECT 1 FROM killmails k WHERE k.killmail_id = g.killmail_id)
+AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id) ORDER BY g.killmail_id, g.listed_at;
+
+-- name: orphans [postgres]
+SELECT g.source_id, g.killmail_id, g.killmail_hash, g.listed_at FROM sightings g
+WHERE g.killmail_id = ANY(:ids::bigint[])
+AND NOT EXISTS (SELECT 1 FROM killmails k WHERE k.killmail_id = g.killmail_id)
+AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id) ORDER BY g.killmail_id, g.listed_at;
+
+-- name: revocation
+SELECT id, character_id, refresh_token, attempts, not_before FROM revocations WHERE id = :id;
+
+-- name: revocations_due
+SELECT id, character_id, refresh_token, attempts, not_before FROM revocations
+WHERE not_before <= {now} ORDER BY not_before, id LIMIT :limit;
+
+-- name: revocation_next
+SELECT MIN(not_before) AS due FROM revocations;
+
+-- name: revocation_failed
+UPDATE revocations SET attempts = attempts + 1, not_before = :not_before WHERE id = :id;
+
+-- name: revocation_done
+DELETE FROM revocations WHERE id = :id;

@@ -1,0 +1,31 @@
+-- name: jobs
+SELECT w.priority,
+       CASE WHEN w.holder IS NOT NULL THEN 'working'
+            WHEN u.id IS NULL OR u.state <> 'ok' OR u.paused = {true} THEN 'held'
+            WHEN w.not_before > {now} THEN 'postponed'
+            ELSE 'waiting' END AS state,
+       COUNT(*) AS n,
+       MIN(CASE WHEN w.not_before > w.queued_at THEN w.not_before ELSE w.queued_at END) AS since
+FROM wants w JOIN sources s ON s.id = w.source_id LEFT JOIN users u ON u.id = s.via_user_id
+GROUP BY 1, 2;
+
+-- name: readable_since
+SELECT p.expires_at, u.created_at
+FROM users u JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
+JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
+WHERE u.state = 'ok' AND u.paused = {false};
+
+-- name: access_tokens
+SELECT CASE WHEN refresh_token IS NULL OR access_token IS NULL THEN 'none'
+            WHEN expires_at <= {now} THEN 'expired'
+            WHEN renew_at <= {now} THEN 'due'
+            ELSE 'valid' END AS state,
+       COUNT(*) AS n
+FROM grants GROUP BY 1;
+
+-- name: size [sqlite]
+SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size();
+
+-- name: size [postgres]
+SELECT pg_database_size(current_database()) AS bytes;

@@ -1,0 +1,50 @@
+"""Pauses as the tasks see them: kept in the database, read again whenever somebody turns one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from killsyncd.clock import Clock
+from killsyncd.errors import Unavailable
+from killsyncd.events import Events, Signal
+from killsyncd.logs import get_logger
+
+LOOK_AGAIN = 30.0
+log = get_logger(__name__)
+
+
+class Switches:
+    """`daemon` pauses everything, `producer` the producer alone; both survive a restart."""
+
+    def __init__(self, read: Callable[[], Awaitable[Mapping[str, float]]], events: Events, clock: Clock) -> None:
+        self._read = read
+        self._events = events
+        self._clock = clock
+        self._on: frozenset[str] = frozenset()
+        self._signal = Signal()
+        events.on("switches", self._signal.ring)
+
+    def paused(self) -> bool:
+        """Whether everything stands still on purpose."""
+        return "daemon" in self._on
+
+    def producer_paused(self) -> bool:
+        """Whether nobody is queued by itself."""
+        return bool(self._on & {"daemon", "producer"})
+
+    async def load(self) -> None:
+        """Read them once. Raises Unavailable."""
+        before, self._on = self._on, frozenset(await self._read())
+        if before != self._on:
+            log.info("pauses changed", on=" ".join(sorted(self._on)) or "none")
+            # Whoever looked at the old state between the turn and this reading looks again.
+            self._events.tell("switches")
+
+    async def run(self) -> None:
+        """Follow them until cancelled."""
+        while True:
+            await self._signal.wait(self._clock, LOOK_AGAIN)
+            try:
+                await self.load()
+            except Unavailable as error:
+                log.debug("pauses could not be read", reason=error.message)

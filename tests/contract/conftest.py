@@ -1,0 +1,176 @@
+"""One suite over every store. A backend is ten lines: how to open it, and how time passes in it.
+
+`backend` runs a test on SQLite and on PostgreSQL, `shared` on those that several daemons can use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from killsyncd.clock import Clock, SystemClock
+from killsyncd.storage.base import Run, Sql, Tx, one
+from killsyncd.storage.migrate import Migratable, migrate
+from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.sqlite import SqliteStore
+from tests.clocks import ManualClock
+from tests.contract.world import World
+from tests.servers import create_database, drop_database
+
+
+class Backend(Protocol):
+    """A database of a test's own."""
+
+    clock: Clock
+
+    async def open(self) -> Migratable:
+        """A store as one more daemon would open it; where only one may, always the same."""
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let the database's time go on."""
+
+    async def close(self) -> None:
+        """Close every store that was opened, and remove the database."""
+
+
+class Sqlite:
+    """A file in the test's folder, its time a clock that the test moves."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = ManualClock()
+        self.path = path
+        self._store: SqliteStore | None = None
+
+    async def open(self) -> Migratable:
+        self._store = self._store or await SqliteStore.open(self.path, self.clock)
+        return self._store
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.tick(seconds)
+
+    async def close(self) -> None:
+        if self._store is not None:
+            await self._store.close()
+
+
+class Postgres:
+    """A database on a server. Its time cannot be moved, so what is written in it moves back."""
+
+    def __init__(self, url: str) -> None:
+        self.clock = SystemClock()
+        self.url = url
+        self._stores: list[PostgresStore] = []
+
+    async def open(self) -> Migratable:
+        self._stores.append(await PostgresStore.open(self.url, connections=5))
+        return self._stores[-1]
+
+    async def pass_time(self, seconds: float) -> None:
+        await self._stores[0].write(_age, seconds)
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
+        await drop_database(self.url)
+
+
+def _age(seconds: float) -> Tx[None]:
+    found = yield Sql(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND (column_name LIKE '%\\_at'"
+        " OR column_name IN ('not_before', 'alive_until', 'blocked_until'))"
+        " AND data_type IN ('double precision', 'timestamp with time zone')",
+        {},
+    )
+    for table, column, kind in found:
+        moved = "make_interval(secs => :seconds)" if kind.startswith("timestamp") else ":seconds"
+        yield Sql(f"UPDATE {table} SET {column} = {column} - {moved}", {"seconds": seconds})
+
+
+@pytest.fixture(scope="session")
+def postgres_template() -> Iterator[str]:
+    """A database with the schema in it, which tests copy: quicker than migrating each time."""
+
+    async def make() -> str:
+        url = await create_database()
+        store = await PostgresStore.open(url)
+        await migrate(store)
+        await store.close()
+        return url
+
+    # Tests have a loop of their own that runs already, and a session outlives it.
+    with ThreadPoolExecutor(1) as thread:
+        url = thread.submit(asyncio.run, make()).result()
+        yield url
+        thread.submit(asyncio.run, drop_database(url)).result()
+
+
+POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+
+
+async def _backend(kind: str, path: Path, request: pytest.FixtureRequest, empty: bool) -> Backend:
+    if kind == "sqlite":
+        backend: Backend = Sqlite(path / "killsyncd.db")
+        if not empty:
+            await migrate(await backend.open())
+        return backend
+    template = None if empty else request.getfixturevalue("postgres_template")
+    return Postgres(await create_database(template))
+
+
+@pytest.fixture(params=["sqlite", POSTGRES])
+async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """A database without tables."""
+    backend = await _backend(request.param, tmp_path, request, True)
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture(params=["sqlite", POSTGRES])
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """A database with the schema."""
+    backend = await _backend(request.param, tmp_path, request, False)
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture(params=[POSTGRES])
+async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """A database with the schema that several daemons can use at once."""
+    backend = await _backend(request.param, tmp_path, request, False)
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture
+async def store(backend: Backend) -> Migratable:
+    """The store of the only daemon."""
+    return await backend.open()
+
+
+@pytest.fixture
+async def world(backend: Backend, store: Migratable) -> World:
+    """A daemon, and whom it syncs."""
+    return await World.begin(backend, store)
+
+
+@pytest.fixture
+async def worlds(shared: Backend) -> list[World]:
+    """Two daemons on one database."""
+    return [await World.begin(shared, await shared.open()) for _ in range(2)]
+
+
+async def now(store: Migratable) -> float:
+    """What time it is in the database."""
+
+    def ask() -> Tx[Any]:
+        row = one((yield Run("meta.now", {})))
+        assert row is not None
+        return row["now"]
+
+    return float(await store.read(ask))

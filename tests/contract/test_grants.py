@@ -1,0 +1,383 @@
+"""What token care and logins are promised of a store, over the real ones and the tests' own in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from killsyncd.doors import Door, LoginRow, LoginState, LoginStore
+from killsyncd.grants import GrantRow, NewGrant
+from killsyncd.logins import LoginSink
+from killsyncd.model import UserState
+from killsyncd.refresher import DueGrants
+from killsyncd.refreshing import GrantStore
+from killsyncd.storage.base import Run, Store, Tx
+from killsyncd.storage.grants import Grants, PendingLogins
+from killsyncd.storage.migrate import migrate
+from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.sqlite import SqliteStore
+from tests.clocks import START, ManualClock
+from tests.grant_store import MemoryGrants, MemoryLogins
+from tests.servers import create_database, drop_database
+
+OURS, THEIRS = "daemon-1", "daemon-2"
+
+
+class AllOfIt(GrantStore, DueGrants, LoginSink, Protocol):
+    """Everything that the grants' store is to somebody."""
+
+
+@dataclass
+class Rooms:
+    grants: AllOfIt
+    logins: LoginStore
+
+
+def _daemon(name: str) -> Tx[None]:
+    yield Run(
+        "meta.daemon_join",
+        {"id": name, "host": "h", "pid": 1, "egress": "e", "version": "1", "seconds": 1e6},
+    )
+
+
+async def _with_daemons(store: Store) -> Rooms:
+    for name in (OURS, THEIRS):
+        await store.write(_daemon, name)
+    return Rooms(Grants(store), PendingLogins(store))
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def rooms(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rooms]:
+    if request.param == "memory":
+        yield Rooms(MemoryGrants(), MemoryLogins())
+    elif request.param == "sqlite":
+        file = await SqliteStore.open(tmp_path / "killsyncd.db", ManualClock())
+        try:
+            await migrate(file)
+            yield await _with_daemons(file)
+        finally:
+            await file.close()
+    else:
+        url = await create_database()
+        server = await PostgresStore.open(url, connections=5)
+        try:
+            await migrate(server)
+            yield await _with_daemons(server)
+        finally:
+            await server.close()
+            await drop_database(url)
+
+
+def a_grant(**changes: object) -> NewGrant:
+    grant = NewGrant(
+        character_id=90000001,
+        character_name="Some Pilot",
+        owner_hash="owner-1",
+        scopes=frozenset({"b", "a"}),
+        state=UserState.OK,
+        state_reason=None,
+        access_token_enc=b"\x00access",
+        refresh_token_enc=b"\xffrefresh",
+        expires_at=START + 1200.5,
+        renew_at=START + 900.25,
+    )
+    return replace(grant, **changes)  # type: ignore[arg-type]
+
+
+async def loaded(rooms: Rooms, user_id: str) -> GrantRow:
+    row = await rooms.grants.load(user_id)
+    assert row is not None
+    return row
+
+
+@pytest.fixture
+async def row(rooms: Rooms) -> GrantRow:
+    return await loaded(rooms, (await rooms.grants.register(a_grant())).user_id)
+
+
+async def store_tokens(rooms: Rooms, row: GrantRow, *, holder: str = OURS) -> GrantRow | None:
+    return await rooms.grants.store_tokens(
+        row.user_id,
+        holder=holder,
+        version=row.version,
+        access_token_enc=b"access 2",
+        refresh_token_enc=b"refresh 2",
+        expires_at=START + 2400,
+        renew_at=START + 2100,
+    )
+
+
+async def fail(rooms: Rooms, row: GrantRow, **changes: object) -> GrantRow:
+    outcome = {"unanswered": True, "doubtful": False, "not_before": START + 60, "holder": OURS, **changes}
+    version = outcome.pop("version", row.version)
+    await rooms.grants.record_failure(row.user_id, version=version, **outcome)  # type: ignore[arg-type]
+    return await loaded(rooms, row.user_id)
+
+
+async def attempt(rooms: Rooms, row: GrantRow, holder: str = OURS) -> GrantRow:
+    begun = await rooms.grants.begin_attempt(row.user_id, holder=holder, version=row.version)
+    assert begun is not None
+    return begun
+
+
+# -- registering -----------------------------------------------------------------------------------
+
+
+async def test_what_was_registered_is_loaded(rooms: Rooms, row: GrantRow) -> None:
+    assert (row.character_id, row.owner_hash, row.state) == (90000001, "owner-1", UserState.OK)
+    assert (row.access_token_enc, row.refresh_token_enc) == (b"\x00access", b"\xffrefresh")
+    assert (row.expires_at, row.renew_at) == (START + 1200.5, START + 900.25)
+    assert (row.unanswered_attempts, row.doubtful_refusals, row.failures) == (0, 0, 0)
+    assert (row.not_before, row.holder) == (0.0, None)
+    assert await rooms.grants.load("nobody") is None
+
+
+async def test_user_ids_are_not_the_characters(rooms: Rooms, row: GrantRow) -> None:
+    assert "90000001" not in row.user_id
+    other = await rooms.grants.register(a_grant(character_id=90000002))
+    assert other.created
+    assert other.user_id != row.user_id
+
+
+async def test_logging_in_again_starts_anew_under_the_same_id(rooms: Rooms, row: GrantRow) -> None:
+    await attempt(rooms, row)
+    await fail(rooms, row, doubtful=True)
+    await rooms.grants.mark(
+        row.user_id, version=row.version, state=UserState.NEEDS_LOGIN, reason="gone", drop_tokens=True
+    )
+    again = await rooms.grants.register(a_grant(owner_hash="owner-2", refresh_token_enc=b"new"))
+    assert (again.user_id, again.created) == (row.user_id, False)
+    now = await loaded(rooms, row.user_id)
+    assert (now.state, now.state_reason, now.owner_hash) == (UserState.OK, None, "owner-2")
+    assert now.refresh_token_enc == b"new"
+    assert (now.unanswered_attempts, now.doubtful_refusals, now.failures) == (0, 0, 0)
+    assert (now.not_before, now.holder) == (0.0, None)
+    assert now.version > row.version + 1, "a version that was never there"
+
+
+async def test_a_login_cannot_be_overwritten_by_a_refresh_that_was_under_way(
+    rooms: Rooms, row: GrantRow
+) -> None:
+    begun = await attempt(rooms, row)
+    await rooms.grants.register(a_grant(refresh_token_enc=b"new"))
+    assert await store_tokens(rooms, begun) is None
+    await fail(rooms, begun)
+    assert not await rooms.grants.mark(
+        row.user_id, version=begun.version, state=UserState.NEEDS_LOGIN, reason="dead", drop_tokens=True
+    )
+    now = await loaded(rooms, row.user_id)
+    assert (now.refresh_token_enc, now.failures, now.state) == (b"new", 0, UserState.OK)
+
+
+# -- refreshing ------------------------------------------------------------------------------------
+
+
+async def test_an_attempt_is_counted_and_leased(rooms: Rooms, row: GrantRow) -> None:
+    begun = await attempt(rooms, row)
+    assert (begun.holder, begun.unanswered_attempts, begun.version) == (OURS, 1, row.version)
+    assert begun == await loaded(rooms, row.user_id)
+    assert await rooms.grants.begin_attempt(row.user_id, holder=THEIRS, version=row.version) is None
+    assert (await attempt(rooms, row)).unanswered_attempts == 2, "our own lease does not keep us out"
+
+
+async def test_of_many_attempts_at_once_one_begins(rooms: Rooms, row: GrantRow) -> None:
+    begun = await asyncio.gather(
+        *(
+            rooms.grants.begin_attempt(row.user_id, holder=name, version=row.version)
+            for name in (OURS, THEIRS)
+        )
+    )
+    assert sum(each is not None for each in begun) == 1
+
+
+async def test_no_attempt_on_what_changed_ended_or_is_not_there(rooms: Rooms, row: GrantRow) -> None:
+    assert await rooms.grants.begin_attempt("nobody", holder=OURS, version=1) is None
+    assert await rooms.grants.begin_attempt(row.user_id, holder=OURS, version=row.version + 1) is None
+    await rooms.grants.mark(
+        row.user_id, version=row.version, state=UserState.SCOPE_MISSING, reason="r", drop_tokens=False
+    )
+    now = await loaded(rooms, row.user_id)
+    assert now.unanswered_attempts == 0
+    assert await rooms.grants.begin_attempt(row.user_id, holder=OURS, version=now.version) is None
+
+
+async def test_stored_tokens_settle_everything(rooms: Rooms, row: GrantRow) -> None:
+    await attempt(rooms, row)
+    begun = await attempt(rooms, await fail(rooms, row, doubtful=True))
+    stored = await store_tokens(rooms, begun)
+    assert stored is not None
+    assert stored == await loaded(rooms, row.user_id)
+    assert (stored.access_token_enc, stored.refresh_token_enc) == (b"access 2", b"refresh 2")
+    assert (stored.expires_at, stored.renew_at) == (START + 2400, START + 2100)
+    assert (stored.unanswered_attempts, stored.doubtful_refusals, stored.failures) == (0, 0, 0)
+    assert (stored.not_before, stored.holder) == (0.0, None)
+    assert stored.version > begun.version
+    assert await store_tokens(rooms, begun) is None, "the same compare-and-swap holds once"
+
+
+async def test_storing_after_the_lease_went_over_leaves_it_to_its_holder(rooms: Rooms, row: GrantRow) -> None:
+    begun = await attempt(rooms, row)
+    await rooms.grants.release(row.user_id, holder=OURS)
+    await attempt(rooms, row, THEIRS)
+    stored = await store_tokens(rooms, begun)
+    assert stored is not None
+    assert stored.holder == THEIRS
+
+
+async def test_failures_are_counted_by_their_kind(rooms: Rooms, row: GrantRow) -> None:
+    await attempt(rooms, row)
+    now = await fail(rooms, row, unanswered=True)
+    assert (now.failures, now.unanswered_attempts, now.doubtful_refusals) == (1, 1, 0)
+    assert (now.not_before, now.holder, now.version) == (START + 60, None, row.version)
+    await attempt(rooms, row)
+    now = await fail(rooms, row, unanswered=False, doubtful=True, not_before=START + 99)
+    assert (now.failures, now.unanswered_attempts, now.doubtful_refusals) == (2, 1, 1)
+    assert now.not_before == START + 99
+    for _ in range(2):
+        now = await fail(rooms, row, unanswered=False)
+    assert now.unanswered_attempts == 0, "never below zero"
+
+
+async def test_a_failure_of_an_older_version_says_nothing(rooms: Rooms, row: GrantRow) -> None:
+    assert await fail(rooms, row, version=row.version - 1) == row
+
+
+async def test_a_failure_leaves_another_daemons_lease(rooms: Rooms, row: GrantRow) -> None:
+    await attempt(rooms, row, THEIRS)
+    assert (await fail(rooms, row)).holder == THEIRS
+
+
+async def test_releasing_gives_back_only_ones_own_lease(rooms: Rooms, row: GrantRow) -> None:
+    await attempt(rooms, row)
+    await rooms.grants.release(row.user_id, holder=THEIRS)
+    assert (await loaded(rooms, row.user_id)).holder == OURS
+    await rooms.grants.release(row.user_id, holder=OURS)
+    now = await loaded(rooms, row.user_id)
+    assert (now.holder, now.unanswered_attempts, now.failures) == (None, 1, 0)
+
+
+@pytest.mark.parametrize("drop", [True, False])
+async def test_marking(rooms: Rooms, row: GrantRow, drop: bool) -> None:
+    begun = await attempt(rooms, row)
+    marked = await rooms.grants.mark(
+        row.user_id, version=begun.version, state=UserState.OWNER_CHANGED, reason="sold", drop_tokens=drop
+    )
+    assert marked
+    now = await loaded(rooms, row.user_id)
+    assert (now.state, now.state_reason, now.holder) == (UserState.OWNER_CHANGED, "sold", None)
+    assert (now.access_token_enc is None, now.refresh_token_enc is None) == (drop, drop)
+    assert now.version > begun.version
+    assert not await rooms.grants.mark(
+        row.user_id, version=begun.version, state=UserState.NEEDS_LOGIN, reason="late", drop_tokens=True
+    )
+
+
+# -- who is due ------------------------------------------------------------------------------------
+
+
+async def test_due_are_those_whose_time_has_come_the_longest_first(rooms: Rooms) -> None:
+    ids = [
+        (await rooms.grants.register(a_grant(character_id=90000001 + n, renew_at=START + at))).user_id
+        for n, at in enumerate([300, 100, 200, 400])
+    ]
+    assert await rooms.grants.due(START + 99, 10) == []
+    assert await rooms.grants.due(START + 300, 10) == [ids[1], ids[2], ids[0]]
+    assert await rooms.grants.due(START + 300, 2) == [ids[1], ids[2]]
+    assert await rooms.grants.next_due() == START + 100
+
+
+async def test_due_are_not_the_ended_the_held_and_those_who_wait(rooms: Rooms) -> None:
+    rows = [
+        await loaded(rooms, (await rooms.grants.register(a_grant(character_id=90000001 + n))).user_id)
+        for n in range(5)
+    ]
+    ended, held, waits, dropped, due = rows
+    await rooms.grants.mark(
+        ended.user_id, version=ended.version, state=UserState.SCOPE_MISSING, reason="r", drop_tokens=False
+    )
+    await rooms.grants.mark(
+        dropped.user_id, version=dropped.version, state=UserState.OK, reason="", drop_tokens=True
+    )
+    await attempt(rooms, held, THEIRS)
+    await fail(rooms, waits, not_before=START + 5000)
+    assert await rooms.grants.due(START + 4000, 10) == [due.user_id]
+    assert set(await rooms.grants.due(START + 5000, 10)) == {due.user_id, waits.user_id}
+
+
+async def test_the_next_one_due_is_the_first_to_end_its_wait(rooms: Rooms, row: GrantRow) -> None:
+    await fail(rooms, row, not_before=START + 5000)
+    assert await rooms.grants.next_due() == START + 5000
+    await rooms.grants.mark(
+        row.user_id, version=row.version, state=UserState.NEEDS_LOGIN, reason="r", drop_tokens=True
+    )
+    assert await rooms.grants.next_due() is None
+
+
+# -- pending logins --------------------------------------------------------------------------------
+
+
+def a_login(**changes: object) -> LoginRow:
+    row = LoginRow("ab" * 32, b"\x00verifier", Door.BROWSER, "cd" * 32, START, START + 600)
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+async def take(
+    rooms: Rooms, *, door: Door = Door.BROWSER, cookie: str | None = "cd" * 32, now: float = START
+) -> LoginRow | None:
+    return await rooms.logins.take("ab" * 32, doors={door}, cookie_hash=cookie, now=now)
+
+
+async def test_a_login_is_taken_once_and_its_verifier_wiped(rooms: Rooms) -> None:
+    await rooms.logins.put(a_login(), forget_before=0)
+    assert await rooms.logins.load("ab" * 32) == a_login()
+    assert await take(rooms) == a_login()
+    now = await rooms.logins.load("ab" * 32)
+    assert now is not None
+    assert (now.status, now.verifier_enc) == (LoginState.WORKING, b"")
+    assert await take(rooms) is None
+
+
+async def test_of_many_takers_one_gets_it(rooms: Rooms) -> None:
+    await rooms.logins.put(a_login(), forget_before=0)
+    taken = await asyncio.gather(*(take(rooms) for _ in range(10)))
+    assert sum(each is not None for each in taken) == 1
+
+
+async def test_takers_without_the_right_change_nothing(rooms: Rooms) -> None:
+    await rooms.logins.put(a_login(), forget_before=0)
+    assert await take(rooms, door=Door.CLI) is None
+    assert await take(rooms, cookie=None) is None
+    assert await take(rooms, cookie="ef" * 32) is None
+    assert await take(rooms, now=START + 600) is None
+    assert await rooms.logins.take("ff" * 32, doors=set(Door), cookie_hash=None, now=START) is None
+    assert await take(rooms, now=START + 599) is not None
+
+
+async def test_a_login_without_a_cookie_needs_none(rooms: Rooms) -> None:
+    await rooms.logins.put(a_login(door=Door.CLI, cookie_hash=None), forget_before=0)
+    assert await take(rooms, door=Door.CLI, cookie="cd" * 32) is not None
+
+
+async def test_only_what_is_working_is_finished_and_once(rooms: Rooms, row: GrantRow) -> None:
+    await rooms.logins.put(a_login(), forget_before=0)
+    await rooms.logins.finish("ab" * 32, status=LoginState.DONE, user_id=row.user_id, message="early")
+    assert await rooms.logins.load("ab" * 32) == a_login()
+    await take(rooms)
+    await rooms.logins.finish("ab" * 32, status=LoginState.DONE, user_id=row.user_id, message="welcome")
+    await rooms.logins.finish("ab" * 32, status=LoginState.FAILED, user_id=None, message="late")
+    now = await rooms.logins.load("ab" * 32)
+    assert now is not None
+    assert (now.status, now.user_id, now.message) == (LoginState.DONE, row.user_id, "welcome")
+
+
+async def test_old_logins_go_when_a_new_one_comes(rooms: Rooms) -> None:
+    await rooms.logins.put(a_login(), forget_before=0)
+    await rooms.logins.put(a_login(state_hash="ef" * 32), forget_before=START + 600)
+    assert await rooms.logins.load("ab" * 32) is not None
+    await rooms.logins.put(a_login(state_hash="01" * 32), forget_before=START + 600.5)
+    assert await rooms.logins.load("ab" * 32) is None

@@ -1,0 +1,353 @@
+"""What was listed, what is wanted, how far each walk came."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from killsyncd.model import Origin, SyncMode, Walk
+from killsyncd.storage.ledger import derive_last_ids
+from killsyncd.walks import Outcome
+from tests.contract.world import Pilot, World, entries, hash_of, run
+
+
+async def started(world: World, pilot: Pilot, mode: SyncMode = SyncMode.FIRST_SYNC) -> Walk:
+    return await world.ledger.open_walk(pilot.source_id, mode)
+
+
+async def test_a_page_is_one_transaction_with_its_validators(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    assert await world.ledger.before_ask(pilot.source_id, 1, 50.0)
+    asked = await world.ledger.page_state(pilot.source_id, 1)
+    assert asked is not None
+    assert (asked.asked_at, asked.answered_at, asked.etag) == (50.0, 0.0, None)
+    written = await world.page(job, walk, [3, 2, 1], pages=2, etag="e1", modified="m1")
+    assert (written.held, written.outcome) == (True, Outcome.GO_ON)
+    assert (written.listed, written.new, written.stored_already) == (3, 3, 0)
+    known = await world.ledger.page_state(pilot.source_id, 1)
+    assert known is not None
+    assert (known.etag, known.last_modified, known.pages) == ("e1", "m1", 2)
+    assert known.answered_at > 0
+    assert await world.refs() == {1: "pending", 2: "pending", 3: "pending"}
+    assert written.walk.next_page == 2
+    assert (await started(world, pilot)).next_page == 2
+
+
+async def test_the_last_page_acknowledges_the_job_and_marks_the_user(world: World) -> None:
+    pilot = await world.pilot(1)
+    written = await world.listed(pilot, 3, 2, 1)
+    assert written.outcome is Outcome.COMPLETE
+    assert (await world.wants.depth()).by_priority == {}
+    source = await world.ledger.source_state(pilot.source_id)
+    assert source is not None
+    assert source.unbroken_at is not None
+    assert source.full_walk_at is not None
+    user = await world.users.get(pilot.user_id)
+    assert user is not None
+    assert user.last_killmail_sync_at is not None
+    assert abs((datetime.fromtimestamp(await world.now(), UTC) - user.last_killmail_sync_at).seconds) < 5
+    assert user.pending == 3
+
+
+async def test_a_walk_goes_on_where_it_stopped_and_widens(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    await world.page(job, walk, [9, 8], pages=3)
+    again = await started(world, pilot, SyncMode.FULL_SYNC)
+    assert (again.id, again.next_page, again.mode, again.pages) == (walk.id, 2, SyncMode.FULL_SYNC, 3)
+    assert (again.listed, again.new) == (2, 2)
+    restarted = await world.ledger.restart_walk(again)
+    assert restarted.id != walk.id
+    assert (restarted.next_page, restarted.mode) == (1, SyncMode.FULL_SYNC)
+
+
+async def test_an_incremental_walk_stops_at_a_page_that_is_known_whole(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 4, 3, 2, 1)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    first = await world.page(job, walk, [6, 5], pages=3)
+    assert first.outcome is Outcome.GO_ON
+    second = await world.page(job, first.walk, [4, 3], pages=3)
+    assert second.outcome is Outcome.STOPPED
+    assert second.acknowledged
+
+
+async def test_a_known_page_stops_nobody_who_never_saw_the_whole_list(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    await world.page(job, walk, [6, 5], pages=3)
+    walk = await world.ledger.restart_walk(await started(world, pilot))
+    again = await world.page(job, walk, [6, 5], pages=3)
+    assert again.outcome is Outcome.GO_ON
+
+
+async def test_other_sources_sightings_do_not_make_a_page_known(world: World) -> None:
+    one, two = await world.pilot(1), await world.pilot(2)
+    await world.listed(one, 3, 2, 1)
+    await world.listed(two, 3)
+    job, walk = await world.job(two), await started(world, two, SyncMode.INCREMENTAL)
+    page = await world.page(job, walk, [3, 2], pages=2)
+    assert (page.new, page.outcome) == (1, Outcome.GO_ON)
+
+
+async def test_a_torn_walk_keeps_what_it_saw_and_counts_as_none(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    first = await world.page(job, walk, [4, 3], pages=2, modified="monday")
+    second = await world.page(job, first.walk, [3, 2], pages=2, modified="tuesday")
+    assert second.outcome is Outcome.TORN
+    assert not second.acknowledged
+    assert await world.refs() == dict.fromkeys((4, 3, 2), "pending")
+    source = await world.ledger.source_state(pilot.source_id)
+    assert source is not None
+    assert source.unbroken_at is None
+    assert await world.ledger.torn_in_a_row(pilot.source_id) == 1
+    assert (await world.wants.depth()).working == 1
+    again = await started(world, pilot)
+    assert (again.next_page, again.torn) == (1, False)
+    await world.page(job, again, [4, 3, 2])
+    assert await world.ledger.torn_in_a_row(pilot.source_id) == 0
+
+
+async def test_a_walk_cut_short_is_acknowledged_and_counts_as_none(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    page = await world.page(job, walk, [4, 3], pages=9, max_pages=1)
+    assert page.outcome is Outcome.CUT
+    assert page.acknowledged
+    source = await world.ledger.source_state(pilot.source_id)
+    assert source is not None
+    assert source.unbroken_at is None
+
+
+async def test_not_modified_renews_the_page_and_keeps_its_validators(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    before = await world.ledger.page_state(pilot.source_id, 1)
+    await world.timed.pass_time(400.0)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    page = await world.page(job, walk, None, pages=None, etag=None, modified=None)
+    assert page.acknowledged
+    after = await world.ledger.page_state(pilot.source_id, 1)
+    assert before is not None
+    assert after is not None
+    assert (after.etag, after.last_modified, after.pages) == (before.etag, before.last_modified, before.pages)
+    assert after.expires_at > await world.now()
+
+
+async def test_a_page_of_its_own_without_etag_forgets_the_old_one(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    await world.page(job, walk, [3, 2, 1], etag=None)
+    state = await world.ledger.page_state(pilot.source_id, 1)
+    assert state is not None
+    assert state.etag is None
+
+
+async def test_fewer_pages_than_before_forget_those_beyond(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    page = await world.page(job, walk, [4, 3], pages=2)
+    await world.page(job, page.walk, [2, 1], pages=2)
+    assert await world.ledger.page_state(pilot.source_id, 2) is not None
+    job, walk = await world.job(pilot), await started(world, pilot)
+    await world.page(job, walk, [4, 3], pages=1)
+    assert await world.ledger.page_state(pilot.source_id, 2) is None
+
+
+async def test_who_lost_the_lease_writes_nothing(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    await world.wants.postpone(job, 0.0, attempts=0, reason=None)
+    assert not await world.ledger.before_ask(pilot.source_id, 1, 1.0)
+    page = await world.page(job, walk, [2, 1])
+    assert not page.held
+    assert await world.refs() == {}
+    assert await world.ledger.page_state(pilot.source_id, 1) is None
+
+
+async def test_a_mail_two_listed_is_wanted_once(world: World) -> None:
+    one, two = await world.pilot(1), await world.pilot(2)
+    await world.listed(one, 2, 1)
+    written = await world.listed(two, 3, 2)
+    assert (written.listed, written.new, written.stored_already) == (2, 2, 0)
+    assert set(await world.refs()) == {1, 2, 3}
+    assert {ref.killmail_id for ref in (await world.ledger.pending_of(one.source_id, 10)).refs} == {1, 2}
+    assert {ref.killmail_id for ref in (await world.ledger.pending_of(two.source_id, 10)).refs} == {2, 3}
+
+
+async def test_a_stored_mail_is_sighted_and_not_wanted_again(world: World) -> None:
+    one, two = await world.pilot(1), await world.pilot(2)
+    await world.listed(one, 1)
+    await world.store_mails(1)
+    written = await world.listed(two, 2, 1)
+    assert (written.new, written.stored_already) == (2, 1)
+    assert set(await world.refs()) == {2}
+
+
+async def test_what_is_listed_and_neither_stored_nor_wanted_is_wanted_again(world: World) -> None:
+    """A ref that vanished (a restored backup, a hand in the database) heals at the next look."""
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    await world.store.script(["DELETE FROM refs WHERE killmail_id = 1"])
+    assert set(await world.refs()) == {2}
+    written = await world.listed(pilot, 2, 1)
+    assert written.new == 0
+    assert set(await world.refs()) == {1, 2}
+    assert (await world.ledger.pending_of(pilot.source_id, 10)).total == 2
+
+
+async def test_a_second_hash_is_tried_only_after_quarantine_and_once(world: World) -> None:
+    one, two = await world.pilot(1), await world.pilot(2)
+    other = hash_of(1, "other")
+
+    async def hash_wanted() -> tuple[str, str]:
+        row = await world.row("SELECT killmail_hash, state FROM refs WHERE killmail_id = 1")
+        return str(row[0]), str(row[1])
+
+    async def list_other() -> None:
+        job, walk = await world.job(two), await started(world, two)
+        await world.page(job, walk, [(1, other)])
+
+    await world.listed(one, 1)
+    await list_other()
+    assert await hash_wanted() == (hash_of(1), "pending")
+    await quarantine(world, one)
+    await list_other()
+    assert await hash_wanted() == (other, "pending")
+    await quarantine(world, one)
+    await list_other()
+    await world.listed(one, 1)
+    assert await hash_wanted() == (other, "quarantined")
+
+
+async def quarantine(world: World, pilot: Pilot) -> None:
+    (ref,) = (await world.ledger.pending_of(pilot.source_id, 10)).refs
+    assert await world.ledger.ref_failed(
+        ref, reason="422", not_before=0.0, attempts=1, refusals=4, quarantine=True
+    )
+
+
+async def test_a_mail_that_failed_waits_until_its_time(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    ref = (await world.ledger.pending_of(pilot.source_id, 1)).refs[0]
+    assert ref.killmail_id == 2
+    until = await world.now() + 60.0
+    await world.ledger.ref_failed(
+        ref, reason="502", not_before=until, attempts=1, refusals=0, quarantine=False
+    )
+    pending = await world.ledger.pending_of(pilot.source_id, 10)
+    assert [each.killmail_id for each in pending.refs] == [1]
+    assert pending.total == 2
+    assert await world.ledger.next_retry() == until
+    await world.timed.pass_time(61.0)
+    pending = await world.ledger.pending_of(pilot.source_id, 10)
+    assert [(each.killmail_id, each.attempts) for each in pending.refs] == [(2, 1), (1, 0)]
+    assert pending.refs[0].killmail_hash == hash_of(2)
+
+
+async def test_quarantined_mails_can_be_tried_again(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 1)
+    await quarantine(world, pilot)
+    assert await world.ledger.pending_sources() == []
+    assert await world.ledger.retry([1, 99]) == [1]
+    assert await world.refs() == {1: "pending"}
+    await quarantine(world, pilot)
+    assert await world.ledger.retry() == [1]
+    assert await world.ledger.pending_sources() == [pilot.source_id]
+
+
+async def test_last_killmail_id_stops_below_the_first_gap_and_may_go_back(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 30, 20, 10)
+    assert await world.last_id(pilot) is None
+    await world.store_mails(10, 30)
+    assert await world.last_id(pilot) == 10
+    await world.store_mails(20)
+    assert await world.last_id(pilot) == 30
+    await world.listed(pilot, 30, 20, 15, 10)
+    assert await world.last_id(pilot) == 10
+    await quarantine(world, pilot)
+    assert await world.last_id(pilot) == 10
+    await world.ledger.retry()
+    await world.store_mails(15)
+    assert await world.last_id(pilot) == 30
+
+
+async def test_last_killmail_id_counts_each_list_by_itself(world: World) -> None:
+    one, two = await world.pilot(1), await world.pilot(2)
+    await world.listed(one, 30, 20)
+    await world.listed(two, 20, 10)
+    await world.store_mails(20)
+    assert (await world.last_id(one), await world.last_id(two)) == (20, None)
+    await world.store.write(derive_last_ids, world.store.dialect, [one.source_id, two.source_id])
+    assert (await world.last_id(one), await world.last_id(two)) == (20, None)
+
+
+async def test_a_paused_pilot_s_mails_wait(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 1)
+    await world.users.pause(pilot.user_id, paused=True)
+    assert await world.ledger.pending_sources() == []
+    assert (await world.ledger.pending_of(pilot.source_id, 10)).refs == []
+
+
+async def test_an_erased_source_takes_its_sightings_along(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 1)
+    await world.store.script([f"DELETE FROM sources WHERE id = {pilot.source_id}"])
+    assert await world.ledger.source_state(pilot.source_id) is None
+    assert int(await world.value("SELECT COUNT(*) FROM sightings")) == 0
+
+
+async def test_old_walks_go(world: World) -> None:
+    pilot = await world.pilot(1)
+    for _ in range(55):
+        await world.listed(pilot, 1)
+    assert int(await world.value("SELECT COUNT(*) FROM walks")) <= 51
+
+
+async def test_claims_of_mails_are_exclusive_between_daemons(worlds: list[World]) -> None:
+    one, two = worlds
+    pilot = await one.pilot(1)
+    await one.listed(pilot, 3, 2, 1)
+    assert await one.ledger.claim_refs([3, 2]) == {3, 2}
+    assert await two.ledger.claim_refs([3, 2, 1]) == {1}
+    assert (await two.ledger.pending_of(pilot.source_id, 10)).refs == []
+    await one.ledger.release_refs([3])
+    assert await two.ledger.claim_refs([3, 2]) == {3}
+    await one.member.leave()
+    assert await two.ledger.claim_refs([2]) == {2}
+
+
+async def test_a_failure_lets_go_of_the_claim_and_others_failures_do_not(worlds: list[World]) -> None:
+    one, two = worlds
+    pilot = await one.pilot(1)
+    await one.listed(pilot, 1)
+    (ref,) = (await one.ledger.pending_of(pilot.source_id, 10)).refs
+    assert await one.ledger.claim_refs([1]) == {1}
+    fails = {"reason": "502", "not_before": 0.0, "attempts": 1, "refusals": 0, "quarantine": False}
+    assert not await two.ledger.ref_failed(ref, **fails)  # type: ignore[arg-type]
+    assert await one.ledger.ref_failed(ref, **fails)  # type: ignore[arg-type]
+    assert await two.ledger.claim_refs([1]) == {1}
+
+
+async def test_a_swept_daemon_cannot_write_a_page_that_another_walks(worlds: list[World]) -> None:
+    late, living = worlds
+    pilot = await late.pilot(1)
+    job, walk = await late.job(pilot), await started(late, pilot)
+    await living.store.write(run, "meta.daemon_leave", id=late.holder)
+    taken = await living.wants.claim()
+    assert taken is not None
+    assert not (await late.page(job, walk, entries(2, 1))).held
+    assert (await living.page(taken, walk, entries(2, 1))).acknowledged
+
+
+async def test_a_message_does_not_change_a_source_s_weight(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.want(pilot, priority=8, origin=Origin.LOGIN)
+    await world.want(pilot, priority=3, origin=Origin.MESSAGE)
+    assert (await world.ledger.pending_of(pilot.source_id, 1)).weight == 8

@@ -1,0 +1,94 @@
+"""A door, a database and a simulator, for tests over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from killsyncd.clock import SystemClock
+from killsyncd.esi.door import Door, DoorSettings
+from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
+from killsyncd.storage.budgets import Budgets
+from killsyncd.storage.migrate import migrate
+from killsyncd.storage.sqlite import SqliteStore
+
+
+def settings(base_url: str, **changes: Any) -> DoorSettings:
+    told: dict[str, Any] = {
+        "base_url": base_url,
+        "contact": "you@example.com",
+        "compatibility_date": "2026-08-18",
+        "client_id": CLIENT_ID,
+        "requests_per_second": 1000.0,
+        **changes,
+    }
+    return DoorSettings(**told)
+
+
+class House:
+    """What a test works with."""
+
+    def __init__(self, sim: Simulator, door: Door, path: Path) -> None:
+        self.sim = sim
+        self.door = door
+        self.path = path
+
+    def token(self, character_id: int) -> str:
+        return str(self.sim.grant(character_id)["access_token"])
+
+    @property
+    def pilot(self) -> int:
+        return int(self.sim.pilots()[0]["character_id"])
+
+    async def fetch(self, ref: dict[str, Any], *, heavy: bool = False) -> Any:
+        (permit,) = await self.door.wait_for_permits(1, heavy=heavy)
+        return await self.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+
+    async def fetch_now(self, ref: dict[str, Any]) -> Any:
+        (permit,) = await self.door.detail_permits(1)
+        return await self.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+
+    async def sim_has_seen_something(self) -> None:
+        """A request has arrived over there and is being worked on."""
+        async with asyncio.timeout(20):
+            while self.door.stats.in_flight == 0 or self.sim.counters()["in_flight"] == 0:
+                await asyncio.sleep(0.01)
+
+    async def settled(self) -> None:
+        """Everything this daemon used is written at its true price."""
+        async with asyncio.timeout(20):
+            await self.door._tokens.pool.close()
+            await self.door._books.flush()
+
+
+@asynccontextmanager
+async def door_on(base_url: str, path: Path, **changes: Any) -> AsyncIterator[Door]:
+    clock = SystemClock()
+    store = await SqliteStore.open(path / "killsyncd.db", clock)
+    try:
+        await migrate(store)
+        door = Door(settings(base_url, **changes), Budgets(store), clock, rng=random.Random(1))
+        await door.start()
+        upkeep = asyncio.create_task(door.run())
+        try:
+            yield door
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+            await door.close()
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def house(path: Path, *, door: dict[str, Any] | None = None, **config: Any) -> AsyncIterator[House]:
+    """A simulator with `config`, and a door to it. No breach is forgiven."""
+    told: dict[str, Any] = {"pilots": 2, "history": 10, **config}
+    async with Simulator(SimulatorConfig(**told)) as sim:
+        async with door_on(sim.base_url, path, **(door or {})) as opened:
+            yield House(sim, opened, path)
+        assert sim.breaches() == []

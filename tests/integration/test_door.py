@@ -1,0 +1,374 @@
+"""The door against the simulator, over real sockets: what it answers, and that no rule is broken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from killsyncd.answers import (
+    Downtime,
+    EsiStatus,
+    Malformed,
+    NotBefore,
+    NotSent,
+    RateLimited,
+    TooLarge,
+    Unanswered,
+)
+from tests.integration.door_kit import door_on, house
+
+
+async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        told: list[float] = []
+
+        async def before_ask(at: float) -> None:
+            told.append(at)
+
+        page = await home.door.list_page(
+            "character", home.pilot, 1, token=home.token(home.pilot), before_ask=before_ask
+        )
+        assert page.status == 200
+        assert page.pages == 1
+        assert page.entries is not None
+        listed = home.sim.mails(home.pilot)
+        assert sorted(page.entries) == sorted((each["killmail_id"], each["killmail_hash"]) for each in listed)
+        assert page.etag is not None
+        assert told[0] <= page.at < page.expires_at
+        for ref in listed:
+            answer = await home.fetch(ref)
+            assert answer.hash_matches
+            assert answer.killmail.killmail_id == ref["killmail_id"]
+        counters = home.sim.counters()
+        assert counters["breaches"] == 0
+        assert home.door.stats.requests["killmail", "2xx"] == len(listed)
+
+
+async def test_expires_is_the_law(tmp_path: Path) -> None:
+    async with house(tmp_path, cache=2.0) as home:
+        token = home.token(home.pilot)
+        page = await home.door.list_page("character", home.pilot, 1, token=token)
+        with pytest.raises(NotBefore) as caught:
+            await home.door.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
+        assert caught.value.until >= home.door.wall(page.expires_at)
+        await home.door.changed(caught.value.until)
+        while True:  # wakes early when a token comes back
+            try:
+                again = await home.door.list_page(
+                    "character", home.pilot, 1, token=token, etag=page.etag, not_before=page.expires_at
+                )
+                break
+            except NotBefore as early:
+                await home.door.changed(early.until)
+        assert again.status == 304
+        assert again.entries is None
+        assert again.expires_at > page.expires_at
+
+
+async def test_a_clock_ten_minutes_ahead_or_behind(tmp_path: Path) -> None:
+    for offset in (-600.0, 600.0):
+        async with house(tmp_path / str(offset), cache=30.0) as home:
+            home.sim.set_time(offset=offset)
+            token = home.token(home.pilot)
+            page = await home.door.list_page("character", home.pilot, 1, token=token)
+            with pytest.raises(NotBefore) as caught:
+                await home.door.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
+            assert 20 < caught.value.until - home.door._clock.now() < 34
+            assert abs(home.door.clock_offset - offset) < 2
+
+
+async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> None:
+    async with house(tmp_path, cache=0.0, history=1) as home:
+        token = home.token(home.pilot)
+        asked = 0
+        with pytest.raises(RateLimited) as caught:
+            for _ in range(40):
+                await home.door.list_page("character", home.pilot, 1, token=token)
+                asked += 1
+        # 13 pages at 2 tokens, and after that 4 tokens are less than a page may cost.
+        assert asked == 13
+        assert caught.value.group == "char-killmail"
+        assert 800 < caught.value.until - home.door._clock.now() < 910
+        views = {(view.group, view.character_id): view for view in await home.door.budgets()}
+        assert views["char-killmail", home.pilot].remaining == 4
+        assert views["char-killmail", home.pilot].limit == 30
+
+
+@pytest.mark.parametrize("limit", [4, 5, 7, 20, 60])
+async def test_tiny_windows_are_never_overdrawn(tmp_path: Path, limit: int) -> None:
+    async with house(
+        tmp_path, history=30, pilots=1, window=2.0, group_limits={"killmail": limit}
+    ) as home:
+        refs = home.sim.mails(home.pilot)[: max(4, limit // 2 + 3)]
+        answers = await asyncio.gather(*(home.fetch(ref) for ref in refs))
+        assert len(answers) == len(refs)
+        assert home.sim.counters()["breaches"] == 0
+
+
+async def test_a_restart_remembers_what_was_spent(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=20, group_limits={"killmail": 20}) as home:
+        refs = home.sim.mails(home.pilot)
+        for ref in refs[:4]:
+            await home.fetch(ref)
+        permits = await home.door.detail_permits(4)  # in hand when it dies
+        assert permits
+    async with house(tmp_path, pilots=1, history=20, group_limits={"killmail": 20}) as home:
+        # Another simulator, which has forgotten: our own books must hold.
+        with pytest.raises(RateLimited):
+            for ref in refs:
+                for permit in await home.door.detail_permits(1):
+                    await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+        assert home.sim.counters()["details"] < 8
+
+
+async def test_somebody_else_at_the_same_address_is_noticed(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, pilots=1, history=40, window=4.0, group_limits={"killmail": 40}, cache=1.0
+    ) as home:
+        refs = home.sim.mails(home.pilot)
+        await home.fetch(refs[0])
+        home.sim.spend("killmail", "127.0.0.1", 20)
+        await asyncio.gather(*(home.fetch(ref) for ref in refs[1:30]))
+        assert home.sim.counters()["breaches"] == 0
+
+
+async def test_heavy_callers_leave_the_last_part(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=60, group_limits={"killmail": 100}) as home:
+        refs = home.sim.mails(home.pilot)
+        done = 0
+        with pytest.raises(RateLimited):
+            while True:
+                for permit in await home.door.detail_permits(1, heavy=True):
+                    ref = refs[done]
+                    await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+                    done += 1
+        assert 40 <= done <= 42  # of 85 tokens, the last of which are fewer than a request holds
+        for ref in refs[done : done + 5]:
+            (permit,) = await home.door.detail_permits(1)
+            await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+
+
+async def test_429_without_and_with_headers(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=5) as home:
+        refs = home.sim.mails(home.pilot)
+        await home.fetch(refs[0])
+        home.sim.script("status", "killmail", status=429, retry_after=2, count=1)
+        with pytest.raises(RateLimited) as caught:
+            await home.fetch(refs[1])
+        assert caught.value.at is not None
+        assert 2 < caught.value.until - home.door._clock.now() < 6
+        with pytest.raises(RateLimited):
+            await home.door.detail_permits(1)
+        await home.fetch(refs[1])
+        home.sim.script("status", "killmail", status=429, bare=True, count=1)
+        with pytest.raises(RateLimited) as caught:
+            await home.fetch(refs[2])
+        assert 59 < caught.value.until - home.door._clock.now() < 80
+    async with door_on("http://127.0.0.1:1", tmp_path) as door:
+        with pytest.raises(RateLimited):  # a restart does not shorten it
+            await door.detail_permits(1)
+
+
+async def test_420_shuts_every_route(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=5) as home:
+        refs = home.sim.mails(home.pilot)
+        home.sim.script("status", "killmail", status=420, headers={"X-ESI-Error-Limit-Reset": "2"}, count=1)
+        with pytest.raises(RateLimited):
+            await home.fetch(refs[0])
+        with pytest.raises(RateLimited):
+            await home.door.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+        with pytest.raises(RateLimited):
+            await home.door.names([1])
+        with pytest.raises(RateLimited):
+            await home.door.status()
+        await home.fetch(refs[0])
+
+
+async def test_errors_of_names_are_rationed(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, bad_ids=frozenset({4_000_000})) as home:
+        assert [name.id for name in await home.door.names([home.pilot])] == [home.pilot]
+        refused = 0
+        with pytest.raises(RateLimited):
+            for _ in range(40):
+                with pytest.raises(EsiStatus) as caught:
+                    await home.door.names([4_000_000])
+                assert caught.value.status == 404
+                refused += 1
+        assert refused == 20
+        with pytest.raises(ValueError, match="different ids"):
+            await home.door.names([1, 1])
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"kind": "truncate"}, Malformed),
+        ({"kind": "malformed"}, Malformed),
+        ({"kind": "ids_as_strings"}, Malformed),
+        ({"kind": "html"}, Malformed),
+        ({"kind": "big"}, TooLarge),
+        ({"kind": "stall"}, Malformed),
+        ({"kind": "hang", "seconds": 30.0}, Unanswered),
+        ({"kind": "status", "status": 500}, EsiStatus),
+        ({"kind": "status", "status": 422}, EsiStatus),
+        ({"kind": "status", "status": 404}, EsiStatus),
+        ({"kind": "body", "body": "[]"}, Malformed),
+        ({"kind": "body", "body": "null"}, Malformed),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+async def test_a_detail_goes_wrong_and_the_next_one_does_not(
+    tmp_path: Path, fault: dict[str, object], error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with house(tmp_path, pilots=1, history=3, door={"timeout": 0.5}) as home:
+        refs = home.sim.mails(home.pilot)
+        kind = str(fault["kind"])
+        home.sim.script(kind, "killmail", count=1, **{k: v for k, v in fault.items() if k != "kind"})
+        with pytest.raises(error) as caught:
+            await home.fetch(refs[0])
+        assert refs[0]["killmail_hash"] not in str(caught.value) + caplog.text
+        assert (await home.fetch(refs[0])).killmail.killmail_id == refs[0]["killmail_id"]
+        assert home.door.stats.in_flight == 0
+
+
+async def test_a_lost_connection_is_tried_once_more(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=3) as home:
+        ref = home.sim.mails(home.pilot)[0]
+        await home.fetch(ref)
+        home.sim.script("reset", "killmail", count=1)
+        assert (await home.fetch(ref)).killmail.killmail_id == ref["killmail_id"]
+        home.sim.script("reset", "killmail", count=2)
+        with pytest.raises(Unanswered):
+            await home.fetch(ref)
+
+
+async def test_a_list_goes_wrong(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=3, door={"timeout": 0.5}) as home:
+        token = home.token(home.pilot)
+        asked = []
+
+        async def before_ask(at: float) -> None:
+            asked.append(at)
+
+        async def ask() -> object:
+            return await home.door.list_page("character", home.pilot, 1, token=token, before_ask=before_ask)
+
+        home.sim.script("status", "character_killmails", status=500, count=1)
+        with pytest.raises(EsiStatus) as refused:
+            await ask()
+        assert refused.value.at is not None
+        assert refused.value.expires_at is None
+        home.sim.script("reset", "character_killmails", count=1)
+        with pytest.raises(Unanswered) as silent:
+            await ask()
+        assert silent.value.at is None  # it may be cached over there
+        assert silent.value.expires_at is not None
+        assert silent.value.expires_at >= asked[-1] + 300
+        home.sim.script("truncate", "character_killmails", count=1)
+        with pytest.raises(Malformed) as torn:
+            await ask()
+        assert torn.value.expires_at is not None
+        assert torn.value.at is not None
+        assert torn.value.expires_at > torn.value.at
+
+
+async def test_the_list_is_not_sent_when_it_cannot_be_written_down(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1) as home:
+        token = home.token(home.pilot)
+
+        async def refuse(at: float) -> None:
+            raise KeyError("the lease is lost")
+
+        with pytest.raises(KeyError):
+            await home.door.list_page("character", home.pilot, 1, token=token, before_ask=refuse)
+        assert home.sim.counters()["requests"].get("esi.character_killmails") is None
+        page = await home.door.list_page("character", home.pilot, 1, token=token)
+        assert page.status == 200
+
+
+async def test_nobody_there(tmp_path: Path) -> None:
+    async with door_on("http://127.0.0.1:1", tmp_path) as door:
+        for number in range(3):
+            (permit,) = await door.detail_permits(1)
+            with pytest.raises((NotSent, Downtime)) as caught:
+                await door.killmail(permit, number + 1, "0" * 40)
+            assert "0" * 40 not in str(caught.value)
+        assert isinstance(caught.value, Downtime)
+        assert door.downtime is not None
+        with pytest.raises(Downtime):
+            await door.detail_permits(1)
+
+
+async def test_downtime_closes_the_door_and_the_status_opens_it(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=5, status_cache=1.0) as home:
+        refs = home.sim.mails(home.pilot)
+        home.sim.downtime(status=503)
+        outcomes = []
+        for ref in refs[:3]:
+            with pytest.raises((EsiStatus, Downtime)) as caught:
+                await home.fetch_now(ref)
+            outcomes.append(type(caught.value))
+        assert outcomes[-1] is Downtime
+        details = home.sim.counters()["details"]
+        with pytest.raises(Downtime):
+            await home.fetch_now(refs[0])
+        with pytest.raises(Downtime):
+            await home.door.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+        assert home.sim.counters()["details"] == details
+        home.sim.downtime(on=False)
+        await home.fetch(refs[0])  # waits for the status
+        assert home.door.downtime is None
+
+
+async def test_the_status_is_held_while_it_is_cached(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        first = await home.door.status()
+        assert await home.door.status() is first
+        assert home.sim.counters()["requests"]["esi.status"] == {"200": 1}
+    async with door_on(home.sim.base_url, tmp_path) as door:
+        with pytest.raises(NotBefore):
+            await door.status()
+
+
+async def test_the_pace_is_kept(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, pilots=1, history=60, limits=False, door={"requests_per_second": 100.0}
+    ) as home:
+        refs = home.sim.mails(home.pilot)
+        await home.fetch(refs[0])
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*(home.fetch(ref) for ref in refs[1:51]))
+        # 50 requests, of which a tenth of a second's worth may go at once.
+        assert asyncio.get_running_loop().time() - began >= 0.38
+
+
+async def test_cancelled_requests_stay_booked_and_nothing_leaks(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=10, latency=5.0) as home:
+        refs = home.sim.mails(home.pilot)
+        task = asyncio.create_task(home.fetch(refs[0]))
+        await home.sim_has_seen_something()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert home.door.stats.in_flight == 0
+    async with door_on("http://127.0.0.1:1", tmp_path) as door:
+        (view,) = [each for each in await door.budgets() if each.group == "killmail"]
+        assert view.limit - view.remaining == 5
+
+
+async def test_eta_and_budgets(tmp_path: Path) -> None:
+    async with house(
+        tmp_path, pilots=1, history=10, group_limits={"killmail": 20}, door={"requests_per_second": 10.0}
+    ) as home:
+        refs = home.sim.mails(home.pilot)
+        await home.fetch(refs[0])
+        await home.settled()
+        assert await home.door.eta(9) == pytest.approx(0.9)
+        assert 895 < await home.door.eta(10) < 910
+        assert await home.door.eta(0) == 0
+        (view,) = [each for each in await home.door.budgets() if each.group == "killmail"]
+        assert (view.limit, view.remaining, view.window_seconds) == (20, 18, 900)
+        assert view.next_tokens_at is not None
