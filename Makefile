@@ -21,7 +21,7 @@ SERVERLESS := not (postgres or amqp or node or browser)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo venv test test-all lint format types layers docs check bench binary dist lock clean distclean python
+.PHONY: help demo venv test test-all lint format types layers docs man completions check bench binary dist lock clean distclean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -52,6 +52,12 @@ layers: $(VENV)/.dev  ## import-linter: who may know whom
 
 docs: $(VENV)/.dev  ## write again what is generated from the code
 	$(BIN)/python -m killsyncd.config.reference docs/configuration.md killsyncd.toml.example
+
+man: $(VENV)/.dev  ## write the man page again (share/man)
+	$(BIN)/python -m killsyncd.manual . --only man
+
+completions: $(VENV)/.dev  ## write the completions of bash, zsh and fish again (share/)
+	$(BIN)/python -m killsyncd.manual . --only completions
 
 check: lint types layers test  ## all of the above, as CI does it
 

@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from killsyncd.errors import BadInput, Refused, SchemaRefused, Unavailable
 
@@ -199,9 +199,12 @@ def read_manifest(path: Path) -> Manifest:
         return _manifest_of(path, tar)
 
 
-def verify(path: Path) -> Manifest:
-    """Read the whole backup against its manifest's checksum. Raises BadInput."""
-    with _tar(path) as tar:
+def verify(path: Path, file: BinaryIO | None = None) -> Manifest:
+    """Read the whole backup against its manifest's checksum. Raises BadInput.
+
+    file: its content, where it does not bear its name yet.
+    """
+    with _tar(path, file) as tar:
         manifest = _manifest_of(path, tar)
         digest = hashlib.sha256()
         for piece in _pieces(path, tar):
@@ -212,16 +215,20 @@ def verify(path: Path) -> Manifest:
 
 
 @contextmanager
-def _tar(path: Path) -> Iterator[tarfile.TarFile]:
+def _tar(path: Path, file: BinaryIO | None = None) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path, "r:") as tar:
+        stream = file if file is not None else path.open("rb")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}", "name a backup of killsyncd") from None
+    try:
+        stream.seek(0)
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
             yield tar
     except tarfile.TarError:
-        raise BadInput(
-            f"{path} is no backup of killsyncd", "killsyncd backup --output FILE makes one"
-        ) from None
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
+        raise _no_backup(path) from None
+    finally:
+        if stream is not file:
+            stream.close()
 
 
 def _no_backup(path: Path) -> BadInput:
@@ -336,7 +343,7 @@ def _carry_over(connection: sqlite3.Connection, old: Path) -> None:
         connection.execute("ATTACH DATABASE ? AS old", (f"{old.absolute().as_uri()}?mode=ro",))
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for table in ("budgets", "gates"):
+            for table in ("budgets", "gates", "esi_routes"):
                 connection.execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM old.{table}")  # noqa: S608
             connection.execute("DELETE FROM main.spends")
             connection.execute("INSERT INTO main.spends SELECT * FROM old.spends")

@@ -28,7 +28,6 @@ T = TypeVar("T")
 
 FIRST_BACKOFF = 5.0
 LONGEST_BACKOFF = 900.0
-MAX_RESTARTS = 2
 
 
 class JobRows(Protocol):
@@ -156,18 +155,25 @@ class Consumer:
         self._listed = listed
         self._log = log or get_logger(__name__)
         self._states = StateLog(self._log)
+        self._waited_for_expiry: set[int] = set()  # sources; for lists that live too short, once is enough
         self._switched = Signal()
         events.on("switches", self._switched.ring)
         self.working = 0
         self.jobs_done = 0
         self.jobs_failed = 0
-        self.progress = clock.monotonic()
+        self._progress = clock.monotonic()
+        self._idle = False
+
+    @property
+    def progress(self) -> float:
+        """Monotonic time of the last step; waiting for a job is no standstill."""
+        return self._clock.monotonic() if self._idle else self._progress
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Take and work jobs until stopping; then those under way are worked to their end."""
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
-                self.progress = self._clock.monotonic()
+                self._progress = self._clock.monotonic()
                 await self._slots.acquire()
                 job = await self._take(stopping)
                 if job is None:
@@ -178,6 +184,7 @@ class Consumer:
     async def _take(self, stopping: asyncio.Event) -> Job | None:
         """The next job, or None once stopping."""
         stopped = asyncio.ensure_future(stopping.wait())
+        self._idle = True
         try:
             while not stopping.is_set():
                 if self._paused():
@@ -190,6 +197,7 @@ class Consumer:
                     await _first(stopped, asyncio.ensure_future(self._clock.sleep(2.0)))
             return None
         finally:
+            self._idle = False
             stopped.cancel()
 
     async def _work(self, job: Job) -> None:
@@ -226,7 +234,7 @@ class Consumer:
             self._states.forget(job.source_id)
         finally:
             self.working -= 1
-            self.progress = self._clock.monotonic()
+            self._progress = self._clock.monotonic()
             self._slots.release()
             await self._jobs.done(job)
             self._events.tell("jobs")
@@ -271,7 +279,6 @@ class Consumer:
             raise LeaseLost("the source is gone")
         walk = await self._ledger.open_walk(job.source_id, self._how_far(job, source))
         summary = Summary()
-        restarts = 0
         while True:
             written = await self._page(job, walk, log)
             summary.pages += 1
@@ -281,6 +288,8 @@ class Consumer:
             walk = written.walk
             if written.new:
                 self._listed(job.source_id)
+            if written.outcome is not Outcome.GO_ON:
+                self._waited_for_expiry.discard(job.source_id)
             if written.outcome is Outcome.TORN:
                 await self._walk_again(job, log)
                 return summary
@@ -288,9 +297,9 @@ class Consumer:
                 if written.outcome is Outcome.CUT:
                     log.warning("walk cut short", pages=walk.pages, max_pages=self._max_pages)
                 return summary
-            if walk.next_page == 2 and restarts < MAX_RESTARTS and self._expires_too_soon(walk, written):
-                restarts += 1
-                walk = await self._ledger.restart_walk(walk)
+            if walk.next_page == 2 and self._expires_too_soon(job, walk, written):
+                self._waited_for_expiry.add(job.source_id)
+                await self._ledger.restart_walk(walk)
                 raise NotBefore("the list is about to change", self._door.wall(written.expires_at))
 
     def _how_far(self, job: Job, source: SourceState) -> SyncMode:
@@ -300,8 +309,8 @@ class Consumer:
         old = self._clock.now() - (source.full_walk_at or 0.0)
         return SyncMode.FULL_SYNC if old >= self._full_walk else job.mode
 
-    def _expires_too_soon(self, walk: Walk, written: PageWritten) -> bool:
-        return too_close_to_expiry(
+    def _expires_too_soon(self, job: Job, walk: Walk, written: PageWritten) -> bool:
+        return job.source_id not in self._waited_for_expiry and too_close_to_expiry(
             pages_left=min(walk.pages, self._max_pages) - 1,
             expires_at=written.expires_at,
             now=self._door.esi_now(),

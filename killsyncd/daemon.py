@@ -20,15 +20,12 @@ from killsyncd.clock import Clock, SystemClock
 from killsyncd.config import Config
 from killsyncd.config.service import service_manager
 from killsyncd.errors import EXIT_OK
-from killsyncd.house import House, build
+from killsyncd.house import STANDS_STILL, House, build
 from killsyncd.logs import get_logger
 from killsyncd.systemd import Notifier, tell_status, watchdog
 
 DRAIN_SECONDS = 20.0
 """How long what is under way may take to end after the first signal; systemd waits 35 s in all."""
-
-STALLED_SECONDS = 120.0
-"""A task without progress for so long is stuck: the slowest request and transaction end far sooner."""
 
 log = get_logger(__name__)
 
@@ -63,7 +60,13 @@ async def _until_signalled(config: Config, environ: Mapping[str, str]) -> int:
     notifier = Notifier(manager.notify_socket)
     try:
         await serve(
-            config, SystemClock(), stopping, cut=cut, notifier=notifier, watchdog_seconds=manager.watchdog
+            config,
+            SystemClock(),
+            stopping,
+            cut=cut,
+            notifier=notifier,
+            watchdog_seconds=manager.watchdog,
+            environ=environ,
         )
     except* Exception as group:
         refusals = [each for each in _leaves(group) if not isinstance(each, asyncio.CancelledError)]
@@ -88,26 +91,28 @@ async def serve(
     cut: asyncio.Event | None = None,
     notifier: Notifier | None = None,
     watchdog_seconds: float | None = None,
+    environ: Mapping[str, str] | None = None,
     ready: Callable[[House], None] | None = None,
 ) -> None:
     """Open everything, run until `stopping`, drain, close.
 
-    cut: ends the drain at once. ready: called with the house once every task is at work.
+    cut: ends the drain at once. environ: what the service manager passed. ready: called with the
+    house once every task is at work.
     """
     notifier = notifier or Notifier(None)
     cut = cut or asyncio.Event()
     async with AsyncExitStack() as stack:
         house = await build(stack, config, clock, random.Random())
+        await house.open_doors(stack, environ or {})
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(work(stopping), name=name) for name, work in house.workers.items()]
             tenders = [group.create_task(tend(), name=name) for name, tend in house.tenders.items()]
             tenders.append(group.create_task(tell_status(notifier, clock, house.status_line), name="status"))
             if watchdog_seconds is not None:
-                still = lambda: house.standing_still(STALLED_SECONDS)  # noqa: E731
+                still = lambda: house.standing_still(STANDS_STILL)  # noqa: E731
                 tenders.append(
                     group.create_task(watchdog(notifier, clock, watchdog_seconds, still), name="watchdog")
                 )
-            await house.open_doors(stack)
             # What starting made lives as long as we do: the collector need not look at it again.
             gc.collect()
             gc.freeze()
@@ -117,7 +122,7 @@ async def serve(
                 ready(house)
             await stopping.wait()
             notifier.stopping()
-            house.draining = True
+            house.front.draining = True
             await _drain(workers, cut)
             for task in tenders:
                 task.cancel()
@@ -139,5 +144,3 @@ async def _drain(workers: list[asyncio.Task[None]], cut: asyncio.Event) -> None:
     for task in late:
         log.warning("did not end in time; cutting it short", task=task.get_name())
         task.cancel()
-
-

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -107,16 +108,15 @@ async def _show(config: Config, eve: str, pilots: int) -> None:
     screen = Screen(sys.stdout)
     house: asyncio.Future[House] = loop.create_future()
     async with asyncio.TaskGroup() as group:
-        serving = group.create_task(
-            serve(config, clock, stopping, ready=lambda opened: house.set_result(opened))
-        )
-        await asyncio.wait({serving, house}, return_when=asyncio.FIRST_COMPLETED)
-        if not house.done():
+        serving = group.create_task(serve(config, clock, stopping, ready=house.set_result))
+        serving.add_done_callback(lambda _: house.cancel())
+        try:
+            opened = await house
+        except asyncio.CancelledError:
             return  # what went wrong comes out of the group
-        opened = house.result()
         screen.addresses(config, opened.addresses, eve)
         shows = [
-            group.create_task(_feed(opened, screen, clock)),
+            group.create_task(_feed(opened, screen)),
             group.create_task(_progress(opened, screen, clock)),
             group.create_task(_log_pilots_in(config, eve, pilots, screen)),
         ]
@@ -137,8 +137,6 @@ class Screen:
 
     def line(self, mark: str, what: str, text: str, colour: str = "") -> None:
         """One event."""
-        from datetime import datetime
-
         now = datetime.now().strftime("%H:%M:%S")
         word = f"{mark:1} {what:10}"
         if self._colours and colour:
@@ -166,15 +164,10 @@ class Screen:
         self.line("+", what, f"{mail.killmail_id}  {ship} of {victim} in {system}{killer}  ({when})", colour)
 
 
-async def _feed(house: House, screen: Screen, clock: Clock) -> None:
-    """Every mail as it is stored, with its names as soon as ESI told them."""
-    async for mail in house.operations.watch("start"):
-        line = mail
-        deadline = clock.monotonic() + NAMES_PATIENCE
-        while (line.ship is None or line.solar_system is None) and clock.monotonic() < deadline:
-            await clock.sleep(0.1)
-            line = await house.operations.reread(line)
-        screen.mail(line)
+async def _feed(house: House, screen: Screen) -> None:
+    """Every mail from the first on, with its names as soon as ESI told them."""
+    async for mail in house.operations.follow(0, names_patience=NAMES_PATIENCE):
+        screen.mail(mail)
 
 
 async def _progress(house: House, screen: Screen, clock: Clock) -> None:
@@ -205,9 +198,10 @@ async def _progress(house: House, screen: Screen, clock: Clock) -> None:
 async def _log_pilots_in(config: Config, eve: str, pilots: int, screen: Screen) -> None:
     """What a pilot does in a browser: the login button, EVE's page, and back."""
     ours = f"http://{config.api.listen}"
-    async with aiohttp.ClientSession() as browser:
+    # unsafe: cookies from an address that is an IP, as ours is here.
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
         async with browser.get(f"{eve}/_sim/pilots") as answer:
-            everybody = (await answer.json())["pilots"]
+            everybody = await answer.json()
         for pilot in everybody[:pilots]:
             browser.cookie_jar.clear()
             address = f"{ours}/auth/login"
@@ -219,7 +213,9 @@ async def _log_pilots_in(config: Config, eve: str, pilots: int, screen: Screen) 
                 if address.startswith(eve) and "_sim_character" not in urlsplit(address).query:
                     address += "&" + urlencode({"_sim_character": pilot["character_id"]})
             if answer.status == 200:
-                screen.line(">", "logged in", f"{pilot['name']} ({pilot['character_id']})  [FIRST SYNC]", "33")
+                screen.line(
+                    ">", "logged in", f"{pilot['name']} ({pilot['character_id']})  [FIRST SYNC]", "33"
+                )
             else:
                 screen.line("!", "no login", f"{pilot['name']}: the daemon answered {answer.status}", "31")
             await asyncio.sleep(random.uniform(0.05, 0.3))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from killsyncd import __version__
+from killsyncd.amqp import AmqpQueue, AmqpSettings
 from killsyncd.bridge import Bridge
 from killsyncd.clock import Clock
 from killsyncd.config import Config
@@ -24,10 +25,12 @@ from killsyncd.esi.door import Door, DoorSettings
 from killsyncd.esi.tokens import Permit
 from killsyncd.events import Events
 from killsyncd.fetcher import Fetcher
+from killsyncd.front import Front, make_front
 from killsyncd.health import Health
 from killsyncd.jobs import EmbeddedJobs
 from killsyncd.logins import Logins
 from killsyncd.logs import get_logger
+from killsyncd.metrics import LoopLag
 from killsyncd.names import NamesTask
 from killsyncd.opening import open_house, read_switches
 from killsyncd.operations import Budget, Operations
@@ -35,6 +38,7 @@ from killsyncd.producer import Producer
 from killsyncd.refresher import Refresher
 from killsyncd.revoker import Revoker
 from killsyncd.sso import SsoClient
+from killsyncd.storage.announcing import Announcing
 from killsyncd.storage.base import Store
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.daemons import Membership
@@ -47,12 +51,15 @@ from killsyncd.storage.reading import Reading
 from killsyncd.storage.runs import Runs
 from killsyncd.storage.storing import Storing
 from killsyncd.storage.users import Users
-from killsyncd.storage.wants import Wants
 from killsyncd.switches import Switches
 from killsyncd.tokens import TokenKeeper
+from killsyncd.watching import Space, Watcher
 
 Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 Tend = Callable[[], Coroutine[Any, Any, None]]
+
+STANDS_STILL = 180.0
+"""Seconds without progress after which a task is stuck: the slowest request ends far sooner."""
 
 log = get_logger(__name__)
 
@@ -79,8 +86,8 @@ class House:
     workers: dict[str, Work]
     tenders: dict[str, Tend]
     progress: dict[str, Callable[[], float]]
+    front: Front
     addresses: dict[str, str] = field(default_factory=dict)
-    draining: bool = False
 
     def standing_still(self, seconds: float) -> str | None:
         """The task that has made no progress for so long, or None."""
@@ -94,8 +101,9 @@ class House:
         busy = f"{self.consumer.working} lists and {self.fetcher.in_flight} mails under way"
         return f"{busy}, {self.fetcher.stored} killmails stored since the start"
 
-    async def open_doors(self, stack: AsyncExitStack) -> None:
-        """Begin to listen: last, so that whoever comes in finds everybody at work."""
+    async def open_doors(self, stack: AsyncExitStack, environ: Mapping[str, str]) -> None:
+        """Begin to listen. Raises AlreadyRunning, Refused."""
+        self.addresses = await self.front.open(stack, environ)
 
 
 async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random.Random) -> House:
@@ -143,7 +151,16 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
     await switches.load()
     users = Users(store)
     ledger = Ledger(store, member.id)
-    rows = Wants(store, config.queue.name, member.id)
+    rows = Announcing(store, config.queue.name, member.id)
+    space = Space(config.database.sqlite_path.parent if config.database.sqlite_path else None, health, events)
+    space.look()
+
+    def paused() -> bool:
+        return switches.paused() or space.low
+
+    broker = _broker(config, rows, events, clock, paused, keeper)
+    if broker is not None:
+        await broker.check()
     fetcher: Fetcher[Permit] = Fetcher(
         ledger=ledger,
         store=Storing(store, member.id),
@@ -152,10 +169,10 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         clock=clock,
         in_flight=config.esi.max_connections,
         rng=rng,
-        paused=switches.paused,
+        paused=paused,
     )
     consumer = Consumer(
-        jobs=EmbeddedJobs(rows, events, clock),
+        jobs=broker or EmbeddedJobs(rows, events, clock, paused),
         rows=rows,
         ledger=ledger,
         door=door,
@@ -167,7 +184,7 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         max_pages=config.producer.max_pages,
         full_walk=config.producer.full_walk,
         rng=rng,
-        paused=switches.paused,
+        paused=paused,
         listed=fetcher.listed,
     )
     producer = None
@@ -180,7 +197,7 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
             rng=rng,
             interval=config.producer.interval,
             min_age=config.producer.min_age,
-            paused=switches.producer_paused,
+            paused=lambda: switches.producer_paused() or space.low,
         )
     names = NamesTask(door=door, book=Names(store), events=events, clock=clock)
     operations = Operations(
@@ -206,7 +223,7 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         "revoker": revoker.run,
     }
     progress = {
-        "consumer": lambda: consumer.progress if not switches.paused() else clock.monotonic(),
+        "consumer": lambda: consumer.progress,
         "fetcher": lambda: fetcher.progress,
         "refresher": lambda: refresher.heartbeat,
     }
@@ -219,11 +236,28 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         "switches": switches.run,
         "member": lambda: member.run(on_lost=lambda: events.tell("refs")),
     }
+    lag = LoopLag(clock)
+    tenders["lag"] = lag.run
+    if broker is not None:
+        tenders["broker"] = broker.run
     if not store.exclusive:
         bridge = Bridge(store, events, clock)
         tenders["bridge"] = bridge.run
         await stack.enter_async_context(store.listen(bridge.hear))
-    return House(
+    front = make_front(
+        config,
+        clock,
+        store=store,
+        holder=member.id,
+        events=events,
+        operations=operations,
+        door=door,
+        consumer=consumer,
+        fetcher=fetcher,
+        lag=lag,
+        started_at=started_at,
+    )
+    house = House(
         config=config,
         clock=clock,
         store=store,
@@ -238,7 +272,35 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         workers=workers,
         tenders=tenders,
         progress=progress,
+        front=front,
     )
+    tenders["watcher"] = Watcher(
+        health=health,
+        clock=clock,
+        door=door,
+        space=space,
+        problems=keeper.problems,
+        trouble=lambda: broker.facts().trouble if broker is not None else None,
+        standing_still=lambda: house.standing_still(STANDS_STILL),
+    ).run
+    return house
+
+
+def _broker(
+    config: Config,
+    rows: Announcing,
+    events: Events,
+    clock: Clock,
+    paused: Callable[[], bool],
+    keeper: TokenKeeper,
+) -> AmqpQueue | None:
+    """RabbitMQ, where it is configured."""
+    queue = config.queue
+    if queue.embedded:
+        return None
+    settings = AmqpSettings(queue.url, queue.name, queue.concurrency, queue.password)
+    token_of = keeper.access_token if queue.include_tokens else None
+    return AmqpQueue(settings, rows, events, clock, paused, token_of)
 
 
 class DoorFacts:

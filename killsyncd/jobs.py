@@ -1,16 +1,19 @@
 """Where the consumer gets its jobs: the queue's rows, and something that says when to look.
 
 The embedded queue is the rows alone. With RabbitMQ a message says which row to look
-at (`amqp.py`); the rows stay the truth.
+at (`amqp`); the rows stay the truth.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from killsyncd.clock import Clock
 from killsyncd.events import Events, Signal
-from killsyncd.model import Job
+from killsyncd.model import Job, SyncMode
 
 LOOK_AGAIN = 15.0
 """Seconds after which the rows are looked at although nobody rang."""
@@ -36,12 +39,51 @@ class Jobs(Protocol):
         """The job is worked off, given back or lost: its message, if there is one, may go."""
 
 
-class EmbeddedJobs:
-    """Jobs from the rows alone: claimed in order of priority, then of waiting."""
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A want that is due and has no message yet. expires_at: of the access token."""
 
-    def __init__(self, rows: WantRows, events: Events, clock: Clock) -> None:
+    source_id: int
+    user_id: str
+    character_id: int
+    character_name: str
+    mode: SyncMode
+    priority: int
+    queued_at: float
+    expires_at: datetime | None
+    last_killmail_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summons:
+    """What a message asks for.
+
+    ours: it only points at a row; others (of the format before us) ask for a sync themselves.
+    full: a walk through the whole list. queued_at: seconds since 1970, None where it does not say.
+    """
+
+    character_id: int
+    priority: int
+    ours: bool
+    full: bool = False
+    queued_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Summoned:
+    """What came of a message. job: claimed, if something was wanted. known: False for a stranger."""
+
+    job: Job | None
+    known: bool = True
+
+
+class EmbeddedJobs:
+    """Jobs from the rows alone: claimed in order of priority, then of waiting; none while paused."""
+
+    def __init__(self, rows: WantRows, events: Events, clock: Clock, paused: Callable[[], bool]) -> None:
         self._rows = rows
         self._clock = clock
+        self._paused = paused
         self._signal = Signal()
         events.on("wants", self._signal.ring)
         events.on("switches", self._signal.ring)
@@ -49,11 +91,15 @@ class EmbeddedJobs:
     async def next(self) -> Job:
         """Wait for a job and claim it."""
         while True:
-            job = await self._rows.claim()
-            if job is not None:
-                return job
-            due = await self._rows.next_due()
-            wait = LOOK_AGAIN if due is None else min(LOOK_AGAIN, max(0.05, due - self._clock.now()))
+            wait = LOOK_AGAIN
+            # Looked at each time round: who waits here already may be paused meanwhile.
+            if not self._paused():
+                job = await self._rows.claim()
+                if job is not None:
+                    return job
+                due = await self._rows.next_due()
+                if due is not None:
+                    wait = min(LOOK_AGAIN, max(0.05, due - self._clock.now()))
             await self._signal.wait(self._clock, wait)
 
     async def done(self, job: Job) -> None:

@@ -30,6 +30,9 @@ FLOOR = 0.15
 OBSERVATION_LIFE = 3.0
 """Seconds after which what a header said is too old to be compared with."""
 
+SLACK = 0.01
+"""Part of a window (at most OBSERVATION_LIFE) by which ESI may return tokens later than it says."""
+
 KEPT_AFTER_RETURN = 8.0
 """Seconds a spend is remembered after its return, so that a header of a moment ago finds it."""
 
@@ -115,6 +118,11 @@ class Observation:
     window: float
     earliest: float
     latest: float
+
+    @property
+    def known_after(self) -> float:
+        """What returns after this moment counts as known when the header was written."""
+        return self.earliest - min(OBSERVATION_LIFE, SLACK * self.window)
 
     def foreign(self, known: int) -> int:
         """Tokens that somebody else spent, given what the database knew for that moment."""

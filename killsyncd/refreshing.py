@@ -48,9 +48,9 @@ class GrantStore(Protocol):
     async def begin_attempt(self, user_id: str, *, holder: str, version: int) -> GrantRow | None:
         """Take the lease and write down that the SSO is about to be asked, in one transaction.
 
-        Only where `version` still holds, the state is ok, and nobody living but `holder` has
-        the lease. Sets the holder, adds one to unanswered_attempts, and returns the row as
-        it is then; None, with nothing changed, where one of these fails.
+        Only where `version` still holds, the state is ok, a refresh token is there, and nobody
+        living but `holder` has the lease. Sets the holder, adds one to unanswered_attempts, and
+        returns the row as it is then; None, with nothing changed, where one of these fails.
         """
 
     async def store_tokens(

@@ -140,8 +140,7 @@ class TokenKeeper:
     async def _join(self, user_id: str, rejected: str | None) -> str:
         task = self._running.get(user_id)
         if task is None:
-            if self._closing:
-                raise SsoUnavailable("killsyncd is stopping", answered=True, everybody=False)
+            self._refuse_if_closing()
             task = asyncio.create_task(self._renew(user_id, rejected), name=f"refresh of user {user_id}")
             self._running[user_id] = task
             task.add_done_callback(functools.partial(self._ended, user_id))
@@ -165,6 +164,7 @@ class TokenKeeper:
             if renewed is not None:
                 await self._vouch(*renewed)
                 return renewed[1]
+            self._refuse_if_closing()  # waiting for another daemon must not hold up the end
             if self._clock.monotonic() >= give_up_at:
                 raise SsoUnavailable(
                     f"another daemon ({row.holder}) has been refreshing this token for long",
@@ -173,6 +173,10 @@ class TokenKeeper:
                     everybody=False,
                 )
             await self._clock.sleep(self._rng.uniform(0.1, 0.3))
+
+    def _refuse_if_closing(self) -> None:
+        if self._closing:
+            raise SsoUnavailable("killsyncd is stopping", answered=True, everybody=False)
 
     # -- looking at rows -----------------------------------------------------------------------
 

@@ -204,7 +204,13 @@ class ApiWorld:
         return stored.mails
 
     async def add_some(
-        self, count: int, *, pilot: int | None = PILOT, attackers: int = 3, items: int = 4, apart: float = 60.0
+        self,
+        count: int,
+        *,
+        pilot: int | None = PILOT,
+        attackers: int = 3,
+        items: int = 4,
+        apart: float = 60.0,
     ) -> list[StoredMail]:
         """Store mails, a minute apart, the last of them now; the pilot shoots in each."""
         now = self.clock.now()

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from killsyncd.clock import Clock
+from killsyncd.sso import SsoClient
 
+CALLBACK = "http://127.0.0.1:7420/auth/callback"
 CLIENT_ID = "0123456789abcdef"
 SECRET = "s3cret-of-the-application"
 SCOPE = "esi-killmails.read_killmails.v1"
@@ -174,6 +176,20 @@ async def hang_up(request: web.Request) -> web.StreamResponse:
 async def never(_: web.Request) -> web.StreamResponse:
     await asyncio.Event().wait()
     raise AssertionError("unreachable")
+
+
+def client_of(server: SsoServer, session: ClientSession, **changes: Any) -> SsoClient:
+    """A client of that server, public unless told otherwise."""
+    settings: dict[str, Any] = {
+        "base_url": server.url,
+        "client_id": CLIENT_ID,
+        "client_secret": None,
+        "callback_url": CALLBACK,
+        "scopes": [SCOPE],
+        "user_agent": "killsyncd/test (tests@example.com)",
+        "clock": server.clock,
+    }
+    return SsoClient(session, **{**settings, **changes})
 
 
 def basic(client_id: str, secret: str) -> str:

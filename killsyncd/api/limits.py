@@ -6,7 +6,7 @@ here costs some milliseconds at most.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphql import (
     DocumentNode,
@@ -35,7 +35,10 @@ class Limits:
     aliases: with fragments written out; a field that stands twice in one selection counts as one.
     definitions: operations and fragments; comparing fragments is quadratic.
     introspections: of `__schema` and `__type` in one query; their insides don't count as depth.
-    replies: waiting for a slow reader's socket.
+    sockets, subscriptions: WebSockets in all, and subscriptions on one. init_seconds: until a socket
+    has introduced itself. send_seconds: for a socket's reader to take what was sent.
+    replay: mails of the feed read at once. ring: the last mails of the feed kept for all subscribers.
+    payloads: bytes of answers kept for all subscribers.
     """
 
     body: int = 64 * 1024
@@ -54,6 +57,9 @@ class Limits:
     init_seconds: float = 3.0
     ping_seconds: float = 20.0
     send_seconds: float = 20.0
+    replay: int = 100
+    ring: int = 1000
+    payloads: int = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +171,8 @@ def _of_fragment(name: str, fragments: dict[str, FragmentDefinitionNode], measur
         measured[name] = Size()  # a fragment in itself ends here; validation says what is wrong with it
         fragment = fragments.get(name)
         if fragment is not None:
-            measured[name] = _measure(fragment.selection_set, fragments, measured)
+            size = _measure(fragment.selection_set, fragments, measured)
+            if fragment.type_condition.name.value.startswith("__"):
+                size = replace(size, depth=0)  # inside of the schema, which has a rule of its own
+            measured[name] = size
     return measured[name]

@@ -110,6 +110,7 @@ class Batch(Generic[K, V]):
         self._missing = missing
         self._beforehand = set(beforehand)
         self._waiting: dict[K, list[asyncio.Future[V]]] = {}
+        self._flying: dict[K, list[asyncio.Future[V]]] = {}
         self._known: dict[K, V] = {}
         turns.add(self)
 
@@ -118,6 +119,8 @@ class Batch(Generic[K, V]):
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         if key in self._known:
             self._turns.answer([(future, self._known[key])])
+        elif key in self._flying:
+            self._flying[key].append(future)
         else:
             self._waiting.setdefault(key, []).append(future)
             self._turns.look()
@@ -131,23 +134,27 @@ class Batch(Generic[K, V]):
         """A coroutine that reads what is waited for; None when nothing is."""
         if not self._waiting:
             return None
-        waiting, self._waiting = self._waiting, {}
-        return self._fetch(waiting)
-
-    async def _fetch(self, waiting: dict[K, list[asyncio.Future[V]]]) -> None:
-        keys = list(waiting)
-        keys += [each for each in self._beforehand if each not in waiting and each not in self._known]
+        wanted, self._waiting = self._waiting, {}
+        for key in self._beforehand:
+            if key not in self._known and key not in self._flying:
+                wanted.setdefault(key, [])
         self._beforehand.clear()
+        self._flying.update(wanted)
+        return self._fetch(wanted)
+
+    async def _fetch(self, wanted: dict[K, list[asyncio.Future[V]]]) -> None:
         try:
-            found = await self._read(keys)
+            found = await self._read(list(wanted))
         except Exception as error:
-            self._turns.answer((future, error) for futures in waiting.values() for future in futures)
-            return
-        for key in keys:
-            self._known[key] = found[key] if key in found else self._missing()
-        self._turns.answer(
-            (future, self._known[key]) for key, futures in waiting.items() for future in futures
-        )
+            self._turns.answer((future, error) for futures in wanted.values() for future in futures)
+        else:
+            for key in wanted:
+                self._known[key] = found[key] if key in found else self._missing()
+            self._turns.answer(
+                (future, self._known[key]) for key, futures in wanted.items() for future in futures
+            )
+        for key in wanted:
+            del self._flying[key]
 
 
 class Loaders:

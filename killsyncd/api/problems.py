@@ -65,7 +65,7 @@ def formatted(error: GraphQLError) -> dict[str, Any]:
     cause = _cause(error)
     if isinstance(cause, KillsyncdError) and code_of(cause) != INTERNAL:
         shown = plain(cause)
-    elif cause is None and "cannot represent" not in error.message:
+    elif cause is None and (error.path is None or "cannot represent" not in error.message):
         shown = {"message": error.message, "extensions": {"code": BAD_USER_INPUT}}
     else:
         log.exception("a query failed", cause or error, field=_path(error))

@@ -8,8 +8,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from .kinds import split_listen
 from .mistakes import Mistake, shown
-from .schema import is_loopback
+from .schema import host_of, is_loopback
 from .secret import Secret
+
+
+FASTEST = 150
+"""Requests a second: the burst that ESI bears."""
 
 
 class _Given(Protocol):
@@ -33,6 +37,7 @@ def run(
     """
     for section in ("database", "queue"):
         _password_in_url(section, sections[section], given, mistakes)
+    _pace(sections["esi"], origins, where, mistakes)
     api = sections["api"]
     if "listen" in api and "token_file" in api and api["token_file"] is None:
         host, _ = split_listen(api["listen"])
@@ -42,6 +47,17 @@ def run(
                 "(umask 077; openssl rand -hex 32 > /etc/killsyncd/api.token)"
             )
             mistakes.append(Mistake(origins.get("api.listen", where), problem, "api", "token_file"))
+
+
+def _pace(esi: Mapping[str, Any], origins: Mapping[str, str], where: str, mistakes: list[Mistake]) -> None:
+    """ESI's own burst is the most that it may be asked; a simulator on this machine bears more."""
+    pace, base_url = esi.get("requests_per_second", 0), esi.get("base_url")
+    if pace > FASTEST and base_url is not None and not is_loopback(host_of(base_url)):
+        problem = f"must be a number above 0 and at most {FASTEST}"
+        given = f"{pace:g}"
+        mistakes.append(
+            Mistake(origins.get("esi.requests_per_second", where), problem, "esi", "requests_per_second", given)
+        )
 
 
 def _password_in_url(

@@ -97,7 +97,9 @@ class Esi:
         "2026-08-18", kinds.calendar_date(), "ESI answers as of this date (`X-Compatibility-Date`)."
     )
     requests_per_second: float = key(
-        50, kinds.number(0, 150), "Pace of requests to ESI, on top of ESI's own limits."
+        50,
+        kinds.number(0, 10_000),
+        "Pace of requests to ESI, on top of ESI's own limits. At most 150, but for a simulator on loopback.",
     )
     max_connections: int = key(20, kinds.whole(1, 200), "Connections to ESI at once.")
     timeout: float = key("20s", kinds.duration("0s", "5m"), "Longest wait for one answer of ESI or the SSO.")

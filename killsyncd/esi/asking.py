@@ -64,11 +64,11 @@ class Question:
 
     route: str
     method: str
-    path: str
+    path: str = field(repr=False)  # holds a killmail's hash
     resource: str
     cap: int
-    headers: Mapping[str, str] | None = None
-    body: bytes | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)  # hold a token
+    body: bytes | None = field(default=None, repr=False)
     character_id: int | None = None
     before_ask: BeforeAsk | None = None
     ttl: float = 0.0

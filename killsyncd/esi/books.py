@@ -40,10 +40,11 @@ class Books:
         self._clock = clock
         self._timeout = timeout
         self._bills: dict[int, Bill] = {}
-        self._seen: dict[Bucket, Observation] = {}
+        self._seen: dict[Bucket, tuple[int, float, float, float]] = {}
         self._writes: dict[object, Write] = {}
         self._blocked: dict[Bucket, float] = {}
         self._gates: dict[str, float] = {}
+        self._shut_until = 0.0  # the latest of all blocks and of the two gates below
         self._flushing = asyncio.Lock()
         self.every_gate = f"every-route:{egress}"
         """Shut by a 420: no route at all."""
@@ -56,13 +57,18 @@ class Books:
         for usage in await self._store.usage(self._time.not_after()):
             if usage.blocked_until:
                 self._blocked[usage.bucket] = usage.blocked_until
+        gates = (self._gates.get(each, 0.0) for each in (self.every_gate, self.ungrouped_gate))
+        self._shut_until = max(0.0, *gates, *self._blocked.values())
 
     # Tokens
 
     @property
     def unanswered_for(self) -> float:
-        """Seconds that the price of an unanswered request stays out beyond its window."""
-        return self._timeout
+        """Seconds that the price of an unanswered request stays out beyond its window.
+
+        ESI may work on it, and count it, for as long again as we would have waited.
+        """
+        return 2 * self._timeout
 
     def returns_at(self, window: float) -> float:
         """When a token that is spent now comes back."""
@@ -97,7 +103,7 @@ class Books:
             window,
             now=self._time.not_after(),
             spent_at=self._time.not_before(),
-            held_for=life + self._timeout + self.unanswered_for,
+            held_for=life + self.unanswered_for,
             bills=tuple(bills.values()),
             observations=seen,
             gates=(self.every_gate, gate) if gate else (self.every_gate,),
@@ -122,13 +128,17 @@ class Books:
         """A reservation is over; the next write settles it."""
         self._bills[chunk.id] = chunk.bill()
 
-    def observe(self, seen: Observation) -> None:
-        """A header spoke of a bucket's use; the latest word counts."""
-        self._seen[seen.bucket] = seen
+    def observe(self, bucket: Bucket, used: int, window: float, sent: float, received: float) -> None:
+        """A header spoke of a bucket's use, between these two (monotonic seconds); the latest word counts."""
+        self._seen[bucket] = (used, window, sent, received)
 
     def _fresh_observations(self) -> tuple[Observation, ...]:
-        oldest = self._time.not_after() - OBSERVATION_LIFE
-        return tuple(seen for seen in self._seen.values() if seen.earliest >= oldest)
+        now, low, high = self._clock.monotonic(), self._time.not_after(), self._time.not_before()
+        return tuple(
+            Observation(bucket, used, window, low - (now - sent), high - (now - received))
+            for bucket, (used, window, sent, received) in self._seen.items()
+            if now - sent <= OBSERVATION_LIFE
+        )
 
     # Blocks and gates
 
@@ -136,12 +146,15 @@ class Books:
         """Nothing from this bucket before then."""
         if until > self._blocked.get(bucket, 0.0):
             self._blocked[bucket] = until
+            self._shut_until = max(self._shut_until, until)
             self._writes[bucket] = partial(self._store.block, bucket, until)
 
     def shut(self, gate: str, until: float) -> None:
         """Shut a gate until then."""
         if until > self._gates.get(gate, 0.0):
             self._gates[gate] = until
+            if gate in (self.every_gate, self.ungrouped_gate):
+                self._shut_until = max(self._shut_until, until)
             self._writes[gate] = partial(self._store.shut, gate, until)
 
     def gate(self, name: str) -> float:
@@ -155,6 +168,8 @@ class Books:
     def blocked_until(self, bucket: Bucket, gate: str) -> float:
         """Until when nothing may be sent on this bucket, behind this gate; 0 if it may."""
         now = self._time.not_after()
+        if now >= self._shut_until:
+            return 0.0  # nearly always
         until = max(
             self._blocked.get(bucket, 0.0), self._gates.get(gate, 0.0), self._gates.get(self.every_gate, 0.0)
         )

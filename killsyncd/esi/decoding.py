@@ -133,9 +133,6 @@ def read_expires(headers: Mapping[str, str], now: float) -> float | None:
 def read_number(headers: Mapping[str, str], name: str, *, most: int) -> int | None:
     """A header with a whole number from 0 to `most`; larger ones are cut down to it."""
     text = headers.get(name)
-    if text is None:
-        return None
-    text = text.strip()
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if text is None or len(text) > 18 or not text.isdecimal():
         return None
     return min(int(text), most)

@@ -338,12 +338,13 @@ class Door:
         return self._time.offset
 
     async def budgets(self) -> list[BudgetView]:
-        """Every bucket with something spent, and the details' always. Raises Unavailable."""
+        """Every bucket with something spent, the address's first, the details' always. Raises Unavailable."""
         now = self._time.not_after()
         usages = {usage.bucket: usage for usage in await self._store.usage(now)}
         detail = self._tokens.bucket(DETAIL, None)
         usages.setdefault(detail, Usage(detail, (), 0.0))
-        return [self._view(usage, now) for usage in usages.values()]
+        views = [self._view(usage, now) for usage in usages.values()]
+        return sorted(views, key=lambda view: (view.character_id or 0, view.group))
 
     def _view(self, usage: Usage, now: float) -> BudgetView:
         known = self._lessons.of_group(usage.bucket.group)

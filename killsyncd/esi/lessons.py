@@ -17,7 +17,8 @@ from killsyncd.limits import BudgetStore, RouteLimit, parse_limit
 
 log = logging.getLogger(__name__)
 
-LONGEST_TTL = 86_400.0
+LONGEST_TTL = 3_600.0
+"""A single odd `Expires` must not make every crash cost a day."""
 
 
 class Lessons:

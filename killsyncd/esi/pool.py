@@ -14,14 +14,15 @@ from killsyncd.errors import Unavailable
 from killsyncd.esi.books import Books
 from killsyncd.esi.servertime import ServerTime
 from killsyncd.esi.signal import Signal
-from killsyncd.limits import FLOOR, Bucket, Chunk, RouteLimit, kept, worst_price
+from killsyncd.limits import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
 
 FIRST_CHUNK = 50
 LONGEST_LIFE = 10.0
 """Seconds in which a chunk must be sent."""
 
-RECHECK = 5.0
-"""Another daemon may give tokens back before they were expected: look again after so many seconds."""
+RECHECK = 2.0
+"""Requests in flight, here or in another daemon, give tokens back before they were expected: look again
+after so many seconds."""
 
 
 def limited(time: ServerTime, group: str, until: float, why: str) -> RateLimited:
@@ -32,7 +33,7 @@ def limited(time: ServerTime, group: str, until: float, why: str) -> RateLimited
 
 def life_of(window: float) -> float:
     """Seconds in which a chunk of such a window must be sent."""
-    return min(LONGEST_LIFE, max(1.0, window / 60))
+    return min(LONGEST_LIFE, max(2.0, window / 60))
 
 
 class DetailPool:
@@ -44,9 +45,12 @@ class DetailPool:
         self._clock = clock
         self._news = news
         self._chunks: list[Chunk] = []
+        self._retired: list[Chunk] = []  # nothing more is taken from them, but something is in flight
+        self._heard: tuple[int, float] = (0, float("-inf"))
         self._want = FIRST_CHUNK
         self._granted_at = 0.0
         self._dry: dict[bool, tuple[float, float]] = {}
+        self._settled = 0
         self._refilling = asyncio.Lock()
         self._ahead: asyncio.Task[None] | None = None
 
@@ -64,6 +68,23 @@ class DetailPool:
     def busy(self) -> bool:
         """Whether chunks are out that will have to be settled."""
         return bool(self._chunks)
+
+    def hear(self, used: int, sent: float) -> None:
+        """ESI said how much of the bucket is used, in an answer to a request of that moment (monotonic)."""
+        if sent >= self._heard[1]:
+            self._heard = (used, sent)
+
+    def _at_most(self, limit: int, keep: float, now: float) -> int:
+        """What ESI's own count leaves, if it is fresh: somebody else may be spending from this bucket.
+
+        What we have out counts whole, since that count may not know of it yet. A count older than MARGIN
+        is left aside: tokens that came back meanwhile would be missing.
+        """
+        used, sent = self._heard
+        if now - sent > MARGIN:
+            return limit
+        out = sum(chunk.granted - chunk.used for chunk in (*self._chunks, *self._retired))
+        return limit - kept(limit, keep) - used - out
 
     def take(self, count: int, heavy: bool, known: RouteLimit) -> list[Chunk]:
         """Hold the worst price for up to `count` requests; the chunks it is held in."""
@@ -105,19 +126,23 @@ class DetailPool:
             if any(chunk.free >= holds for chunk in usable):
                 return
             self._raise_if_dry(bucket, heavy, now)
-            life = life_of(known.window)
+            life, settled, keep = life_of(known.window), self._settled, FLOOR if heavy else 0.0
+            at_most = self._at_most(known.tokens, keep, now)
+            if at_most < holds and known.tokens >= 2 * holds:
+                raise self._nothing_left(bucket, self._time.not_after() + MARGIN)
             grant = await self._books.reserve(
                 bucket,
-                want=self._next_want(count, known.tokens, now) if sure else holds,
+                want=min(self._next_want(count, known.tokens, now), max(holds, at_most)) if sure else holds,
                 least=holds,
-                keep=FLOOR if heavy else 0.0,
+                keep=keep,
                 limit=known.tokens,
                 window=known.window,
                 life=life,
             )
             if not grant.tokens:
-                self._dry[heavy] = (now + RECHECK, grant.next_at)
-                raise limited(self._time, bucket.group, grant.next_at, "no tokens left")
+                if settled == self._settled:  # else tokens came back meanwhile: the next one asks again
+                    self._dry[heavy] = (now + RECHECK, grant.next_at)
+                raise self._nothing_left(bucket, grant.next_at)
             now = self._clock.monotonic()
             last_part = grant.used > known.tokens - kept(known.tokens, FLOOR)
             self._chunks.append(Chunk(grant, bucket, granted_at=now, send_by=now + life, last_part=last_part))
@@ -128,7 +153,11 @@ class DetailPool:
         for each in {heavy, False}:  # nothing for a light one is nothing for a heavy one
             recheck_at, next_at = self._dry.get(each, (0.0, 0.0))
             if now < recheck_at and next_at > self._time.not_after():
-                raise limited(self._time, bucket.group, next_at, "no tokens left")
+                raise self._nothing_left(bucket, next_at)
+
+    def _nothing_left(self, bucket: Bucket, next_at: float) -> RateLimited:
+        until = min(next_at, self._time.not_after() + RECHECK)
+        return limited(self._time, bucket.group, until, "no tokens left")
 
     def _next_want(self, count: int, limit: int, now: float) -> int:
         """About a second's worth: twice as much where the last chunk was gone sooner."""
@@ -150,10 +179,12 @@ class DetailPool:
 
     def settle(self, chunk: Chunk) -> None:
         """Bill it. Also for reservations that are not of this pool."""
-        if chunk in self._chunks:
-            self._chunks.remove(chunk)
-            if chunk.free:
-                self._dry.clear()
+        for chunks in (self._chunks, self._retired):
+            if chunk in chunks:
+                chunks.remove(chunk)
+        if chunk.free:
+            self._settled += 1
+            self._dry.clear()
         self._books.bill(chunk)
 
     def retire(self) -> None:
@@ -161,7 +192,9 @@ class DetailPool:
         chunks, self._chunks = self._chunks, []
         self._dry.clear()
         for chunk in chunks:
-            if chunk.held == 0:
+            if chunk.held:
+                self._retired.append(chunk)
+            else:
                 self._books.bill(chunk)
 
     def sweep(self, known: RouteLimit) -> None:

@@ -22,7 +22,6 @@ from killsyncd.esi.wire import Answer
 from killsyncd.limits import (
     Bucket,
     Chunk,
-    Observation,
     address_subject,
     character_subject,
     price,
@@ -95,15 +94,17 @@ class Tokens:
         self._client_id = client_id
         self._egress = egress
         self._alone: set[str] = set()
+        self._address: dict[str, Bucket] = {}
         self.pool = DetailPool(books, time, clock, news)
 
     def bucket(self, route: str, character_id: int | None) -> Bucket:
         """Whose tokens a request on this route costs; character_id with that character's token."""
-        group = self._lessons.of(route).group
-        if group is None:
-            return Bucket(ERROR_GROUP, address_subject(self._egress))
-        if character_id is None:
-            return Bucket(group, address_subject(self._egress))
+        group = self._lessons.of(route).group or ERROR_GROUP
+        if character_id is None or group is ERROR_GROUP:
+            bucket = self._address.get(group)
+            if bucket is None:
+                bucket = self._address[group] = Bucket(group, address_subject(self._egress))
+            return bucket
         return Bucket(group, character_subject(self._client_id, character_id))
 
     def _gate(self, route: str) -> str:
@@ -230,6 +231,8 @@ class Tokens:
         route, bucket = permit.route, permit.chunk.bucket
         known = self._lessons.of(route)
         self._lessons.read(route, answer.status, answer.headers)
+        if known.group is not None:
+            permit.window = self._lessons.of(route).window  # of which this answer may be the first to tell
         errors = bucket.group == ERROR_GROUP
         cost = int(answer.status >= 400) if errors else price(answer.status)
         newest = self.pool.newest
@@ -254,18 +257,14 @@ class Tokens:
             if remaining is None:
                 return
             used = after.tokens - remaining
-        age = self._clock.monotonic() - answer.sent
-        now = self._time.not_after()
-        group = after.group if after.group is not None else permit.chunk.bucket.group
-        bucket = Bucket(group, permit.chunk.bucket.subject)
-        seen = Observation(bucket, used, after.window, now - age, self._time.not_before())
-        self._books.observe(seen)
-        if (
-            permit.route == DETAIL
-            and remaining is not None
-            and answer.sent > newest
-            and remaining < self.pool.free
-        ):
+        bucket = permit.chunk.bucket
+        if after.group is not None and after.group != bucket.group:
+            bucket = Bucket(after.group, bucket.subject)  # CCP has moved the route
+        self._books.observe(bucket, used, after.window, answer.sent, answer.received)
+        if permit.route != DETAIL:
+            return
+        self.pool.hear(used, answer.sent)
+        if remaining is not None and answer.sent > newest and remaining < self.pool.free:
             # Less is left than we have in hand: hand it back, and let the database count anew.
             self.pool.retire()
 

@@ -76,8 +76,11 @@ class Wire:
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 10.0))
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ConnectFailed("the daemon is stopping")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
@@ -96,7 +99,8 @@ class Wire:
         return self._session
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, for good."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -144,6 +148,8 @@ class Wire:
             return _refuse(response, answer, cap)
         packed = bytearray()
         try:
+            if response.content_length is not None and not lenient:
+                packed += await response.content.read()  # no more of it than was promised
             async for piece in response.content.iter_any():
                 packed += piece
                 if len(packed) > cap:

@@ -34,10 +34,11 @@ from killsyncd.operations.results import (
     remedy_of,
     rfc3339,
 )
-from killsyncd.operations.service import DAEMON_SWITCH, PRODUCER_SWITCH, Operations, queue_remedy
+from killsyncd.operations.service import DAEMON_SWITCH, FEED_START, PRODUCER_SWITCH, Operations, queue_remedy
 
 __all__ = [
     "DAEMON_SWITCH",
+    "FEED_START",
     "PRODUCER_SWITCH",
     "Budget",
     "DepthView",

@@ -1,6 +1,6 @@
 """The place in the feed that a reader has come to, as text.
 
-`<epoch>-<position>`: positions are given out by one counter, and the epoch is renewed whenever
+`<epoch>:<position>`: positions are given out by one counter, and the epoch is renewed whenever
 that counter may have gone back (restore, migration), so that a cursor from before is refused
 and not silently taken for another place.
 """
@@ -11,12 +11,12 @@ import re
 
 from killsyncd.errors import BadInput
 
-_CURSOR = re.compile(r"([0-9A-Za-z]{1,64})-([0-9]{1,18})", re.ASCII)
+_CURSOR = re.compile(r"([0-9A-Za-z]{1,64}):([0-9]{1,18})", re.ASCII)
 
 
 def feed_cursor(epoch: str, position: int) -> str:
     """The cursor of a mail, or of the feed's end."""
-    return f"{epoch}-{position}"
+    return f"{epoch}:{position}"
 
 
 def parse_cursor(text: str, epoch: str) -> int:

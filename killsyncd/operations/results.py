@@ -273,3 +273,9 @@ class FeedLine:
     final_blow: str | None
     attacker_count: int
     characters: list[str]
+
+    @property
+    def nameless(self) -> bool:
+        """Whether a name that people look for is still to be resolved."""
+        unnamed_victim = self.victim is None and self.victim_id is not None
+        return self.ship is None or self.solar_system is None or unnamed_victim

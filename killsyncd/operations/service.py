@@ -45,7 +45,11 @@ PRODUCER_SWITCH = "producer"
 NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
 MAX_SELECTORS = 10_000
 KEPT_OUTCOMES = 1000
+FEED_START = "start"
+"""Instead of a cursor: the feed from its first mail on."""
+
 WATCH_BATCH = 100
+FEW = 10
 WATCH_LOOK_AGAIN = 15.0
 """Seconds after which the feed is looked at although nobody rang."""
 
@@ -183,23 +187,44 @@ class Operations:
         """Where a mail came from, or why it is not here. An id nobody listed is an answer too."""
         return await self._rows.explain(killmail_id)
 
-    async def watch(self, after: str | None = None, *, fresh_only: bool = False) -> AsyncIterator[FeedLine]:
-        """Each mail once, in order of storage: after a cursor, or from now on. Ends when it is closed.
+    async def feed_start(self, after: str | None) -> int:
+        """The feed's position for a cursor, for `FEED_START`, or for None: its end, so only what comes.
 
         Raises BadInput for a cursor that is none, or from before a restore.
         """
-        position = await self._rows.feed_start(after)
-        signal = Signal()
-        off = self._events.on("feed", signal.ring)
+        return 0 if after == FEED_START else await self._rows.feed_start(after)
+
+    async def watch(self, after: str | None = None, *, fresh_only: bool = False) -> AsyncIterator[FeedLine]:
+        """Each mail once, in order of storage, from `feed_start(after)` on, until it is closed."""
+        async for line in self.follow(await self.feed_start(after), fresh_only=fresh_only):
+            yield line
+
+    async def follow(
+        self, position: int, *, fresh_only: bool = False, names_patience: float = 0.0
+    ) -> AsyncIterator[FeedLine]:
+        """As `watch`, from a position. names_patience: seconds a few mails may wait for their names."""
+        signal, named = Signal(), Signal()
+        offs = [self._events.on("feed", signal.ring), self._events.on("named", named.ring)]
         try:
             while True:
-                lines, position = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
+                lines, reached = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
+                if names_patience and 0 < len(lines) <= FEW and any(each.nameless for each in lines):
+                    await named.wait(self._clock, names_patience)
+                    lines, reached = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
+                position = reached
                 for line in lines:
                     yield line
                 if len(lines) < WATCH_BATCH:
                     await signal.wait(self._clock, WATCH_LOOK_AGAIN)
         finally:
-            off()
+            for off in offs:
+                off()
+
+    async def reread(self, line: FeedLine) -> FeedLine:
+        """The same mail with the names that are resolved by now."""
+        position = int(line.feed_cursor.rpartition(":")[2])
+        lines, _ = await self._rows.feed_after(position - 1, 1, fresh_only=False)
+        return lines[0] if lines and lines[0].killmail_id == line.killmail_id else line
 
     # -- asking for syncs --------------------------------------------------------------------------
 

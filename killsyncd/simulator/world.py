@@ -117,6 +117,7 @@ class World:
         self._roles: dict[int, str] = {}  # category of ids met in given mails
         self._bodies: OrderedDict[int, bytes] = OrderedDict()
         self._created = 0
+        self._taken: set[str] = set()
         self.add_pilots(config.pilots)
         self._write_history()
         if config.killmails is not None:
@@ -138,6 +139,9 @@ class World:
             character_id = (91_000_000 if number % 2 else 2_116_000_000) + scattered + self.config.seed % 1000
             corporation = self._corporation(number // max(1, self.config.pilots_per_corporation))
             name = pilot_name(character_id)
+            while name in self._taken:  # nobody in EVE bears another pilot's name
+                name += "I" if name.endswith("I") else " I"
+            self._taken.add(name)
             pilot = Pilot(
                 character_id,
                 name,

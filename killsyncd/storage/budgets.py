@@ -12,7 +12,6 @@ from dataclasses import replace
 from killsyncd.limits import (
     KEPT_AFTER_RETURN,
     MARGIN,
-    OBSERVATION_LIFE,
     Ask,
     Bill,
     Bucket,
@@ -86,8 +85,7 @@ def _observe(seen: Observation) -> Tx[None]:
     """Somebody else spends from our bucket: write down what we did not know of."""
     where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
     # A little into the past, so that a server which returns tokens late is not taken for somebody else.
-    after = seen.earliest - OBSERVATION_LIFE
-    row = one((yield Run("budgets.used", {**where, "after": after})))
+    row = one((yield Run("budgets.used", {**where, "after": seen.known_after})))
     foreign = seen.foreign(int(row["tokens"]) if row is not None else 0)
     if foreign:
         returns_at = seen.latest + seen.window + MARGIN

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -34,6 +33,7 @@ from killsyncd.storage.postgres_errors import (
     translated,
 )
 from killsyncd.storage.postgres_listen import listening, say
+from killsyncd.storage.postgres_pool import Pool, Session, keep_alive
 from killsyncd.storage.postgres_steps import Steps
 from killsyncd.storage.queries import expand
 
@@ -53,7 +53,6 @@ WRITE_PATIENCE = 45.0
 (`daemons.LEASE_SECONDS`): what could not be given back has fallen by itself once a write gives up."""
 
 READ_PATIENCE = 5.0
-ACQUIRE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 150.0
 """Longest wait for one answer: a server that fell off the network never sends one."""
@@ -87,20 +86,6 @@ _SLOT = expand(
 _SWEEP = expand("DELETE FROM outcomes WHERE at < {now} - 604800", DIALECT)
 
 
-class _Session(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
-    """A connection that knows its row in `outcomes`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.slot = _Slot()
-
-
-class _Slot:
-    def __init__(self) -> None:
-        self.name = secrets.token_hex(12)
-        self.renewed_at: float | None = None
-
-
 class _TryAgain(Exception):
     """The transaction did not happen, for a reason that may be gone next time.
 
@@ -119,19 +104,13 @@ class PostgresStore:
     dialect = DIALECT
     exclusive = False
 
-    def __init__(
-        self, pool: Any, connect: Callable[[], Awaitable[Any]], where: str, read_seconds: float
-    ) -> None:
-        self._pool = pool
+    def __init__(self, connect: Callable[[], Awaitable[Any]], connections: int, where: str) -> None:
         self._connect = connect
+        self._pool = Pool(connect, connections)
         self._where = where
         self._steps = Steps()
         self._instance = secrets.token_hex(6)
-        self._begin_read = (
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-            f" SET LOCAL statement_timeout = {int(read_seconds * 1000)}"
-        )
-        self._closed = False
+        self._begin_read = ""
 
     @classmethod
     async def open(
@@ -155,39 +134,33 @@ class PostgresStore:
             "timeout": CONNECT_SECONDS,
             "command_timeout": COMMAND_SECONDS,
             "server_settings": _SESSION,
-            "connection_class": _Session,
+            "statement_cache_size": 512,
+            "connection_class": Session,
         }
         if password is not None:
             options["password"] = password.reveal()
-        pool = None
-        try:
-            pool = asyncpg.create_pool(
-                **options,
-                min_size=1,
-                max_size=connections,
-                statement_cache_size=512,
-                init=_keep_alive,
-                reset=_nothing_to_reset,
-            )
-            await pool
-            version = (await pool.fetchval("SHOW server_version_num")) or "0"
-        except (ValueError, *DRIVER_ERRORS) as error:
-            if pool is not None:
-                pool.terminate()
-            raise translated(error, where, starting=True) from error
-        if int(version) < OLDEST_SERVER * 10000:
-            await pool.close()
-            raise Refused(
-                f"{where} runs PostgreSQL {int(version) // 10000}",
-                f"killsyncd needs {OLDEST_SERVER} or newer",
-            )
 
         async def connect() -> Any:
             connection = await asyncpg.connect(**options)
-            await _keep_alive(connection)
+            await keep_alive(connection)
             return connection
 
-        return cls(pool, connect, where, read_seconds)
+        store = cls(connect, connections, where)
+        store._begin_read = (
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+            f" SET LOCAL statement_timeout = {int(read_seconds * 1000)}"
+        )
+        try:
+            async with store._pool.borrow() as connection:
+                version = connection.get_server_version()
+        except (ValueError, *DRIVER_ERRORS) as error:
+            raise translated(error, where, starting=True) from error
+        if version.major < OLDEST_SERVER:
+            await store.close()
+            raise Refused(
+                f"{where} runs PostgreSQL {version.major}", f"killsyncd needs {OLDEST_SERVER} or newer"
+            )
+        return store
 
     async def write(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a transaction that may write, as often as races and lost connections ask for.
@@ -242,20 +215,13 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Give every connection back; those still at work are cut off. Safe to call twice."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            async with asyncio.timeout(5.0):
-                await self._pool.close()
-        except DRIVER_ERRORS:
-            self._pool.terminate()
+        await self._pool.close()
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[Any]:
         """A connection for statements outside of the generators, errors translated."""
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+            async with self._pool.borrow() as connection:
                 yield connection
         except DRIVER_ERRORS as error:
             raise translated(error, self._where) from error
@@ -270,7 +236,7 @@ class PostgresStore:
             try:
                 return await self._once(make(), writes)
             except _TryAgain as again:
-                if self._closed:
+                if self._pool.closed:
                     raise Unavailable("the database is closed", "the daemon is stopping") from again.error
                 if loop.time() >= deadline if again.races is None else attempt >= again.races:
                     raise translated(again.error, self._where) from again.error
@@ -278,14 +244,12 @@ class PostgresStore:
 
     async def _once(self, tx: Tx[T], writes: bool) -> T:
         try:
-            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-        except Exception as error:
+            async with self._pool.borrow() as connection:
+                return await self._transaction(connection, tx, writes)
+        except DRIVER_ERRORS as error:  # of connecting; the transaction's own are judged already
             self._raise_judged(error)
-        try:
-            return await self._transaction(connection, tx, writes)
         finally:
             tx.close()
-            await self._give_back(connection)
 
     async def _transaction(self, connection: Any, tx: Tx[T], writes: bool) -> T:
         token = None
@@ -321,7 +285,7 @@ class PostgresStore:
             # Without a token nothing was written, so there is nothing to be in doubt about.
             return token is None or await self._happened(connection.slot.name, token)
         if said != "COMMIT":
-            raise RuntimeError("a transaction swallowed a failed statement without undoing it to a savepoint")
+            raise RuntimeError("a transaction swallowed a refusal outside of a savepoint")
         return True
 
     async def _happened(self, slot: str, token: str) -> bool:
@@ -342,7 +306,7 @@ class PostgresStore:
             except Exception as error:
                 if not is_race(error) and not is_passing(error):
                     raise translated(error, self._where) from error
-                if self._closed or loop.time() > deadline:
+                if self._pool.closed or loop.time() > deadline:
                     raise OutcomeUnknown(
                         f"it is not known whether the last change was written: {self._where}",
                         "once the database answers again, work goes on by itself",
@@ -356,17 +320,13 @@ class PostgresStore:
             raise _TryAgain(error, races=3) from error
         if not isinstance(error, DRIVER_ERRORS):
             raise error
+        if isinstance(error, asyncpg.InFailedSQLTransactionError):
+            raise RuntimeError("a transaction swallowed a refusal outside of a savepoint") from error
         if is_race(error):
             raise _TryAgain(error, RACES) from error
         if is_passing(error):
             raise _TryAgain(error) from error
         raise translated(error, self._where) from error
-
-    async def _give_back(self, connection: Any) -> None:
-        try:
-            await self._pool.release(connection)
-        except DRIVER_ERRORS:
-            connection.terminate()
 
 
 def label(url: str) -> str:
@@ -374,23 +334,6 @@ def label(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or "local socket"
     return f"postgresql://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
-async def _keep_alive(connection: Any) -> None:
-    """Have the kernel notice a server that is gone, within two minutes."""
-    sock = connection._transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
-
-
-async def _nothing_to_reset(connection: Any) -> None:
-    """Transactions end before their connection goes back, and set nothing that outlives them."""
 
 
 async def _ready_slot(connection: Any) -> None:

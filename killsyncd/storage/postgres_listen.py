@@ -21,6 +21,7 @@ CHANNELS = ("feed", "wants", "refs", "switches", "grants")
 _CHANNEL = "killsyncd"
 PROBE_SECONDS = 20.0
 """A half-open connection is silent, as an idle one is; so it is asked now and then."""
+PROBE_ANSWER_SECONDS = 10.0
 
 log = get_logger(__name__)
 
@@ -105,5 +106,5 @@ async def _hear(
         with suppress(TimeoutError):
             await asyncio.wait_for(gone.wait(), PROBE_SECONDS)
         if not gone.is_set():
-            await connection.execute("SELECT 1", timeout=10.0)
+            await connection.execute("SELECT 1", timeout=PROBE_ANSWER_SECONDS)
     raise ConnectionError("the connection was closed")

@@ -125,7 +125,7 @@ def _count(given: MailFilter) -> Tx[int]:
     conditions, params = paging.where(given)
     text = (
         f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "  # noqa: S608
-        "LIMIT :limit) AS some"
+        "LIMIT :limit) AS matching"
     )
     row = one((yield Sql(text, {**params, "limit": COUNTED_TO})))
     return int(row["n"]) if row is not None else 0

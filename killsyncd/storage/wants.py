@@ -39,14 +39,16 @@ def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_befor
         "not_before": min(float(row["not_before"]), not_before),
     }
     changed = widened["mode"] != row["mode"] or int(row["priority"]) < priority
-    # Somebody who asks while the job is worked on wants another look; the producer just comes round.
-    asked_during = row["holder"] is not None and origin is not Origin.PRODUCER
+    # Somebody who asks while the job is worked on wants another look; the producer just comes round,
+    # and a message lay in its queue for who knows how long.
+    asked_during = row["holder"] is not None and origin in (Origin.LOGIN, Origin.MANUAL)
     if changed or asked_during or not_before < float(row["not_before"]):
         yield Run("wants.widen", widened)
     return False
 
 
-def _claim(holder: str, source_id: int | None) -> Tx[Job | None]:
+def claim(holder: str, source_id: int | None) -> Tx[Job | None]:
+    """Take the most urgent job that is due, or this source's. A part for other transactions."""
     if source_id is None:
         found = one((yield Run("wants.claimable", {})))
     else:
@@ -109,7 +111,7 @@ class Wants:
 
     async def claim(self, source_id: int | None = None) -> Job | None:
         """Take the most urgent job that is due, or this source's; None when there is none."""
-        return await self._store.write(_claim, self._holder, source_id)
+        return await self._store.write(claim, self._holder, source_id)
 
     async def finish(self, job: Job) -> bool:
         """Acknowledge a job outside of a page's transaction; False where the lease was lost."""

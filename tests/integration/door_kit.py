@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from killsyncd.esi.door import Door, DoorSettings
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrate import migrate
+from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
 
 
@@ -48,14 +49,14 @@ class House:
         (permit,) = await self.door.wait_for_permits(1, heavy=heavy)
         return await self.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
 
-    async def fetch_now(self, ref: dict[str, Any]) -> Any:
-        (permit,) = await self.door.detail_permits(1)
+    async def fetch_now(self, ref: dict[str, Any], *, heavy: bool = False) -> Any:
+        (permit,) = await self.door.detail_permits(1, heavy=heavy)
         return await self.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
 
     async def sim_has_seen_something(self) -> None:
         """A request has arrived over there and is being worked on."""
         async with asyncio.timeout(20):
-            while self.door.stats.in_flight == 0 or self.sim.counters()["in_flight"] == 0:
+            while self.door.stats.in_flight == 0 or self.sim.counters()["concurrency"] == 0:
                 await asyncio.sleep(0.01)
 
     async def settled(self) -> None:
@@ -92,3 +93,28 @@ async def house(path: Path, *, door: dict[str, Any] | None = None, **config: Any
         async with door_on(sim.base_url, path, **(door or {})) as opened:
             yield House(sim, opened, path)
         assert sim.breaches() == []
+
+
+@asynccontextmanager
+async def postgres_doors(url: str, base_url: str, count: int) -> AsyncIterator[list[Door]]:
+    """Doors of several daemons at one address, on one database."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        doors = []
+        for number in range(count):
+            store = await PostgresStore.open(url, connections=3)
+            stack.push_async_callback(store.close)
+            if number == 0:
+                await migrate(store)
+            door = Door(settings(base_url), Budgets(store), clock, rng=random.Random(number))
+            stack.push_async_callback(door.close)
+            await door.start()
+            upkeep = asyncio.create_task(door.run())
+            stack.push_async_callback(_end, upkeep)
+            doors.append(door)
+        yield doors
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,20 @@ from killsyncd.answers import (
     TooLarge,
     Unanswered,
 )
-from tests.integration.door_kit import door_on, house
+from killsyncd.esi.door import Door
+from killsyncd.simulator import Simulator, SimulatorConfig
+from tests.integration.door_kit import door_on, house, postgres_doors
+from tests.servers import create_database, drop_database
+
+
+async def until_limited(step: Callable[[int], Awaitable[object]]) -> tuple[int, RateLimited]:
+    """How often it worked until the door said no, and what it said."""
+    for number in range(1000):
+        try:
+            await step(number)
+        except RateLimited as limited:
+            return number, limited
+    raise AssertionError("nothing ever limited it")
 
 
 async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
@@ -54,15 +68,10 @@ async def test_expires_is_the_law(tmp_path: Path) -> None:
         with pytest.raises(NotBefore) as caught:
             await home.door.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
         assert caught.value.until >= home.door.wall(page.expires_at)
-        await home.door.changed(caught.value.until)
-        while True:  # wakes early when a token comes back
-            try:
-                again = await home.door.list_page(
-                    "character", home.pilot, 1, token=token, etag=page.etag, not_before=page.expires_at
-                )
-                break
-            except NotBefore as early:
-                await home.door.changed(early.until)
+        await asyncio.sleep(caught.value.until - home.door._clock.now())
+        again = await home.door.list_page(
+            "character", home.pilot, 1, token=token, etag=page.etag, not_before=page.expires_at
+        )
         assert again.status == 304
         assert again.entries is None
         assert again.expires_at > page.expires_at
@@ -83,15 +92,13 @@ async def test_a_clock_ten_minutes_ahead_or_behind(tmp_path: Path) -> None:
 async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> None:
     async with house(tmp_path, cache=0.0, history=1) as home:
         token = home.token(home.pilot)
-        asked = 0
-        with pytest.raises(RateLimited) as caught:
-            for _ in range(40):
-                await home.door.list_page("character", home.pilot, 1, token=token)
-                asked += 1
+        asked, limited = await until_limited(
+            lambda _: home.door.list_page("character", home.pilot, 1, token=token)
+        )
         # 13 pages at 2 tokens, and after that 4 tokens are less than a page may cost.
         assert asked == 13
-        assert caught.value.group == "char-killmail"
-        assert 800 < caught.value.until - home.door._clock.now() < 910
+        assert limited.group == "char-killmail"
+        assert 800 < limited.until - home.door._clock.now() < 910
         views = {(view.group, view.character_id): view for view in await home.door.budgets()}
         assert views["char-killmail", home.pilot].remaining == 4
         assert views["char-killmail", home.pilot].limit == 30
@@ -99,9 +106,7 @@ async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("limit", [4, 5, 7, 20, 60])
 async def test_tiny_windows_are_never_overdrawn(tmp_path: Path, limit: int) -> None:
-    async with house(
-        tmp_path, history=30, pilots=1, window=2.0, group_limits={"killmail": limit}
-    ) as home:
+    async with house(tmp_path, history=30, pilots=1, window=2.0, group_limits={"killmail": limit}) as home:
         refs = home.sim.mails(home.pilot)[: max(4, limit // 2 + 3)]
         answers = await asyncio.gather(*(home.fetch(ref) for ref in refs))
         assert len(answers) == len(refs)
@@ -117,11 +122,8 @@ async def test_a_restart_remembers_what_was_spent(tmp_path: Path) -> None:
         assert permits
     async with house(tmp_path, pilots=1, history=20, group_limits={"killmail": 20}) as home:
         # Another simulator, which has forgotten: our own books must hold.
-        with pytest.raises(RateLimited):
-            for ref in refs:
-                for permit in await home.door.detail_permits(1):
-                    await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
-        assert home.sim.counters()["details"] < 8
+        await until_limited(lambda number: home.fetch_now(refs[number]))
+        assert home.sim.counters()["detail_requests"] < 8
 
 
 async def test_somebody_else_at_the_same_address_is_noticed(tmp_path: Path) -> None:
@@ -138,17 +140,10 @@ async def test_somebody_else_at_the_same_address_is_noticed(tmp_path: Path) -> N
 async def test_heavy_callers_leave_the_last_part(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=1, history=60, group_limits={"killmail": 100}) as home:
         refs = home.sim.mails(home.pilot)
-        done = 0
-        with pytest.raises(RateLimited):
-            while True:
-                for permit in await home.door.detail_permits(1, heavy=True):
-                    ref = refs[done]
-                    await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
-                    done += 1
+        done, _ = await until_limited(lambda number: home.fetch_now(refs[number], heavy=True))
         assert 40 <= done <= 42  # of 85 tokens, the last of which are fewer than a request holds
         for ref in refs[done : done + 5]:
-            (permit,) = await home.door.detail_permits(1)
-            await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+            await home.fetch_now(ref)
 
 
 async def test_429_without_and_with_headers(tmp_path: Path) -> None:
@@ -190,14 +185,15 @@ async def test_420_shuts_every_route(tmp_path: Path) -> None:
 async def test_errors_of_names_are_rationed(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=1, bad_ids=frozenset({4_000_000})) as home:
         assert [name.id for name in await home.door.names([home.pilot])] == [home.pilot]
-        refused = 0
-        with pytest.raises(RateLimited):
-            for _ in range(40):
-                with pytest.raises(EsiStatus) as caught:
-                    await home.door.names([4_000_000])
-                assert caught.value.status == 404
-                refused += 1
+
+        async def unknown(_: int) -> None:
+            with pytest.raises(EsiStatus) as caught:
+                await home.door.names([4_000_000])
+            assert caught.value.status == 404
+
+        refused, limited = await until_limited(unknown)
         assert refused == 20
+        assert 0 < limited.until - home.door._clock.now() < 125
         with pytest.raises(ValueError, match="different ids"):
             await home.door.names([1, 1])
 
@@ -290,14 +286,83 @@ async def test_the_list_is_not_sent_when_it_cannot_be_written_down(tmp_path: Pat
         assert page.status == 200
 
 
+async def test_a_corporations_list(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        director = next(each for each in home.sim.pilots() if each["director"])
+        page = await home.door.list_page(
+            "corporation",
+            director["corporation_id"],
+            1,
+            token=str(
+                home.sim.grant(director["character_id"], ["esi-killmails.read_corporation_killmails.v1"])[
+                    "access_token"
+                ]
+            ),
+            character_id=director["character_id"],
+        )
+        assert page.entries
+        assert home.door.stats.requests["corp-killmail", "2xx"] == 1
+
+
+async def test_pages_and_page_two_unchanged(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=25, page_size=10, cache=1.0) as home:
+        token = home.token(home.pilot)
+        first = await home.door.list_page("character", home.pilot, 1, token=token)
+        assert first.pages == 3
+        pages = [await home.door.list_page("character", home.pilot, each, token=token) for each in (2, 3)]
+        assert [len(page.entries or ()) for page in (first, *pages)] == [10, 10, 5]
+
+
+async def test_few_errors_left_stop_the_routes_without_a_group(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1) as home:
+        told = {"X-ESI-Error-Limit-Remain": "20", "X-ESI-Error-Limit-Reset": "30"}
+        home.sim.script("headers", "names", headers=told, count=1)
+        await home.door.names([home.pilot])
+        with pytest.raises(RateLimited) as caught:
+            await home.door.names([home.pilot])
+        assert 30 < caught.value.until - home.door._clock.now() < 34
+        await home.door.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+
+
+@pytest.mark.postgres
+async def test_daemons_of_one_address_share_its_window(tmp_path: Path) -> None:
+    url = await create_database()
+    try:
+        async with Simulator(
+            SimulatorConfig(pilots=1, history=70, window=3.0, group_limits={"killmail": 60})
+        ) as sim:
+            refs = sim.mails(sim.pilots()[0]["character_id"])
+            async with postgres_doors(url, sim.base_url, 3) as doors:
+
+                async def fetch(door: Door, ref: dict[str, object]) -> None:
+                    while True:
+                        try:
+                            (permit,) = await door.wait_for_permits(1)
+                            await door.killmail(
+                                permit, int(str(ref["killmail_id"])), str(ref["killmail_hash"])
+                            )
+                            return
+                        except RateLimited as wait:
+                            await door.changed(wait.until)
+
+                await asyncio.gather(*(fetch(doors[n % 3], ref) for n, ref in enumerate(refs)))
+            counters = sim.counters()
+            assert counters["detail_requests"] == 70
+            assert sim.breaches() == []
+    finally:
+        await drop_database(url)
+
+
 async def test_nobody_there(tmp_path: Path) -> None:
     async with door_on("http://127.0.0.1:1", tmp_path) as door:
+        kinds = []
         for number in range(3):
             (permit,) = await door.detail_permits(1)
             with pytest.raises((NotSent, Downtime)) as caught:
                 await door.killmail(permit, number + 1, "0" * 40)
             assert "0" * 40 not in str(caught.value)
-        assert isinstance(caught.value, Downtime)
+            kinds.append(type(caught.value))
+        assert kinds == [NotSent, NotSent, Downtime]
         assert door.downtime is not None
         with pytest.raises(Downtime):
             await door.detail_permits(1)
@@ -313,12 +378,12 @@ async def test_downtime_closes_the_door_and_the_status_opens_it(tmp_path: Path) 
                 await home.fetch_now(ref)
             outcomes.append(type(caught.value))
         assert outcomes[-1] is Downtime
-        details = home.sim.counters()["details"]
+        details = home.sim.counters()["detail_requests"]
         with pytest.raises(Downtime):
             await home.fetch_now(refs[0])
         with pytest.raises(Downtime):
             await home.door.list_page("character", home.pilot, 1, token=home.token(home.pilot))
-        assert home.sim.counters()["details"] == details
+        assert home.sim.counters()["detail_requests"] == details
         home.sim.downtime(on=False)
         await home.fetch(refs[0])  # waits for the status
         assert home.door.downtime is None

@@ -111,7 +111,7 @@ def test_taken(section: str, key: str, raw: object, value: object) -> None:
 
 
 BAD: list[tuple[str, str, object, str]] = [
-    ("esi", "requests_per_second", 0, "a number above 0 and at most 150"),
+    ("esi", "requests_per_second", 0, "a number above 0 and at most 10000"),
     ("esi", "requests_per_second", 150.1, "a number above 0 and at most 150"),
     ("esi", "requests_per_second", True, "a number above 0"),
     ("esi", "requests_per_second", "50", "a number above 0"),

@@ -68,7 +68,19 @@ SELECT w.source_id, w.mode, w.priority, w.queued_at, u.id AS user_id, u.characte
 FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
 WHERE w.holder IS NULL AND w.not_before <= {now} AND u.state = 'ok' AND u.paused = {false}
   AND (w.message_at < {now} - :stale OR w.message_priority < w.priority)
-ORDER BY w.priority DESC, w.queued_at LIMIT :limit;
+ORDER BY w.priority DESC, w.queued_at LIMIT :limit {skip_locked_w};
 
 -- name: announced
 UPDATE wants SET message_at = {now}, message_priority = :priority WHERE source_id = :source_id;
+
+-- name: unannounce
+UPDATE wants SET message_at = 0, message_priority = -1 WHERE source_id = :source_id AND holder IS NULL;
+
+-- name: due
+SELECT COUNT(*) AS n FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
+WHERE w.holder IS NULL AND w.not_before <= {now} AND u.state = 'ok' AND u.paused = {false};
+
+-- name: summoned
+SELECT u.id AS user_id, u.last_killmail_sync_at, s.id AS source_id, s.full_walk_at
+FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+WHERE u.character_id = :character_id;

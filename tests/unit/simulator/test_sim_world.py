@@ -33,6 +33,9 @@ class TestPilots:
         assert {len(pilot.mails) for pilot in made.pilots.values()} == {30}
         assert len({pilot.name for pilot in made.pilots.values()}) == 25
 
+    def test_nobody_bears_anothers_name(self) -> None:
+        assert len({pilot.name for pilot in world(pilots=5000, history=0).pilots.values()}) == 5000
+
     def test_corporations_hold_ten_with_one_director(self) -> None:
         made = world(pilots=25)
         assert [len(corporation.members) for corporation in made.corporations.values()] == [10, 10, 5]

@@ -1,0 +1,10 @@
+"""`python -m killsyncd`."""
+
+from __future__ import annotations
+
+import sys
+
+from killsyncd.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

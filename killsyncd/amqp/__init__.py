@@ -1,0 +1,10 @@
+"""RabbitMQ as a transport of wake-ups over the queue's rows.
+
+What a character wants is a row in the database; a message wakes a consumer for it.
+Messages may get lost, doubled or come late without harm: the rows are the truth.
+The format is that of the system before us, whose messages and workers still fit.
+"""
+
+from killsyncd.amqp.queue import AmqpQueue, AmqpSettings, BrokerFacts
+
+__all__ = ["AmqpQueue", "AmqpSettings", "BrokerFacts"]

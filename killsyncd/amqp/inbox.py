@@ -1,0 +1,228 @@
+"""What comes from the broker: deliveries, and the jobs they wake us for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from killsyncd.amqp import messages
+from killsyncd.amqp.link import Link
+from killsyncd.amqp.outbox import Outbox, dead, declare
+from killsyncd.amqp.wire import ANSWER_SECONDS, BROKEN, Wire, unbroken
+from killsyncd.clock import Clock
+from killsyncd.errors import BadInput
+from killsyncd.events import Signal
+from killsyncd.jobs import LOOK_AGAIN, Summoned, Summons
+from killsyncd.logs import get_logger
+from killsyncd.model import Job
+
+STRANGERS = 10_000
+"""Unknown characters that are remembered, so that each is told once."""
+
+REASON = "x-killsyncd-reason"
+
+log = get_logger(__name__)
+
+
+class ClaimedRows(Protocol):
+    """The queue's rows, where a message leads to."""
+
+    async def summon(self, summons: Summons) -> Summoned:
+        """Do what a message says."""
+
+    async def claim(self, source_id: int | None = None) -> Job | None:
+        """Take the most urgent job that is due, without any message."""
+
+
+class Inbox:
+    """Deliveries turned into jobs; a delivery is acknowledged when its job is done.
+
+    paused: whether nothing shall be consumed. without_broker: seconds without a connection
+    after which jobs are claimed from the rows alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        where: str,
+        prefetch: int,
+        dial: Callable[[], Awaitable[Wire]],
+        rows: ClaimedRows,
+        outbox: Outbox,
+        clock: Clock,
+        paused: Callable[[], bool],
+        without_broker: float,
+    ) -> None:
+        self._name = name
+        self._prefetch = prefetch
+        self._rows = rows
+        self._outbox = outbox
+        self._clock = clock
+        self._paused = paused
+        self._without_broker = without_broker
+        self._waiting: deque[DeliveredMessage] = deque()
+        self._working: dict[int, DeliveredMessage] = {}
+        self._burials: set[asyncio.Task[None]] = set()
+        self._strangers: set[int] = set()
+        self._signal = Signal()
+        self._switched = asyncio.Event()
+        self._down_since: float | None = clock.monotonic()
+        self.consuming = False
+        self.received = 0
+        self.buried = 0
+        # Its probes count the messages: this connection is never blocked.
+        queues = (name, dead(name))
+        self.link = Link("consuming", where, queues, dial, self._consume, outbox.watched)
+
+    def switched(self) -> None:
+        """Somebody paused or resumed."""
+        self._switched.set()
+
+    def ring(self) -> None:
+        """There may be something to claim, for as long as there is no broker."""
+        self._signal.ring()
+
+    async def next(self) -> Job:
+        """Wait for a job and claim it. Raises Unavailable where the rows cannot be reached."""
+        while True:
+            while self._waiting:
+                job = await self._worked_off()
+                if job is not None:
+                    return job
+            if self._down_for() > self._without_broker and not self._paused():
+                job = await self._rows.claim()
+                if job is not None:
+                    return job
+            await self._signal.wait(self._clock, LOOK_AGAIN if self._down_since is None else 1.0)
+
+    async def done(self, job: Job) -> None:
+        """Acknowledge the job's message. One of a connection that is gone was given to others already."""
+        delivery = self._working.pop(job.source_id, None)
+        if delivery is not None:
+            await _ack(delivery)
+
+    async def close(self) -> None:
+        """Stop burying; what was not confirmed is delivered again."""
+        for task in tuple(self._burials):
+            task.cancel()
+        await asyncio.gather(*self._burials, return_exceptions=True)
+
+    def _down_for(self) -> float:
+        return 0.0 if self._down_since is None else self._clock.monotonic() - self._down_since
+
+    async def _worked_off(self) -> Job | None:
+        """Do what the first delivery says; it stays the first one where that fails."""
+        delivery = self._waiting[0]
+        try:
+            summons = messages.read(delivery.body, delivery.header.properties.priority)
+        except BadInput as error:
+            self._drop(delivery)
+            self._bury(delivery, error.message)
+            return None
+        summoned = await self._rows.summon(summons)
+        self._drop(delivery)
+        if summoned.job is not None:
+            self._working[summoned.job.source_id] = delivery
+            return summoned.job
+        if not summoned.known:
+            self._stranger(summons.character_id)
+        await _ack(delivery)
+        return None
+
+    def _drop(self, delivery: DeliveredMessage) -> None:
+        # Its connection may have ended meanwhile, and all of its deliveries with it.
+        with suppress(ValueError):
+            self._waiting.remove(delivery)
+
+    def _stranger(self, character_id: int) -> None:
+        if character_id not in self._strangers and len(self._strangers) < STRANGERS:
+            self._strangers.add(character_id)
+            log.info("a message for somebody who never logged in here", character_id=character_id)
+
+    def _bury(self, delivery: DeliveredMessage, reason: str) -> None:
+        """Move what cannot be read out of the way: first there, then away from here."""
+        log.warning("a message cannot be read", reason=reason, moved_to=dead(self._name))
+
+        async def bury() -> None:
+            await self._outbox.publish(dead(self._name), delivery.body, 0, {REASON: reason})
+            self.buried += 1
+            await _ack(delivery)
+
+        task = asyncio.create_task(bury(), name="bury-message")
+        self._burials.add(task)
+        task.add_done_callback(self._burials.discard)
+
+    async def _consume(self, wire: Wire) -> None:
+        """The work of the link: consume, unless paused, as long as the channel works."""
+        channel = await wire.channel(confirms=False)
+        waiting = await declare(channel, self._name)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await unbroken(channel.basic_qos(prefetch_count=self._prefetch))
+        cancelled = asyncio.Event()
+        channel.on_consumer_cancel_callbacks.add(lambda frame: cancelled.set())
+        self.link.healthy()
+        self._outbox.renewed(waiting)
+        self._down_since = None
+        try:
+            while True:
+                self._switched.clear()
+                if self._paused():
+                    await self._until(channel, self._switched, cancelled)
+                    continue
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    said = await unbroken(channel.basic_consume(self._name, self._delivered))
+                self.consuming = True
+                while not self._paused():
+                    await self._until(channel, self._switched, cancelled)
+                    self._switched.clear()
+                await self._stop_consuming(channel, said.consumer_tag or "")
+        finally:
+            self.consuming = False
+            self._waiting.clear()  # the broker gives them to whoever asks next
+            self._down_since = self._clock.monotonic()
+
+    async def _until(
+        self, channel: AbstractChannel, switched: asyncio.Event, cancelled: asyncio.Event
+    ) -> None:
+        """Wait for a switch. Raises when the channel closes, or the broker ends our consuming."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(e.wait()) for e in (switched, cancelled)]
+        waits.append(channel.closing)
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+        if cancelled.is_set():
+            raise ConnectionError("the broker ended our consuming")
+        if channel.is_closed:
+            raise ConnectionError("the channel was closed")
+
+    async def _stop_consuming(self, channel: AbstractChannel, tag: str) -> None:
+        """Paused: what was delivered and not begun goes back to where others can get it."""
+        self.consuming = False
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await unbroken(channel.basic_cancel(tag))
+            while self._waiting:
+                delivery = self._waiting.popleft()
+                await unbroken(channel.basic_nack(_tag(delivery), requeue=True))
+
+    async def _delivered(self, delivery: DeliveredMessage) -> None:
+        self.received += 1
+        self._waiting.append(delivery)
+        self._signal.ring()
+
+
+def _tag(delivery: DeliveredMessage) -> int:
+    return int(delivery.delivery_tag or 0)
+
+
+async def _ack(delivery: DeliveredMessage) -> None:
+    """Acknowledge; on a channel that is gone there is nobody to tell, and nothing to be told."""
+    with suppress(*BROKEN):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await unbroken(delivery.channel.basic_ack(_tag(delivery), wait=False))

@@ -1,0 +1,96 @@
+"""The message: JSON in the format of the system before us.
+
+    userId, characterId, characterName, queuedAt, expiresAt, lastKillmailId?, mode?
+
+`mode` is ours: a message that has it points at a row and asks for nothing by itself.
+One without it is of the old system, and asks for a sync: without `lastKillmailId` for a
+full walk. Its tokens are never read; the stored ones are the real ones.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from killsyncd.clock import utc
+from killsyncd.errors import BadInput
+from killsyncd.jobs import Announcement, Summons
+from killsyncd.model import PRIORITY_PRODUCER, SyncMode
+
+HELD = "held-by-killsyncd"
+"""Stands where old consumers insist on a refresh token; with the real one they would rotate it away."""
+
+MAX_PRIORITY = 10
+MAX_BYTES = 65536
+MAX_ID = 2**53 - 1
+"""Numbers above this were rounded on their way through JavaScript."""
+
+
+def build(wanted: Announcement, access_token: str | None) -> bytes:
+    """A message for a want. access_token: given only where old consumers shall be served."""
+    message: dict[str, Any] = {
+        "userId": wanted.user_id,
+        "characterId": wanted.character_id,
+        "characterName": wanted.character_name,
+        "queuedAt": _iso(utc(wanted.queued_at)),
+        "expiresAt": _iso(wanted.expires_at or utc(wanted.queued_at)),
+    }
+    if access_token is not None:
+        message["accessToken"] = access_token
+        message["refreshToken"] = HELD
+    if wanted.mode is SyncMode.INCREMENTAL and wanted.last_killmail_id is not None:
+        message["lastKillmailId"] = wanted.last_killmail_id
+    message["mode"] = wanted.mode.value
+    return orjson.dumps(message)
+
+
+def read(body: bytes, priority: int | None) -> Summons:
+    """What a message asks for. Raises BadInput with a reason that shows nothing of its content."""
+    if len(body) > MAX_BYTES:
+        raise BadInput(f"it has {len(body)} bytes, and {MAX_BYTES} are allowed")
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadInput("it is not JSON") from None
+    if not isinstance(message, dict):
+        raise BadInput("it is not a JSON object")
+    character_id = message.get("characterId")
+    if not isinstance(character_id, int) or not _is_id(character_id):
+        raise BadInput(
+            "characterId is missing" if character_id is None else "characterId is not an id of EVE"
+        )
+    last = message.get("lastKillmailId")
+    if last is not None and not _is_id(last):
+        raise BadInput("lastKillmailId is not an id")
+    mode = message.get("mode")
+    if mode is not None and mode not in SyncMode.__members__:
+        raise BadInput("mode is none that is known")
+    return Summons(
+        character_id=character_id,
+        priority=min(MAX_PRIORITY, max(0, PRIORITY_PRODUCER if priority is None else priority)),
+        ours=mode is not None,
+        full=last is None if mode is None else mode == SyncMode.FULL_SYNC,
+        queued_at=_seconds(message.get("queuedAt")),
+    )
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_ID
+
+
+def _iso(moment: datetime) -> str:
+    """As JavaScript writes it: milliseconds and Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(text: object) -> float | None:
+    """A moment that cannot be read is one that the message does not say."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,166 @@
+// The list of mails: what is stored, page by page, and what arrives on top of it.
+
+import { ask } from './graphql.js';
+import { MAILS, mailsById } from './queries.js';
+
+const PAGE = 30;
+const KEPT = 1000;
+const KEPT_AFTER_TRIM = 300;
+const PAGES_A_SEARCH = 4;
+const PAGES_AGAIN = KEPT / 100 + 1;
+const NAMES_AT_ONCE = 20;
+const NAME_PAUSES = [1500, 3000, 6000, 15_000, 60_000, 300_000];
+
+/** @typedef {'all'|'kills'|'losses'} Side */
+/** @typedef {{pilot: string|null, side: Side}} Choice */
+
+/**
+ * On which side our users are: 'kill', 'loss', 'both' (one of ours shot another), or 'none' (an import).
+ * @param {any} mail
+ * @param {string|null} [pilot] of this one user only
+ */
+export function sideOf(mail, pilot = null) {
+  const ours = mail.users.filter((/** @type {any} */ each) => !pilot || each.user.characterId === pilot);
+  const lost = ours.some((/** @type {any} */ each) => each.role === 'VICTIM');
+  const shot = ours.some((/** @type {any} */ each) => each.role === 'ATTACKER');
+  if (lost && shot) return 'both';
+  if (lost) return 'loss';
+  return shot ? 'kill' : 'none';
+}
+
+/** @param {any} mail @param {Choice} choice */
+export function fits(mail, choice) {
+  const side = sideOf(mail, choice.pilot);
+  if (choice.pilot && side === 'none') return false;
+  if (choice.side === 'kills') return side === 'kill' || side === 'both';
+  if (choice.side === 'losses') return side === 'loss' || side === 'both';
+  return true;
+}
+
+/** @param {any} mail */
+const nameless = (mail) =>
+  [mail.solarSystem, mail.victim.shipType, mail.victim.character, mail.victim.corporation, mail.finalBlow?.character]
+    .some((each) => each && each.name === null);
+
+export class Mails {
+  constructor() {
+    /** @type {any[]} newest first */
+    this.items = [];
+    /** @type {Choice} */
+    this.choice = { pilot: null, side: 'all' };
+    /** @type {Set<string>} */
+    this.known = new Set();
+    /** @type {string|null} where the next page begins; null before the first, and after a trim */
+    this.cursor = null;
+    this.more = false;
+    this.loaded = false;
+    this.loading = false;
+    /** @type {Error|null} */
+    this.error = null;
+    this.generation = 0;
+    /** @type {() => void} */
+    this.onChange = () => {};
+    /** @type {(mail: any) => void} */
+    this.onArrival = () => {};
+  }
+
+  /** Show others. @param {Choice} choice */
+  async choose(choice) {
+    this.choice = choice;
+    await this.reload();
+  }
+
+  /** Forget everything and begin anew. */
+  async reload() {
+    this.generation++;
+    this.items = [];
+    this.known.clear();
+    this.cursor = null;
+    this.more = false;
+    this.loaded = false;
+    this.loading = false;
+    await this.loadMore();
+  }
+
+  /** A mail that was just stored. @param {any} mail */
+  arrive(mail) {
+    if (this.known.has(mail.id) || !fits(mail, this.choice)) return;
+    this.known.add(mail.id);
+    this.items.unshift({ ...mail, arrivedAt: Date.now() });
+    if (this.items.length > KEPT) this.trim();
+    this.onArrival(mail);
+    this.onChange();
+    this.askNames();
+  }
+
+  /** The next page of older ones. Filters that the daemon does not have are applied here. */
+  async loadMore() {
+    if (this.loading) return;
+    const generation = this.generation;
+    this.loading = true;
+    this.error = null;
+    this.onChange();
+    try {
+      let found = 0;
+      const again = this.cursor === null && this.items.length > 0; // after a trim: from the top
+      for (let page = 0; page < (again ? PAGES_AGAIN : PAGES_A_SEARCH); page++) {
+        const filter = this.choice.pilot
+          ? { characterId: this.choice.pilot, role: { all: null, kills: 'ATTACKER', losses: 'VICTIM' }[this.choice.side] }
+          : null;
+        const first = this.choice.side === 'all' && !again ? PAGE : 100;
+        const { killmails } = await ask(MAILS, { first, after: this.cursor, filter });
+        if (generation !== this.generation) return;
+        this.cursor = killmails.pageInfo.endCursor ?? this.cursor;
+        this.more = killmails.pageInfo.hasNextPage;
+        for (const { node } of killmails.edges) {
+          if (this.known.has(node.id) || !fits(node, this.choice)) continue;
+          this.known.add(node.id);
+          this.items.push(node);
+          found++;
+        }
+        if (found >= PAGE / 2 || !this.more) break;
+      }
+      this.loaded = true;
+    } catch (error) {
+      if (generation === this.generation) this.error = /** @type {Error} */ (error);
+    } finally {
+      if (generation === this.generation) {
+        this.loading = false;
+        this.onChange();
+        this.askNames();
+      }
+    }
+  }
+
+  /** A tab that is open for weeks must not keep every mail; the next page is then looked for from the top. */
+  trim() {
+    this.items.length = KEPT_AFTER_TRIM;
+    this.known = new Set(this.items.map((each) => each.id));
+    this.cursor = null;
+    this.more = true;
+  }
+
+  /** Names are resolved after a mail is stored: ask again for those that have none, with growing pauses. */
+  askNames() {
+    if (this.asking) return;
+    const waiting = this.items.filter((each) => nameless(each) && (each.asked ?? 0) < NAME_PAUSES.length);
+    if (!waiting.length) return;
+    const pause = Math.min(...waiting.map((each) => NAME_PAUSES[each.asked ?? 0]));
+    this.asking = setTimeout(async () => {
+      const some = this.items
+        .filter((each) => nameless(each) && (each.asked ?? 0) < NAME_PAUSES.length)
+        .sort((one, other) => (one.asked ?? 0) - (other.asked ?? 0))
+        .slice(0, NAMES_AT_ONCE);
+      try {
+        const named = some.length ? await ask(mailsById(some.map((each) => each.id))) : {};
+        const byId = new Map(Object.values(named).filter(Boolean).map((each) => [each.id, each]));
+        for (const each of some) Object.assign(each, byId.get(each.id), { asked: (each.asked ?? 0) + 1 });
+        this.onChange();
+      } catch {
+        for (const each of some) each.asked = (each.asked ?? 0) + 1; // the link says what is wrong
+      }
+      this.asking = undefined;
+      this.askNames();
+    }, pause);
+  }
+}

@@ -1,0 +1,71 @@
+// Everything that is asked of the daemon.
+
+const ENTITY = '{ id name }';
+
+const MAIL = `
+  id feedCursor fresh killmailTime createdAt attackerCount solo npc warId
+  solarSystem ${ENTITY}
+  victim { character ${ENTITY} corporation ${ENTITY} alliance ${ENTITY} faction ${ENTITY} shipType ${ENTITY} }
+  finalBlow { character ${ENTITY} corporation ${ENTITY} faction ${ENTITY} shipType ${ENTITY} }
+  users { role user { characterId characterName } }
+`;
+
+export const OVERVIEW = `query Overview {
+  status {
+    syncing feedCursor pendingDetails quarantined oldestPendingAt pendingEta downtime version startedAt
+    lastProducerRun nextProducerRun lastProducerQueued producerRunning producerEnabled
+    problems { code reason remedy since characterId stops }
+    budgets { group characterId limit remaining windowSeconds nextTokensAt }
+    usersByState { state count }
+  }
+  users {
+    id characterId characterName state stateReason remedy lastKillmailSyncAt pending
+  }
+  workerStatus { queueName messageCount consumerCount byPriority { priority count } }
+}`;
+
+export const ACTIVITY = 'query Activity { activity(days: 30) { day kills losses } }';
+
+export const MAILS = `query Mails($first: Int!, $after: String, $filter: KillmailFilter) {
+  killmails(first: $first, after: $after, filter: $filter, orderBy: STORED_DESC) {
+    edges { node { ${MAIL} } }
+    pageInfo { hasNextPage endCursor }
+  }
+}`;
+
+export const NEW_MAIL = `subscription NewMail($after: String) {
+  newKillmail(after: $after) { ${MAIL} }
+}`;
+
+export const QUEUES = `subscription Queues {
+  workerStatusUpdates { queueName messageCount consumerCount byPriority { priority count } }
+}`;
+
+/** Several mails by id, for names that were not known yet. @param {string[]} ids */
+export const mailsById = (ids) =>
+  `query Named { ${ids.map((id, index) => `m${index}: killmail(id: ${JSON.stringify(id)}) { ...mail }`).join(' ')} }
+   fragment mail on Killmail { ${MAIL} }`;
+
+/** How many mails of these characters are stored. @param {string[]} ids */
+export const storedOf = (ids) =>
+  `query Stored { ${ids
+    .map((id, index) => `u${index}: user(characterId: ${JSON.stringify(id)}) { killmails(first: 1) { totalCount } }`)
+    .join(' ')} }`;
+
+const ITEM = `itemType ${ENTITY} flag quantityDropped quantityDestroyed singleton`;
+const PARTY = `character ${ENTITY} corporation ${ENTITY} alliance ${ENTITY} faction ${ENTITY}`;
+
+export const KILLMAIL = `query Killmail($id: ID!) {
+  killmail(id: $id) {
+    id fresh killmailTime createdAt attackerCount solo npc warId moonId
+    solarSystem ${ENTITY}
+    victim { ${PARTY} shipType ${ENTITY} damageTaken position { x y z } }
+    attackers { ${PARTY} shipType ${ENTITY} weaponType ${ENTITY} damageDone finalBlow securityStatus }
+    items { ${ITEM} items { ${ITEM} items { ${ITEM} } } }
+    users { role user { characterId characterName } }
+  }
+}`;
+
+export const SYNC = `mutation Sync($characterIds: [ID!]) {
+  queueKillmailSync(characterIds: $characterIds) { queued mode reason user { characterName } }
+}`;

@@ -1,0 +1,171 @@
+// The first glance: is it syncing, and if not, why and what to do.
+
+import { parts, remedy } from './commands.js';
+import { Keyed, announce, h, mark, refill, say } from './dom.js';
+import { loginButton } from './header.js';
+import { icon, logo } from './icons.js';
+import { duration, timeSince, timeUntil } from './time.js';
+import { number, plural } from './words.js';
+
+const LOGIN_HELPS = new Set(['nobody_logged_in', 'needs_login', 'owner_changed', 'scope_missing']);
+const WAITING = new Set(['downtime', 'error_limit', 'budget_dry', 'budget_blocked']);
+const SHOWN_PROBLEMS = 4;
+
+/** @param {import('./state.js').State} state @returns {HTMLElement} */
+export function statusPanel(state) {
+  const title = h('h1', { id: 'status-title' }, 'Asking the daemon');
+  const summary = h('p', { class: 'hero-summary' }, h('span', { class: 'bone', css: { '--w': '16rem' } }));
+  const ring = h('div', { class: 'ring', aria: { hidden: 'true' } }, logo('ring-logo'));
+  const figures = h('dl', { class: 'figures' });
+  const problems = h('ul', { class: 'problems', hidden: true });
+  const more = h('button', { type: 'button', class: 'plain', hidden: true });
+  const panel = h('section', { class: 'hero', aria: { labelledby: 'status-title' }, data: { mood: 'wait' } },
+    h('div', { class: 'hero-top' }, ring, h('div', { class: 'hero-words' }, title, summary), figures), problems, more);
+  let all = false;
+  let spoken = '';
+  const rows = new Keyed(problems, (/** @type {any} */ each) => each.key, problemRow);
+  const numbers = figureRow(figures);
+
+  const show = (/** @type {import('./state.js').Overview} */ { status, users, queues }) => {
+    const { mood, words, line } = verdict(status, users);
+    panel.dataset.mood = mood;
+    say(title, words);
+    refill(summary, ...line);
+    numbers(status, users, queues);
+    const groups = grouped(status.problems);
+    const shown = all ? groups : groups.slice(0, SHOWN_PROBLEMS);
+    problems.hidden = !shown.length;
+    rows.show(shown);
+    more.hidden = groups.length <= SHOWN_PROBLEMS;
+    say(more, all ? 'Show fewer' : `Show ${groups.length - SHOWN_PROBLEMS} more`);
+    mark(more, 'aria-expanded', String(all));
+    document.title = mood === 'good' ? 'Syncing · killsyncd' : `${words} · killsyncd`;
+    const favicon = document.getElementById('favicon');
+    if (favicon) mark(favicon, 'href', `dashboard/favicon${status.syncing ? '' : '-stopped'}.svg`);
+    if (spoken && spoken !== words) announce(words);
+    spoken = words;
+  };
+  more.addEventListener('click', () => {
+    all = !all;
+    show(state.get('overview'));
+  });
+  state.on('overview', show);
+  return panel;
+}
+
+/**
+ * One word and one line for all of it.
+ * @param {any} status
+ * @param {any[]} users
+ */
+function verdict(status, users) {
+  const stopping = status.problems.filter((/** @type {any} */ each) => each.stops);
+  if (!users.length) return { mood: 'wait', words: 'Ready for its first pilot', line: ['Nobody has logged in yet.'] };
+  if (!status.syncing) {
+    const waits = stopping.length > 0 && stopping.every((/** @type {any} */ each) => WAITING.has(each.code));
+    const paused = stopping.length > 0 && stopping.every((/** @type {any} */ each) => each.code.includes('paused'));
+    if (waits) return { mood: 'wait', words: status.downtime ? 'Waiting for EVE' : 'Waiting for ESI', line: ['Work goes on by itself.'] };
+    if (paused) return { mood: 'wait', words: 'Paused', line: ['What is queued stays queued.'] };
+    return { mood: 'bad', words: 'Not syncing', line: [`${plural(Math.max(1, stopping.length), 'thing')} to look at.`] };
+  }
+  const words = 'Syncing';
+  if (status.pendingDetails) {
+    const eta = status.pendingEta;
+    const line = [`${plural(status.pendingDetails, 'killmail')} on the way`];
+    if (eta !== null && eta >= 1) line.push(`, about ${duration(eta)} within ESI’s limits`);
+    return { mood: 'good', words, line: [...line, '.'] };
+  }
+  const needy = users.filter((each) => each.state !== 'OK').length;
+  const ok = users.length - needy;
+  const line = needy
+    ? [`${plural(ok, 'pilot')} up to date, ${needy} ${needy === 1 ? 'needs' : 'need'} a look.`]
+    : [`${users.length === 1 ? 'One pilot' : `All ${number(users.length)} pilots`} up to date.`];
+  return { mood: 'good', words, line };
+}
+
+/**
+ * The numbers at the side.
+ * @param {HTMLElement} place
+ * @returns {(status: any, users: any[], queues: any[]) => void}
+ */
+function figureRow(place) {
+  const box = (/** @type {string} */ label) => {
+    const value = h('dd', null, h('span', { class: 'bone', css: { '--w': '3rem' } }));
+    place.append(h('div', { class: 'figure' }, h('dt', null, label), value));
+    return value;
+  };
+  const pilots = box('Pilots');
+  const pending = box('On the way');
+  const failed = box('Set aside');
+  const next = box('Next round');
+  const up = box('Up for');
+  mark(/** @type {Element} */ (failed.parentElement), 'title', 'Killmails that ESI or the database refused several times (quarantined)');
+  return (status, users) => {
+    const ok = users.filter((each) => each.state === 'OK').length;
+    say(pilots, ok === users.length ? number(ok) : `${number(ok)} of ${number(users.length)}`);
+    say(pending, number(status.pendingDetails));
+    say(failed, number(status.quarantined));
+    /** @type {Element} */ (failed.parentElement).classList.toggle('warns', status.quarantined > 0);
+    if (status.producerRunning) refill(next, 'running');
+    else if (!status.producerEnabled) refill(next, 'off');
+    else if (status.nextProducerRun) refill(next, timeUntil(status.nextProducerRun));
+    else refill(next, '–');
+    refill(up, timeSince(status.startedAt));
+    mark(/** @type {Element} */ (up.parentElement), 'title', `killsyncd ${status.version}`);
+  };
+}
+
+/**
+ * The same problem of many pilots is one row.
+ * @param {any[]} problems
+ */
+function grouped(problems) {
+  /** @type {Map<string, any[]>} */
+  const byCode = new Map();
+  for (const each of problems) {
+    const those = byCode.get(each.code);
+    if (those) those.push(each);
+    else byCode.set(each.code, [each]);
+  }
+  return [...byCode].map(([code, those]) => ({ key: code, code, those }));
+}
+
+/** @param {{code: string, those: any[]}} group */
+function problemRow(group) {
+  const sign = h('span', { class: 'problem-sign' });
+  const reason = h('p', { class: 'problem-reason' });
+  const what = h('p', { class: 'problem-remedy' });
+  const meta = h('p', { class: 'problem-meta' });
+  const node = h('li', { class: 'problem' }, sign, h('div', null, reason, what, meta));
+  let told = '';
+  return {
+    node,
+    update: (/** @type {{code: string, those: any[]}} */ { code, those }) => {
+      const text = JSON.stringify(those);
+      if (text === told) return;
+      told = text;
+      const [first] = those;
+      const waits = WAITING.has(code);
+      node.dataset.weight = first.stops ? (waits ? 'wait' : 'stops') : 'minor';
+      refill(sign, icon(first.stops ? (waits ? 'clock' : 'stop') : 'alert'));
+      const reasons = those.slice(0, 3).map((each) => each.reason);
+      say(reason, sentence(reasons.join('; ')) + (those.length > 3 ? ` And ${plural(those.length - 3, 'pilot')} more.` : ''));
+      const cure = remedy(sentence(first.remedy));
+      refill(what, ...cure, LOGIN_HELPS.has(code) && code !== 'nobody_logged_in' ? loginButton('Log in again', 'small quiet') : null);
+      refill(meta, h('code', null, code), ' for ', timeSince(oldest(those)));
+    },
+  };
+}
+
+/** @param {any[]} problems @returns {string} */
+const oldest = (problems) => problems.map((each) => each.since).sort()[0];
+
+/** @param {string} text */
+function sentence(text) {
+  const trimmed = text.trim();
+  if (!trimmed) return '';
+  const found = parts(trimmed); // a command keeps its small letter, and no full stop stands behind one
+  const begun = found[0].command ? trimmed : trimmed[0].toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(begun) || found[found.length - 1].command ? begun : `${begun}.`;
+}
+

@@ -1,0 +1,183 @@
+"""The live feed for all subscribers: one reader of the database, as many cursors as subscribers.
+
+An event inside the process only says "look". The hub then reads what is new, once, into a
+ring of the last mails. Each subscriber walks along the ring by its own cursor, as fast as its
+socket takes it; whoever is further behind than the ring reaches reads from the database. So a
+slow subscriber costs no memory, and nobody misses a mail or gets one twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from killsyncd.api.context import Context, Room
+from killsyncd.api.payloads import Event
+from killsyncd.errors import BadInput, Unavailable
+from killsyncd.events import Signal
+from killsyncd.logs import StateLog, get_logger
+from killsyncd.operations import parse_cursor
+from killsyncd.views import FeedMail, FeedSlice
+
+LOOK_AGAIN = 5.0
+"""Seconds after which the feed is looked at although nobody said so."""
+
+_KEPT_BATCHES = 8
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A mail in the ring. batch: those that were read together share what is loaded for them."""
+
+    feed: FeedMail
+    batch: int
+    ids: tuple[int, ...]
+
+
+class FeedHub:
+    """Reads the feed while there are followers. `run` it for as long as it is used."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._signal = Signal()
+        self._news = asyncio.Event()
+        self._states = StateLog(log)
+        self._ring: deque[_Entry] = deque()
+        self._contexts: OrderedDict[int, Context] = OrderedDict()
+        self._batches = 0
+        self._followers = 0
+        self._epoch = ""
+        # Everything after `_tail` and up to `_seen` is in the ring; None while nobody follows.
+        self._seen: int | None = None
+        self._tail = 0
+
+    @property
+    def followers(self) -> int:
+        """How many follow the feed just now."""
+        return self._followers
+
+    def look(self) -> None:
+        """Something may be new."""
+        self._signal.ring()
+
+    async def run(self) -> None:
+        """Read what is new whenever told, and now and then unasked, until cancelled."""
+        while True:
+            await self._signal.wait(self._room.clock, LOOK_AGAIN)
+            try:
+                await self._read()
+            except Unavailable as error:
+                self._states.set("feed", "failing", "the feed cannot be read", reason=error.message)
+            except Exception as error:
+                # One bad turn must not end the feed for everybody; the cursor has not moved.
+                log.exception("reading the feed failed", error)
+                await self._room.clock.sleep(1.0)
+            else:
+                self._states.set("feed", "ok", "the feed can be read again")
+
+    async def begin(self, after: str | None) -> int:
+        """The position to follow from: a feedCursor's, or now. Raises BadInput."""
+        point = await self._room.reading.feed_point()
+        self._epoch = point.epoch
+        if after is None:
+            return point.position
+        position = parse_cursor(after, point.epoch)
+        if position > point.position:
+            raise BadInput("this feedCursor is ahead of the feed", "start anew from status { feedCursor }")
+        return position
+
+    async def follow(
+        self, position: int, characters: frozenset[int] | None, fresh_only: bool
+    ) -> AsyncIterator[Event]:
+        """Each mail after a position once, in order, without end. Close it to stop following."""
+        self._followers += 1
+        try:
+            if self._seen is None:
+                now = (await self._room.reading.feed_point()).position
+                if self._seen is None:
+                    self._seen = self._tail = now
+            while True:
+                if position < self._tail:
+                    part = await self._room.reading.feed_after(
+                        position, self._room.limits.replay, characters=characters, fresh_only=fresh_only
+                    )
+                    context = self._context_for(part)
+                    for each in part.mails:
+                        yield Event(each.mail.feed_position, each.mail, context)
+                    position = part.reached
+                    continue
+                entries = self._after(position)
+                for entry in entries:
+                    position = entry.feed.mail.feed_position
+                    if wanted(entry.feed, characters, fresh_only):
+                        yield Event(position, entry.feed.mail, self._context_of(entry))
+                    if position < self._tail:
+                        break  # the ring has moved on while the reader took its time
+                if not entries:
+                    await self._news.wait()
+        finally:
+            self._followers -= 1
+            if not self._followers:
+                self._forget()
+
+    def _after(self, position: int) -> list[_Entry]:
+        found: list[_Entry] = []
+        for entry in reversed(self._ring):
+            if entry.feed.mail.feed_position <= position:
+                break
+            found.append(entry)
+        found.reverse()
+        return found
+
+    async def _read(self) -> None:
+        """Take in what is new, batch by batch."""
+        while self._seen is not None:
+            seen = self._seen
+            part = await self._room.reading.feed_after(seen, self._room.limits.replay)
+            if self._seen != seen:  # the last follower left meanwhile, or another came
+                continue
+            self._take(part)
+            if len(part.mails) < self._room.limits.replay:
+                return
+
+    def _take(self, part: FeedSlice) -> None:
+        self._seen = part.reached
+        if not part.mails:
+            return
+        self._batches += 1
+        ids = tuple(each.mail.killmail_id for each in part.mails)
+        self._ring.extend(_Entry(each, self._batches, ids) for each in part.mails)
+        while len(self._ring) > self._room.limits.ring:
+            self._tail = self._ring.popleft().feed.mail.feed_position
+        self._news.set()
+        self._news.clear()
+
+    def _forget(self) -> None:
+        self._seen = None
+        self._ring.clear()
+        for context in self._contexts.values():
+            context.loaders.cancel()
+        self._contexts.clear()
+
+    def _context_of(self, entry: _Entry) -> Context:
+        context = self._contexts.get(entry.batch)
+        if context is None:
+            context = self._contexts[entry.batch] = Context(self._room, self._epoch, beforehand=entry.ids)
+            while len(self._contexts) > _KEPT_BATCHES:
+                self._contexts.popitem(last=False)
+        return context
+
+    def _context_for(self, part: FeedSlice) -> Context:
+        ids = [each.mail.killmail_id for each in part.mails]
+        return Context(self._room, self._epoch, beforehand=ids)
+
+
+def wanted(feed: FeedMail, characters: frozenset[int] | None, fresh_only: bool) -> bool:
+    """Whether a mail passes a subscriber's filters."""
+    if fresh_only and not feed.mail.fresh:
+        return False
+    return characters is None or not characters.isdisjoint(feed.characters)

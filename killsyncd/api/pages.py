@@ -1,0 +1,214 @@
+"""Logins in a browser, the dashboard's session, and the few pages that are no files.
+
+What the SSO brings back (code, state, tokens) never gets into a page, an address of ours
+or a log line.
+"""
+
+from __future__ import annotations
+
+import html
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+
+from killsyncd.api.auth import Access, Forbidden
+from killsyncd.api.graphql_http import prefers_html
+from killsyncd.api.ports import Verbs
+from killsyncd.api.problems import UNAUTHENTICATED
+from killsyncd.config import host_of
+from killsyncd.doors import Door, LoginState, Place
+from killsyncd.errors import KillsyncdError, LoginRefused, Unavailable
+from killsyncd.logins import LIFE, cookie_name
+from killsyncd.logs import get_logger
+from killsyncd.model import UserState
+
+CALLBACK_PATH = "/auth/callback"
+LOGIN_PATH = "/auth/login"
+_HOP = "here"
+
+log = get_logger(__name__)
+
+
+def page(title: str, *paragraphs: str, status: int = 200, good: bool = True) -> web.Response:
+    """A plain page; texts are escaped here."""
+    body = "".join(f"<p>{html.escape(each)}</p>" for each in paragraphs if each)
+    text = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)} - killsyncd</title>"
+        '<link rel="stylesheet" href="/plain/page.css"></head>'
+        f'<body><main class="{"good" if good else "bad"}"><h1>{html.escape(title)}</h1>{body}'
+        '<p><a href="/">To the dashboard</a></p></main></body></html>'
+    )
+    return web.Response(
+        text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"}
+    )
+
+
+def refuse(
+    request: web.Request, status: int, title: str, *paragraphs: str, code: str = UNAUTHENTICATED
+) -> web.Response:
+    """A refusal, as a page for browsers and as JSON for programs."""
+    if prefers_html(request.headers.getall("Accept", [])):
+        return page(title, *paragraphs, status=status, good=False)
+    body = {
+        "errors": [{"message": " ".join((title, *paragraphs)), "extensions": {"code": "UNAUTHENTICATED"}}]
+    }
+    return web.Response(
+        body=orjson.dumps(body),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+class LoginPages:
+    """`/auth/login` and `/auth/callback`."""
+
+    def __init__(self, verbs: Verbs, callback_url: str) -> None:
+        self._verbs = verbs
+        parts = urlsplit(callback_url)
+        self._callback_host = host_of(callback_url)
+        self._secure = parts.scheme == "https"
+        self.callback_path = parts.path or "/"
+        prefix = self.callback_path.removesuffix(CALLBACK_PATH)
+        if prefix == self.callback_path:
+            prefix = ""
+        self._login_url = f"{parts.scheme}://{parts.netloc}{prefix}{LOGIN_PATH}?{_HOP}=1"
+
+    async def login(self, request: web.Request) -> web.StreamResponse:
+        """To the SSO; first to the callback's host, so that the cookie set here comes back there."""
+        if host_of(f"//{request.host}") != self._callback_host and _HOP not in request.query:
+            return _redirect(self._login_url)
+        try:
+            begun = await self._verbs.begin_login(Door.BROWSER)
+        except Unavailable as error:
+            return page("The login cannot begin", error.message, error.hint, status=503, good=False)
+        response = _redirect(begun.url)
+        assert begun.cookie is not None, "the browser's door has a cookie"
+        response.set_cookie(
+            cookie_name(begun.state),
+            begun.cookie,
+            max_age=int(LIFE),
+            path="/",
+            httponly=True,
+            samesite="Lax",
+            secure=self._secure,
+        )
+        return response
+
+    async def callback(self, request: web.Request) -> web.StreamResponse:
+        """The pilot is back from the SSO."""
+        query = dict(request.query)
+        name = cookie_name(query.get("state", ""))
+        try:
+            ended = await self._verbs.finish_login(Place.CALLBACK, query, request.cookies.get(name))
+        except LoginRefused as error:
+            log.info("login refused", reason=error.message)
+            response = page("This login did not work", error.message, error.hint, status=400, good=False)
+        except KillsyncdError as error:
+            log.warning("login failed", reason=error.message)
+            response = page("This login did not work", error.message, error.hint, status=503, good=False)
+        else:
+            good = ended.status is LoginState.DONE and (
+                ended.user is None or ended.user.state is UserState.OK
+            )
+            who = ended.user.character_name if ended.user else "The pilot"
+            title = f"{who} is logged in" if good else f"{who} cannot be synced yet"
+            response = page(
+                title, f"{ended.message}.".replace("..", "."), "You can close this page.", good=good
+            )
+        if name in request.cookies:
+            response.del_cookie(name, path="/", httponly=True, samesite="Lax", secure=self._secure)
+        return response
+
+
+class SessionPages:
+    """`/session`: whether a browser is let in, and letting it in."""
+
+    def __init__(self, access: Access, *, images: bool) -> None:
+        self._access = access
+        self._images = images
+
+    async def show(self, request: web.Request) -> web.Response:
+        """What the dashboard must know before it asks for data."""
+        session = request.cookies.get(self._access.cookie, "")
+        return self._answer(session if self._access.session_holds(session) else None)
+
+    async def begin(self, request: web.Request) -> web.StreamResponse:
+        """The form, or JSON, with the token; a cookie for whoever has the right one."""
+        if self._access.open_to_all:
+            return self._done(request, None)
+        if request.content_type == "application/json":
+            try:
+                body = orjson.loads(await request.read())
+            except ValueError:
+                raise web.HTTPBadRequest(text="the body is not JSON\n") from None
+            given = body.get("token") if isinstance(body, dict) else None
+        else:
+            given = (await request.post()).get("token")
+        if not isinstance(given, str) or not self._access.token_matches(given):
+            log.warning("wrong token for the dashboard", peer=request.remote)
+            return refuse(
+                request, 401, "This is not the token.", "It is what the file of [api] token_file holds."
+            )
+        session = self._access.new_session()
+        response = self._done(request, session)
+        response.set_cookie(
+            self._access.cookie,
+            session,
+            max_age=30 * 86_400,
+            path="/",
+            httponly=True,
+            samesite="Lax",
+            secure=request.secure or request.headers.get("X-Forwarded-Proto", "") == "https",
+        )
+        return response
+
+    async def end(self, _request: web.Request) -> web.StreamResponse:
+        """Log the browser out of the dashboard."""
+        response = web.Response(status=204)
+        response.del_cookie(self._access.cookie, path="/", httponly=True, samesite="Lax")
+        return response
+
+    def _done(self, request: web.Request, session: str | None) -> web.StreamResponse:
+        if request.content_type == "application/json":
+            return self._answer(session)
+        return web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
+
+    def _answer(self, session: str | None) -> web.Response:
+        body = {
+            "required": not self._access.open_to_all,
+            "authenticated": self._access.open_to_all or session is not None,
+            "csrf": self._access.csrf(session) if session else None,
+            "images": self._images,
+        }
+        return web.Response(
+            body=orjson.dumps(body), content_type="application/json", headers={"Cache-Control": "no-store"}
+        )
+
+
+def forbidden(request: web.Request, error: Forbidden) -> web.Response:
+    """The answer to what another site's page sent."""
+    log.info("request refused", path=request.path, reason=error.reason)
+    return refuse(request, 403, "Refused.", error.reason)
+
+
+def wrong_host(request: web.Request) -> web.Response:
+    """The answer to whoever calls us by a name that is not ours."""
+    name = (request.headers.get("Host") or "")[:200]
+    log.info("request refused", path=request.path, reason="its Host is not one of ours")
+    bare = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
+    return refuse(
+        request,
+        421,
+        "Misdirected request.",
+        f"killsyncd does not answer to the name {bare!r}: another site could have bent that name to this "
+        "address.",
+        f'If it is yours, allow it in the configuration: [api] allowed_hosts = ["{bare}"], and restart.',
+    )
+
+
+def _redirect(url: str) -> web.Response:
+    return web.Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})

@@ -1,0 +1,176 @@
+"""Answers that many subscribers share.
+
+A thousand subscribers mostly ask for the same of the same mail. What they ask for is the
+document without the arguments of its root field (those say where to begin and what to leave
+out), so an event is executed and serialized once per such shape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    FieldNode,
+    OperationDefinitionNode,
+    VariableDefinitionNode,
+    VariableNode,
+    Visitor,
+    execute,
+    print_ast,
+    visit,
+)
+
+from killsyncd.api.context import Context
+from killsyncd.api.execution import Engine, refusal
+from killsyncd.api.problems import formatted_all
+from killsyncd.views import TooMuch
+
+_ROOT_FIELDS = frozenset({"newKillmail", "workerStatusUpdates"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that subscribers are told. key: names it among all events; root: the field's value."""
+
+    key: Hashable
+    root: Any
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A subscription that was looked through. shape: equal for those that get the same answers."""
+
+    document: DocumentNode
+    variables: dict[str, Any]
+    operation_name: str | None
+    shape: bytes
+
+
+class Payloads:
+    """Executes events, once for all who ask for the same. Keeps the last answers, up to a size."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._limits = engine.room.limits
+        self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._size = 0
+        self._making: dict[Hashable, asyncio.Task[bytes]] = {}
+
+    async def of(self, event: Event, asked: Asked) -> bytes:
+        """The answer for an event, as JSON."""
+        key = (event.key, asked.shape)
+        known = self._kept.get(key)
+        if known is not None:
+            return known
+        return await self._once(key, lambda: self._execute(event, asked))
+
+    async def _once(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
+        task = self._making.get(key)
+        if task is None:
+            task = self._making[key] = asyncio.create_task(make())
+            task.add_done_callback(lambda done: self._keep(key, done))
+        # Shielded: the one who asked first may hang up, and the others still want it.
+        return await asyncio.shield(task)
+
+    def _keep(self, key: Hashable, task: asyncio.Task[bytes]) -> None:
+        self._making.pop(key, None)
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._kept[key] = task.result()
+        self._size += len(task.result())
+        while self._size > self._limits.payloads:
+            _, gone = self._kept.popitem(last=False)
+            self._size -= len(gone)
+
+    async def _execute(self, event: Event, asked: Asked) -> bytes:
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                going = execute(
+                    self._engine.schema,
+                    asked.document,
+                    root_value=event.root,
+                    context_value=event.context,
+                    variable_values=asked.variables,
+                    operation_name=asked.operation_name,
+                )
+                result = going if isinstance(going, ExecutionResult) else await going
+        except TimeoutError:
+            return orjson.dumps(refusal(TooMuch("this took too long", "ask for less at once")).body)
+        body: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            body["errors"] = formatted_all(result.errors)
+        return orjson.dumps(body)
+
+    async def close(self) -> None:
+        """Stop what is being made."""
+        for task in tuple(self._making.values()):
+            task.cancel()
+        await asyncio.gather(*self._making.values(), return_exceptions=True)
+
+
+def shape_of(document: DocumentNode, operation_name: str | None, variables: dict[str, Any]) -> bytes:
+    """What two subscriptions must share to get the same answers to the same events."""
+    stripped = visit(document, _Stripped())
+    used = _Used()
+    visit(stripped, used)
+    text = print_ast(visit(stripped, _Undefine(used.names)))
+    given = {name: value for name, value in variables.items() if name in used.names}
+    known = orjson.dumps([text, operation_name, given], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(known).digest()
+
+
+class _Stripped(Visitor):
+    """Leaves out the arguments of root fields."""
+
+    def enter_field(self, node: FieldNode, *_: Any) -> FieldNode | None:
+        if node.name.value not in _ROOT_FIELDS or not node.arguments:
+            return None
+        return FieldNode(
+            name=node.name,
+            alias=node.alias,
+            arguments=(),
+            directives=node.directives,
+            selection_set=node.selection_set,
+        )
+
+
+class _Used(Visitor):
+    """Which variables are used; being defined is no use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_variable_definition(self, _node: VariableDefinitionNode, *_: Any) -> Any:
+        return self.SKIP
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        self.names.add(node.name.value)
+
+
+class _Undefine(Visitor):
+    """Leaves out the definitions of variables that are not used."""
+
+    def __init__(self, used: set[str]) -> None:
+        super().__init__()
+        self._used = used
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> OperationDefinitionNode:
+        return OperationDefinitionNode(
+            operation=node.operation,
+            name=node.name,
+            variable_definitions=tuple(
+                each for each in node.variable_definitions or () if each.variable.name.value in self._used
+            ),
+            directives=node.directives,
+            selection_set=node.selection_set,
+        )

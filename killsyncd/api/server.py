@@ -1,0 +1,327 @@
+"""The HTTP server of the daemon: routes, gates, security headers, and its life."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import orjson
+from aiohttp import web
+
+from killsyncd.api.auth import Access, Forbidden
+from killsyncd.api.context import Room
+from killsyncd.api.execution import Engine, schema_text
+from killsyncd.api.feed_hub import FeedHub
+from killsyncd.api.graphql_http import GraphqlHttp, prefers_html, respond
+from killsyncd.api.graphql_ws import GraphqlWs
+from killsyncd.api.limits import Limits
+from killsyncd.api.pages import (
+    CALLBACK_PATH,
+    LOGIN_PATH,
+    LoginPages,
+    SessionPages,
+    forbidden,
+    page,
+    refuse,
+    wrong_host,
+)
+from killsyncd.api.ports import Listen, MailReading, MetricsText, Readiness, Verbs
+from killsyncd.api.problems import INTERNAL, Unauthenticated, plain
+from killsyncd.api.sources import Live
+from killsyncd.api.static import load_folder, make_file, send
+from killsyncd.api.status_hub import StatusHub
+from killsyncd.clock import Clock
+from killsyncd.config import Api
+from killsyncd.errors import Refused
+from killsyncd.logs import get_logger
+
+READY_SECONDS = 5.0
+_GATELESS = frozenset({"/healthz", "/readyz"})  # probes come by address, and learn nothing
+_IMAGE_SERVER = "https://images.evetech.net"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = get_logger(__name__)
+
+
+class ApiServer:
+    """Everything on `api.listen`.
+
+    config: section `[api]`. callback_url: `sso.callback_url`. listen_to: `events.Events.on`.
+    readiness: why the daemon is not ready. metrics: the text of `/metrics`; None: there is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Api,
+        callback_url: str,
+        verbs: Verbs,
+        reading: MailReading,
+        clock: Clock,
+        listen_to: Listen,
+        readiness: Readiness,
+        metrics: MetricsText | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._config = config
+        self._limits = limits or Limits()
+        self._readiness = readiness
+        self._metrics = metrics
+        self._listen_to = listen_to
+        room = Room(reading, verbs, clock, self._limits)
+        self.access = Access(
+            clock,
+            token=config.token,
+            callback_url=callback_url,
+            listen_host=config.host,
+            allowed_hosts=config.allowed_hosts,
+            cookie_suffix=f"_{config.port}" if config.port else "",
+        )
+        self._engine = Engine(room)
+        self._live = Live(room, FeedHub(room), StatusHub(room))
+        self._http = GraphqlHttp(self._engine)
+        self._ws = GraphqlWs(self._engine, self.access, self._live)
+        self._logins = LoginPages(verbs, callback_url)
+        self._session = SessionPages(self.access, images=config.images)
+        self._dashboard = load_folder("dashboard")
+        self._explorer = load_folder("explorer")
+        self._plain = load_folder("plain")
+        self._schema = make_file("schema.graphql", schema_text().encode())
+        self._csp = content_security_policy(images=config.images)
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._deaf: list[Callable[[], None]] = []
+        self.address = ""
+
+    # -- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> str:
+        """Begin to listen; answers the address, with the port really taken. Raises Refused."""
+        runner = web.AppRunner(
+            self._application(), access_log=None, handle_signals=False, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        host, port = self._config.host, self._config.port
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise _refused(error, host, port) from error
+        self._runner = runner
+        taken = runner.addresses[0][1]
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{taken}"
+        feed, status = self._live.feed, self._live.status
+        self._tasks = [asyncio.create_task(each, name="api") for each in (feed.run(), status.run())]
+        self._deaf = [
+            self._listen_to("feed", feed.look),
+            *(self._listen_to(channel, status.look) for channel in ("wants", "switches")),
+        ]
+        return self.address
+
+    async def close(self) -> None:
+        """Hang up on everybody and stop listening. Safe to call twice."""
+        for off in self._deaf:
+            off()
+        self._deaf = []
+        await self._ws.close()
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    @property
+    def sockets(self) -> int:
+        """WebSockets that are open."""
+        return self._ws.sockets
+
+    @property
+    def followers(self) -> int:
+        """Subscriptions to the live feed."""
+        return self._live.feed.followers
+
+    # -- routes ------------------------------------------------------------------------------------
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=self._limits.body, middlewares=[self._gate])
+        app.on_response_prepare.append(self._headers)
+        route = app.router.add_route
+        route("POST", "/graphql", self._graphql)
+        route("GET", "/graphql", self._graphql)
+        route("GET", "/graphql/schema.graphql", self._schema_file)
+        route("GET", "/explorer/{name}", self._explorer_file)
+        route("GET", "/plain/{name}", self._plain_file)
+        route("GET", "/", self._index)
+        route("GET", "/favicon.ico", self._dashboard_file)
+        route("GET", "/dashboard/{name:.+}", self._dashboard_file)
+        route("GET", LOGIN_PATH, self._logins.login)
+        for path in {CALLBACK_PATH, self._logins.callback_path} - {"/", LOGIN_PATH, "/graphql"}:
+            route("GET", path, self._logins.callback)
+        route("GET", "/session", self._session_show)
+        route("POST", "/session", self._session_begin)
+        route("DELETE", "/session", self._session_end)
+        route("GET", "/metrics", self._show_metrics)
+        route("GET", "/healthz", self._healthz)
+        route("GET", "/readyz", self._readyz)
+        return app
+
+    async def _graphql(self, request: web.Request) -> web.StreamResponse:
+        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+        html = not upgrade and prefers_html(request.headers.getall("Accept", []))
+        if html and request.method == "GET":
+            # The explorer: a page without data, which anybody may link to.
+            return send(request, self._explorer.get("index.html"))
+        self.access.check_page(request.headers)
+        if upgrade:
+            return await self._ws.handle(request, authenticated=self._may_upgrade(request))
+        self.access.check(request.headers, request.cookies)
+        return await self._http.handle(request)
+
+    def _may_upgrade(self, request: web.Request) -> bool:
+        """Whether a handshake shows who it is; if not, connection_init must.
+
+        Raises Unauthenticated, Forbidden.
+        """
+        if self.access.open_to_all:
+            return True
+        if "Authorization" in request.headers:
+            self.access.check_token(request.headers["Authorization"])
+            return True
+        if self.access.session_holds(request.cookies.get(self.access.cookie, "")):
+            # A browser lets any page open a socket with our cookie; only the Origin tells them apart.
+            self.access.check_page(request.headers, strict=True)
+            return True
+        return False
+
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        if "index.html" in self._dashboard:
+            return send(request, self._dashboard["index.html"])
+        return page("killsyncd", "The daemon is running. Its data is at /graphql.")
+
+    async def _dashboard_file(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info.get("name") or request.path.lstrip("/")
+        return send(request, self._dashboard.get(name))
+
+    async def _explorer_file(self, request: web.Request) -> web.StreamResponse:
+        return send(request, self._explorer.get(request.match_info["name"]))
+
+    async def _plain_file(self, request: web.Request) -> web.StreamResponse:
+        return send(request, self._plain.get(request.match_info["name"]))
+
+    async def _schema_file(self, request: web.Request) -> web.StreamResponse:
+        return send(request, self._schema)
+
+    async def _session_show(self, request: web.Request) -> web.StreamResponse:
+        self.access.check_page(request.headers)
+        return await self._session.show(request)
+
+    async def _session_begin(self, request: web.Request) -> web.StreamResponse:
+        self.access.check_page(request.headers)
+        return await self._session.begin(request)
+
+    async def _session_end(self, request: web.Request) -> web.StreamResponse:
+        self.access.check_page(request.headers)
+        return await self._session.end(request)
+
+    async def _show_metrics(self, request: web.Request) -> web.StreamResponse:
+        self.access.check_page(request.headers)
+        self.access.check(request.headers, request.cookies)
+        if self._metrics is None:
+            raise web.HTTPNotFound(text="there are no metrics\n")
+        media = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(
+            body=await self._metrics(), headers={"Content-Type": media, "Cache-Control": "no-store"}
+        )
+
+    async def _healthz(self, _request: web.Request) -> web.StreamResponse:
+        return _json({"alive": True}, 200)
+
+    async def _readyz(self, _request: web.Request) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                reasons = list(await self._readiness())
+        except TimeoutError:
+            reasons = ["the database does not answer in time"]
+        except Exception as error:
+            log.exception("readiness could not be told", error)
+            reasons = ["an error in killsyncd; its log says more"]
+        return _json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    # -- around every request ----------------------------------------------------------------------
+
+    @web.middleware
+    async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in _GATELESS and not self.access.host_allowed(request.headers.get("Host")):
+            return wrong_host(request)
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Forbidden as error:
+            return forbidden(request, error)
+        except Unauthenticated as error:
+            return _unauthenticated(request, error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.exception("a request failed", error, method=request.method, path=request.path)
+            return refuse(request, 500, "Something went wrong.", "The daemon's log says what.", code=INTERNAL)
+
+    async def _headers(self, _request: web.Request, response: web.StreamResponse) -> None:
+        headers = response.headers
+        headers["Content-Security-Policy"] = self._csp
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers["X-Frame-Options"] = "DENY"
+        headers.popall("Server", None)
+
+
+def content_security_policy(*, images: bool) -> str:
+    """What pages of ours may load: only what is here, and CCP's pictures where that is wanted."""
+    pictures = f" {_IMAGE_SERVER}" if images else ""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        f"img-src 'self' data:{pictures}; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'; form-action 'self'"
+    )
+
+
+def _unauthenticated(request: web.Request, error: Unauthenticated) -> web.StreamResponse:
+    log.info("request refused", path=request.path, reason="no token, or not ours", peer=request.remote)
+    headers = {"WWW-Authenticate": 'Bearer realm="killsyncd"'}
+    return respond({"errors": [plain(error)]}, 401, "application/json", headers)
+
+
+def _json(body: dict[str, object], status: int) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(body),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _refused(error: OSError, host: str, port: int) -> Refused:
+    if error.errno == errno.EADDRINUSE:
+        return Refused(
+            f"port {port} of {host} is taken by another program",
+            f"stop that one (ss -ltnp 'sport = :{port}' names it), or set [api] listen to another port",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Refused(
+            f"port {port} may not be listened on by this user", "set [api] listen to a port above 1023"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return Refused(
+            f"this machine has no address {host}", "set [api] listen to an address of its own, or 127.0.0.1"
+        )
+    return Refused(f"{host}:{port} cannot be listened on: {error.strerror or error}", "look at [api] listen")

@@ -1,0 +1,307 @@
+"""What `killsyncd check` looks at, one function a line. None creates or changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import shutil
+import sqlite3
+import stat
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from killsyncd.commands.words import count, size
+from killsyncd.config import Config
+from killsyncd.errors import KillsyncdError, SchemaRefused
+from killsyncd.storage.migrate import migrations
+from killsyncd.watching import ENOUGH_FREE
+
+ROOMY = 1 << 30
+"""Bytes: less than this on the database's disk is a warning; where the daemon pauses it is a failure."""
+
+SKEW_LIMIT = 60.0
+SKEW_FAILURE = 300.0
+"""Seconds: beyond the first it is a warning, beyond the second tokens look expired or not yet valid."""
+
+_ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line. status: `ok`, `warn` or `fail`."""
+
+    name: str
+    status: str
+    message: str
+    remedy: str = ""
+
+    def line(self) -> str:
+        """As people read it."""
+        remedy = f" -> {self.remedy}" if self.remedy else ""
+        return f"{self.status:<4}  {self.name:<13}  {self.message}{remedy}"
+
+
+def failed(name: str, error: KillsyncdError) -> Finding:
+    """A finding from what was raised."""
+    return Finding(name, "fail", error.message, " ".join(error.hint.split()))
+
+
+# --- the database -------------------------------------------------------------------------------
+
+
+async def database(config: Config) -> Finding:
+    """Is it there, whole, ours, and of today's schema."""
+    try:
+        if config.database.sqlite_path is not None:
+            return await asyncio.to_thread(_sqlite, config.database.sqlite_path)
+        return await _postgres(config)
+    except KillsyncdError as error:
+        return failed("database", error)
+
+
+def _sqlite(path: Path) -> Finding:
+    if not path.exists():
+        folder = _existing(path)
+        if not _may_write(folder):
+            remedy = f"let the daemon's user write there: chown USER {folder}"
+            return Finding("database", "fail", f"{path}: {folder} cannot be written", remedy)
+        return Finding("database", "ok", f"{path} is not there yet; killsyncd run makes it")
+    try:
+        with closing(_read_only(path)) as connection:
+            faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
+            if faults != ["ok"]:
+                return Finding("database", "fail", f"{path} is damaged: {faults[0]}", "restore a backup")
+            tables = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")}
+            if not tables:
+                return Finding("database", "ok", f"{path} is empty; killsyncd run fills it")
+            applied = _applied(connection, path, tables)
+            mails, users = (
+                int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608
+                for table in ("killmails", "users")
+            )
+    except sqlite3.Error as error:
+        if "not a database" in str(error):
+            return Finding("database", "fail", f"{path} is not a SQLite database", "restore a backup")
+        remedy = f"check owner and mode of {path}"
+        return Finding("database", "fail", f"{path} cannot be read: {error}", remedy)
+    if not _may_write(path) or not _may_write(path.parent):
+        remedy = f"chown the daemon's user {path.parent} {path}, or run check as that user"
+        return Finding("database", "fail", f"{path} cannot be written by this user", remedy)
+    newest = max(each.number for each in migrations())
+    older = f", brought up to {newest} by the next start" if applied < newest else ""
+    what = f"{count(mails, 'killmail')} of {count(users, 'user')}, {size(path.stat().st_size)}"
+    return Finding("database", "ok", f"{path}: schema {applied}{older}; {what}")
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    # Nobody has a database open that has no WAL beside it; opened as unchanging it gets none from us.
+    unchanging = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{unchanging}", uri=True, timeout=5)
+
+
+def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> int:
+    if not {"meta", "schema_migrations"} <= tables:
+        some = ", ".join(sorted(tables)[:5])
+        raise SchemaRefused(
+            f"{path} holds tables that are not killsyncd's ({some})", "set [database] url to another file"
+        )
+    known = {each.number: each.checksum for each in migrations()}
+    last = 0
+    for number, checksum in connection.execute(
+        "SELECT number, checksum FROM schema_migrations ORDER BY number"
+    ):
+        if number not in known:
+            raise SchemaRefused(
+                f"{path} has schema {number}, this killsyncd knows {max(known)} at most",
+                "install the newer killsyncd again, or restore a backup made by this one",
+            )
+        if known[number] != checksum:
+            raise SchemaRefused(
+                f"schema {number} of {path} was made by a different killsyncd", "install the one that made it"
+            )
+        last = int(number)
+    return last
+
+
+async def _postgres(config: Config) -> Finding:
+    from killsyncd.clock import SystemClock
+    from killsyncd.opening import open_store
+    from killsyncd.storage.migrate import state
+
+    store = await open_store(config, SystemClock())
+    try:
+        applied = await state(store)
+    finally:
+        await store.close()
+    where = config.database.url
+    if not applied:
+        return Finding("database", "ok", f"{where} is empty; killsyncd run fills it")
+    return Finding("database", "ok", f"{where}: schema {applied[-1]}")
+
+
+# --- queue, key, modes --------------------------------------------------------------------------
+
+
+async def queue(config: Config) -> Finding:
+    """Does the broker answer."""
+    if config.queue.embedded:
+        return Finding("queue", "ok", "embedded in the database")
+    parts = urlsplit(config.queue.url)
+    host, port = parts.hostname or "localhost", parts.port or (5671 if parts.scheme == "amqps" else 5672)
+    where = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        reason = getattr(error, "strerror", None) or "no answer"
+        return Finding("queue", "fail", f"{where}: {reason}", "start the broker, or look at [queue] url")
+    return Finding("queue", "ok", f"{where} answers")
+
+
+async def key(config: Config) -> Finding:
+    """Is there a key, safe from others, that opens what is in the database."""
+    from killsyncd.vault import Vault
+
+    path = config.security.key_file
+    try:
+        canary = await _canary(config)
+        if not path.exists():
+            if canary is not None:
+                remedy = f"put it back at {path} (mode 0600); without it everybody has to log in again"
+                return Finding("key", "fail", f"{path} is missing, and the database needs it", remedy)
+            return Finding("key", "ok", f"{path} is not there yet; killsyncd run makes it")
+        vault = Vault.open(path, credential=config.security.key_is_credential)
+    except KillsyncdError as error:
+        return failed("key", error)
+    if canary is not None and not vault.opens(canary):
+        remedy = "put the right key file back, or look at [database] url"
+        return Finding("key", "fail", f"{path} is not the key of this database", remedy)
+    opens = "opens the database" if canary is not None else "nothing is encrypted yet"
+    return Finding("key", "ok", f"{path}: key {vault.key_id}, {opens}")
+
+
+async def _canary(config: Config) -> bytes | None:
+    path = config.database.sqlite_path
+    if path is None:
+        return await _postgres_canary(config)
+    if not path.exists():
+        return None
+    try:
+        with closing(_read_only(path)) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = 'key_canary'").fetchone()
+    except sqlite3.Error:
+        return None  # the database's own line says what is wrong with it
+    return base64.b64decode(row[0]) if row else None
+
+
+async def _postgres_canary(config: Config) -> bytes | None:
+    from killsyncd.clock import SystemClock
+    from killsyncd.opening import open_store
+    from killsyncd.storage import rotating
+
+    try:
+        store = await open_store(config, SystemClock())
+    except KillsyncdError:
+        return None
+    try:
+        return await rotating.canary(store)
+    except KillsyncdError:
+        return None
+    finally:
+        await store.close()
+
+
+def modes(config: Config) -> Finding:
+    """May others read or change what is not theirs. The key's own mode is the key's line."""
+    folder = config.control.socket.parent
+    if folder.exists() and folder.stat().st_mode & stat.S_IWOTH and not folder.stat().st_mode & stat.S_ISVTX:
+        return Finding("modes", "fail", f"everybody may write in {folder}", f"chmod o-w {folder}")
+    path = config.database.sqlite_path
+    if path is not None and path.exists():
+        if path.stat().st_mode & stat.S_IWOTH:
+            return Finding("modes", "fail", f"everybody may write to {path}", f"chmod 600 {path}")
+        if path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH:
+            return Finding("modes", "warn", f"everybody may read {path}", f"chmod 600 {path}")
+    return Finding("modes", "ok", "the database is closed to others")
+
+
+def control(config: Config) -> Finding:
+    """Does a daemon run just now; both answers are fine."""
+    from killsyncd.control.client import reach
+    from killsyncd.errors import DaemonUnreachable
+
+    path = str(config.control.socket)
+    try:
+        reach([(path, "control.socket")])
+    except DaemonUnreachable:
+        return Finding("daemon", "ok", f"does not run ({path})")
+    return Finding("daemon", "ok", f"runs, and listens at {path}")
+
+
+# --- clock and space ----------------------------------------------------------------------------
+
+
+def clock(config: Config) -> Finding:
+    """Does this machine know the time; ESI's own clock is asked, by a route that costs next to nothing."""
+    request = urllib.request.Request(  # noqa: S310 - the configuration allows http and https alone
+        f"{config.esi.base_url}/status",
+        headers={
+            "User-Agent": f"killsyncd-check ({config.esi.contact})",
+            "X-Compatibility-Date": config.esi.compatibility_date,
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310
+            date = response.headers.get("Date")
+    except urllib.error.HTTPError as error:
+        date = error.headers.get("Date")
+        error.close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return Finding(
+            "clock",
+            "warn",
+            f"ESI does not answer, so it was not compared: {reason}",
+            "look at [esi] base_url",
+        )
+    try:
+        skew = time.time() - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return Finding("clock", "warn", "ESI's answer had no date, so it was not compared")
+    if abs(skew) > SKEW_LIMIT:
+        way = "ahead of" if skew > 0 else "behind"
+        status = "fail" if abs(skew) > SKEW_FAILURE else "warn"
+        return Finding("clock", status, f"{abs(skew):.0f} s {way} ESI's", "timedatectl set-ntp true")
+    return Finding("clock", "ok", "within a minute of ESI's")
+
+
+def space(config: Config) -> Finding:
+    """Is there room to go on."""
+    folder = _existing(config.database.sqlite_path or config.state_directory)
+    free = shutil.disk_usage(folder).free
+    text = f"{size(free)} free at {folder}"
+    if free < ENOUGH_FREE:
+        return Finding("space", "fail", text, f"free some space: {size(ENOUGH_FREE)} are the least")
+    if free < ROOMY:
+        return Finding("space", "warn", text, "a year of killmails needs some hundred MiB")
+    return Finding("space", "ok", text)
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _may_write(path: Path) -> bool:
+    import os
+
+    return os.access(path, os.W_OK)

@@ -1,0 +1,26 @@
+"""`killsyncd run`: the daemon."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from killsyncd.commands import Call
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Nothing but the configuration: what it does stands there."""
+    parser.epilog = """\
+SIGTERM or Ctrl-C ends it after what is under way; a second one at once.
+
+examples:
+  killsyncd run
+  killsyncd run --config /etc/killsyncd/killsyncd.toml
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Run until a signal ends it."""
+    config = call.config()
+    from killsyncd import daemon
+
+    return daemon.run(config, call.environ)

@@ -1,0 +1,128 @@
+"""What the house shows to the street: HTTP with GraphQL and dashboard, the control socket, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from killsyncd import __version__, backups
+from killsyncd.api.server import ApiServer
+from killsyncd.clock import Clock
+from killsyncd.config import Config
+from killsyncd.consumer import Consumer
+from killsyncd.control.listening import ControlSocket
+from killsyncd.control.server import BackupMaker, ControlServer
+from killsyncd.errors import Unavailable
+from killsyncd.esi.door import Door
+from killsyncd.esi.tokens import Permit
+from killsyncd.events import Events
+from killsyncd.exchange import Exchange
+from killsyncd.fetcher import Fetcher
+from killsyncd.metrics import LoopLag, Metrics
+from killsyncd.operations import Operations
+from killsyncd.storage.base import Run, Store, Tx
+from killsyncd.storage.exchanging import Exchanging
+from killsyncd.storage.measuring import Measuring
+from killsyncd.storage.reading import Reading
+from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.storing import Storing
+
+
+@dataclass
+class Front:
+    """Both servers, not listening yet."""
+
+    api: ApiServer
+    control: ControlServer
+    socket: Path
+    draining: bool = False
+
+    async def open(self, stack: AsyncExitStack, environ: Mapping[str, str]) -> dict[str, str]:
+        """Begin to listen; answers the addresses. Raises AlreadyRunning, Refused."""
+        listening = ControlSocket.passed(environ) or ControlSocket.bind(self.socket)
+        stack.callback(listening.close)
+        stack.push_async_callback(self.control.close)
+        await self.control.start(listening)
+        stack.push_async_callback(self.api.close)
+        address = await self.api.start()
+        return {"api": address, "control": listening.address}
+
+
+def make_front(
+    config: Config,
+    clock: Clock,
+    *,
+    store: Store,
+    holder: str,
+    events: Events,
+    operations: Operations,
+    door: Door,
+    consumer: Consumer,
+    fetcher: Fetcher[Permit],
+    lag: LoopLag,
+    started_at: float,
+) -> Front:
+    """Make the servers. holder: this daemon's id in the database."""
+    path = config.database.sqlite_path
+    metrics = Metrics(
+        reports=operations,
+        rows=Measuring(store),
+        door=door,
+        jobs=consumer,
+        fetches=fetcher,
+        lag=lag,
+        clock=clock,
+        started_at=started_at,
+        database=path.parent if path is not None else None,
+    )
+    front: Front
+
+    async def readiness() -> Sequence[str]:
+        if front.draining:
+            return ["the daemon is stopping"]
+        try:
+            await store.write(_touch)
+        except Unavailable as error:
+            return [error.message]
+        return []
+
+    api = ApiServer(
+        config=config.api,
+        callback_url=config.sso.callback_url,
+        verbs=operations,
+        reading=Reading(store),
+        clock=clock,
+        listen_to=events.on,
+        readiness=readiness,
+        metrics=metrics.render,
+    )
+    exchange = Exchange(Exchanging(store, Storing(store, holder)), clock, stored=lambda: _imported(events))
+    front = Front(
+        api, ControlServer(operations, exchange, _backup_maker(store, clock)), config.control.socket
+    )
+    return front
+
+
+def _imported(events: Events) -> None:
+    events.tell("feed")
+    events.tell("names")
+    events.tell("refs")
+
+
+def _backup_maker(store: Store, clock: Clock) -> BackupMaker | None:
+    """PostgreSQL has backups of its own; a copy of the file is SQLite's."""
+    if not isinstance(store, SqliteStore):
+        return None
+    source = store
+
+    def make() -> AbstractAsyncContextManager[backups.Made]:
+        return backups.make(source, __version__, clock.now())
+
+    return make
+
+
+def _touch() -> Tx[None]:
+    """A transaction that takes the write lock and changes nothing."""
+    yield Run("meta.now", {})

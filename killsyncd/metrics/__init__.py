@@ -1,0 +1,27 @@
+"""Metrics for Prometheus: gathered when somebody asks, from one status report and a few counters.
+
+    lag = LoopLag(clock)                    # a tender: runs until cancelled
+    metrics = Metrics(operations=..., rows=Measuring(store), door=..., lag=lag, ...)
+    text = await metrics.render()           # what /metrics answers, with CONTENT_TYPE
+
+Labels are bounded: groups of ESI's limits, states, codes, priorities. No character is a label.
+docs/metrics.md lists every name; a test compares it with what comes out.
+"""
+
+from __future__ import annotations
+
+from killsyncd.metrics.gathering import CONTENT_TYPE, Metrics
+from killsyncd.metrics.loop import LoopLag
+from killsyncd.metrics.ports import DoorCounters, DoorStats, FetchCounters, JobCounters, MeasuredRows, Reports
+
+__all__ = [
+    "CONTENT_TYPE",
+    "DoorCounters",
+    "DoorStats",
+    "FetchCounters",
+    "JobCounters",
+    "LoopLag",
+    "MeasuredRows",
+    "Metrics",
+    "Reports",
+]

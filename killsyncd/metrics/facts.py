@@ -1,0 +1,155 @@
+"""Families from what the database knows: the status report, and measures that only the metrics ask for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from killsyncd.health import CODES
+from killsyncd.measures import Measures
+from killsyncd.model import PRIORITY_LOGIN, PRIORITY_MANUAL, PRIORITY_PRODUCER, UserState
+from killsyncd.operations import Budget, StatusReport
+
+JOB_STATES = ("waiting", "postponed", "working", "held")
+PRIORITIES = (PRIORITY_PRODUCER, PRIORITY_MANUAL, PRIORITY_LOGIN)
+TOKEN_STATES = ("valid", "due", "expired", "none")
+QUANTILES = (0.5, 0.95, 1.0)
+
+
+def of_report(report: StatusReport) -> Iterator[Metric]:
+    """What `ctl status` says, as numbers."""
+    yield _gauge("killsyncd_syncing", "1 while nothing stops the sync as a whole.", report.syncing)
+    yield _gauge(
+        "killsyncd_downtime",
+        "1 while EVE or ESI is down, and nothing but its status is asked.",
+        report.downtime,
+    )
+    problems = GaugeMetricFamily(
+        "killsyncd_problems",
+        "Problems there are, by code: see killsyncd ctl status, and docs/troubleshooting.md.",
+        labels=["code"],
+    )
+    counts = Counter(problem.code for problem in report.problems)
+    for code in [*CODES, *(each for each in counts if each not in CODES)]:
+        problems.add_metric([code], counts[code])
+    yield problems
+    yield _gauge("killsyncd_queue_messages", "Jobs waiting in the queue.", report.queue.messages)
+    yield _gauge(
+        "killsyncd_queue_consumers", "Daemons that work the queue, 0 while paused.", report.consumers
+    )
+    refs = GaugeMetricFamily(
+        "killsyncd_refs", "Killmails that were listed and are not stored.", labels=["state"]
+    )
+    refs.add_metric(["pending"], report.pending_details)
+    refs.add_metric(["quarantined"], report.quarantined)
+    yield refs
+    oldest = 0.0
+    if report.oldest_pending_at is not None:
+        oldest = max(
+            0.0, report.started_at.timestamp() + report.uptime - report.oldest_pending_at.timestamp()
+        )
+    yield _gauge(
+        "killsyncd_oldest_pending_age_seconds",
+        "For how long the oldest killmail that is pending has been listed; 0 without one.",
+        oldest,
+    )
+    if report.pending_eta is not None:
+        yield _gauge(
+            "killsyncd_pending_eta_seconds",
+            "Time that ESI's budget needs for what is pending.",
+            report.pending_eta,
+        )
+    users = GaugeMetricFamily("killsyncd_users", "Pilots by state.", labels=["state"])
+    for state in UserState:
+        users.add_metric([state.value], report.users_by_state.get(state, 0))
+    yield users
+    yield from _moment(
+        "killsyncd_producer_last_run_timestamp_seconds",
+        "When the producer last ran, on whichever daemon.",
+        report.last_producer_run,
+    )
+    yield from _moment(
+        "killsyncd_producer_next_run_timestamp_seconds",
+        "When the producer runs next; absent while it is paused or off.",
+        report.next_producer_run,
+    )
+    yield from _budgets(report.budgets)
+
+
+def of_measures(measures: Measures) -> Iterator[Metric]:
+    """Counts and ages."""
+    now = measures.now
+    jobs = GaugeMetricFamily("killsyncd_jobs", "Jobs by state and priority.", labels=["state", "priority"])
+    priorities = sorted({*PRIORITIES, *(priority for _, priority in measures.jobs)})
+    for state in JOB_STATES:
+        for priority in priorities:
+            jobs.add_metric([state, str(priority)], measures.jobs.get((state, priority), 0))
+    yield jobs
+    oldest = now if measures.oldest_job_at is None else measures.oldest_job_at
+    yield _gauge(
+        "killsyncd_oldest_job_age_seconds",
+        "For how long the longest waiting job could have been taken; 0 without one.",
+        max(0.0, now - oldest),
+    )
+    yield _lag(now, measures.readable_since)
+    tokens = GaugeMetricFamily("killsyncd_access_tokens", "Access tokens by state.", labels=["state"])
+    for state in TOKEN_STATES:
+        tokens.add_metric([state], measures.access_tokens.get(state, 0))
+    yield tokens
+    yield _gauge("killsyncd_feed_position", "Killmails that the feed ever numbered.", measures.feed_position)
+    if measures.last_backup_at is not None:
+        yield _gauge(
+            "killsyncd_last_backup_timestamp_seconds",
+            "When a backup was last finished; absent where none was ever made.",
+            measures.last_backup_at,
+        )
+    if measures.size_bytes is not None:
+        yield _gauge("killsyncd_database_size_bytes", "Size of the database.", measures.size_bytes)
+
+
+def _lag(now: float, readable_since: Sequence[float]) -> GaugeMetricFamily:
+    """Now minus the newest possible, over all pilots that can be synced."""
+    family = GaugeMetricFamily(
+        "killsyncd_sync_lag_seconds",
+        "For how long ESI may have had a newer list than the one that was read, over pilots that can be "
+        "synced; quantile 1 is the pilot who waits longest.",
+        labels=["quantile"],
+    )
+    lags = sorted(max(0.0, now - each) for each in readable_since)
+    for quantile in QUANTILES:
+        index = min(len(lags) - 1, int(quantile * len(lags)))
+        family.add_metric([f"{quantile:g}"], lags[index] if lags else 0.0)
+    return family
+
+
+def _budgets(budgets: Sequence[Budget]) -> Iterator[Metric]:
+    """The tightest bucket of each group: a label for every character would have no bound."""
+    tightest: dict[str, Budget] = {}
+    for each in budgets:
+        known = tightest.get(each.group)
+        if known is None or each.remaining < known.remaining:
+            tightest[each.group] = each
+    remaining = GaugeMetricFamily(
+        "killsyncd_esi_tokens_remaining",
+        "Tokens left in the group's floating window; where each pilot has one, the emptiest.",
+        labels=["group"],
+    )
+    limit = GaugeMetricFamily("killsyncd_esi_tokens_limit", "Tokens of a full window.", labels=["group"])
+    # A handful of groups; should ESI's headers ever make more of them, the emptiest are shown.
+    for group in sorted(tightest, key=lambda each: tightest[each].remaining)[:20]:
+        remaining.add_metric([group], tightest[group].remaining)
+        limit.add_metric([group], tightest[group].limit)
+    yield remaining
+    yield limit
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _moment(name: str, text: str, moment: datetime | None) -> Iterator[Metric]:
+    if moment is not None:
+        yield _gauge(name, text, moment.timestamp())

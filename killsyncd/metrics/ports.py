@@ -1,0 +1,67 @@
+"""What the metrics need of others, as small Protocols. The daemon wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from killsyncd.measures import Measures
+from killsyncd.operations import StatusReport
+
+
+class Reports(Protocol):
+    """`operations.Operations`."""
+
+    async def status(self) -> StatusReport: ...
+
+
+class MeasuredRows(Protocol):
+    """The database (`storage/measuring.py`)."""
+
+    async def measure(self) -> Measures: ...
+
+
+class DoorStats(Protocol):
+    """Counters of ESI's door since the start (`esi.asking.Stats`)."""
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """By (group, status class)."""
+
+    @property
+    def refused(self) -> Mapping[tuple[str, str], int]:
+        """What was asked of the door and not sent, by (group, reason)."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds that callers waited for tokens of details."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were sent and not answered."""
+
+
+class DoorCounters(Protocol):
+    """ESI's door (`esi.door.Door`)."""
+
+    @property
+    def stats(self) -> DoorStats: ...
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds that this machine's clock is behind ESI's."""
+
+
+class JobCounters(Protocol):
+    """The consumer's counters since the start."""
+
+    jobs_done: int
+    jobs_failed: int
+
+
+class FetchCounters(Protocol):
+    """The fetcher's counters since the start."""
+
+    stored: int
+    failed: int
+    quarantined: int

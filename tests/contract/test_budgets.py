@@ -1,0 +1,184 @@
+"""ESI's budgets in the database, on every store: what is spent stays spent until it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from killsyncd.limits import Ask, Bill, Bucket, BudgetStore, Observation, RouteLimit, address_subject
+from killsyncd.storage.budgets import Budgets
+from killsyncd.storage.migrate import Migratable
+from tests.contract.conftest import Backend
+
+BUCKET = Bucket("killmail", address_subject("default"))
+OTHER = Bucket("killmail", address_subject("other"))
+T = 1_800_000_000.0
+
+
+@pytest.fixture
+def budgets(store: Migratable) -> BudgetStore:
+    return Budgets(store)
+
+
+def ask(now: float = T, **changes: Any) -> Ask:
+    told: dict[str, Any] = {
+        "bucket": BUCKET,
+        "want": 50,
+        "least": 5,
+        "keep": 0.0,
+        "limit": 100,
+        "window": 900.0,
+        "now": now,
+        "spent_at": now,
+        "held_for": 30.0,
+        **changes,
+    }
+    return Ask(**told)
+
+
+async def used(budgets: BudgetStore, now: float = T, bucket: Bucket = BUCKET) -> int:
+    return sum(usage.used for usage in await budgets.usage(now) if usage.bucket == bucket)
+
+
+async def test_reserving_until_nothing_is_left(budgets: BudgetStore) -> None:
+    first = await budgets.reserve(ask())
+    assert (first.tokens, first.used) == (50, 50)
+    assert (await budgets.reserve(ask(want=48))).tokens == 48
+    dry = await budgets.reserve(ask())
+    assert dry.tokens == 0
+    assert dry.next_at == T + 30 + 900 + 1
+    assert (await budgets.reserve(ask(bucket=OTHER))).tokens == 50
+
+
+async def test_what_is_never_settled_comes_back_after_its_life_and_window(budgets: BudgetStore) -> None:
+    await budgets.reserve(ask(want=100))
+    assert (await budgets.reserve(ask(T + 930))).tokens == 0
+    assert (await budgets.reserve(ask(T + 931))).tokens == 50
+
+
+async def test_settling_gives_back_what_was_not_used(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=100))
+    bill = Bill(grant.id, BUCKET, 40, T + 5 + 901)
+    await budgets.settle([bill], [])
+    assert await used(budgets) == 40
+    await budgets.settle([bill], [])  # twice is once
+    assert await used(budgets) == 40
+    assert (await budgets.reserve(ask(want=100))).tokens == 60
+    assert await used(budgets, T + 5 + 901) == 60
+
+
+async def test_a_bill_in_the_same_transaction_makes_room(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=100))
+    again = await budgets.reserve(ask(want=100, bills=(Bill(grant.id, BUCKET, 10, T + 901),)))
+    assert again.tokens == 90
+
+
+async def test_a_reservation_that_was_not_used_at_all_is_gone(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask())
+    await budgets.settle([Bill(grant.id, BUCKET, 0, 0.0)], [])
+    assert await used(budgets) == 0
+
+
+async def test_a_bill_that_comes_after_its_reservation_fell_is_written_all_the_same(
+    budgets: BudgetStore,
+) -> None:
+    grant = await budgets.reserve(ask())
+    await budgets.reserve(ask(T + 2000))  # purges
+    await budgets.settle([Bill(grant.id, BUCKET, 20, T + 2900)], [])
+    assert await used(budgets, T + 2000) == 70
+
+
+async def test_heavy_callers_leave_the_last_part(budgets: BudgetStore) -> None:
+    assert (await budgets.reserve(ask(want=100, keep=0.15))).tokens == 85
+    assert (await budgets.reserve(ask(keep=0.15))).tokens == 0
+    assert (await budgets.reserve(ask())).tokens == 15
+
+
+async def test_a_header_that_knows_of_more_is_believed(budgets: BudgetStore) -> None:
+    await budgets.reserve(ask(want=10))
+    seen = Observation(BUCKET, used=70, window=900.0, earliest=T, latest=T + 1)
+    assert (await budgets.reserve(ask(T + 1, want=100, observations=(seen,)))).tokens == 30
+    assert await used(budgets, T + 1) == 100
+    # Said once more it changes nothing, and less than we know never lowers it.
+    less = Observation(BUCKET, used=3, window=900.0, earliest=T + 1, latest=T + 1)
+    await budgets.settle([], [seen, less])
+    assert await used(budgets, T + 1) == 100
+    # What somebody else spent comes back a window after it was seen.
+    assert await used(budgets, T + 1 + 901) == 40
+
+
+async def test_what_came_back_since_a_header_was_written_counts_for_it(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=60))
+    await budgets.settle([Bill(grant.id, BUCKET, 60, T + 2)], [])
+    seen = Observation(BUCKET, used=60, window=900.0, earliest=T + 1.5, latest=T + 1.6)
+    assert (await budgets.reserve(ask(T + 2.5, want=100, observations=(seen,)))).tokens == 100
+
+
+async def test_a_block_is_not_shortened(budgets: BudgetStore) -> None:
+    await budgets.block(BUCKET, T + 60)
+    await budgets.block(BUCKET, T + 10)
+    blocked = await budgets.reserve(ask())
+    assert (blocked.tokens, blocked.next_at) == (0, T + 60)
+    (usage,) = await budgets.usage(T)
+    assert (usage.bucket, usage.blocked_until, usage.used) == (BUCKET, T + 60, 0)
+    assert (await budgets.reserve(ask(T + 60))).tokens == 50
+
+
+async def test_a_shut_gate_stops_whoever_stands_behind_it(budgets: BudgetStore) -> None:
+    await budgets.shut("every-route:default", T + 30)
+    await budgets.shut("every-route:default", T + 20)
+    shut = await budgets.reserve(ask(gates=("every-route:default", "nothing")))
+    assert (shut.tokens, shut.next_at) == (0, T + 30)
+    assert (await budgets.reserve(ask())).tokens == 50
+    assert await budgets.gates() == {"every-route:default": T + 30}
+
+
+async def test_bills_are_written_even_when_nothing_is_granted(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=100))
+    await budgets.block(BUCKET, T + 60)
+    await budgets.reserve(ask(bills=(Bill(grant.id, BUCKET, 1, T + 901),)))
+    assert await used(budgets) == 1
+
+
+async def test_lessons_are_kept_and_shared(budgets: BudgetStore) -> None:
+    lesson = RouteLimit("killmail", "killmail", 40, 900.0, 0.0)
+    await budgets.learn(lesson, 900.0)
+    assert await budgets.routes() == [lesson]
+    # A daemon that still believes in 100 is held to what another one has learnt.
+    assert (await budgets.reserve(ask(want=100))).tokens == 40
+    names = RouteLimit("names", None, 0, 900.0, 0.0)
+    await budgets.learn(names, 900.0)
+    assert names in await budgets.routes()
+
+
+async def test_a_longer_window_keeps_what_is_spent_out_longer(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=100))
+    await budgets.settle([Bill(grant.id, BUCKET, 100, T + 901)], [])
+    await budgets.learn(RouteLimit("killmail", "killmail", 100, 1800.0, 0.0), 900.0)
+    assert await used(budgets, T + 1800) == 100
+    await budgets.learn(RouteLimit("killmail", "killmail", 100, 1800.0, 0.0), 900.0)
+    assert await used(budgets, T + 1801) == 0
+
+
+async def test_tidying(budgets: BudgetStore) -> None:
+    await budgets.reserve(ask())
+    await budgets.tidy(T)
+    assert await used(budgets) == 50
+    await budgets.tidy(T + 2000)
+    assert await budgets.usage(0.0) == []
+
+
+async def test_two_daemons_together_never_exceed_one_window(shared: Backend) -> None:
+    daemons = [Budgets(await shared.open()) for _ in range(3)]
+
+    async def greedy(budgets: Budgets) -> int:
+        got = 0
+        for _ in range(20):
+            got += (await budgets.reserve(ask(want=7, limit=200))).tokens
+        return got
+
+    granted = await asyncio.gather(*(greedy(each) for each in daemons for _ in range(2)))
+    assert sum(granted) == await used(daemons[0])
+    assert 195 < sum(granted) <= 200

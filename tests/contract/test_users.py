@@ -1,0 +1,115 @@
+"""Users: who there is, who is due, what asking for a sync answers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from killsyncd.clock import utc
+from killsyncd.model import Origin, SyncMode, UserState
+from tests.contract.world import World, run
+
+
+async def test_users_are_found_by_character_name_and_id(world: World) -> None:
+    one = await world.pilot(95465499, "John Doe")
+    await world.pilot(12345678, "Jane Smith")
+    for words in ("95465499", "John Doe", "JOHN DOE", one.user_id):
+        assert [each.character_id for each in await world.users.find(words)] == [95465499], words
+    assert await world.users.find("nobody") == []
+    assert await world.users.find("9" * 18) == []
+    assert [each.character_name for each in await world.users.all()] == ["Jane Smith", "John Doe"]
+
+
+async def test_a_user_says_everything(world: World) -> None:
+    pilot = await world.pilot(7, "John Doe")
+    await world.listed(pilot, 2, 1)
+    user = await world.users.get(pilot.user_id)
+    assert user is not None
+    assert (user.state, user.state_reason, user.paused) == (UserState.OK, None, False)
+    assert (user.pending, user.source_id, user.last_killmail_id) == (2, pilot.source_id, None)
+    assert user.expires_at is not None
+    assert user.created_at.tzinfo is not None
+    assert abs(user.created_at - utc(await world.now())) < timedelta(seconds=5)
+    assert await world.users.get("nobody") is None
+
+
+async def test_logging_in_again_keeps_the_user(world: World) -> None:
+    first = await world.pilot(7, "John Doe")
+    again = await world.pilot(7, "John Smith")
+    assert again == first
+    (user,) = await world.users.all()
+    assert user.character_name == "John Smith"
+
+
+async def test_due_is_who_was_not_synced_since_and_does_not_wait(world: World) -> None:
+    synced, never, waiting, paused, dead = [await world.pilot(each) for each in (1, 2, 3, 4, 5)]
+    await world.listed(synced, 1)
+    await world.want(waiting)
+    await world.users.pause(paused.user_id, paused=True)
+    await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "the grant is gone")
+    now = await world.now()
+    assert await world.users.due(utc(now - 60.0)) == [never.user_id]
+    await world.timed.pass_time(120.0)
+    assert await world.users.due(utc(await world.now() - 60.0)) == [never.user_id, synced.user_id]
+
+
+async def test_queueing_answers_how_far_or_why_not(world: World) -> None:
+    first, known, dead, paused = [await world.pilot(each) for each in (1, 2, 3, 4)]
+    await world.listed(known, 1)
+    await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "the grant is gone")
+    await world.users.pause(paused.user_id, paused=True)
+    ids = [each.user_id for each in (first, known, dead, paused)] + ["nobody"]
+    answers = await world.users.queue(ids, 5, Origin.MANUAL, skip_within=900.0)
+    assert [(each.queued, each.mode) for each in answers] == [
+        (True, SyncMode.FIRST_SYNC),
+        (False, None),
+        (False, None),
+        (False, None),
+    ]
+    assert answers[1].reason is not None
+    assert answers[1].reason.startswith("synced")
+    assert answers[2].reason == "the grant is gone"
+    (forced,) = await world.users.queue([known.user_id], 5, Origin.MANUAL)
+    assert (forced.queued, forced.mode) == (True, SyncMode.INCREMENTAL)
+    (full,) = await world.users.queue([known.user_id], 5, Origin.MANUAL, full=True)
+    assert full.mode is SyncMode.FULL_SYNC
+    await world.timed.pass_time(301.0)  # until then ESI's list is the one we have
+    job = await world.wants.claim(known.source_id)
+    assert job is not None
+    assert job.mode is SyncMode.FULL_SYNC
+
+
+async def test_states_are_counted_as_shown(world: World) -> None:
+    ok, paused, dead = [await world.pilot(each) for each in (1, 2, 3)]
+    await world.users.pause(paused.user_id, paused=True)
+    assert await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "gone")
+    assert not await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "gone")
+    assert await world.users.by_states() == {UserState.OK: 1, UserState.PAUSED: 1, UserState.NEEDS_LOGIN: 1}
+    assert not await world.users.pause("nobody", paused=True)
+    assert ok.user_id
+
+
+async def test_the_contract_s_statements_run_as_they_stand(world: World) -> None:
+    """CONTRACT, Tables: words that operators paste into psql and sqlite3."""
+    synced, never = await world.pilot(1, "John Doe"), await world.pilot(2, "Jane Smith")
+    await world.listed(synced, 2, 1)
+    await world.store_mails(1, 2)
+    await world.store.write(run, "grants.user_expiry", user_id=never.user_id, expires_at=utc(1.0))
+    if world.store.dialect == "sqlite":
+        # Its own clock stands behind CURRENT_DATE, and the test's stands elsewhere.
+        await world.store.script(
+            [
+                "UPDATE killmails SET created_at = datetime('now', '+1 minute')",
+                "UPDATE users SET expires_at = datetime('now', '+1 hour') WHERE character_id = 1",
+            ]
+        )
+    rows = await world.rows(
+        "SELECT character_name, last_killmail_sync_at, last_killmail_id, expires_at FROM users "
+        "ORDER BY last_killmail_sync_at DESC NULLS LAST"
+    )
+    assert [(each[0], each[2]) for each in rows] == [("John Doe", 2), ("Jane Smith", None)]
+    counted = await world.rows("SELECT COUNT(*) FROM killmails WHERE created_at > CURRENT_DATE")
+    assert counted[0][0] == 2
+    rows = await world.rows(
+        "SELECT character_name, expires_at FROM users WHERE expires_at > CURRENT_TIMESTAMP"
+    )
+    assert [each[0] for each in rows] == ["John Doe"]

@@ -1,0 +1,199 @@
+"""A daemon's control socket over a real SQLite store, and the executable that talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from killsyncd import backups
+from killsyncd.clock import SystemClock
+from killsyncd.control.client import Client
+from killsyncd.control.listening import ControlSocket
+from killsyncd.control.server import ControlServer
+from killsyncd.doors import Door, LoginState, Place
+from killsyncd.errors import LoginRefused
+from killsyncd.events import Events
+from killsyncd.exchange import Exchange
+from killsyncd.grants import SsoUnavailable
+from killsyncd.health import Health
+from killsyncd.logins import Begun, LoggedIn, LoginStatus
+from killsyncd.model import UserState
+from killsyncd.operations import Operations
+from killsyncd.revoker import Revoker
+from killsyncd.storage.exchanging import Exchanging
+from killsyncd.storage.goodbyes import Tombstones
+from killsyncd.storage.migrate import migrate
+from killsyncd.storage.operating import Operating
+from killsyncd.storage.sqlite import SqliteStore
+from tests.contract.world import World
+
+ROOT = Path(__file__).parents[1]
+
+
+class Desk:
+    """Logins, as far as their outcome goes: each is finished by a test, by whom it says."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, LoginStatus] = {}
+        self.pasted: dict[str, LoggedIn] = {}
+
+    async def begin(self, door: Door) -> Begun:
+        assert door is Door.CLI
+        login_id = f"login{len(self.states)}"
+        self.states[login_id] = LoginStatus(LoginState.PENDING)
+        return Begun("https://sso.invalid/authorize?state=s3cret", "s3cret", None, login_id, 1_795_000_000.0)
+
+    async def finish(self, at: Place, code: str, state: str, cookie: str | None = None) -> LoggedIn:
+        raise AssertionError("nobody comes back here")
+
+    async def finish_query(self, at: Place, query: Mapping[str, str], cookie: str | None = None) -> LoggedIn:
+        return self.pasted[query["code"]]
+
+    async def finish_redirect(self, url: str) -> LoggedIn:
+        if url not in self.pasted:
+            raise LoginRefused("that is not the address the SSO redirects to", "copy the whole address")
+        return self.pasted[url]
+
+    async def status(self, login_id: str) -> LoginStatus:
+        return self.states.get(login_id, LoginStatus(LoginState.UNKNOWN, message="there is no such login"))
+
+
+@dataclass
+class Sso:
+    """Where grants are taken back."""
+
+    down: bool = False
+    revoked: list[tuple[int, bytes]] = field(default_factory=list)
+
+    async def revoke(self, character_id: int, refresh_token_enc: bytes) -> None:
+        if self.down:
+            raise SsoUnavailable("the SSO does not answer", answered=False)
+        self.revoked.append((character_id, refresh_token_enc))
+
+
+class _Timed:
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+
+    async def pass_time(self, seconds: float) -> None:
+        raise AssertionError("real time")
+
+
+@dataclass
+class ControlWorld:
+    """What a test works with."""
+
+    folder: Path
+    world: World
+    events: Events
+    health: Health
+    operations: Operations
+    server: ControlServer
+    desk: Desk
+    sso: Sso
+    socket: Path
+
+    @property
+    def client(self) -> Client:
+        """A client of the socket; its methods block, so `asyncio.to_thread` them."""
+        return Client(str(self.socket))
+
+    async def get(self, route: str, **parameters: str) -> Any:
+        """GET through the client."""
+        return await asyncio.to_thread(self.client.get, route, parameters)
+
+    async def post(self, route: str, **body: Any) -> Any:
+        """POST through the client."""
+        return await asyncio.to_thread(self.client.post, route, body)
+
+    async def ctl(self, *words: str, **given: Any) -> Ended:
+        """`killsyncd ctl WORDS`, in a process of its own."""
+        return await execute("ctl", "--socket", str(self.socket), *words, **given)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, which must be JSON and nothing else."""
+        return json.loads(self.out)
+
+
+def environment(folder: Path | None = None, **more: str) -> dict[str, str]:
+    """Of a command: nothing of the tester's own configuration."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KILLSYNCD_", "XDG_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder or "/nonexistent"), **more}
+
+
+async def execute(*words: str, stdin: bytes | None = None, folder: Path | None = None, **more: str) -> Ended:
+    """Run the executable to its end."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "killsyncd",
+        *words,
+        stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(folder, **more),
+    )
+    out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+@asynccontextmanager
+async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
+    """Open a store, serve it, close both."""
+    clock = SystemClock()
+    store = await SqliteStore.open(folder / "killsyncd.db", clock)
+    await migrate(store)
+    world = await World.begin(_Timed(), store)
+    events, health = Events(), Health(clock)
+    desk, sso = Desk(), Sso()
+    import random
+
+    revoker = Revoker(rows=Tombstones(store), sso=sso, events=events, clock=clock, rng=random.Random(1))
+    operations = Operations(
+        rows=Operating(store),
+        users=world.users,
+        ledger=world.ledger,
+        depth=world.wants,
+        events=events,
+        health=health,
+        clock=clock,
+        skip_within=900.0,
+        producer_enabled=True,
+        version="1.2.3",
+        started_at=clock.now(),
+        logins=desk,
+        revoker=revoker,
+    )
+    exchange = Exchange(Exchanging(store, world.storing), clock, stored=partial(events.tell, "feed"))
+    server = ControlServer(operations, exchange, lambda: backups.make(store, "1.2.3", clock.now()))
+    socket = folder / "killsyncd.sock"
+    await server.start(ControlSocket.bind(socket))
+    try:
+        yield ControlWorld(folder, world, events, health, operations, server, desk, sso, socket)
+    finally:
+        await server.close()
+        await store.close()
+
+
+def logged_in(user_id: str, character_id: int, name: str) -> LoggedIn:
+    """A finished login."""
+    return LoggedIn(user_id, character_id, name, True, UserState.OK, f"{name} is logged in")

@@ -1,0 +1,131 @@
+"""The API on a real port over a real SQLite store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from killsyncd.api.limits import Limits
+from killsyncd.api.server import ApiServer
+from killsyncd.clock import SystemClock
+from killsyncd.config import Api, Secret
+from killsyncd.operations.ports import LoginDesk
+from killsyncd.storage.migrate import migrate
+from killsyncd.storage.sqlite import SqliteStore
+from tests.api_world import ApiWorld
+
+TOKEN = "correct-horse-battery-staple"
+
+
+@dataclass
+class Running:
+    """A server, the world behind it, and a client."""
+
+    world: ApiWorld
+    server: ApiServer
+    client: aiohttp.ClientSession
+    reasons: list[str]
+
+    @property
+    def url(self) -> str:
+        """Of GraphQL."""
+        return f"{self.server.address}/graphql"
+
+    async def ask(
+        self, query: str, variables: dict[str, Any] | None = None, **headers: str
+    ) -> dict[str, Any]:
+        """Data, or the test fails."""
+        body = await self.answer(query, variables, **headers)
+        assert "errors" not in body, body["errors"]
+        data: dict[str, Any] = body["data"]
+        return data
+
+    async def answer(self, query: str, variables: dict[str, Any] | None = None, **headers: str) -> Any:
+        """Whatever comes back."""
+        async with self.client.post(
+            self.url, json={"query": query, "variables": variables}, headers=headers
+        ) as response:
+            return await response.json()
+
+    async def refused(self, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The first error, or the test fails."""
+        body = await self.answer(query, variables)
+        assert "errors" in body, body
+        error: dict[str, Any] = body["errors"][0]
+        return error
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = await SqliteStore.open(tmp_path / "killsyncd.db", SystemClock())
+    await migrate(store)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def world(store: SqliteStore) -> ApiWorld:
+    return ApiWorld(store, SystemClock())
+
+
+@pytest.fixture
+async def start(world: ApiWorld) -> AsyncIterator[Start]:
+    """Start a server; arguments are those of `[api]`, and limits, logins, callback_url."""
+    running: list[Running] = []
+
+    async def begin(
+        *,
+        token: str | None = None,
+        limits: Limits | None = None,
+        logins: LoginDesk | None = None,
+        callback_url: str = "http://127.0.0.1:7420/auth/callback",
+        metrics: bool = True,
+        **api: Any,
+    ) -> Running:
+        if logins is not None:
+            world.logins = logins
+            world.__post_init__()
+        reasons: list[str] = []
+
+        async def readiness() -> list[str]:
+            return reasons
+
+        async def metrics_text() -> bytes:
+            return b"killsyncd_up 1\n"
+
+        server = ApiServer(
+            config=Api(
+                **{"listen": "127.0.0.1:0", "token": Secret(token) if token else None, **api},
+            ),
+            callback_url=callback_url,
+            verbs=world.operations,
+            reading=world.reading,
+            clock=world.clock,
+            listen_to=world.events.on,
+            readiness=readiness,
+            metrics=metrics_text if metrics else None,
+            limits=limits,
+        )
+        await server.start()
+        client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        running.append(Running(world, server, client, reasons))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        await each.client.close()
+        await each.server.close()
+
+
+@pytest.fixture
+async def api(start: Start) -> Running:
+    """A server on loopback without a token."""
+    return await start()

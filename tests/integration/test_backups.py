@@ -1,0 +1,174 @@
+"""Backups and restores of a real SQLite database, whole and damaged."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import sqlite3
+import stat
+import tarfile
+from collections import namedtuple
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from killsyncd import backups
+from killsyncd.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
+from tests.clocks import START
+from tests.contract.world import World
+from tests.control_world import control_world
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    (tmp_path / "home").mkdir()
+    async with control_world(tmp_path / "home") as served:
+        pilot = await served.world.pilot(1, "Ada")
+        await served.world.listed(pilot, 11, 12)
+        await served.world.store_mails(11)
+        yield served.world
+
+
+async def written(world: World, path: Path) -> backups.Manifest:
+    async with backups.make(world.store, "1.2.3", START) as made:  # type: ignore[arg-type]
+        path.write_bytes(b"".join([chunk async for chunk in made.chunks()]))
+        assert path.stat().st_size == made.size
+        return made.manifest
+
+
+def restored(path: Path, target: Path, **given: object) -> backups.Restored:
+    values: dict[str, object] = {"newest_schema": 99, "accept": lambda canary: None, "now": START, **given}
+    return backups.restore(path, target, **values)  # type: ignore[arg-type]
+
+
+def value(path: Path, sql: str) -> object:
+    with closing(sqlite3.connect(path)) as connection:
+        row = connection.execute(sql).fetchone()
+    return row[0] if row else None
+
+
+async def test_a_backup_is_a_tar_that_anybody_can_open(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "b.tar"
+    manifest = await written(world, path)
+    assert backups.verify(path) == manifest
+    assert manifest.counts == {"users": 1, "killmails": 1, "sightings": 2, "refs": 1}
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == ["manifest.json", "killsyncd.db"]
+        assert all(member.mode == 0o600 for member in tar)
+        tar.extractall(tmp_path / "out", filter="data")
+    told = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert told["schema"] == 1
+    assert "key" in told["key"]
+    assert value(tmp_path / "out" / "killsyncd.db", "SELECT killmail_id FROM killmails") == 11
+
+
+async def test_the_copy_is_closed_to_others_and_goes(world: World, tmp_path: Path) -> None:
+    async with backups.make(world.store, "1.2.3", START) as made:  # type: ignore[arg-type]
+        assert stat.S_IMODE(made.copy.stat().st_mode) == 0o600
+    assert list((tmp_path / "home").glob(".*")) == []
+
+
+async def test_a_full_disk_is_told_before_anything_is_written(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))
+    with pytest.raises(Unavailable, match="are free"):
+        async with backups.make(world.store, "1.2.3", START):  # type: ignore[arg-type]
+            pass
+
+
+async def test_restoring_gives_the_feed_a_new_epoch_and_keeps_the_old_file(
+    world: World, tmp_path: Path
+) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new" / "killsyncd.db"
+    await written(world, path)
+    target.parent.mkdir()
+    assert restored(path, target).kept is None
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert value(target, "SELECT killmail_id FROM killmails") == 11
+    epoch = await world.value("SELECT value FROM meta WHERE key = 'feed_epoch'")
+    first = value(target, "SELECT value FROM meta WHERE key = 'feed_epoch'")
+    assert first != epoch
+    assert value(target, "SELECT COUNT(*) FROM daemons") == 0
+    with closing(sqlite3.connect(target)) as connection:
+        connection.execute("DELETE FROM killmails")
+        connection.commit()
+    done = restored(path, target)
+    assert done.kept is not None
+    assert value(done.kept, "SELECT COUNT(*) FROM killmails") == 0
+    assert value(target, "SELECT COUNT(*) FROM killmails") == 1
+    assert value(target, "SELECT value FROM meta WHERE key = 'feed_epoch'") not in (epoch, first)
+    assert sorted(each.name for each in target.parent.iterdir()) == [target.name, done.kept.name]
+
+
+async def test_what_esi_remembers_of_us_is_carried_over(world: World, tmp_path: Path) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    restored(path, target)
+    with closing(sqlite3.connect(target)) as connection:
+        connection.execute("INSERT INTO spends (grp, subject, tokens, returns_at) VALUES ('g', 's', 7, 9e9)")
+        connection.execute("INSERT INTO budgets (grp, subject, blocked_until) VALUES ('g', 's', 9e9)")
+        connection.execute("UPDATE pages SET expires_at = 9e9, answered_at = 8e9, etag = 'later'")
+        connection.commit()
+    restored(path, target)
+    assert value(target, "SELECT tokens FROM spends") == 7
+    assert value(target, "SELECT blocked_until FROM budgets") == 9e9
+    assert value(target, "SELECT expires_at FROM pages") == 9e9
+    assert value(target, "SELECT etag FROM pages") is None
+
+
+async def test_an_unreadable_database_in_the_place_is_kept_and_replaced(world: World, tmp_path: Path) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    target.write_bytes(b"rubbish" * 1000)
+    done = restored(path, target)
+    assert done.kept is not None
+    assert done.kept.read_bytes().startswith(b"rubbish")
+    assert value(target, "SELECT killmail_id FROM killmails") == 11
+
+
+async def test_a_damaged_backup_touches_nothing(world: World, tmp_path: Path) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    whole = path.read_bytes()
+    target.write_bytes(b"what is there")
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    for broken in (whole[: len(whole) // 2], bytes(flipped), whole[:700], b"", b"no tar at all" * 100):
+        path.write_bytes(broken)
+        with pytest.raises(BadInput):
+            restored(path, target)
+        with pytest.raises(BadInput):
+            backups.verify(path)
+        assert target.read_bytes() == b"what is there"
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["b.tar", "home", "new.db"]
+
+
+async def test_a_newer_schema_or_another_key_is_refused(world: World, tmp_path: Path) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    canary = base64.b64encode(b"canary").decode()
+    await world.rows("INSERT INTO meta (key, value) VALUES ('key_canary', :canary)", canary=canary)
+    await written(world, path)
+    with pytest.raises(SchemaRefused, match="schema 1"):
+        restored(path, target, newest_schema=0)
+    seen: list[str | None] = []
+
+    def refuse(given: str | None) -> None:
+        seen.append(given)
+        raise KeyRefused("another key")
+
+    with pytest.raises(KeyRefused):
+        restored(path, target, accept=refuse)
+    assert seen == [canary]
+    assert not target.exists()
+
+
+async def test_a_place_that_cannot_be_written_is_told(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "b.tar"
+    await written(world, path)
+    with pytest.raises(Refused, match="cannot be written"):
+        restored(path, tmp_path / "nowhere" / "new.db")

@@ -1,0 +1,118 @@
+"""What ESI's answers must be before they are believed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from killsyncd.answers import Malformed
+from killsyncd.esi import decoding
+
+HASH = "0123456789abcdef0123456789abcdef01234567"
+
+
+def ref(**changes: Any) -> dict[str, Any]:
+    return {"killmail_id": 7, "killmail_hash": HASH, **changes}
+
+
+def test_refs() -> None:
+    body = json.dumps([ref(), ref(extra=1), ref(killmail_id=2**63 - 1)]).encode()
+    assert decoding.decode_refs(body) == [(7, HASH), (7, HASH), (2**63 - 1, HASH)]
+    assert decoding.decode_refs(b"[]") == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps([ref(killmail_id="7")]),
+        json.dumps([ref(killmail_id=0)]),
+        json.dumps([ref(killmail_id=-7)]),
+        json.dumps([ref(killmail_id=2**63)]),
+        json.dumps([ref(killmail_id=7.5)]),
+        json.dumps([ref(killmail_id=None)]),
+        json.dumps([ref(killmail_hash=HASH.upper())]),
+        json.dumps([ref(killmail_hash=HASH + "0")]),
+        json.dumps([ref(killmail_hash=HASH + "\n")]),
+        json.dumps([ref(killmail_hash="../../x")]),
+        json.dumps([ref(), {"killmail_id": 8}]),
+        json.dumps({"error": "x"}),
+        "null",
+        "",
+        "<html>",
+        "[" * 50_000,
+        '[{"killmail_id": 7',
+    ],
+)
+def test_refs_that_are_none(body: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        decoding.decode_refs(body.encode())
+    assert HASH not in str(caught.value)
+    assert HASH.upper() not in str(caught.value)
+
+
+def test_bytes_that_are_not_utf8() -> None:
+    with pytest.raises(Malformed):
+        decoding.decode_refs(b'[{"killmail_hash": "\xff"}]')
+
+
+@pytest.mark.parametrize(
+    ("text", "pages"), [("1", 1), ("50", 50), ("10000", 10000), (None, None)], ids=lambda value: str(value)
+)
+def test_pages(text: str | None, pages: int | None) -> None:
+    headers = CIMultiDict({} if text is None else {"x-pages": text})
+    assert decoding.read_pages(headers) == pages
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "10001", "1.5", "many", "", "9" * 400, "²"])
+def test_pages_that_are_none(text: str) -> None:
+    with pytest.raises(Malformed, match="X-Pages"):
+        decoding.read_pages({"X-Pages": text})
+
+
+def test_expires() -> None:
+    now = 1_000_000.0
+    date = "Mon, 12 Jan 1970 13:46:40 GMT"
+    assert decoding.read_expires({"Expires": "Mon, 12 Jan 1970 13:51:40 GMT"}, now) == now + 300
+    assert decoding.read_expires({"Date": date, "Cache-Control": "public, max-age=300"}, now) == now + 300
+    assert decoding.read_expires({"Cache-Control": "max-age=300"}, now) == now + 300
+    assert decoding.read_expires({"Expires": "0"}, now) is None
+    assert decoding.read_expires({}, now) is None
+    # A year ahead would stop us for a year.
+    assert decoding.read_expires({"Expires": "Mon, 12 Jan 1971 13:51:40 GMT"}, now) == now + 86_400
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("5", 5), ("0", 0), ("999999", 100), ("-1", None), ("x", None), ("²", None), ("", None)],
+)
+def test_numbers(text: str, found: int | None) -> None:
+    assert decoding.read_number({"N": text}, "N", most=100) == found
+    assert decoding.read_number({}, "N", most=100) is None
+
+
+def test_errors_of_esi_are_made_safe_to_show() -> None:
+    token = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJDSEFSQUNURVI6RVZFOjEyMyJ9"
+    body = json.dumps({"error": f"\x1b[2Jno {HASH} for\r\n{token} " + "long " * 500}).encode()
+    said = decoding.decode_error(body)
+    assert len(said) <= 200
+    assert said.isprintable()
+    assert HASH not in said
+    assert token[:40] not in said
+    assert said.startswith("[2Jno … for")
+    for nothing in (b"", b"<html>502</html>", b'{"error": 5}', b"[]", b'{"error": "\xff"}'):
+        assert decoding.decode_error(nothing) == ""
+
+
+def test_names_and_status() -> None:
+    body = json.dumps([{"id": 1, "category": "character", "name": "A\x07 name"}]).encode()
+    (name,) = decoding.decode_names(body)
+    assert (name.id, name.category, name.name) == (1, "character", "A  name")
+    status = decoding.decode_status(
+        b'{"players": 3, "server_version": "1", "start_time": "2026-01-01T00:00:00Z"}', 5.0
+    )
+    assert (status.players, status.vip, status.expires_at) == (3, False, 5.0)
+    with pytest.raises(Malformed):
+        decoding.decode_status(b'{"players": "3"}', 5.0)

@@ -1,0 +1,135 @@
+"""The revoker: until the SSO confirms, ever more rarely, and never two at one tombstone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+
+from killsyncd.errors import KeyRefused, Unavailable
+from killsyncd.events import Events
+from killsyncd.grants import SsoUnavailable
+from killsyncd.revoker import LONGEST_BACKOFF, LOOK_AGAIN, Revoker, Tombstone
+from tests.clocks import ManualClock
+
+
+class Rows:
+    """Tombstones in memory; the real ones are in the contract suite."""
+
+    def __init__(self, clock: ManualClock, *tombstones: Tombstone) -> None:
+        self.clock = clock
+        self.there = {each.id: each for each in tombstones}
+        self.down = False
+
+    async def get(self, tombstone_id: int) -> Tombstone | None:
+        return self.there.get(tombstone_id)
+
+    async def due(self, limit: int) -> list[Tombstone]:
+        if self.down:
+            raise Unavailable("the database is away")
+        return [each for each in self.there.values() if each.not_before <= self.clock.now()][:limit]
+
+    async def next_due(self) -> float | None:
+        return min((each.not_before for each in self.there.values()), default=None)
+
+    async def done(self, tombstone_id: int) -> None:
+        del self.there[tombstone_id]
+
+    async def failed(self, tombstone_id: int, not_before: float) -> None:
+        before = self.there[tombstone_id]
+        self.there[tombstone_id] = replace(before, attempts=before.attempts + 1, not_before=not_before)
+
+
+class Sso:
+    def __init__(self) -> None:
+        self.answers: list[Exception | None] = []
+        self.asked = 0
+        self.hold: asyncio.Event | None = None
+
+    async def revoke(self, character_id: int, refresh_token_enc: bytes) -> None:
+        self.asked += 1
+        if self.hold is not None:
+            await self.hold.wait()
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            raise answer
+
+
+def down() -> SsoUnavailable:
+    return SsoUnavailable("no answer", answered=False)
+
+
+def made(*ids: int) -> tuple[ManualClock, Rows, Sso, Events, Revoker]:
+    clock, events, sso = ManualClock(), Events(), Sso()
+    rows = Rows(clock, *(Tombstone(each, each, b"", 0, 0.0) for each in ids))
+    return (
+        clock,
+        rows,
+        sso,
+        events,
+        Revoker(rows=rows, sso=sso, events=events, clock=clock, rng=random.Random(1)),
+    )
+
+
+async def test_a_confirmed_revocation_takes_the_tombstone_away() -> None:
+    _, rows, sso, _, revoker = made(1)
+    assert await revoker.revoke_now(1)
+    assert (rows.there, sso.asked) == ({}, 1)
+    assert await revoker.revoke_now(1)  # done already
+    assert sso.asked == 1
+
+
+async def test_what_fails_is_tried_again_with_growing_pauses() -> None:
+    clock, rows, sso, _, revoker = made(1)
+    sso.answers = [down(), down(), KeyRefused("not our key"), None]
+    stopping = asyncio.Event()
+    task = asyncio.create_task(revoker.run(stopping))
+    await clock.sleeping()
+    waits = []
+    while rows.there:
+        waits.append(rows.there[1].not_before - clock.now())
+        await clock.advance(min(LOOK_AGAIN, waits[-1]) + 1.0)
+    assert sso.asked == 4
+    assert len({round(each) for each in waits}) == len(waits)
+    assert waits[0] < waits[1] < waits[2] <= LONGEST_BACKOFF
+    stopping.set()
+    await task
+
+
+async def test_the_ssos_own_wish_to_wait_counts() -> None:
+    clock, rows, sso, _, revoker = made(1)
+    sso.answers = [SsoUnavailable("busy", answered=True, retry_after=7200.0)]
+    assert not await revoker.revoke_now(1)
+    assert rows.there[1].not_before == clock.now() + 7200.0
+    assert not await revoker.revoke_now(1)  # not before its time
+    assert sso.asked == 1
+
+
+async def test_a_logout_and_the_round_do_not_ask_twice() -> None:
+    clock, rows, sso, events, revoker = made(1)
+    sso.hold = asyncio.Event()
+    stopping = asyncio.Event()
+    now = asyncio.create_task(revoker.revoke_now(1))
+    task = asyncio.create_task(revoker.run(stopping))
+    await clock.settle()
+    events.tell("grants")
+    sso.hold.set()
+    assert await now
+    await clock.sleeping()
+    assert (sso.asked, rows.there) == (1, {})
+    stopping.set()
+    await task
+
+
+async def test_a_database_that_is_away_is_waited_for() -> None:
+    clock, rows, sso, _, revoker = made(1)
+    rows.down = True
+    stopping = asyncio.Event()
+    task = asyncio.create_task(revoker.run(stopping))
+    await clock.sleeping()
+    assert sso.asked == 0
+    rows.down = False
+    await clock.advance(20.0)
+    assert rows.there == {}
+    stopping.set()
+    await task

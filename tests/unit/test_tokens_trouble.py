@@ -1,0 +1,319 @@
+"""Token care in bad times: refusals, an SSO that is down, tokens that do not verify."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from killsyncd.errors import GrantDead, KeyRefused, TokenRefused, Unavailable
+from killsyncd.grants import (
+    KILLMAIL_SCOPE,
+    GrantUnusable,
+    SsoUnavailable,
+)
+from killsyncd.model import UserState
+from killsyncd.refreshing import DOUBT_DELAYS
+from killsyncd.tokens import TokenKeeper
+from killsyncd.vault import Vault, _new_key
+from tests.token_world import CHARACTER, MARGIN, USER, World, down, gone
+
+
+@pytest.fixture
+async def world() -> World:
+    world = World()
+    await world.login()
+    return world
+
+
+@pytest.fixture
+async def due(world: World) -> World:
+    """The login's token has ended."""
+    await world.clock.advance(1200)
+    return world
+
+
+# -- invalid_grant -------------------------------------------------------------------------------
+
+
+async def test_invalid_grant_is_death_where_nothing_was_lost(due: World) -> None:
+    due.sso.faults = [GrantDead("invalid_grant")]
+    with pytest.raises(GrantUnusable) as caught:
+        await due.keeper.access_token(USER)
+    assert caught.value.state is UserState.NEEDS_LOGIN
+    assert "killsyncd login" in caught.value.hint
+    row = due.store.rows[USER]
+    assert row.state is UserState.NEEDS_LOGIN
+    assert (row.access_token_enc, row.refresh_token_enc, row.holder) == (None, None, None)
+    with pytest.raises(GrantUnusable):
+        await due.keeper.access_token(USER)
+    assert len(due.sso.asked) == 1, "the dead are left alone"
+
+
+async def test_a_lost_answer_makes_invalid_grant_doubtful(due: World) -> None:
+    due.sso.lose_answers = 1
+    with pytest.raises(SsoUnavailable):
+        await due.keeper.access_token(USER)
+    assert due.store.rows[USER].unanswered_attempts == 1
+    await due.clock.advance(30)
+    for delay in DOUBT_DELAYS:
+        with pytest.raises(SsoUnavailable, match="lost") as caught:
+            await due.keeper.access_token(USER)
+        assert caught.value.retry_after == delay
+        assert due.state is UserState.OK
+        assert due.store.rows[USER].unanswered_attempts == 1
+        asked = len(due.sso.asked)
+        await due.clock.advance(delay - 1)
+        with pytest.raises(SsoUnavailable, match="the next is in"):
+            await due.keeper.access_token(USER)
+        assert len(due.sso.asked) == asked, "asked before its time"
+        await due.clock.advance(2)
+    with pytest.raises(GrantUnusable, match=r"5 times.*answer was lost"):
+        await due.keeper.access_token(USER)
+    assert due.state is UserState.NEEDS_LOGIN
+
+
+async def test_an_sso_that_did_not_rotate_after_all_ends_the_doubt(due: World) -> None:
+    due.sso.faults = [gone(), GrantDead("invalid_grant")]
+    with pytest.raises(SsoUnavailable):
+        await due.keeper.access_token(USER)
+    await due.clock.advance(30)
+    with pytest.raises(SsoUnavailable, match="lost"):
+        await due.keeper.access_token(USER)
+    await due.clock.advance(61)
+    assert await due.keeper.access_token(USER) == "access-1"
+    row = due.store.rows[USER]
+    assert (row.unanswered_attempts, row.doubtful_refusals, row.failures) == (0, 0, 0)
+
+
+async def test_a_request_that_never_left_leaves_no_doubt(due: World) -> None:
+    due.sso.faults = [down(), GrantDead("invalid_grant")]
+    with pytest.raises(SsoUnavailable):
+        await due.keeper.access_token(USER)
+    assert due.store.rows[USER].unanswered_attempts == 0
+    await due.clock.advance(30)
+    with pytest.raises(GrantUnusable):
+        await due.keeper.access_token(USER)
+
+
+async def test_invalid_grant_for_a_token_that_a_login_replaced_meanwhile(due: World) -> None:
+    due.sso.hold = asyncio.Event()
+    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    await due.sso.asking.wait()
+    await due.login(refresh="refresh-of-the-new-login")
+    due.sso.hold.set()
+    await due.clock.advance(1)
+    assert await waiting == "access-login"
+    assert due.state is UserState.OK
+
+
+async def test_an_answer_for_a_grant_that_was_logged_out_is_taken_back(due: World) -> None:
+    due.sso.hold = asyncio.Event()
+    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    await due.sso.asking.wait()
+    version = due.store.rows[USER].version
+    await due.store.mark(
+        USER, version=version, state=UserState.NEEDS_LOGIN, reason="logged out", drop_tokens=True
+    )
+    due.sso.hold.set()
+    await due.clock.advance(1)
+    with pytest.raises(GrantUnusable, match="logged out"):
+        await waiting
+    assert due.sso.revoked == ["refresh-1"]
+
+
+async def test_a_daemon_taken_for_dead_does_not_kill_the_grant(due: World) -> None:
+    """Paused for long, it lost its lease; another daemon refreshed and the SSO rotated."""
+    due.sso.hold = asyncio.Event()
+    slow = asyncio.create_task(due.keeper.access_token(USER))
+    await due.sso.asking.wait()
+    await due.store.release(USER, holder="daemon-1")
+    hold, due.sso.hold = due.sso.hold, None
+    assert await due.daemon("daemon-2").access_token(USER) == "access-1"
+    hold.set()
+    await due.clock.advance(1)
+    assert await slow == "access-1"
+    assert due.state is UserState.OK
+
+
+async def test_a_lease_lost_while_asking_makes_invalid_grant_doubtful(due: World) -> None:
+    """The other daemon has asked with the same token and not stored yet: the refusal may be its doing."""
+    due.sso.hold = asyncio.Event()
+    slow = asyncio.create_task(due.keeper.access_token(USER))
+    await due.sso.asking.wait()
+    await due.store.release(USER, holder="daemon-1")
+    await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
+    due.sso.faults = [GrantDead("invalid_grant")]
+    due.sso.hold.set()
+    with pytest.raises(SsoUnavailable, match="lost"):
+        await slow
+    assert due.state is UserState.OK
+    assert due.store.rows[USER].holder == "daemon-2"
+
+
+# -- an SSO that is down --------------------------------------------------------------------------
+
+
+async def test_nobody_is_disabled_and_the_old_token_serves_to_its_end(world: World) -> None:
+    await world.clock.advance(1000)
+    world.sso.faults = [gone() for _ in range(1000)]
+    assert await world.keeper.access_token(USER) == "access-login"
+    assert world.sso.asked == ["refresh-0"]
+    assert await world.keeper.access_token(USER) == "access-login"
+    await world.clock.advance(200)
+    for _ in range(100):
+        with pytest.raises(SsoUnavailable) as caught:
+            await world.keeper.access_token(USER)
+        assert caught.value.retry_after is None or caught.value.retry_after > 0
+        await world.clock.advance(30)
+    assert world.state is UserState.OK
+    assert len(world.sso.asked) < 50
+    world.sso.faults = []
+    await world.clock.advance(300)
+    assert await world.keeper.access_token(USER) == "access-1"
+    assert world.keeper.problems() == []
+
+
+async def test_ten_thousand_do_not_hammer_a_dead_sso(world: World) -> None:
+    users = [await world.login(character=91000000 + n, refresh="refresh-0") for n in range(1000)]
+    await world.clock.advance(1200)
+    world.sso.faults = [down() for _ in range(10_000)]
+    for _ in range(10):
+        await world.clock.advance(60)
+        for user_id in users:
+            with pytest.raises(SsoUnavailable):
+                await world.keeper.access_token(user_id)
+        assert world.keeper.pause() > 0
+    assert len(world.sso.asked) <= 10
+    [problem] = world.keeper.problems()
+    assert problem.code == "sso_unavailable"
+
+
+async def test_retry_after_is_kept_by_all(due: World) -> None:
+    other = await due.login(character=90000002, life=0, refresh="refresh-0")
+    due.sso.faults = [SsoUnavailable("slow down", answered=True, retry_after=500)]
+    with pytest.raises(SsoUnavailable):
+        await due.keeper.access_token(USER)
+    await due.clock.advance(499)
+    for user_id in (USER, other):
+        with pytest.raises(SsoUnavailable):
+            await due.keeper.access_token(user_id)
+    assert len(due.sso.asked) == 1
+    await due.clock.advance(2)
+    assert await due.keeper.access_token(USER) == "access-1"
+
+
+async def test_one_pilots_trouble_does_not_hold_up_the_others(due: World) -> None:
+    due.sso.faults = [SsoUnavailable("invalid_request", answered=True, everybody=False)]
+    with pytest.raises(SsoUnavailable):
+        await due.keeper.access_token(USER)
+    assert due.keeper.pause() == 0
+    assert due.keeper.problems() == []
+
+
+async def test_a_back_off_from_a_wrong_clock_does_not_hold_for_years(due: World) -> None:
+    due.sso.faults = [down()]
+    with pytest.raises(SsoUnavailable):
+        await due.keeper.access_token(USER)
+    await due.clock.advance(120)
+    due.clock.set_wall(due.clock.now() - 90 * 86400)
+    due.store.rows[USER] = due.store._put(due.store.rows[USER], expires_at=0.0, renew_at=0.0)
+    assert await due.keeper.access_token(USER) == "access-1"
+
+
+# -- verification --------------------------------------------------------------------------------
+
+
+async def test_a_sold_character_stops_and_loses_its_tokens(due: World) -> None:
+    due.sso.owner = "owner-2"
+    with pytest.raises(GrantUnusable) as caught:
+        await due.keeper.access_token(USER)
+    assert caught.value.state is UserState.OWNER_CHANGED
+    row = due.store.rows[USER]
+    assert row.state is UserState.OWNER_CHANGED
+    assert (row.access_token_enc, row.refresh_token_enc) == (None, None)
+
+
+async def test_a_missing_scope_stops_but_keeps_the_tokens_for_a_logout(due: World) -> None:
+    due.sso.scopes = frozenset({"publicData"})
+    with pytest.raises(GrantUnusable, match=KILLMAIL_SCOPE) as caught:
+        await due.keeper.access_token(USER)
+    assert caught.value.state is UserState.SCOPE_MISSING
+    assert due.stored_refresh_token() == "refresh-1"
+
+
+async def test_a_token_that_does_not_verify_is_not_used_and_kills_nobody(due: World) -> None:
+    due.sso.verify_faults = [TokenRefused("bad signature", "check the clock") for _ in range(2)]
+    for _ in range(2):
+        with pytest.raises(TokenRefused):
+            await due.keeper.access_token(USER)
+    assert due.state is UserState.OK
+    assert due.stored_refresh_token() == "refresh-1"
+    [problem] = due.keeper.problems()
+    assert (problem.code, problem.remedy) == ("token_refused", "check the clock")
+    assert await due.keeper.access_token(USER) == "access-1"
+    assert due.keeper.problems() == []
+
+
+async def test_another_characters_token_is_not_used(due: World) -> None:
+    due.sso.character = 90000009
+    with pytest.raises(TokenRefused, match="another character"):
+        await due.keeper.access_token(USER)
+    assert due.state is UserState.OK
+
+
+async def test_without_keys_the_token_is_used_and_verified_later(due: World) -> None:
+    due.sso.verify_faults = [down(), down()]
+    due.sso.owner = "owner-2"
+    assert await due.keeper.access_token(USER) == "access-1"
+    assert await due.keeper.access_token(USER) == "access-1"
+    with pytest.raises(GrantUnusable):
+        await due.keeper.access_token(USER)
+    assert due.state is UserState.OWNER_CHANGED
+
+
+async def test_another_daemons_tokens_are_verified_here_too(due: World) -> None:
+    await due.daemon("daemon-2").access_token(USER)
+    due.sso.verified.clear()
+    await due.keeper.access_token(USER)
+    assert due.sso.verified == ["access-1"]
+
+
+async def test_a_foreign_key_disables_nobody(due: World) -> None:
+    due.keeper = TokenKeeper(due.store, due.sso, Vault([_new_key()]), due.clock, "daemon-1", MARGIN)
+    with pytest.raises(KeyRefused):
+        await due.keeper.access_token(USER)
+    assert due.state is UserState.OK
+    assert due.sso.asked == []
+    assert due.store.rows[USER].unanswered_attempts == 0
+
+
+# -- secrets -------------------------------------------------------------------------------------
+
+
+async def test_no_log_line_and_no_row_shows_a_token(
+    due: World, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    due.sso.faults = [gone()]
+    provoke: list[Callable[[], object]] = [lambda: due.keeper.access_token(USER)] * 4
+    for call in provoke:
+        due.sso.owner = "owner-2" if due.sso.faults == [] else due.sso.owner
+        with pytest.raises((Unavailable, GrantUnusable)) as caught:
+            await call()  # type: ignore[misc]
+        assert "refresh-" not in repr(caught.value) + str(caught.value)
+        await due.clock.advance(30)
+    shown = caplog.text + repr(due.store.rows) + "".join(repr(record.__dict__) for record in caplog.records)
+    assert "refresh-" not in shown
+    assert "access-" not in shown
+
+
+async def test_revoking_opens_the_ciphertext(world: World) -> None:
+    blob = world.store.rows[USER].refresh_token_enc
+    assert blob is not None
+    await world.keeper.revoke(CHARACTER, blob)
+    assert world.sso.revoked == ["refresh-0"]
+    with pytest.raises(KeyRefused):
+        await world.keeper.revoke(90000002, blob)
