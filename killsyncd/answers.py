@@ -151,6 +151,10 @@ class TooLarge(Malformed):
     """More bytes than such an answer can have."""
 
 
+class BrokenOff(EsiError):
+    """The answer ends in the middle: the connection's fault, not the content's. It may be whole next time."""
+
+
 class Unanswered(EsiError):
     """Asked, and no answer came (time-out, lost connection): it may have been worked off over there."""
 

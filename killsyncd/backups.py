@@ -300,6 +300,7 @@ def restore(
             if target.exists() and target.stat().st_size:
                 _carry_over(connection, target)
             connection.execute("PRAGMA journal_mode = DELETE")
+        _give_to_owner(fresh, target)
         kept = _swap(fresh, target, now)
     except OSError as error:
         raise Refused(
@@ -366,6 +367,13 @@ FROM (SELECT s.id AS source_id, p.page, p.expires_at, p.asked_at, p.answered_at
 WHERE main.pages.source_id = later.source_id AND main.pages.page = later.page
     AND later.answered_at > main.pages.answered_at
 """
+
+
+def _give_to_owner(fresh: Path, target: Path) -> None:
+    """Root may restore for a daemon that runs as somebody else."""
+    if os.geteuid() == 0:
+        owner = (target if target.exists() else target.parent).stat()
+        os.chown(fresh, owner.st_uid, owner.st_gid)
 
 
 def _swap(fresh: Path, target: Path, now: float) -> Path | None:

@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -105,7 +105,7 @@ async def _show(config: Config, eve: str, pilots: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     clock = SystemClock()
-    screen = Screen(sys.stdout)
+    screen = Screen(sys.stdout, stopping.set)
     house: asyncio.Future[House] = loop.create_future()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(serve(config, clock, stopping, ready=house.set_result))
@@ -121,7 +121,7 @@ async def _show(config: Config, eve: str, pilots: int) -> None:
             group.create_task(_log_pilots_in(config, eve, pilots, screen)),
         ]
         await stopping.wait()
-        print("\nstopping: finishing what is under way ...", flush=True)
+        screen.line("", "stopping", "finishing what is under way")
         for show in shows:
             show.cancel()
         await serving
@@ -131,8 +131,9 @@ async def _show(config: Config, eve: str, pilots: int) -> None:
 class Screen:
     """What a person sees: one line an event, names instead of ids, colours on a terminal."""
 
-    def __init__(self, out: Any) -> None:
+    def __init__(self, out: Any, gone: Callable[[], None]) -> None:
         self._out = out
+        self._gone = gone
         self._colours = out.isatty()
 
     def line(self, mark: str, what: str, text: str, colour: str = "") -> None:
@@ -141,7 +142,10 @@ class Screen:
         word = f"{mark:1} {what:10}"
         if self._colours and colour:
             word = f"\x1b[{colour}m{word}\x1b[0m"
-        print(f"{now}  {word} {text}", file=self._out, flush=True)
+        try:
+            print(f"{now}  {word} {text}", file=self._out, flush=True)
+        except BrokenPipeError:
+            self._gone()  # nobody looks any more: `killsyncd demo | head`
 
     def addresses(self, config: Config, addresses: Mapping[str, str], eve: str) -> None:
         """Where everything is."""

@@ -114,6 +114,7 @@ class Fetcher(Generic[Permit]):
         self._signal = Signal()
         self._landed = Signal()
         self._arrivals: list[Arrival] = []
+        self._landed_meanwhile: set[int] | None = None
         self._known_names: set[int] = set()
         self._flying = 0
         self._log = get_logger(__name__)
@@ -158,8 +159,11 @@ class Fetcher(Generic[Permit]):
                     if pause > 0.0:
                         await self._rest(stopping, pause)
         finally:
+            if not stopping.is_set():
+                writing.cancel()  # cut off, not drained: what is not stored is still wanted in the ledger
             self._landed.ring()
-            await writing
+            await asyncio.wait({writing})
+        writing.result()
 
     async def _rest(self, stopping: asyncio.Event, seconds: float) -> None:
         rest = asyncio.ensure_future(self._signal.wait(self._clock, seconds))
@@ -246,15 +250,23 @@ class Fetcher(Generic[Permit]):
             self._dirty |= waiting
         for source in [*self._dirty, *self._queue.hungry()]:
             self._dirty.discard(source)
-            pending = await self._ledger.pending_of(source, self._queue.room)
-            for ref in pending.refs:
-                self._refs[ref.killmail_id] = ref
-            self._queue.refill(
-                source,
-                float(max(1, pending.weight)),
-                [ref.killmail_id for ref in pending.refs],
-                beyond=max(0, pending.total - len(pending.refs)),
-            )
+            await self._refill(source)
+
+    async def _refill(self, source: int) -> None:
+        # What is in flight is pending in the ledger too: without it in the limit, a fast enough
+        # fetcher would read nothing but what it has, and find nothing to do for ever.
+        limit = self._queue.room + self._queue.in_flight
+        self._landed_meanwhile = set()
+        pending = await self._ledger.pending_of(source, limit)
+        # The snapshot may be older than what was stored while it was read: not to be fetched twice.
+        gone, self._landed_meanwhile = self._landed_meanwhile, None
+        refs = [ref for ref in pending.refs if ref.killmail_id not in gone]
+        for ref in refs:
+            self._refs[ref.killmail_id] = ref
+        beyond = max(0, pending.total - len(pending.refs))
+        self._queue.refill(
+            source, float(max(1, pending.weight)), [ref.killmail_id for ref in refs], beyond=beyond
+        )
 
     async def _fetch(self, permit: Permit, ref: Ref) -> None:
         try:
@@ -279,6 +291,8 @@ class Fetcher(Generic[Permit]):
     def _land(self, killmail_id: int) -> None:
         self._queue.done(killmail_id)
         self._refs.pop(killmail_id, None)
+        if self._landed_meanwhile is not None:
+            self._landed_meanwhile.add(killmail_id)
 
     async def _back(self, ref: Ref) -> None:
         self._land(ref.killmail_id)

@@ -3,7 +3,8 @@
 ESI promises no order and mails surface late, so neither the last id nor a short
 page ends a walk. Sightings decide: a page is known whole when this source has
 listed every entry of it before, and it stops an incremental walk only once this
-source has been through an unbroken walk.
+source has been through an unbroken walk, and not right after a walk that was torn
+or given up.
 """
 
 from __future__ import annotations
@@ -86,11 +87,14 @@ def is_torn(walk: Walk, seen: PageSeen) -> bool:
     )
 
 
-def after_page(walk: Walk, seen: PageSeen, *, ever_unbroken: bool, max_pages: int) -> Outcome:
-    """Where the walk stands once this page is written down."""
+def after_page(walk: Walk, seen: PageSeen, *, may_stop: bool, max_pages: int) -> Outcome:
+    """Where the walk stands once this page is written down.
+
+    may_stop: this source has finished an unbroken walk once, and the walk before this one came to its end.
+    """
     if seen.page >= seen.pages:
         return Outcome.TORN if is_torn(walk, seen) else Outcome.COMPLETE
-    if walk.mode is SyncMode.INCREMENTAL and ever_unbroken and seen.known_whole:
+    if walk.mode is SyncMode.INCREMENTAL and may_stop and seen.known_whole:
         return Outcome.TORN if is_torn(walk, seen) else Outcome.STOPPED
     if seen.page >= max_pages:
         return Outcome.CUT

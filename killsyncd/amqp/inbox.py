@@ -160,13 +160,14 @@ class Inbox:
     async def _consume(self, wire: Wire) -> None:
         """The work of the link: consume, unless paused, as long as the channel works."""
         channel = await wire.channel(confirms=False)
+        asked_at = asyncio.get_running_loop().time()
         waiting = await declare(channel, self._name)
         async with asyncio.timeout(ANSWER_SECONDS):
             await unbroken(channel.basic_qos(prefetch_count=self._prefetch))
         cancelled = asyncio.Event()
         channel.on_consumer_cancel_callbacks.add(lambda frame: cancelled.set())
         self.link.healthy()
-        self._outbox.renewed(waiting)
+        self._outbox.renewed(waiting, asked_at)
         self._down_since = None
         try:
             while True:

@@ -26,6 +26,9 @@ BATCH = 100
 LOOK_AGAIN = 5.0
 """Seconds after which the rows are looked at although nobody rang."""
 
+ON_ITS_WAY = 1.0
+"""Seconds between marking a want and having its message confirmed, generously."""
+
 LOST_SECONDS = 30.0
 """A message that nobody got for so long, while the broker holds too few for what is due, is lost."""
 
@@ -107,13 +110,13 @@ class Outbox:
         """What a probe of the queue and of its dead said: (messages, consumers) of each."""
         (self.messages, self.consumers), (self.dead, _) = found
 
-    def renewed(self, waiting: int) -> None:
-        """The queue was declared on a new connection, and holds so many messages.
+    def renewed(self, waiting: int, asked_at: float) -> None:
+        """The queue was declared on a new connection, and held so many messages.
 
-        It may be a new queue too: what was announced before is in doubt.
+        It may be a new queue too: what was announced before `asked_at` (loop's time) is in doubt.
         """
         self.messages = waiting
-        self._doubtful, self._renewed_at = True, asyncio.get_running_loop().time()
+        self._doubtful, self._renewed_at = True, asked_at - ON_ITS_WAY
         self.ring()
 
     def ring(self) -> None:
@@ -173,12 +176,13 @@ class Outbox:
     async def _hold(self, wire: Wire) -> None:
         """The work of the link: keep a channel ready, as long as it works."""
         channel = await wire.channel(confirms=True)
+        asked_at = asyncio.get_running_loop().time()
         waiting = await declare(channel, self._name)
         self._channel = channel
         self._broken.clear()
         self._ready.set()
         self.link.healthy()
-        self.renewed(waiting)
+        self.renewed(waiting, asked_at)
         broken: asyncio.Future[Any] = asyncio.ensure_future(self._broken.wait())
         closing = channel.closing
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from killsyncd.api.limits import Limits
 from killsyncd.api.loaders import Loaders
 from killsyncd.api.ports import MailReading, Verbs
 from killsyncd.clock import Clock
-from killsyncd.views import MailFilter, MailPage
+from killsyncd.views import Mail, MailFilter, MailPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +27,23 @@ class Context:
     """What lives as long as one query, or one batch of the feed.
 
     epoch: of the feed, for cursors. names: whether any name is asked for.
+    mails: those that will be asked for.
     """
 
     __slots__ = ("epoch", "loaders", "room")
 
-    def __init__(
-        self, room: Room, epoch: str, *, names: bool = True, beforehand: Collection[int] = ()
-    ) -> None:
+    def __init__(self, room: Room, epoch: str, *, names: bool = True, mails: Sequence[Mail] = ()) -> None:
         self.room = room
         self.epoch = epoch
-        self.loaders = Loaders(room.reading, names=names, beforehand=beforehand)
+        self.loaders = Loaders(room.reading, names=names, mails=mails)
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """An id of EVE and its name."""
+    """An id of EVE and its name, which may still have to be read."""
 
     id: int
-    name: str | None
+    name: str | asyncio.Future[str | None] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from killsyncd.api.context import Context, Room
-from killsyncd.api.payloads import Event
+from killsyncd.api.payloads import FRESH_SECONDS, Event
 from killsyncd.errors import BadInput, Unavailable
 from killsyncd.events import Signal
 from killsyncd.logs import StateLog, get_logger
 from killsyncd.operations import parse_cursor
-from killsyncd.views import FeedMail, FeedSlice
+from killsyncd.views import FeedMail, FeedSlice, Mail
 
 LOOK_AGAIN = 5.0
 """Seconds after which the feed is looked at although nobody said so."""
@@ -35,7 +35,7 @@ class _Entry:
 
     feed: FeedMail
     batch: int
-    ids: tuple[int, ...]
+    mails: Sequence[Mail]
 
 
 class FeedHub:
@@ -47,7 +47,7 @@ class FeedHub:
         self._news = asyncio.Event()
         self._states = StateLog(log)
         self._ring: deque[_Entry] = deque()
-        self._contexts: OrderedDict[int, Context] = OrderedDict()
+        self._contexts: OrderedDict[int, tuple[Context, float]] = OrderedDict()
         self._batches = 0
         self._followers = 0
         self._epoch = ""
@@ -105,7 +105,7 @@ class FeedHub:
                     part = await self._room.reading.feed_after(
                         position, self._room.limits.replay, characters=characters, fresh_only=fresh_only
                     )
-                    context = self._context_for(part)
+                    context = Context(self._room, self._epoch, mails=[each.mail for each in part.mails])
                     for each in part.mails:
                         yield Event(each.mail.feed_position, each.mail, context)
                     position = part.reached
@@ -149,8 +149,8 @@ class FeedHub:
         if not part.mails:
             return
         self._batches += 1
-        ids = tuple(each.mail.killmail_id for each in part.mails)
-        self._ring.extend(_Entry(each, self._batches, ids) for each in part.mails)
+        mails = [each.mail for each in part.mails]
+        self._ring.extend(_Entry(each, self._batches, mails) for each in part.mails)
         while len(self._ring) > self._room.limits.ring:
             self._tail = self._ring.popleft().feed.mail.feed_position
         self._news.set()
@@ -159,21 +159,21 @@ class FeedHub:
     def _forget(self) -> None:
         self._seen = None
         self._ring.clear()
-        for context in self._contexts.values():
+        for context, _ in self._contexts.values():
             context.loaders.cancel()
         self._contexts.clear()
 
     def _context_of(self, entry: _Entry) -> Context:
-        context = self._contexts.get(entry.batch)
-        if context is None:
-            context = self._contexts[entry.batch] = Context(self._room, self._epoch, beforehand=entry.ids)
-            while len(self._contexts) > _KEPT_BATCHES:
-                self._contexts.popitem(last=False)
+        """What is loaded for a batch, for all who come by at about the same time."""
+        now = self._room.clock.monotonic()
+        known = self._contexts.get(entry.batch)
+        if known is not None and now - known[1] <= FRESH_SECONDS:
+            return known[0]
+        context = Context(self._room, self._epoch, mails=entry.mails)
+        self._contexts[entry.batch] = (context, now)
+        while len(self._contexts) > _KEPT_BATCHES:
+            self._contexts.popitem(last=False)
         return context
-
-    def _context_for(self, part: FeedSlice) -> Context:
-        ids = [each.mail.killmail_id for each in part.mails]
-        return Context(self._room, self._epoch, beforehand=ids)
 
 
 def wanted(feed: FeedMail, characters: frozenset[int] | None, fresh_only: bool) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from killsyncd.api.ports import MailReading
@@ -160,15 +160,17 @@ class Batch(Generic[K, V]):
 class Loaders:
     """Everything that fields of a mail are read from, for one query or one batch of the feed.
 
-    names: whether any name is asked for at all. beforehand: ids of mails that will be asked for.
+    names: whether any name is asked for at all. mails: those that will be asked for.
     """
 
-    def __init__(self, reading: MailReading, *, names: bool, beforehand: Collection[int] = ()) -> None:
+    def __init__(self, reading: MailReading, *, names: bool, mails: Sequence[Mail] = ()) -> None:
         self._reading = reading
         self._wants_names = names
         self._names: dict[int, str | None] = {}
         self.turns = Turns()
         turns = self.turns
+        beforehand = [mail.killmail_id for mail in mails]
+        systems = [mail.solar_system_id for mail in mails]
         self.mail: Batch[int, Mail | None] = Batch(turns, self._mails, _none)
         self.victim: Batch[int, Victim | None] = Batch(turns, self._victims, _none, beforehand)
         self.attackers: Batch[int, list[Attacker]] = Batch(turns, self._attackers, list, beforehand)
@@ -178,10 +180,17 @@ class Loaders:
         self.involved: Batch[int, list[tuple[User, Role]]] = Batch(turns, self._involved, list, beforehand)
         self.page: Batch[tuple[int, int, str | None], MailPage] = Batch(turns, self._pages, _no_page)
         self.count: Batch[int, int] = Batch(turns, reading.counts_of, int)
+        self._late_names: Batch[int, str | None] = Batch(turns, self._read_names, _none, systems)
 
     def name(self, id_: int) -> str | None:
         """The name of an id that came with something read before."""
         return self._names.get(id_)
+
+    def system_name(self, id_: int) -> str | asyncio.Future[str | None] | None:
+        """The name of a mail's system: mails of the feed come without."""
+        if id_ in self._names or not self._wants_names:
+            return self._names.get(id_)
+        return self._late_names.load(id_)
 
     async def know(self, ids: Iterable[int | None]) -> None:
         """Read the names of these, if names are asked for."""
@@ -200,6 +209,10 @@ class Loaders:
     def cancel(self) -> None:
         """Stop reading."""
         self.turns.cancel()
+
+    async def _read_names(self, ids: list[int]) -> dict[int, str | None]:
+        await self.know(ids)
+        return {each: self._names.get(each) for each in ids}
 
     async def _mails(self, ids: list[int]) -> dict[int, Mail]:
         found = await self._reading.mails(ids)

@@ -33,6 +33,9 @@ from killsyncd.api.execution import Engine, refusal
 from killsyncd.api.problems import formatted_all
 from killsyncd.views import TooMuch
 
+FRESH_SECONDS = 2.0
+"""For how long an answer is good for others: names get resolved and users change their state."""
+
 _ROOT_FIELDS = frozenset({"newKillmail", "workerStatusUpdates"})
 
 
@@ -56,12 +59,16 @@ class Asked:
 
 
 class Payloads:
-    """Executes events, once for all who ask for the same. Keeps the last answers, up to a size."""
+    """Executes events, once for all who ask for the same at about the same time.
+
+    The last answers are kept, up to a size in bytes.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._limits = engine.room.limits
-        self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._clock = engine.room.clock
+        self._kept: OrderedDict[Hashable, tuple[bytes, float]] = OrderedDict()
         self._size = 0
         self._making: dict[Hashable, asyncio.Task[bytes]] = {}
 
@@ -69,8 +76,8 @@ class Payloads:
         """The answer for an event, as JSON."""
         key = (event.key, asked.shape)
         known = self._kept.get(key)
-        if known is not None:
-            return known
+        if known is not None and self._clock.monotonic() - known[1] <= FRESH_SECONDS:
+            return known[0]
         return await self._once(key, lambda: self._execute(event, asked))
 
     async def _once(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
@@ -85,11 +92,17 @@ class Payloads:
         self._making.pop(key, None)
         if task.cancelled() or task.exception() is not None:
             return
-        self._kept[key] = task.result()
+        if key in self._kept:
+            self._size -= len(self._kept.pop(key)[0])
+        now = self._clock.monotonic()
+        self._kept[key] = (task.result(), now)
         self._size += len(task.result())
-        while self._size > self._limits.payloads:
-            _, gone = self._kept.popitem(last=False)
-            self._size -= len(gone)
+        while self._kept:
+            answer, made = next(iter(self._kept.values()))
+            if self._size <= self._limits.payloads and now - made <= FRESH_SECONDS:
+                break
+            self._kept.popitem(last=False)
+            self._size -= len(answer)
 
     async def _execute(self, event: Event, asked: Asked) -> bytes:
         try:

@@ -277,7 +277,11 @@ _plain(
     npc="npc",
     createdAt="created_at",
 )
-_entity(killmail, solarSystem="solar_system_id")
+
+
+@killmail.field("solarSystem")
+def _solar_system(mail: Mail, info: Info) -> Entity:
+    return Entity(mail.solar_system_id, _context(info).loaders.system_name(mail.solar_system_id))
 
 
 @killmail.field("feedCursor")

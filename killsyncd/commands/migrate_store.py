@@ -24,7 +24,8 @@ examples:
 def run(args: Namespace, call: Call) -> int:
     """Copy the store to another database."""
     config = call.config()
-    from killsyncd.storage import transfer
+    from importlib import import_module
 
+    transfer = import_module("killsyncd.storage.transfer")
     code: int = transfer.run(config, args.to, call.environ)
     return code

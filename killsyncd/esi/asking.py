@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from killsyncd.answers import (
+    BrokenOff,
     Downtime,
     EsiError,
     EsiStatus,
@@ -28,7 +29,7 @@ from killsyncd.esi.routes import DETAIL
 from killsyncd.esi.servertime import ServerTime
 from killsyncd.esi.signal import Signal
 from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.esi.wire import Answer, ConnectFailed, NoAnswer, Wire
+from killsyncd.esi.wire import Answer, ConnectFailed, Flaw, NoAnswer, Wire
 from killsyncd.limits import Pacer
 
 log = logging.getLogger(__name__)
@@ -219,9 +220,8 @@ class Asker:
             log.info("ESI is back: a request was answered")
             self._news.notify()
         if status < 300 or status == 304:
-            if answer.broken:
-                kind = TooLarge if answer.too_large else Malformed
-                raise kind(answer.broken, expires_at=read_expires(answer.headers, at), at=at)
+            if answer.flaw is not Flaw.NONE:
+                raise _flawed(answer, read_expires(answer.headers, at), at)
             return answer, at
         raise EsiStatus(status, decode_error(answer.body), expires_at=read_expires(answer.headers, at), at=at)
 
@@ -264,3 +264,11 @@ class Asker:
         reason = "downtime" if isinstance(error, Downtime) else "limit"
         self.stats.refused[self._tokens.bucket(question.route, None).group, reason] += 1
         self.stats.progress = self._clock.monotonic()
+
+
+def _flawed(answer: Answer, expires_at: float | None, at: float) -> EsiError:
+    """A good status with a body that can't be used."""
+    if answer.flaw is Flaw.SHORT:
+        return BrokenOff(f"ESI's answer broke off: {answer.broken}", expires_at=expires_at, at=at)
+    kind = TooLarge if answer.flaw is Flaw.LARGE else Malformed
+    return kind(answer.broken, expires_at=expires_at, at=at)

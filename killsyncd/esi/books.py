@@ -60,6 +60,11 @@ class Books:
         gates = (self._gates.get(each, 0.0) for each in (self.every_gate, self.ungrouped_gate))
         self._shut_until = max(0.0, *gates, *self._blocked.values())
 
+    async def look(self) -> None:
+        """Hear of gates that other daemons have set since. Raises Unavailable."""
+        for gate, until in (await self._store.gates()).items():
+            self._gates[gate] = max(until, self._gates.get(gate, 0.0))
+
     # Tokens
 
     @property

@@ -55,6 +55,7 @@ class StatusKeeper:
         async with self._one_at_a_time:
             if self._held is not None and self._left() > 0:
                 return self._held
+            await self._books.look()
             self._raise_if_cached()
             return await self._ask()
 

@@ -7,6 +7,7 @@ Texts of aiohttp's errors hold addresses, and those hold killmail hashes: only t
 
 from __future__ import annotations
 
+import enum
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,16 +38,27 @@ class NoAnswer(Exception):
         self.early = early
 
 
+class Flaw(enum.Enum):
+    """What makes a body unusable."""
+
+    NONE = "none"
+    SHORT = "short"
+    """It ends in the middle."""
+    LARGE = "large"
+    CODING = "coding"
+    """It is not encoded as it says."""
+
+
 @dataclass(slots=True)
 class Answer:
-    """status and headers as sent. body: decompressed. broken: why the body can't be used, or "".
-    too_large: that is why. sent, received: monotonic seconds."""
+    """status and headers as sent. body: decompressed. flaw: what kind of thing makes the body unusable, if
+    any, and broken: why, for people. sent, received: monotonic seconds."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    flaw: Flaw
     broken: str
-    too_large: bool
     sent: float
     received: float
 
@@ -127,7 +139,7 @@ class Wire:
             ) as response:
                 # Both ends of the interval in which ESI stamped its `Date` and took its price.
                 received = self._clock.monotonic()
-                answer = Answer(response.status, response.headers, b"", "", False, sent, received)
+                answer = Answer(response.status, response.headers, b"", Flaw.NONE, "", sent, received)
                 await self._read(response, answer, cap if response.status < 300 else ERROR_CAP)
                 return answer
         except aiohttp.ClientConnectorError as error:
@@ -157,10 +169,10 @@ class Wire:
                         break
                     return _refuse(response, answer, cap)
         except TimeoutError:
-            answer.broken = "it stopped in the middle (time-out)"
+            answer.flaw, answer.broken = Flaw.SHORT, "it stopped in the middle (time-out)"
             return None
         except (aiohttp.ClientError, ConnectionError, ValueError):
-            answer.broken = "it ends in the middle"
+            answer.flaw, answer.broken = Flaw.SHORT, "it ends in the middle"
             return None
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding in ("identity", ""):
@@ -168,13 +180,12 @@ class Wire:
         elif encoding in ("gzip", "x-gzip"):
             _unpack(response, answer, bytes(packed), cap)
         else:
-            answer.broken = "its encoding was not asked for"
+            answer.flaw, answer.broken = Flaw.CODING, "its encoding was not asked for"
         return None
 
 
 def _refuse(response: aiohttp.ClientResponse, answer: Answer, cap: int) -> None:
-    answer.broken = f"longer than {cap // (KIB * KIB)} MiB"
-    answer.too_large = True
+    answer.flaw, answer.broken = Flaw.LARGE, f"longer than {cap // (KIB * KIB)} MiB"
     response.close()  # the rest is not wanted, and neither is a connection full of it
 
 
@@ -183,12 +194,12 @@ def _unpack(response: aiohttp.ClientResponse, answer: Answer, packed: bytes, cap
     try:
         body = unpacker.decompress(packed, cap + 1)
     except zlib.error:
-        answer.broken = "it is not gzip, as it says"
+        answer.flaw, answer.broken = Flaw.CODING, "it is not gzip, as it says"
         return
     if len(body) > cap:
         _refuse(response, answer, cap)
     elif not unpacker.eof and answer.status < 300:
-        answer.broken = "it ends in the middle (gzip)"
+        answer.flaw, answer.broken = Flaw.SHORT, "it ends in the middle (gzip)"
     else:
         answer.body = body
 

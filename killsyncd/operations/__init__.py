@@ -18,6 +18,7 @@ from killsyncd.operations.ports import (
     StatusFacts,
     UserRows,
 )
+from killsyncd.operations.reporter import DAEMON_SWITCH, PRODUCER_SWITCH
 from killsyncd.operations.results import (
     Budget,
     Explained,
@@ -34,7 +35,7 @@ from killsyncd.operations.results import (
     remedy_of,
     rfc3339,
 )
-from killsyncd.operations.service import DAEMON_SWITCH, FEED_START, PRODUCER_SWITCH, Operations, queue_remedy
+from killsyncd.operations.service import FEED_START, Operations, queue_remedy
 
 __all__ = [
     "DAEMON_SWITCH",

@@ -45,6 +45,30 @@ class StatusFacts:
     feed_cursor: str
     daemons: int
 
+    @classmethod
+    def unknown(cls, now: float) -> StatusFacts:
+        """What can be said without a database."""
+        return cls(
+            now=now,
+            users=0,
+            ready=0,
+            first_user_at=None,
+            troubles=(),
+            users_by_state={},
+            switches={},
+            pending=0,
+            oldest_pending_at=None,
+            quarantined=0,
+            quarantined_since=None,
+            revocations=0,
+            producer_last_at=None,
+            producer_last_queued=0,
+            producer_next_at=None,
+            producer_running=False,
+            feed_cursor="",
+            daemons=0,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:

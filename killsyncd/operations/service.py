@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
 
-from killsyncd import health
-from killsyncd.clock import Clock, utc
+from killsyncd.clock import Clock
 from killsyncd.doors import Door, LoginState, Place
 from killsyncd.errors import NotFound, UsageError
 from killsyncd.events import Events, Signal
-from killsyncd.health import Facts, Health
+from killsyncd.health import Health
 from killsyncd.logins import Begun, LoggedIn
 from killsyncd.logs import Logger, get_logger
-from killsyncd.model import PRIORITY_LOGIN, PRIORITY_MANUAL, Origin, Problem, Queued, User, UserState
+from killsyncd.model import (
+    PRIORITY_LOGIN,
+    PRIORITY_MANUAL,
+    Origin,
+    Queued,
+    User,
+    UserState,
+)
 from killsyncd.operations.ports import (
     DepthView,
     DoorView,
@@ -22,11 +27,10 @@ from killsyncd.operations.ports import (
     OperatingRows,
     RetryRows,
     Revoker,
-    StatusFacts,
     UserRows,
 )
+from killsyncd.operations.reporter import DAEMON_SWITCH, PRODUCER_SWITCH, Reporter
 from killsyncd.operations.results import (
-    Budget,
     Explained,
     Failed,
     FeedLine,
@@ -37,10 +41,7 @@ from killsyncd.operations.results import (
     Switched,
     Verified,
 )
-from killsyncd.operations.words import queue_reason, resident_bytes
-
-DAEMON_SWITCH = "daemon"
-PRODUCER_SWITCH = "producer"
+from killsyncd.operations.words import queue_reason
 
 NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
 MAX_SELECTORS = 10_000
@@ -49,7 +50,6 @@ FEED_START = "start"
 """Instead of a cursor: the feed from its first mail on."""
 
 WATCH_BATCH = 100
-FEW = 10
 WATCH_LOOK_AGAIN = 15.0
 """Seconds after which the feed is looked at although nobody rang."""
 
@@ -82,18 +82,22 @@ class Operations:
         revoker: Revoker | None = None,
         log: Logger | None = None,
     ) -> None:
+        self._reporter = Reporter(
+            rows=rows,
+            depth=depth,
+            door=door,
+            health=health,
+            clock=clock,
+            producer_enabled=producer_enabled,
+            version=version,
+            started_at=started_at,
+        )
         self._rows = rows
         self._users = users
         self._ledger = ledger
-        self._depth = depth
         self._events = events
-        self._health = health
         self._clock = clock
         self._skip_within = skip_within
-        self._producer_enabled = producer_enabled
-        self._version = version
-        self._started_at = started_at
-        self._door = door
         self._logins = logins
         self._revoker = revoker
         self._log = log or get_logger(__name__)
@@ -103,68 +107,7 @@ class Operations:
 
     async def status(self) -> StatusReport:
         """Is it syncing, and if not, why. Cheap enough to be asked every second; never asks ESI."""
-        facts = await self._rows.status_facts()
-        depth = await self._depth.depth()
-        budgets: list[Budget] = []
-        eta: float | None = 0.0 if not facts.pending else None
-        downtime = self._health.has("downtime")
-        if self._door is not None:
-            budgets = list(await self._door.budgets())
-            downtime = downtime or self._door.downtime()
-            if facts.pending:
-                eta = await self._door.eta(facts.pending)
-        problems = self._problems(facts)
-        paused = DAEMON_SWITCH in facts.switches
-        return StatusReport(
-            syncing=health.syncing(problems),
-            problems=problems,
-            queue=depth,
-            consumers=0 if paused else facts.daemons,
-            pending_details=facts.pending,
-            pending_eta=eta,
-            oldest_pending_at=_moment(facts.oldest_pending_at),
-            quarantined=facts.quarantined,
-            budgets=budgets,
-            producer_enabled=self._producer_enabled,
-            producer_running=facts.producer_running,
-            last_producer_run=_moment(facts.producer_last_at),
-            last_producer_queued=facts.producer_last_queued,
-            next_producer_run=self._next_run(facts),
-            users_by_state=dict(facts.users_by_state),
-            feed_cursor=facts.feed_cursor,
-            downtime=downtime,
-            version=self._version,
-            started_at=utc(self._started_at),
-            uptime=max(0.0, self._clock.now() - self._started_at),
-            rss_bytes=resident_bytes(),
-        )
-
-    def _problems(self, facts: StatusFacts) -> list[Problem]:
-        derived = health.derive(
-            Facts(
-                now=facts.now,
-                users=facts.users,
-                ready=facts.ready,
-                first_user_at=facts.first_user_at,
-                switches=facts.switches,
-                producer_enabled=self._producer_enabled,
-                troubles=facts.troubles,
-                quarantined=facts.quarantined,
-                quarantined_since=facts.quarantined_since,
-                revocations=facts.revocations,
-                started_at=self._started_at,
-            )
-        )
-        said = {(each.code, each.character_id) for each in derived}
-        reported = [each for each in self._health.problems() if (each.code, each.character_id) not in said]
-        return health.ordered([*derived, *reported])
-
-    def _next_run(self, facts: StatusFacts) -> datetime | None:
-        if not self._producer_enabled or facts.switches:
-            return None
-        if facts.producer_next_at is None:
-            return None
-        return utc(max(facts.producer_next_at, facts.now))
+        return await self._reporter.report()
 
     async def users(self) -> list[User]:
         """Everybody, by name."""
@@ -208,7 +151,7 @@ class Operations:
         try:
             while True:
                 lines, reached = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
-                if names_patience and 0 < len(lines) <= FEW and any(each.nameless for each in lines):
+                if names_patience and any(each.nameless for each in lines):
                     await named.wait(self._clock, names_patience)
                     lines, reached = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
                 position = reached
@@ -421,7 +364,3 @@ def _after_login(row: Queued) -> str:
     if not row.queued or row.mode is None:
         return f"skipped: {row.reason or 'nothing to queue'}"
     return f"queued {row.mode.label}" + (f", and {row.reason}" if row.reason else "")
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else utc(seconds)

@@ -99,7 +99,8 @@ def _write_page(
     if news.page == 1:
         yield Run("ledger.pages_beyond", {"source_id": job.source_id, "pages": pages})
     seen = PageSeen(news.page, pages, news.last_modified, known_whole)
-    outcome = after_page(walk, seen, ever_unbroken=source["unbroken_at"] is not None, max_pages=max_pages)
+    may_stop = source["unbroken_at"] is not None and (yield from _settled_before(job.source_id))
+    outcome = after_page(walk, seen, may_stop=may_stop, max_pages=max_pages)
     walk = replace(
         walk,
         next_page=news.page + 1,
@@ -131,6 +132,16 @@ def _write_page(
     if outcome is not Outcome.GO_ON:
         acknowledged = yield from _end(dialect, job, outcome, holder)
     return PageWritten(True, outcome, walk, news.expires_at, listed, new, stored, acknowledged)
+
+
+def _settled_before(source_id: int) -> Tx[bool]:
+    """Whether the walk before this one came to its end.
+
+    One that was torn or given up has seen first pages without those behind them: to
+    stop at a page that it made known would hide what stands beyond.
+    """
+    row = one((yield Run("ledger.unsettled", {"source_id": source_id})))
+    return row is not None and int(row["n"]) <= 1
 
 
 def _end(dialect: str, job: Job, outcome: Outcome, holder: str) -> Tx[bool]:

@@ -81,6 +81,32 @@ async def test_a_known_page_stops_nobody_who_never_saw_the_whole_list(world: Wor
     assert again.outcome is Outcome.GO_ON
 
 
+async def test_a_page_that_a_given_up_walk_made_known_stops_nobody(world: World) -> None:
+    """The walk that was given up after page 1 never looked at page 2, where there may be more news."""
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    assert (await world.page(job, walk, [6, 5], pages=3, etag="e")).outcome is Outcome.GO_ON
+    walk = await world.ledger.restart_walk(walk)
+    unchanged = await world.page(job, walk, None, pages=3)
+    assert unchanged.outcome is Outcome.GO_ON
+    second = await world.page(job, unchanged.walk, [4, 3], pages=3)
+    assert (second.new, second.outcome) == (2, Outcome.GO_ON)
+    assert (await world.page(job, second.walk, [2, 1], pages=3)).outcome is Outcome.COMPLETE
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    assert (await world.page(job, walk, None, pages=3)).outcome is Outcome.STOPPED
+
+
+async def test_a_page_that_a_torn_walk_made_known_stops_nobody(world: World) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    first = await world.page(job, walk, [6, 5], pages=3, modified="monday")
+    assert (await world.page(job, first.walk, [2, 1], pages=3, modified="tuesday")).outcome is Outcome.TORN
+    again = await started(world, pilot, SyncMode.INCREMENTAL)
+    assert (await world.page(job, again, [6, 5], pages=3, modified="tuesday")).outcome is Outcome.GO_ON
+
+
 async def test_other_sources_sightings_do_not_make_a_page_known(world: World) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     await world.listed(one, 3, 2, 1)

@@ -8,7 +8,7 @@ import pytest
 
 from killsyncd import health
 from killsyncd.clock import Clock, utc
-from killsyncd.errors import BadInput, NotFound, UsageError
+from killsyncd.errors import BadInput, NotFound, Unavailable, UsageError
 from killsyncd.events import Events
 from killsyncd.health import Health
 from killsyncd.model import SyncMode, UserState
@@ -320,3 +320,22 @@ async def test_watch_begins_where_it_is_told(world: World, operations: Operation
     assert (await operations.reread(first)).killmail_id == 11
     await lines.aclose()  # type: ignore[attr-defined]
     await resumed.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_database_that_fails_is_a_problem_and_no_error(world: World, operations: Operations) -> None:
+    class Failing:
+        async def status_facts(self) -> None:
+            raise Unavailable("the disk of /x is full", "free some space")
+
+    reporter = operations._reporter
+    rows = reporter._rows
+    reporter._rows = Failing()  # type: ignore[assignment]
+    reporter._health.report("downtime", "EVE is down")
+    status = await operations.status()
+    assert not status.syncing
+    assert {each.code for each in status.problems} == {"database_failing", "downtime"}
+    (failing,) = [each for each in status.problems if each.code == "database_failing"]
+    assert (failing.reason, failing.remedy) == ("the disk of /x is full", "free some space")
+    assert (await operations.status()).problems[0].since == status.problems[0].since
+    reporter._rows = rows
+    assert "database_failing" not in [each.code for each in (await operations.status()).problems]

@@ -79,7 +79,7 @@ def nested(depth: int) -> list[dict[str, Any]]:
 
 def test_containers_without_end_are_refused() -> None:
     victim = {"damage_taken": 1, "ship_type_id": 587}
-    assert decode(mail(victim={**victim, "items": nested(km.MAX_DEPTH)}))
+    decode(mail(victim={**victim, "items": nested(km.MAX_DEPTH)}))
     for depth in (km.MAX_DEPTH + 1, 5_000):
         text = (
             json.dumps(mail(victim={**victim, "items": "ITEMS"}))

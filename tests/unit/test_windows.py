@@ -25,7 +25,7 @@ from killsyncd.esi.routes import CHARACTER_LIST, DETAIL
 from killsyncd.esi.servertime import ServerTime, parse_http_date
 from killsyncd.esi.signal import Signal
 from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.esi.wire import Answer
+from killsyncd.esi.wire import Answer, Flaw
 from killsyncd.limits import RouteLimit, price
 from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.budgets import Budgets
@@ -168,7 +168,7 @@ class Story:
         assert date is not None
         self.daemon.time.observe(date, sent.at, received)
         self.daemon.tokens.answered(
-            sent.permit, Answer(sent.status, headers, b"", "", False, sent.at, received)
+            sent.permit, Answer(sent.status, headers, b"", Flaw.NONE, "", sent.at, received)
         )
         self.answered += 1
 

@@ -5,7 +5,7 @@ import { portrait, shipPicture } from './glyphs.js';
 import { icon } from './icons.js';
 import { affiliation, nameOf, number, partyName } from './words.js';
 
-const SHOWN = 30;
+const SHOWN = 25;
 
 /**
  * @param {any} mail
@@ -50,7 +50,7 @@ export function attackersPanel(mail, images) {
 function attacker(each, total, most, ours, images) {
   const share = each.damageDone / total;
   const npc = !each.character;
-  const percent = share >= 0.0995 || share === 0 ? `${Math.round(share * 100)} %` : `${(share * 100).toFixed(1)} %`;
+  const percent = share > 0 && share < 0.001 ? '<0.1 %' : `${(share * 100).toFixed(share < 0.0995 && share > 0 ? 1 : 0)} %`;
   const flown = each.shipType ? nameOf(each.shipType, 'Ship') : '';
   const weapon = each.weaponType && each.weaponType.id !== each.shipType?.id ? nameOf(each.weaponType, 'Weapon') : '';
   const name = npc && each.shipType ? flown : partyName(each);

@@ -17,7 +17,7 @@ export const SIDES = {
   kill: ['kill', 'Kill'],
   loss: ['loss', 'Loss'],
   both: ['both', 'Both sides'],
-  none: ['clock', 'Import'],
+  none: ['other', 'Other'],
 };
 
 /**

@@ -8,6 +8,8 @@ import { nameOf, number, plural } from './words.js';
 
 const COPY = 2;
 const SHOWN = 40;
+const OPEN_UP_TO = 6;
+const WHOLE_UP_TO = 14; // a table this short is not broken over two columns
 
 /** @param {any[]} items @param {boolean} images @returns {HTMLElement} */
 export function fittingPanel(items, images) {
@@ -28,7 +30,7 @@ function slotTable({ slot, items }, images) {
   const put = (/** @type {typeof all} */ some) => body.append(...some.flatMap((line) => rows(line, 0, images, slot.fitted)));
   put(all.slice(0, SHOWN));
   const used = slot.fitted ? slotsUsed(items) : all.length;
-  const table = h('table', { class: 'slot' },
+  const table = h('table', { class: all.length <= WHOLE_UP_TO ? 'slot whole' : 'slot' },
     h('caption', null, slot.name, ' ', h('span', { class: 'soft' }, number(used))),
     h('thead', { class: 'unseen' }, h('tr', null, h('th', { scope: 'col' }, 'Item'), h('th', { scope: 'col' }, 'Count'), h('th', { scope: 'col' }, 'Fate'))),
     body);
@@ -54,15 +56,32 @@ function rows({ item, dropped, destroyed, charge }, depth, images, fitted) {
   const fates = [];
   if (destroyed) fates.push(['destroyed', destroyed]);
   if (dropped || !destroyed) fates.push(['dropped', dropped]);
+  const within = inside(item.items, depth + 1, images);
   const own = fates.map(([name, count]) => h('tr', { data: { fate: name }, class: charge ? 'charge' : '' },
     h('th', { scope: 'row', css: { '--depth': depth + (charge ? 1 : 0) } },
       h('span', { class: 'item' }, itemPicture(item.itemType, images),
         h('span', null, h('span', { class: item.itemType.name ? '' : 'unnamed' }, nameOf(item.itemType, 'Type')),
           item.singleton === COPY ? h('span', { class: 'tag', title: 'Blueprint copy' }, 'BPC') : null,
-          item.items.length ? h('span', { class: 'soft' }, ` · holds ${plural(item.items.length, 'stack')}`) : null))),
+          within.length ? opener(item, within) : null))),
     h('td', { class: 'end count' }, fitted && count === 1 ? h('span', { class: 'unseen' }, '1') : `×${number(count)}`),
     h('td', { class: 'fate' }, fate(name), h('span', { class: 'unseen' }, name))));
-  return [...own, ...inside(item.items, depth + 1, images)];
+  return [...own, ...within];
+}
+
+/**
+ * Opens and closes a container. Small ones are open.
+ * @param {any} item
+ * @param {HTMLElement[]} within
+ */
+function opener(item, within) {
+  const button = h('button', { type: 'button', class: 'plain opener' }, `holds ${plural(item.items.length, 'stack')}`);
+  const show = (/** @type {boolean} */ open) => {
+    for (const row of within) row.hidden = !open;
+    button.setAttribute('aria-expanded', String(open));
+  };
+  button.addEventListener('click', () => show(button.getAttribute('aria-expanded') !== 'true'));
+  show(item.items.length <= OPEN_UP_TO);
+  return button;
 }
 
 /**

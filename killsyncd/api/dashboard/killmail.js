@@ -129,7 +129,7 @@ function head(mail, images) {
     h('dl', { class: 'report-facts' },
       fact('System', nameOf(mail.solarSystem, 'System')),
       fact('EVE time', h('time', { datetime: mail.killmailTime }, eve(at))),
-      fact('Here', local(at)),
+      fact('Your time', local(at)),
       fact('Age', timeAge(mail.killmailTime)),
       fact('Damage taken', number(victim.damageTaken)),
       fact('Stored', timeAgo(mail.createdAt)),

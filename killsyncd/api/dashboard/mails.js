@@ -3,7 +3,7 @@
 import { ask } from './graphql.js';
 import { MAILS, mailsById } from './queries.js';
 
-const PAGE = 30;
+const PAGE = matchMedia('(max-width: 46rem)').matches ? 15 : 30;
 const KEPT = 1000;
 const KEPT_AFTER_TRIM = 300;
 const PAGES_A_SEARCH = 4;
@@ -15,7 +15,7 @@ const NAME_PAUSES = [1500, 3000, 6000, 15_000, 60_000, 300_000];
 /** @typedef {{pilot: string|null, side: Side}} Choice */
 
 /**
- * On which side our users are: 'kill', 'loss', 'both' (one of ours shot another), or 'none' (an import).
+ * On which side our users are: 'kill', 'loss', 'both' (one of ours shot another), or 'none' (imports may be of others).
  * @param {any} mail
  * @param {string|null} [pilot] of this one user only
  */

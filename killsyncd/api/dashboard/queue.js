@@ -51,7 +51,7 @@ export function queuePanel(state) {
       refill(last, timeAgo(status.lastProducerRun), h('span', { class: 'soft' }, ` · ${plural(status.lastProducerQueued, 'pilot')} queued`));
     } else refill(last, 'none yet');
     if (!status.producerEnabled) refill(next, 'off in the configuration');
-    else if (status.nextProducerRun) refill(next, 'in ', timeUntil(status.nextProducerRun));
+    else if (status.nextProducerRun) refill(next, timeUntil(status.nextProducerRun));
     else refill(next, '–');
   });
   return panel;

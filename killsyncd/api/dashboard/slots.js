@@ -75,6 +75,12 @@ export function bySlot(items) {
   return [...groups.values()].sort((one, other) => rank(one.slot) - rank(other.slot));
 }
 
+/** Nothing in a mail tells a charge from the module it is loaded into; their names mostly do. */
+const CHARGE = /(\b(S|M|L|XL|Script|Missile|Rocket|Torpedo|Bomb|Probe|Probe I|Paste)|Cap Booster \d+)$/;
+
+/** @param {any} item */
+const looksLoaded = (item) => Number(CHARGE.test(item.itemType.name ?? ''));
+
 /**
  * The lines of one group. Fitted slots keep their order, a charge below its module; in holds the same
  * thing in several stacks becomes one line.
@@ -85,7 +91,8 @@ export function bySlot(items) {
 export function lines(slot, items) {
   const count = (/** @type {any} */ item) => (item.quantityDropped ?? 0) + (item.quantityDestroyed ?? 0);
   if (slot.fitted) {
-    const sorted = [...items].sort((one, other) => one.flag - other.flag || count(one) - count(other));
+    const sorted = [...items].sort((one, other) =>
+      one.flag - other.flag || looksLoaded(one) - looksLoaded(other) || count(one) - count(other));
     let flag = -1;
     return sorted.map((item) => {
       const charge = item.flag === flag;

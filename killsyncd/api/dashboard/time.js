@@ -56,6 +56,7 @@ export function duration(seconds) {
   const hours = Math.floor(minutes / 60);
   if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
   const days = Math.floor(hours / 24);
+  if (days >= 730) return `${Math.floor(days / 365.25)} years`;
   return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
 }
 

@@ -50,6 +50,12 @@ DELETE FROM walks WHERE source_id = :source_id AND state <> 'running' AND id < (
     SELECT MIN(id) FROM (SELECT id FROM walks WHERE source_id = :source_id ORDER BY id DESC LIMIT 50) AS recent
 );
 
+-- name: unsettled
+-- Walks since the last one that came to its end, the running one included.
+SELECT COUNT(*) AS n FROM walks WHERE source_id = :source_id
+AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id
+                   AND state IN ('complete', 'stopped', 'cut')), 0);
+
 -- name: torn_in_a_row
 SELECT COUNT(*) AS n FROM walks WHERE source_id = :source_id AND state = 'torn'
 AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id AND state IN ('complete', 'stopped')), 0);

@@ -99,7 +99,7 @@ async def test_a_page_costs_the_same_number_of_statements_whatever_its_length(ap
         assert len(edges) == first
         assert all(len(edge["node"]["attackers"]) == 12 for edge in edges)
         # Names are read with each kind of thing, unless another kind brought the same ids before.
-        assert counting.statements.count("reading.names") <= 6
+        assert counting.statements.count("reading.names") <= 8
         costs[first] = sorted(each for each in counting.statements if each != "reading.names")
     assert costs[10] == costs[100]
     assert len(costs[100]) == len(set(costs[100])) <= 12

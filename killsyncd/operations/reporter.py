@@ -1,0 +1,127 @@
+"""The status: facts of the database and what the tasks report, put together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from killsyncd import health
+from killsyncd.clock import Clock, utc
+from killsyncd.errors import Unavailable
+from killsyncd.health import Facts, Health
+from killsyncd.model import Problem, QueueDepth
+from killsyncd.operations.ports import DepthView, DoorView, OperatingRows, StatusFacts
+from killsyncd.operations.results import Budget, StatusReport
+from killsyncd.operations.words import resident_bytes
+
+DAEMON_SWITCH = "daemon"
+PRODUCER_SWITCH = "producer"
+
+
+class Reporter:
+    """Makes status reports. See `Operations` for the parameters."""
+
+    def __init__(
+        self,
+        *,
+        rows: OperatingRows,
+        depth: DepthView,
+        door: DoorView | None,
+        health: Health,
+        clock: Clock,
+        producer_enabled: bool,
+        version: str,
+        started_at: float,
+    ) -> None:
+        self._rows = rows
+        self._depth = depth
+        self._door = door
+        self._health = health
+        self._clock = clock
+        self._producer_enabled = producer_enabled
+        self._version = version
+        self._started_at = started_at
+        self._database_failing_since: float | None = None
+
+    async def report(self) -> StatusReport:
+        """Is it syncing, and if not, why.
+
+        A database that fails is a problem like others: then what it would tell is left out.
+        """
+        facts, depth = StatusFacts.unknown(self._clock.now()), QueueDepth("", 0, 0, {})
+        budgets: list[Budget] = []
+        eta: float | None = None
+        try:
+            facts, depth = await self._rows.status_facts(), await self._depth.depth()
+            if self._door is not None:
+                budgets = list(await self._door.budgets())
+                eta = await self._door.eta(facts.pending) if facts.pending else None
+        except Unavailable as error:
+            problems = self._without_database(error)
+        else:
+            self._database_failing_since = None
+            problems = self._problems(facts)
+        paused = DAEMON_SWITCH in facts.switches
+        down = self._door is not None and self._door.downtime()
+        return StatusReport(
+            syncing=health.syncing(problems),
+            problems=problems,
+            queue=depth,
+            consumers=0 if paused else facts.daemons,
+            pending_details=facts.pending,
+            pending_eta=eta if facts.pending else 0.0,
+            oldest_pending_at=_moment(facts.oldest_pending_at),
+            quarantined=facts.quarantined,
+            budgets=budgets,
+            producer_enabled=self._producer_enabled,
+            producer_running=facts.producer_running,
+            last_producer_run=_moment(facts.producer_last_at),
+            last_producer_queued=facts.producer_last_queued,
+            next_producer_run=self._next_run(facts),
+            users_by_state=dict(facts.users_by_state),
+            feed_cursor=facts.feed_cursor,
+            downtime=down or self._health.has("downtime"),
+            version=self._version,
+            started_at=utc(self._started_at),
+            uptime=max(0.0, self._clock.now() - self._started_at),
+            rss_bytes=resident_bytes(),
+        )
+
+    def _without_database(self, error: Unavailable) -> list[Problem]:
+        if self._database_failing_since is None:
+            self._database_failing_since = self._clock.now()
+        code = "database_failing"
+        remedy = error.hint or health.CODES[code].remedy
+        failing = Problem(code, error.message, remedy, self._database_failing_since)
+        reported = [each for each in self._health.problems() if each.code != code]
+        return health.ordered([failing, *reported])
+
+    def _problems(self, facts: StatusFacts) -> list[Problem]:
+        derived = health.derive(
+            Facts(
+                now=facts.now,
+                users=facts.users,
+                ready=facts.ready,
+                first_user_at=facts.first_user_at,
+                switches=facts.switches,
+                producer_enabled=self._producer_enabled,
+                troubles=facts.troubles,
+                quarantined=facts.quarantined,
+                quarantined_since=facts.quarantined_since,
+                revocations=facts.revocations,
+                started_at=self._started_at,
+            )
+        )
+        said = {(each.code, each.character_id) for each in derived}
+        reported = [each for each in self._health.problems() if (each.code, each.character_id) not in said]
+        return health.ordered([*derived, *reported])
+
+    def _next_run(self, facts: StatusFacts) -> datetime | None:
+        if not self._producer_enabled or facts.switches:
+            return None
+        if facts.producer_next_at is None:
+            return None
+        return utc(max(facts.producer_next_at, facts.now))
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else utc(seconds)
