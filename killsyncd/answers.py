@@ -33,12 +33,10 @@ class PageAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DetailAnswer:
-    """One killmail. raw: the JSON as ESI sent it. hash_matches: the hash computed from the mail is the
-    one it was asked with (a peer's formula, so a mismatch is doubtful rather than wrong)."""
+    """One killmail. raw: the JSON as ESI sent it. at: ESI's clock, when it was answered."""
 
     killmail: Killmail = field(repr=False)
     raw: bytes = field(repr=False)
-    hash_matches: bool
     at: float
 
 

@@ -327,8 +327,7 @@ def entity_ids(killmail: Killmail) -> set[int]:
         )
     pending = [victim.items] if victim.items else []
     while pending:
-        for item in pending.pop():
-            found.add(item.item_type_id)
-            if item.items:
-                pending.append(item.items)
+        items = pending.pop()
+        found.update([item.item_type_id for item in items])
+        pending += [item.items for item in items if item.items]
     return {number for number in found if number is not None and number > 0}

@@ -70,14 +70,25 @@ class _Transport(TransportFactory):
 
 
 async def unbroken(work: Awaitable[T]) -> T:
-    """Await a call into aiormq. Its CancelledError is ours only if somebody cancelled us."""
+    """Await a call into aiormq: cancelled if and only if somebody cancelled us.
+
+    Its futures end as CancelledError when a connection closes; and where both happen at once, our
+    own cancellation can come out of it as the connection's error.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
     try:
-        return await work
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise ConnectionError("the connection was closed") from None
+        result = await work
+    except BaseException as error:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        if isinstance(error, asyncio.CancelledError):
+            raise ConnectionError("the connection was closed") from None
+        raise
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 class Wire:

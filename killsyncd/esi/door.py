@@ -43,7 +43,7 @@ from killsyncd.esi.signal import Signal
 from killsyncd.esi.status import StatusKeeper
 from killsyncd.esi.tokens import Permit, Tokens
 from killsyncd.esi.wire import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
-from killsyncd.killmail import compute_hash, decode, is_hash
+from killsyncd.killmail import decode, is_hash
 from killsyncd.limits import BudgetStore, Usage, character_of, eta
 
 log = logging.getLogger(__name__)
@@ -277,7 +277,7 @@ class Door:
             raise Malformed(error.message, at=at) from None
         if found.killmail_id != killmail_id:
             raise Malformed("another killmail than the one asked for", at=at)
-        return DetailAnswer(found, answer.body, compute_hash(found) == killmail_hash, at)
+        return DetailAnswer(found, answer.body, at)
 
     # The rest
 

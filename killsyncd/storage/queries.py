@@ -26,8 +26,9 @@ MACROS: dict[str, dict[str, str]] = {
         "strict": "STRICT",
         "strict_clustered": "STRICT, WITHOUT ROWID",
         # Registered on every connection from the injected clock.
-        "now": "epoch_now()",
-        "now_time": "datetime(epoch_now(), 'unixepoch')",
+        # In a subquery it is asked once a statement, not once a row: it is a call into Python.
+        "now": "(SELECT epoch_now())",
+        "now_time": "datetime((SELECT epoch_now()), 'unixepoch')",
         "skip_locked_w": "",
         "for_update": "",
     },

@@ -79,7 +79,7 @@ def test_background_sync_is_incremental(stage: Stage) -> None:
 
 def test_a_run_without_news_costs_one_304(stage: Stage) -> None:
     """A page that has not changed costs one request, and no detail."""
-    eve = stage.eve(pilots=1, history=60, page_size=20, sharing=0, cache=4, limit="char-killmail=600")
+    eve = stage.eve(pilots=1, history=60, page_size=20, sharing=0, cache=2)
     daemon = stage.daemon(eve, QUICK)
     (pilot,) = pilots_of(eve)
     stage.log_in(daemon, eve, pilot)

@@ -55,7 +55,6 @@ async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
         assert told[0] <= page.at < page.expires_at
         for ref in listed:
             answer = await home.fetch(ref)
-            assert answer.hash_matches
             assert answer.killmail.killmail_id == ref["killmail_id"]
         counters = home.sim.counters()
         assert counters["breaches"] == 0

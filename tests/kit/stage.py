@@ -47,7 +47,9 @@ class Stage:
     ) -> DaemonProcess:
         """A daemon against this EVE, running unless told otherwise."""
         address = eve if isinstance(eve, str) else eve.base_url
-        daemon = DaemonProcess(self.folder / name, address, settings=settings, **more)
+        sections = {key: dict(value) for key, value in (settings or {}).items()}
+        sections.setdefault("esi", {}).setdefault("requests_per_second", 200)  # the tests have no all day
+        daemon = DaemonProcess(self.folder / name, address, settings=sections, **more)
         self._daemons.append(daemon)
         return daemon.start() if start else daemon
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -142,35 +143,44 @@ def fish(script: Path, line: str) -> list[str]:
 
 def zsh(script: Path, line: str) -> list[str]:
     """What zsh offers at the end of the line, in a terminal of its own."""
-    tmp_path = script.parent
-    out = tmp_path / "offered"
+    out = script.parent / "offered"
     out.write_text("")
-    setup = tmp_path / "setup.zsh"
+    setup = script.parent / "setup.zsh"
     setup.write_text(
-        "PS1='at your command'\n"
-        f"fpath=({tmp_path} $fpath)\n"
+        f"fpath=({script.parent} $fpath)\n"
         "autoload -Uz compinit; compinit -D -u\n"
         "autoload -Uz _tool; compdef _tool tool\n"
         # Write down what is offered, besides offering it.
         'compadd() { builtin compadd "$@"; local -a found; '
         f'builtin compadd -A found "$@"; print -rl -- $found >> {out}; }}\n'
+        "PS1='at your command'\n"
     )
-    code = f"""
-        zmodload zsh/zpty
-        zpty shell zsh -f -i
-        tell() {{ zpty -w shell "$1"; }}
-        until_seen() {{ local text; while zpty -r shell text; do [[ $text == *$1* ]] && break; done }}
-        tell "source {setup}"
-        # The prompt is shown once the editor reads; a key before that may be lost.
-        until_seen 'at your command'
-        zpty -n -w shell {line!r}$'\\t'
-        zpty -n -w shell $'\\C-u'
-        tell 'print fin''ished'
-        until_seen finished
-        zpty -d shell
-    """
-    subprocess.run(["zsh", "-f", "-c", code], check=True, capture_output=True, timeout=60)
+    ours, theirs = os.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        os.write(ours, f"source {setup}\n".encode())
+        # The prompt shows once the editor reads; a key before that may be lost.
+        read_until(ours, b"at your command")
+        os.write(ours, f"{line}\t".encode())
+        os.write(ours, b"\x15print fin''ished\n")
+        read_until(ours, b"finished")
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
     return out.read_text().split()
+
+
+def read_until(terminal: int, words: bytes) -> None:
+    """Read from a terminal until these words were shown."""
+    shown = b""
+    while words not in shown:
+        ready, _, _ = select.select([terminal], [], [], 30.0)
+        assert ready, shown
+        shown += os.read(terminal, 4096)
 
 
 class TestBash:

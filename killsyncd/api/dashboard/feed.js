@@ -65,10 +65,10 @@ export function feedPanel(state, mails) {
     showFilters();
   };
   const showPause = () => {
-    refill(pause, icon(paused ? 'play' : 'pause'), h('span', { class: 'wide' }, paused ? 'Go on' : 'Hold'));
+    refill(pause, icon(paused ? 'play' : 'pause'), h('span', { class: 'wide' }, 'Hold'));
     mark(pause, 'aria-pressed', String(paused));
-    mark(pause, 'aria-label', 'Hold the feed still');
-    mark(pause, 'title', paused ? 'Show new killmails as they arrive' : 'Hold the feed still');
+    mark(pause, 'aria-label', 'Hold the killmails still');
+    mark(pause, 'title', paused ? 'Show new killmails as they arrive' : 'Hold the killmails still: new ones wait');
   };
   pause.addEventListener('click', () => {
     paused = !paused;

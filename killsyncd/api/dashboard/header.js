@@ -26,7 +26,7 @@ export function header(state, live) {
     await lock().catch(() => {});
     live.locked();
   });
-  const add = loginButton('Add pilot', 'small');
+  const add = loginButton('Add', 'small', ' pilot');
   add.hidden = true;
   refill(
     /** @type {Element} */ (document.getElementById('top')),
@@ -52,9 +52,15 @@ export function header(state, live) {
   });
 }
 
-/** @param {string} words @param {string} [className] @returns {HTMLAnchorElement} */
-export function loginButton(words, className = '') {
-  return h('a', { href: 'auth/login', class: `button primary ${className}` }, icon('login'), h('span', null, words));
+/**
+ * @param {string} words
+ * @param {string} [className]
+ * @param {string} [more] words that narrow screens go without
+ * @returns {HTMLAnchorElement}
+ */
+export function loginButton(words, className = '', more = '') {
+  return h('a', { href: 'auth/login', class: `button primary ${className}` }, icon('login'),
+    h('span', null, words, more ? h('span', { class: 'wide' }, more) : null));
 }
 
 function themeButton() {

@@ -134,7 +134,7 @@ function head(mail, images) {
       fact('Damage taken', number(victim.damageTaken)),
       fact('Stored', timeAgo(mail.createdAt)),
       fact('Killmail', h('span', { class: 'mono' }, mail.id), copyButton(mail.id, 'Copy the id'),
-        copyButton(location.href, 'Copy the address of this page', 'Link'))),
+        copyButton(location.href, 'Copy link to this page', 'Copy link'))),
     mail.users.length ? h('p', { class: 'report-ours' }, h('span', { class: 'soft' }, 'Ours on it: '),
       ...mail.users.map((/** @type {any} */ each) => h('a', {
         class: `chip ${each.role === 'VICTIM' ? 'loss' : 'kill'}`,

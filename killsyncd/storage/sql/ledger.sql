@@ -159,9 +159,10 @@ LEFT JOIN users u ON u.id = s.via_user_id
 WHERE s.id = :source_id AND COALESCE(u.paused, {false}) = {false} GROUP BY s.weight;
 
 -- name: pending_of
-SELECT r.killmail_id, r.killmail_hash, r.attempts, r.refusals, r.first_listed_at FROM ref_sources rs
-JOIN refs r ON r.killmail_id = rs.killmail_id
-WHERE rs.source_id = :source_id AND r.state = 'pending' AND r.not_before <= {now} AND r.holder IS NULL
+-- CROSS JOIN: SQLite keeps this order, and must not begin with the pending mails of everybody.
+SELECT r.killmail_id, r.killmail_hash, r.attempts, r.refusals, r.first_listed_at
+FROM ref_sources rs CROSS JOIN refs r
+WHERE rs.source_id = :source_id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' AND r.not_before <= {now} AND r.holder IS NULL
 ORDER BY rs.killmail_id DESC LIMIT :limit;
 
 -- name: next_retry

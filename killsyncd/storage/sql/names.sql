@@ -1,5 +1,5 @@
 -- name: unresolved
-SELECT id FROM names WHERE name IS NULL AND not_before <= {now} ORDER BY not_before, id DESC LIMIT :limit;
+SELECT id FROM names WHERE name IS NULL AND not_before <= {now} ORDER BY not_before LIMIT :limit;
 
 -- name: next_due
 SELECT MIN(not_before) AS due FROM names WHERE name IS NULL;

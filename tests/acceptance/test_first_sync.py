@@ -1,0 +1,120 @@
+"""A first sync of 2,500 mails under ESI's limits, and what it must not do to anybody else."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
+from tests.kit.mails import assert_whole, listed_ids, stored_ids, wait_home
+
+PACE = 50.0
+WINDOW = 65.0
+"""ESI's is 900 s. In this one 3,600 tokens are as many, and 1,800 mails take 36 s at full pace."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_2500_mails_at_full_pace_and_nobody_else_waits(stage: Stage) -> None:
+    """The first 1,500 at the configured pace, the rest as the window returns tokens.
+
+    Twenty others get three new mails each, twice: while the first sync runs, and while the bucket is dry
+    for it. In the dry part the daemon is restarted, too.
+    """
+    eve = stage.eve(pilots=21, history=0, window=WINDOW, cache=5)
+    big, *others = pilots_of(eve)
+    eve.add_mails(2500, [big], age=86_400)
+    daemon = stage.daemon(
+        eve,
+        {"esi": {"requests_per_second": PACE}, "producer": {"interval": "6s", "min_age": "5s"}},
+    )
+    stage.log_in(daemon, eve, *others)
+    wait_for(lambda: all(each["lastKillmailSyncAt"] for each in daemon.ctl("users")["users"]), 30)
+    stage.log_in(daemon, eve, big)
+    eve.wait_for("counters", lambda seen: seen["details_ok"] >= 1)
+    began = time.monotonic()
+    daemon.wait_stored(250)
+    early = [each["killmail_id"] for each in eve.add_mails(3, others)]
+    eve.wait_for("counters", lambda seen: seen["details_ok"] >= 1500, timeout=60)
+    pace = 1499 / (time.monotonic() - began)
+    assert pace >= 0.9 * PACE, f"{pace:.1f} requests a second of {PACE:g}"
+    wait_for(lambda: set(early) <= stored_ids(daemon), 20, "the others' first news come home")
+
+    # Now the window runs dry for the big one: 15 % of it are kept for the others.
+    wait_for(lambda: _is_dry(daemon), 30, daemon.tail, every=0.5)
+    before = _stored_of(daemon, big)
+    assert before < 2000
+    late = [each["killmail_id"] for each in eve.add_mails(3, others)]
+    wait_for(lambda: set(late) <= stored_ids(daemon), 20, "the others' news come home although it is dry")
+    assert _is_dry(daemon), "they were to be stored while it is dry"
+    assert daemon.pending() >= 500
+
+    slow = _slower_than(daemon, [*early, *late], seconds=5.0)
+    assert slow == {}, "news that took more than 5 s from being listed to being stored"
+    status = daemon.ctl("status")
+    assert status["syncing"], "a spent budget stops nothing"
+    assert 0 < status["pendingEta"] <= 2 * WINDOW
+    assert status["pendingDetails"] >= 500
+    told = daemon.command("ctl", "status").stdout
+    assert "ESI's budget needs" in told
+    (user,) = [each for each in daemon.ctl("users")["users"] if each["characterId"] == big]
+    assert user["pending"] >= 500
+
+    assert daemon.stop(signal.SIGTERM) == 0
+    daemon.start()
+    wait_home(daemon, eve, [big, *others], timeout=150)
+    assert_whole(daemon, eve, [big, *others])
+    seen = eve.counters()
+    assert seen["detail_requests"] == seen["details_ok"] == 2620
+    assert seen["requests_per_second_peak"] <= 1.25 * PACE
+    (user,) = [each for each in daemon.ctl("users")["users"] if each["characterId"] == big]
+    assert user["lastKillmailId"] == max(listed_ids(eve, [big]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_no_limit_is_broken_across_restarts(stage: Stage) -> None:
+    """A budget that is forgotten at a restart would be a breach: SIGTERM and SIGKILL, again and again, in a
+    bucket that is always nearly dry; and lists whose Expires must hold over every restart."""
+    eve = stage.eve(pilots=4, history=150, sharing=0, window=12, cache=4, limit=["killmail=240"], latency=0.02)
+    daemon = stage.daemon(eve, {"producer": {"interval": "3s", "min_age": "2s"}})
+    pilots = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    for turn, number in enumerate((signal.SIGTERM, signal.SIGKILL) * 3):
+        daemon.wait_stored(40 * turn + 20)
+        daemon.stop(number)
+        daemon.start()
+    wait_home(daemon, eve, pilots, timeout=150)
+    assert_whole(daemon, eve, pilots)
+    assert eve.counters()["requests"]["esi.killmail"].get("429", 0) == 0
+
+
+def _is_dry(daemon: DaemonProcess) -> bool:
+    """Whether less than the others' part is left of the address's budget for mails."""
+    budgets = daemon.ctl("status")["budgets"]
+    (left,) = [each["remaining"] for each in budgets if each["group"] == "killmail"]
+    return left <= 0.15 * 3600
+
+
+def _stored_of(daemon: DaemonProcess, pilot: int) -> int:
+    sql = "SELECT COUNT(*) FROM killmails k JOIN sightings g ON g.killmail_id = k.killmail_id "
+    return int(
+        daemon.value(sql + "JOIN sources s ON s.id = g.source_id WHERE s.subject_id = ?", pilot)
+    )
+
+
+def _slower_than(daemon: DaemonProcess, ids: list[int], seconds: float) -> dict[int, float]:
+    """By the database's own times: how long each took from its listing until it was fetched, and stored."""
+    took = {}
+    with daemon.rows() as rows:
+        for killmail_id in ids:
+            listed, fetched, created = rows.execute(
+                "SELECT listed_at, fetched_at, CAST(strftime('%s', created_at) AS REAL) FROM killmails "
+                "WHERE killmail_id = ?",
+                (killmail_id,),
+            ).fetchone()
+            # created_at has whole seconds, cut off.
+            took[killmail_id] = max(fetched - listed, created - listed)
+    return {killmail_id: round(each, 2) for killmail_id, each in took.items() if each > seconds}

@@ -1,0 +1,397 @@
+"""The dashboard as people use it: a real browser, a real daemon, a simulated EVE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from killsyncd.simulator import SimulatorProcess
+from tests.browser.chromium import Page
+from tests.kit import QUICK, DaemonProcess, Stage, pilots_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Open = Callable[..., Page]
+SYNCING = "h1:text-is('Syncing')"
+QUICK_EVE = {"cache": 1, "status_cache": 1}
+PHONE = {"viewport": {"width": 360, "height": 780}, "isMobile": True, "hasTouch": True, "deviceScaleFactor": 2}
+
+
+def running(stage: Stage, **options: Any) -> tuple[SimulatorProcess, DaemonProcess]:
+    """An EVE with two pilots, and a daemon that looks every two seconds."""
+    eve = stage.eve(**{"pilots": 2, "history": 12, **QUICK_EVE, **options})
+    return eve, stage.daemon(eve, QUICK)
+
+
+def mail(killmail_id: object) -> str:
+    return f".mails a[href='#/killmail/{killmail_id}']"
+
+
+class TestFromTheFirstLogin:
+    def test_log_in_by_clicking_and_watch_mails_arrive(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.provoked |= {"compatibility_date", "user_agent"}  # the browser asks EVE for a favicon
+        pilot = eve.pilots()[0]
+        page = open_page()
+        page.goto(daemon.url)
+        page.see("text=Welcome, capsuleer")
+        page.assert_accessible()
+        page.shot("first-run-dark")
+
+        page.click("main >> text=Log in with EVE Online")
+        page.see("text=simulated EVE login")
+        page.click(f"button:has-text(\"{pilot['name']}\")")
+        page.see(f"h1:has-text(\"{pilot['name']}\")")
+        assert [each for each in page.complaints() if eve.base_url not in each] == []  # EVE has no favicon
+        page.click("text=To the dashboard")
+
+        page.see(SYNCING)
+        page.see(f"#pilots >> text={pilot['name']}")
+        page.until("document.querySelectorAll('.mails > li.mail[data-side]').length === 12")
+        page.js("window.stillTheSamePage = true")
+
+        (new,) = eve.add_mails(1, [pilot["character_id"]], kind="solo", loss=True)
+        page.see(mail(new["killmail_id"]))
+        row = f"li:has(> .mail-words a[href='#/killmail/{new['killmail_id']}'])"
+        assert page.js(f"document.querySelector({json.dumps(row)}).dataset.side") == "loss"
+        page.see(f"{row} >> text=Loss")
+        page.see(f"{row} >> text={pilot['name']}")
+        assert page.js("window.stillTheSamePage") is True
+
+    def test_nothing_but_the_daemon_is_asked(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(".mails a")
+        page.click(".mails a")
+        page.see("article h1")
+        assert {each.split("/")[2] for each in page.asked()} == {f"127.0.0.1:{daemon.port}"}
+
+
+class TestOutage:
+    def test_it_recovers_and_misses_nothing(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        pilots = pilots_of(eve)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(SYNCING)
+        page.see(".mails a")
+        assert page.complaints() == []
+
+        daemon.kill()
+        page.see("text=The daemon does not answer")
+        page.see("text=Reconnecting")
+        page.assert_accessible()
+        page.shot("outage-dark")
+        missed = eve.add_mails(2, pilots, shared=True)
+        daemon.start()
+        daemon.wait_stored(daemon.stored() + 2)
+        page.click("text=Try now")
+        page.miss("text=The daemon does not answer")
+        for each in missed:
+            page.see(mail(each["killmail_id"]))
+        (new,) = eve.add_mails(1, pilots[:1])
+        page.see(mail(new["killmail_id"]))
+        ids = page.js("[...document.querySelectorAll('.mails > li a')].map((each) => each.hash)")
+        assert len(ids) == len(set(ids))
+        # What the browser itself says of refused connections is all that may stand in the console.
+        others = [each for each in page.complaints() if "ERR_CONNECTION" not in each and "WebSocket connection" not in each]
+        assert others == []
+
+    def test_a_feed_that_began_anew_is_followed_anew(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(".mails a")
+        backup = daemon.folder / "backup.db"
+        assert daemon.command("backup", "--output", str(backup)).returncode == 0
+        daemon.stop()
+        restored = daemon.command("restore", str(backup), "--force")
+        if restored.returncode == 2:
+            restored = daemon.command("restore", str(backup))
+        assert restored.returncode == 0, restored.stderr
+        daemon.start()
+        page.click("text=Try now")
+        page.miss("text=The daemon does not answer")
+        (new,) = eve.add_mails(1, pilots_of(eve)[:1])
+        page.see(mail(new["killmail_id"]))
+        page.complaints()
+
+
+class TestProblems:
+    def test_reason_and_remedy_stand_there(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        page = open_page(permissions=["clipboard-read", "clipboard-write"])
+        page.goto(daemon.url)
+        page.see(SYNCING)
+        daemon.ctl("pause")
+        page.see("h1:text-is('Paused')")
+        page.see(".problem >> text=killsyncd ctl resume")
+        page.click(".problem button[aria-label^='Copy the command']")
+        page.until("navigator.clipboard.readText().then((text) => text === 'killsyncd ctl resume')")
+        page.assert_accessible()
+        page.shot("paused-dark")
+        daemon.ctl("resume")
+        page.see(SYNCING)
+
+    def test_a_lost_login_shows_with_a_way_back(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage, token_life=40)
+        stage.log_in(daemon, eve)
+        lost, _ = pilots_of(eve)
+        page = open_page(colorScheme="light")
+        page.goto(daemon.url)
+        page.see(SYNCING)
+        eve.revoke(lost)
+        page.see("#pilots >> text=Login needed", 60_000)
+        page.see(".problem >> text=killsyncd login")
+        assert page.js("document.querySelector('#pilots .who-remedy a').pathname") == "/auth/login"
+        page.assert_accessible()
+        page.shot("login-needed-light")
+
+
+class TestKillmail:
+    def test_with_the_keyboard_alone_there_and_back(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(".mails a")
+        page.press("Tab")
+        assert page.js("document.activeElement.textContent") == "Skip to content"
+        page.press("Enter")
+        assert page.js("document.activeElement.id") == "content"
+        for _ in range(60):
+            page.press("Tab")
+            if page.js("document.activeElement.matches('.mails a')"):
+                break
+        where = page.js("document.activeElement.hash")
+        page.press("Enter")
+        page.see("article h1:not(.unseen)")
+        assert page.js("location.hash") == where
+        assert page.js("document.activeElement.tagName") == "H1"
+        page.press("Escape")
+        page.miss("article.report")
+        assert page.js("document.activeElement.hash") == where
+
+    def test_everything_of_a_mail_is_there(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage, history=0)
+        pilot = pilots_of(eve)[0]
+        document = big_mail(pilot)
+        eve.add_documents([document], [pilot])
+        stage.log_in(daemon, eve, pilot)
+        daemon.wait_stored(1)
+        page = open_page(colorScheme="light")
+        page.goto(f"{daemon.url}/#/killmail/{document['killmail_id']}")
+        page.see("text=In the wreck")
+        shown = page.text("article")
+        for words in ("High slots 2", "Mid slots 1", "Rigs 1", "Drone bay 1", "Cargo hold 2", "Fleet hangar 1",
+                      "Implants 1", "BPC", "×5,000,000,000", "Final blow", "War 700001", "Moon 40000001",
+                      "Other (location 222)", "2008.01.06 00:44:00", "NPC", "Ours"):
+            assert words in shown, f"{words!r} is not in {shown!r}"
+        page.click(".opener >> nth=0")
+        damage = page.js("[...document.querySelectorAll('.attacker-damage strong')].map((each) => each.textContent)")
+        assert damage == ["900", "80", "20"]
+        page.assert_accessible()
+        page.shot("killmail-light", whole=True)
+
+    def test_one_that_is_not_here(self, stage: Stage, open_page: Open) -> None:
+        _, daemon = running(stage)
+        page = open_page()
+        page.goto(f"{daemon.url}/#/killmail/4711")
+        page.see("text=Killmail 4711 is not stored here")
+        page.see("text=killsyncd ctl explain 4711")
+        page.assert_accessible()
+
+    def test_hostile_names_are_only_text(self, stage: Stage, open_page: Open, tmp_path: Path) -> None:
+        names = tmp_path / "names.csv"
+        evil = "<img src=x onerror=alert(1)>"
+        names.write_text(f"id,category,name\n95000001,character,{evil}\n98000001,corporation,<script>alert(2)</script>\n")
+        eve, daemon = running(stage, history=0, names=names)
+        pilot = pilots_of(eve)[0]
+        document = big_mail(pilot)
+        eve.add_documents([document], [pilot])
+        stage.log_in(daemon, eve, pilot)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(f".mails >> text={evil}")
+        page.click(mail(document["killmail_id"]))
+        page.see(f".attackers >> text={evil}")
+        assert page.count("img, main script") == 0
+
+
+class TestFeed:
+    def test_filters_and_older_ones(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage, history=50, sharing=0)
+        stage.log_in(daemon, eve)
+        one, other = eve.pilots()
+        daemon.wait_stored(len(eve.mails()))
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(".mails a")
+        assert page.count(".mails > li[data-side]") == 30
+        page.click("text=Load older")
+        page.until("document.querySelectorAll('.mails > li[data-side]').length === 60")
+        page.click("#feed .segment >> text=Losses")
+        page.until("[...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'loss')")
+        page.click("#feed .segment >> text=Kills")
+        page.until("document.querySelector('.mails > li') && [...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'kill')")
+        page.call("selectOption", "#feed select", str(one["character_id"]))
+        page.until(f"location.hash === '#/?pilot={one['character_id']}&show=kills'")
+        page.until(f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(one['name'])}))")
+        page.goto(f"{daemon.url}/#/?pilot={other['character_id']}")
+        page.until(f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(other['name'])}))")
+
+    def test_it_can_be_held_still(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(".mails a")
+        page.click("button[aria-label='Hold the killmails still']")
+        (new,) = eve.add_mails(1, pilots_of(eve)[:1])
+        page.see("text=1 new killmail")
+        assert page.count(mail(new["killmail_id"])) == 0
+        page.click("text=1 new killmail")
+        page.see(mail(new["killmail_id"]))
+
+
+class TestLocked:
+    def test_the_token_opens_it(self, stage: Stage, open_page: Open) -> None:
+        eve = stage.eve(pilots=1, history=5, **QUICK_EVE)
+        stage.folder.mkdir(exist_ok=True)
+        token = stage.folder / "token"
+        token.write_text("a token of forty characters, or nearly so\n")
+        token.chmod(0o600)
+        daemon = stage.daemon(eve, {**QUICK, "api": {"token_file": str(token)}})
+        stage.log_in(daemon, eve)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see("text=This daemon asks for its token")
+        assert page.complaints() == []
+        page.assert_accessible()
+        page.shot("locked-dark")
+        page.call("fill", "#token", "wrong")
+        page.press("Enter")
+        page.see("[role=alert]:not(:empty)")
+        assert [each for each in page.complaints() if "401" not in each] == []
+        page.call("fill", "#token", token.read_text().strip())
+        page.press("Enter")
+        page.see(SYNCING)
+        page.see(".mails a")
+        (new,) = eve.add_mails(1, pilots_of(eve))
+        page.see(mail(new["killmail_id"]))
+        page.call("reload")
+        page.see(SYNCING)
+        page.click("button[title^='Forget the token']")
+        page.see("text=This daemon asks for its token")
+
+
+class TestLooks:
+    @pytest.mark.parametrize("scheme", ["dark", "light"])
+    def test_wide(self, stage: Stage, open_page: Open, scheme: str) -> None:
+        eve, daemon = running(stage, pilots=5, history=30, sharing=0.4)
+        stage.log_in(daemon, eve)
+        daemon.wait_stored(len(eve.mails()))
+        page = open_page(colorScheme=scheme, viewport={"width": 1440, "height": 960})
+        page.goto(daemon.url)
+        page.see(".mails a")
+        page.see(".gauge")
+        page.until("!document.querySelector('.mails .unnamed')")
+        page.assert_accessible()
+        page.assert_fits()
+        page.shot(f"dashboard-{scheme}")
+        page.click(".mails li:nth-child(3) a")
+        page.see("article h1:not(.unseen)")
+        page.assert_accessible()
+        page.assert_fits()
+        page.shot(f"killmail-{scheme}")
+
+    def test_phone(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage, pilots=5, history=30, sharing=0.4)
+        stage.log_in(daemon, eve)
+        page = open_page(**PHONE)
+        page.goto(daemon.url)
+        page.see(".mails a")
+        page.see(".gauge")
+        page.assert_accessible()
+        page.assert_fits()
+        page.shot("dashboard-phone")
+        page.shot("dashboard-phone-whole", whole=True)
+        page.click(".mails li:nth-child(3) a")
+        page.see("article h1:not(.unseen)")
+        page.assert_accessible()
+        page.assert_fits()
+        page.shot("killmail-phone", whole=True)
+
+    def test_the_choice_of_colours_is_kept(self, stage: Stage, open_page: Open) -> None:
+        _, daemon = running(stage)
+        page = open_page(colorScheme="dark")
+        page.goto(daemon.url)
+        page.see("text=Welcome, capsuleer")
+        dark = page.js("getComputedStyle(document.documentElement).backgroundColor")
+        page.click(".theme")
+        light = page.js("getComputedStyle(document.documentElement).backgroundColor")
+        assert light != dark
+        page.call("reload")
+        page.see("text=Welcome, capsuleer")
+        assert page.js("getComputedStyle(document.documentElement).backgroundColor") == light
+        assert page.js("document.querySelector('.theme').getAttribute('aria-label')") == "Colours: light"
+
+    def test_reduced_motion_is_kept_still(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        page = open_page(reducedMotion="reduce")
+        page.goto(daemon.url)
+        page.see(".mails a")
+        assert page.js("document.getAnimations().length") == 0
+
+
+def big_mail(pilot: int) -> dict[str, Any]:
+    """A killmail with something of everything."""
+
+    def item(type_id: int, flag: int, *, dropped: int = 0, destroyed: int = 0, singleton: int = 0, **more: Any) -> dict[str, Any]:
+        return {
+            "item_type_id": type_id,
+            "flag": flag,
+            "singleton": singleton,
+            **({"quantity_dropped": dropped} if dropped else {}),
+            **({"quantity_destroyed": destroyed} if destroyed else {}),
+            **more,
+        }
+
+    within = [item(34, 0, dropped=700 + each) for each in range(8)]
+    return {
+        "killmail_id": 435_341,
+        "killmail_time": "2008-01-06T00:44:00Z",
+        "solar_system_id": 30_000_142,
+        "war_id": 700_001,
+        "moon_id": 40_000_001,
+        "victim": {
+            "character_id": 95_000_001,
+            "corporation_id": 98_000_001,
+            "damage_taken": 1000,
+            "ship_type_id": 19720,
+            "position": {"x": 1.5, "y": -2.0, "z": 3e11},
+            "items": [
+                item(2929, 27, destroyed=1), item(185, 27, dropped=120), item(2961, 28, dropped=1),
+                item(438, 19, destroyed=1), item(31057, 92, destroyed=1), item(2185, 87, dropped=5),
+                item(34, 5, dropped=5_000_000_000), item(3465, 5, destroyed=1, items=within),
+                item(691, 155, destroyed=1, singleton=2), item(2048, 89, destroyed=1), item(35, 222, dropped=3),
+            ],
+        },
+        "attackers": [
+            {"character_id": 95_000_001, "corporation_id": 98_000_001, "damage_done": 80, "final_blow": False,
+             "security_status": -9.9, "ship_type_id": 587, "weapon_type_id": 2873},
+            {"character_id": pilot, "corporation_id": 98_000_001, "damage_done": 900, "final_blow": False,
+             "security_status": 5.0, "ship_type_id": 645, "weapon_type_id": 2185},
+            {"faction_id": 500_020, "damage_done": 20, "final_blow": True, "security_status": 0.0, "ship_type_id": 11045},
+        ],
+    }
