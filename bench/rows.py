@@ -225,7 +225,7 @@ def tokens(folder: Path, quick: bool) -> list[Figure]:
                 wait_for(lambda: running.value("SELECT COUNT(*) FROM wants") == 0, 60.0, "jobs are left")
                 time.sleep(5.0)
             counted = simulator.counters()
-            spent = sum(counted["tokens"].get(group, 0) for group in ("char-killmail", "killmail"))
+            spent = sum(counted["tokens_spent"].get(group, 0) for group in ("char-killmail", "killmail"))
             _check(running.stored() == known, f"{running.stored()} of {known} stored")
         _check(not simulator.breaches(), "the simulator counts breaches")
     return [

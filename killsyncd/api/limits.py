@@ -139,11 +139,13 @@ def _measure(
     selections: SelectionSetNode | None,
     fragments: dict[str, FragmentDefinitionNode],
     measured: dict[str, Size],
+    seen: set[str] | None = None,
 ) -> Size:
+    """Measure a selection. seen: keys of the answer that the selection around it has already."""
     size = Size()
     if selections is None:
         return size
-    seen: set[str] = set()
+    seen = set() if seen is None else seen
     for each in selections.selections:
         if isinstance(each, FieldNode):
             key = each.alias.value if each.alias else each.name.value
@@ -159,7 +161,7 @@ def _measure(
         elif isinstance(each, FragmentSpreadNode):
             one = _of_fragment(each.name.value, fragments, measured)
         elif isinstance(each, InlineFragmentNode):
-            one = _measure(each.selection_set, fragments, measured)
+            one = _measure(each.selection_set, fragments, measured, seen)
         else:  # pragma: no cover - there is no fourth kind
             continue
         size = size.beside(one)

@@ -26,20 +26,21 @@ from killsyncd.model import UserState
 CALLBACK_PATH = "/auth/callback"
 LOGIN_PATH = "/auth/login"
 _HOP = "here"
+_UP = "../"  # from /auth/...
 
 log = get_logger(__name__)
 
 
-def page(title: str, *paragraphs: str, status: int = 200, good: bool = True) -> web.Response:
-    """A plain page; texts are escaped here."""
-    body = "".join(f"<p>{html.escape(each)}</p>" for each in paragraphs if each)
+def page(title: str, *paragraphs: str, status: int = 200, good: bool = True, root: str = "/") -> web.Response:
+    """A plain page; texts are escaped here. root: the way to `/`, which a proxy may have put elsewhere."""
+    body = "".join(f"<p>{html.escape(each[0].upper() + each[1:])}</p>" for each in paragraphs if each)
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)} - killsyncd</title>"
-        '<link rel="stylesheet" href="/plain/page.css"></head>'
+        f'<link rel="stylesheet" href="{root}plain/page.css"></head>'
         f'<body><main class="{"good" if good else "bad"}"><h1>{html.escape(title)}</h1>{body}'
-        '<p><a href="/">To the dashboard</a></p></main></body></html>'
+        f'<p><a href="{root}">To the dashboard</a></p></main></body></html>'
     )
     return web.Response(
         text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"}
@@ -84,7 +85,7 @@ class LoginPages:
         try:
             begun = await self._verbs.begin_login(Door.BROWSER)
         except Unavailable as error:
-            return page("The login cannot begin", error.message, error.hint, status=503, good=False)
+            return page("The login cannot begin", error.message, error.hint, status=503, good=False, root=_UP)
         response = _redirect(begun.url)
         assert begun.cookie is not None, "the browser's door has a cookie"
         response.set_cookie(
@@ -106,10 +107,14 @@ class LoginPages:
             ended = await self._verbs.finish_login(Place.CALLBACK, query, request.cookies.get(name))
         except LoginRefused as error:
             log.info("login refused", reason=error.message)
-            response = page("This login did not work", error.message, error.hint, status=400, good=False)
+            response = page(
+                "This login did not work", error.message, error.hint, status=400, good=False, root=_UP
+            )
         except KillsyncdError as error:
             log.warning("login failed", reason=error.message)
-            response = page("This login did not work", error.message, error.hint, status=503, good=False)
+            response = page(
+                "This login did not work", error.message, error.hint, status=503, good=False, root=_UP
+            )
         else:
             good = ended.status is LoginState.DONE and (
                 ended.user is None or ended.user.state is UserState.OK

@@ -134,7 +134,7 @@ class Life:
         self._strangers()
         wait_for(lambda: min(self._refreshes(pilots)) >= 2, 60, self.daemon.tail)
         self._bad_days_of_the_sso(pilots)
-        wait_for(lambda: self.daemon.ctl("failed"), 60, self.daemon.tail)
+        wait_for(lambda: self.daemon.ctl("failed")["failed"], 60, self.daemon.tail)
         self._ask_everything()
         self._files("while it runs")
         self.daemon.kill()  # a core of what was going on: the WAL stays behind
@@ -220,8 +220,7 @@ class Life:
         self.hashed["GraphQL: killmails"] = self._graphql("{killmails {edges {node {killmailHash raw}}}}")
         self.outputs["GraphQL: introspection"] = self._graphql("{__schema {types {name fields {name}}}}")
         self.outputs["GraphQL: error"] = self._graphql("{nothing}")
-        self.outputs["GraphQL: login"] = b""  # its address holds a new state, as it must
-        failed = self.daemon.ctl("failed")[0]["killmailId"]
+        failed = self.daemon.ctl("failed")["failed"][0]["killmailId"]
         for words in (
             ("status",),
             ("users",),

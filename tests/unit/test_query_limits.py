@@ -47,6 +47,7 @@ def test_within_the_limits(text: str) -> None:
         ("{ a(x: " + "[" * 480 + "]" * 480 + ") }", "deeper than 12"),
         ("{ " + " ".join(f"a{n}: b" for n in range(31)) + " }", "30 aliases"),
         ("{ " + "b " * 32 + "}", "30 aliases"),
+        ("{ " + "... { b } " * 32 + "}", "30 aliases"),
         ("{ x { ...f } } fragment f on A " + nested(12), "deeper than 12"),
         ("fragment unused on A " + nested(13) + " { a }", "deeper than 12"),
         # Aliases multiply through fragments: 6 * 6 of them.

@@ -21,7 +21,7 @@ function show(value, bad = false) {
 }
 
 async function session() {
-  const found = await (await fetch("/session")).json();
+  const found = await (await fetch("session")).json();
   csrf = found.csrf;
   at("door").hidden = found.authenticated;
   return found.authenticated;
@@ -30,7 +30,7 @@ async function session() {
 async function ask(body) {
   const headers = { "Content-Type": "application/json", Accept: "application/graphql-response+json" };
   if (csrf) headers["X-Killsyncd-CSRF"] = csrf;
-  const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify(body) });
+  const response = await fetch("graphql", { method: "POST", headers, body: JSON.stringify(body) });
   if (response.status === 401) await session();
   return response.json();
 }
@@ -43,7 +43,9 @@ function stop() {
 
 function subscribe(body) {
   const lines = [];
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`, "graphql-transport-ws");
+  const address = new URL("graphql", document.baseURI);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  socket = new WebSocket(address, "graphql-transport-ws");
   const mine = socket;
   at("stop").hidden = false;
   const send = (message) => mine.send(JSON.stringify(message));
@@ -177,7 +179,7 @@ for (const box of [query, variables]) {
 }
 at("door").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const response = await fetch("/session", {
+  const response = await fetch("session", {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: at("token").value }),
   });
   at("token").value = "";

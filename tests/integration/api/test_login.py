@@ -174,7 +174,7 @@ async def test_an_sso_that_is_down(door: Door, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(door.api.world.operations, "begin_login", down)
     response = await door.get("/auth/login")
     assert response.status == 503
-    assert "the SSO does not answer" in await response.text()
+    assert "The SSO does not answer" in await response.text()
     error = await door.api.refused("mutation { login { url } }")
     assert error["extensions"]["code"] == "UNAVAILABLE"
 
