@@ -16,7 +16,9 @@ log = get_logger(__name__)
 class Switches:
     """`daemon` pauses everything, `producer` the producer alone; both survive a restart."""
 
-    def __init__(self, read: Callable[[], Awaitable[Mapping[str, float]]], events: Events, clock: Clock) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[Mapping[str, float]]], events: Events, clock: Clock
+    ) -> None:
         self._read = read
         self._events = events
         self._clock = clock

@@ -44,9 +44,7 @@ class Notifier:
             self.send(f"STATUS={text}")
 
 
-async def watchdog(
-    notifier: Notifier, clock: Clock, seconds: float, alive: Callable[[], str | None]
-) -> None:
+async def watchdog(notifier: Notifier, clock: Clock, seconds: float, alive: Callable[[], str | None]) -> None:
     """Feed the watchdog while the daemon makes progress.
 
     seconds: systemd's limit; half of it is our pace. alive: None while all is well, else what

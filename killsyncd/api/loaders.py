@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from typing import Any, Generic, TypeVar
 
 from killsyncd.api.ports import MailReading
+from killsyncd.errors import NotFound
 from killsyncd.model import User
 from killsyncd.views import Attacker, Involved, Item, Mail, MailPage, Role, Victim
 
@@ -93,7 +94,7 @@ class Turns:
 
 
 class Batch(Generic[K, V]):
-    """One kind of thing, read by key. Keys that are not found give `missing()`.
+    """One kind of thing, read by key. Keys that are not found give `missing()`; an error is raised.
 
     beforehand: keys that are likely to be asked for soon; they are read with the first.
     """
@@ -172,11 +173,11 @@ class Loaders:
         beforehand = [mail.killmail_id for mail in mails]
         systems = [mail.solar_system_id for mail in mails]
         self.mail: Batch[int, Mail | None] = Batch(turns, self._mails, _none)
-        self.victim: Batch[int, Victim | None] = Batch(turns, self._victims, _none, beforehand)
+        self.victim: Batch[int, Victim] = Batch(turns, self._victims, _erased, beforehand)
         self.attackers: Batch[int, list[Attacker]] = Batch(turns, self._attackers, list, beforehand)
         self.final_blow: Batch[int, Attacker | None] = Batch(turns, self._final_blows, _none, beforehand)
         self.items: Batch[int, list[Item]] = Batch(turns, self._items, list, beforehand)
-        self.document: Batch[int, bytes | None] = Batch(turns, reading.documents, _none, beforehand)
+        self.document: Batch[int, bytes] = Batch(turns, reading.documents, _erased, beforehand)
         self.involved: Batch[int, list[tuple[User, Role]]] = Batch(turns, self._involved, list, beforehand)
         self.page: Batch[tuple[int, int, str | None], MailPage] = Batch(turns, self._pages, _no_page)
         self.count: Batch[int, int] = Batch(turns, reading.counts_of, int)
@@ -268,6 +269,10 @@ class Loaders:
 
 def _none() -> None:
     return None
+
+
+def _erased() -> Any:
+    return NotFound("this killmail was erased a moment ago")
 
 
 def _no_page() -> MailPage:

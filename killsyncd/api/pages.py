@@ -121,9 +121,8 @@ class LoginPages:
             )
             who = ended.user.character_name if ended.user else "The pilot"
             title = f"{who} is logged in" if good else f"{who} cannot be synced yet"
-            response = page(
-                title, f"{ended.message}.".replace("..", "."), "You can close this page.", good=good
-            )
+            message = f"{ended.message.rstrip('.')}."
+            response = page(title, message, "You can close this page.", good=good, root=_UP)
         if name in request.cookies:
             response.del_cookie(name, path="/", httponly=True, samesite="Lax", secure=self._secure)
         return response

@@ -290,7 +290,7 @@ def _feed_cursor(mail: Mail, info: Info) -> str:
 
 
 @killmail.field("victim")
-def _victim(mail: Mail, info: Info) -> Awaitable[Victim | None]:
+def _victim(mail: Mail, info: Info) -> Awaitable[Victim]:
     return _context(info).loaders.victim.load(mail.killmail_id)
 
 
@@ -315,7 +315,7 @@ def _killmail_users(mail: Mail, info: Info) -> Awaitable[list[tuple[User, Role]]
 
 
 @killmail.field("raw")
-def _raw(mail: Mail, info: Info) -> Awaitable[bytes | None]:
+def _raw(mail: Mail, info: Info) -> Awaitable[bytes]:
     return _context(info).loaders.document.load(mail.killmail_id)
 
 

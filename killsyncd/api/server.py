@@ -152,15 +152,15 @@ class ApiServer:
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=self._limits.body, middlewares=[self._gate])
         app.on_response_prepare.append(self._headers)
-        route = app.router.add_route
+        route, page_at = app.router.add_route, app.router.add_get  # the latter answers HEAD too
         route("POST", "/graphql", self._graphql)
         route("GET", "/graphql", self._graphql)
-        route("GET", "/graphql/schema.graphql", self._schema_file)
-        route("GET", "/explorer/{name}", self._explorer_file)
-        route("GET", "/plain/{name}", self._plain_file)
-        route("GET", "/", self._index)
-        route("GET", "/favicon.ico", self._dashboard_file)
-        route("GET", "/dashboard/{name:.+}", self._dashboard_file)
+        page_at("/graphql/schema.graphql", self._schema_file)
+        page_at("/explorer/{name}", self._explorer_file)
+        page_at("/plain/{name}", self._plain_file)
+        page_at("/", self._index)
+        page_at("/favicon.ico", self._dashboard_file)
+        page_at("/dashboard/{name:.+}", self._dashboard_file)
         route("GET", LOGIN_PATH, self._logins.login)
         for path in {CALLBACK_PATH, self._logins.callback_path} - {"/", LOGIN_PATH, "/graphql"}:
             route("GET", path, self._logins.callback)
@@ -168,8 +168,8 @@ class ApiServer:
         route("POST", "/session", self._session_begin)
         route("DELETE", "/session", self._session_end)
         route("GET", "/metrics", self._show_metrics)
-        route("GET", "/healthz", self._healthz)
-        route("GET", "/readyz", self._readyz)
+        page_at("/healthz", self._healthz)
+        page_at("/readyz", self._readyz)
         return app
 
     async def _graphql(self, request: web.Request) -> web.StreamResponse:

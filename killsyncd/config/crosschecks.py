@@ -11,7 +11,6 @@ from .mistakes import Mistake, shown
 from .schema import host_of, is_loopback
 from .secret import Secret
 
-
 FASTEST = 150
 """Requests a second: the burst that ESI bears."""
 
@@ -55,9 +54,8 @@ def _pace(esi: Mapping[str, Any], origins: Mapping[str, str], where: str, mistak
     if pace > FASTEST and base_url is not None and not is_loopback(host_of(base_url)):
         problem = f"must be a number above 0 and at most {FASTEST}"
         given = f"{pace:g}"
-        mistakes.append(
-            Mistake(origins.get("esi.requests_per_second", where), problem, "esi", "requests_per_second", given)
-        )
+        origin = origins.get("esi.requests_per_second", where)
+        mistakes.append(Mistake(origin, problem, "esi", "requests_per_second", given))
 
 
 def _password_in_url(

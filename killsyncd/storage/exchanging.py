@@ -28,7 +28,7 @@ def _documents(
         conditions.append(_INVOLVED)
         params["character_id"] = character_id
     text = (
-        "SELECT k.killmail_id, k.killmail_hash, d.document FROM killmails k "  # noqa: S608 - our own fragments
+        "SELECT k.killmail_id, k.killmail_hash, d.document FROM killmails k "
         "JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
         f"WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
     )

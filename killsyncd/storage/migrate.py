@@ -16,6 +16,9 @@ from killsyncd.storage.queries import expand
 
 APPLICATION = "killsyncd"
 
+MOVING = "moving_from"
+"""Key of `meta` in a database that a store is being moved into (see `transfer`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -56,11 +59,12 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda each: each.number)
 
 
-async def state(store: Migratable) -> list[int]:
+async def state(store: Migratable, *, moving: bool = False) -> list[int]:
     """The numbers applied so far; empty for a new database.
 
     Raises SchemaRefused where the tables are somebody else's, newer than this program,
-    or made by migrations that differ from ours.
+    or made by migrations that differ from ours; and, unless it is the mover who asks,
+    where a store was moved into it and has not arrived whole.
     """
     tables = await store.read(_tables)
     if not tables:
@@ -76,27 +80,33 @@ async def state(store: Migratable) -> list[int]:
         if number not in known:
             raise SchemaRefused(
                 f"the database has schema {number}, this killsyncd knows {max(known)} at most",
-                "install the newer killsyncd again, or restore a backup made by this one; nothing was changed",
+                "install the newer killsyncd again, or restore a backup made by this one; "
+                "nothing was changed",
             )
         if known[number].checksum != checksum:
             raise SchemaRefused(
                 f"schema {number} of the database was made by a different killsyncd",
                 "install the release that made it; nothing was changed",
             )
+    if not moving and await store.read(_half_moved):
+        raise SchemaRefused(
+            "a store was being moved into this database, and has not arrived whole",
+            "run killsyncd migrate-store again, from the old database's configuration",
+        )
     return [number for number, _ in rows]
 
 
-async def migrate(store: Migratable) -> list[int]:
+async def migrate(store: Migratable, *, moving: bool = False) -> list[int]:
     """Bring the schema up to date; answers the numbers applied now. Raises SchemaRefused.
 
     Daemons that start at once do it one after the other: the second finds it done.
     """
     async with store.alone():
-        return await _migrate(store)
+        return await _migrate(store, moving)
 
 
-async def _migrate(store: Migratable) -> list[int]:
-    applied = await state(store)
+async def _migrate(store: Migratable, moving: bool) -> list[int]:
+    applied = await state(store, moving=moving)
     done: list[int] = []
     for migration in migrations():
         if migration.number in applied:
@@ -112,7 +122,8 @@ async def _migrate(store: Migratable) -> list[int]:
             ]
         statements.append(
             "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES "
-            f"({migration.number}, '{migration.name}', '{migration.checksum}', {expand('{now}', store.dialect)})"
+            f"({migration.number}, '{migration.name}', '{migration.checksum}', "
+            f"{expand('{now}', store.dialect)})"
         )
         await store.script(statements)
         done.append(migration.number)
@@ -127,6 +138,10 @@ async def application(store: Store) -> str | None:
         return str(row["value"]) if row else None
 
     return await store.read(ask)
+
+
+def _half_moved() -> Tx[bool]:
+    return bool((yield Run("meta.get", {"key": MOVING})))
 
 
 def _tables() -> Tx[set[str]]:

@@ -115,7 +115,7 @@ def anybody_of(dialect: str, characters: frozenset[int]) -> tuple[str, dict[str,
 def _on_mail(condition: str, role: Role | None) -> str:
     # Ids from an index of each table: no OR over two tables, which neither database can use one for.
     tables = {Role.VICTIM: ("victims",), Role.ATTACKER: ("attackers",), None: ("victims", "attackers")}[role]
-    union = " UNION ALL ".join(f"SELECT killmail_id FROM {table} WHERE {condition}" for table in tables)  # noqa: S608
+    union = " UNION ALL ".join(f"SELECT killmail_id FROM {table} WHERE {condition}" for table in tables)
     return f"k.killmail_id IN ({union})"
 
 

@@ -82,7 +82,7 @@ class Steps:
         columns = ", ".join(step.columns)
         arrays = ", ".join(f"${n}::{types[name]}[]" for n, name in enumerate(step.columns, start=1))
         await connection.fetch(
-            f"INSERT INTO {step.table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING",  # noqa: S608
+            f"INSERT INTO {step.table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING",
             *zip(*step.rows, strict=True),
         )
 
@@ -91,9 +91,9 @@ class Steps:
         name = f"killsyncd_bulk_{next(self._numbers)}"
         columns = ", ".join(step.columns)
         await connection.execute(
-            f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {step.table} WITH NO DATA"  # noqa: S608
+            f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {step.table} WITH NO DATA"
         )
         await connection.copy_records_to_table(name, records=step.rows, columns=list(step.columns))
         await connection.execute(
-            f"INSERT INTO {step.table} ({columns}) SELECT {columns} FROM {name} ON CONFLICT DO NOTHING"  # noqa: S608
+            f"INSERT INTO {step.table} ({columns}) SELECT {columns} FROM {name} ON CONFLICT DO NOTHING"
         )

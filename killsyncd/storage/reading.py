@@ -115,7 +115,7 @@ def _list(given: MailFilter, order: Order, limit: int, after: paging.Key | None)
         conditions.append(condition)
         params |= more
     text = (
-        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "  # noqa: S608
+        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "
         f"ORDER BY {paging.order_by(order)} LIMIT :limit"
     )
     return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
@@ -124,7 +124,7 @@ def _list(given: MailFilter, order: Order, limit: int, after: paging.Key | None)
 def _count(given: MailFilter) -> Tx[int]:
     conditions, params = paging.where(given)
     text = (
-        f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "  # noqa: S608
+        f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "
         "LIMIT :limit) AS matching"
     )
     row = one((yield Sql(text, {**params, "limit": COUNTED_TO})))
@@ -175,7 +175,7 @@ def _feed(
     if fresh_only:
         conditions.append("k.fresh = {true}")
     text = (
-        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions)} "  # noqa: S608
+        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions)} "
         "ORDER BY k.feed_position LIMIT :limit"
     )
     mails = [_mail(each) for each in (yield Sql(text, params))]

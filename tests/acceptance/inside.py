@@ -102,6 +102,18 @@ def log_in(character_id: int) -> str:
     return browse("http://127.0.0.1:7420", EVE, character_id)
 
 
+def lever(operation: str, **arguments: Any) -> Any:
+    """Ask the simulator."""
+    from killsyncd.simulator.process import RemoteLevers
+
+    return RemoteLevers("127.0.0.1", 7421).perform(operation, arguments)
+
+
+def pilots() -> list[int]:
+    """The simulated ones."""
+    return [each["character_id"] for each in lever("pilots")]
+
+
 def main(work: Callable[[dict[str, Any]], None]) -> None:
     """Run a script's work on a result that is written down whatever happens."""
     result: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 sys.path.insert(0, "/proof")
 
-from kit import configure, graphql, log_in, main, sh, show, start_eve, wait_for
+from kit import configure, graphql, lever, log_in, main, pilots, sh, show, start_eve, wait_for
 
 SETUP = """\
 set -e
@@ -88,21 +88,9 @@ def watched(result: dict[str, Any]) -> None:
     result["back"] = stored()
 
 
-def pilots() -> list[int]:
-    """The simulated ones."""
-    return [each["character_id"] for each in lever("pilots")]
-
-
 def listed(pilot: int) -> list[int]:
     """Ids of a pilot's mails."""
     return [each["killmail_id"] for each in lever("mails", character_id=pilot)]
-
-
-def lever(operation: str, **arguments: Any) -> Any:
-    """Ask the simulator."""
-    from killsyncd.simulator.process import RemoteLevers
-
-    return RemoteLevers("127.0.0.1", 7421).perform(operation, arguments)
 
 
 def stored() -> int:

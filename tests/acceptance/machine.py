@@ -30,6 +30,7 @@ DefaultDependencies=no
 Type=oneshot
 ExecStart=/opt/python/bin/python3 /proof/inside.py
 Environment=PYTHONPATH=/opt/killsyncd:/opt/site LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEBYTECODE=1
+Environment=USER=me HOME=/root
 WorkingDirectory=/checkout
 StandardOutput=file:/proof/said
 StandardError=inherit
@@ -54,8 +55,10 @@ def build(root: Path) -> None:
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
     etc = root / "etc"
-    (etc / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n")
-    (etc / "group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    (etc / "passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+    )
+    (etc / "group").write_text("root:x:0:\nme:x:1000:\nnogroup:x:65534:\n")
     (etc / "nsswitch.conf").write_text("passwd: files systemd\ngroup: files systemd\nhosts: files dns\n")
     (etc / "hosts").write_text("127.0.0.1 localhost\n")
     (etc / "machine-id").write_text("uninitialized\n")

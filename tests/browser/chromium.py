@@ -28,7 +28,11 @@ def need_node() -> str:
 def need_browser() -> str:
     """Chromium's path; skips where it, Node.js or the npm packages are missing."""
     need_node()
-    found = os.environ.get("KILLSYNCD_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    found = (
+        os.environ.get("KILLSYNCD_TEST_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+    )
     if not found:
         return _left_out("Chromium is not installed (apt-get install chromium)")
     if not (HERE / "node_modules" / "playwright-core").is_dir():
@@ -153,8 +157,14 @@ class Page:
 
     def assert_accessible(self) -> None:
         """axe-core finds nothing serious or critical."""
-        self.js("Promise.all(document.getAnimations().map((each) => each.finish && each.effect.getTiming().iterations !== Infinity ? each.finish() : 0))")
-        found = [each for each in self._browser.ask("axe", page=self._number) if each["impact"] in ("serious", "critical")]
+        self.js(
+            "Promise.all(document.getAnimations().map((each) => each.finish && each.effect.getTiming().iterations !== Infinity ? each.finish() : 0))"
+        )
+        found = [
+            each
+            for each in self._browser.ask("axe", page=self._number)
+            if each["impact"] in ("serious", "critical")
+        ]
         assert not found, json.dumps(found, indent=1)
 
     def assert_fits(self) -> None:

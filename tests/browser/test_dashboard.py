@@ -18,7 +18,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 Open = Callable[..., Page]
 SYNCING = "h1:text-is('Syncing')"
 QUICK_EVE = {"cache": 1, "status_cache": 1}
-PHONE = {"viewport": {"width": 360, "height": 780}, "isMobile": True, "hasTouch": True, "deviceScaleFactor": 2}
+PHONE = {
+    "viewport": {"width": 360, "height": 780},
+    "isMobile": True,
+    "hasTouch": True,
+    "deviceScaleFactor": 2,
+}
 
 
 def running(stage: Stage, **options: Any) -> tuple[SimulatorProcess, DaemonProcess]:
@@ -44,8 +49,8 @@ class TestFromTheFirstLogin:
 
         page.click("main >> text=Log in with EVE Online")
         page.see("text=simulated EVE login")
-        page.click(f"button:has-text(\"{pilot['name']}\")")
-        page.see(f"h1:has-text(\"{pilot['name']}\")")
+        page.click(f'button:has-text("{pilot["name"]}")')
+        page.see(f'h1:has-text("{pilot["name"]}")')
         assert [each for each in page.complaints() if eve.base_url not in each] == []  # EVE has no favicon
         page.click("text=To the dashboard")
 
@@ -101,7 +106,11 @@ class TestOutage:
         ids = page.js("[...document.querySelectorAll('.mails > li a')].map((each) => each.hash)")
         assert len(ids) == len(set(ids))
         # What the browser itself says of refused connections is all that may stand in the console.
-        others = [each for each in page.complaints() if "ERR_CONNECTION" not in each and "WebSocket connection" not in each]
+        others = [
+            each
+            for each in page.complaints()
+            if "ERR_CONNECTION" not in each and "WebSocket connection" not in each
+        ]
         assert others == []
 
     def test_a_feed_that_began_anew_is_followed_anew(self, stage: Stage, open_page: Open) -> None:
@@ -192,12 +201,29 @@ class TestKillmail:
         page.goto(f"{daemon.url}/#/killmail/{document['killmail_id']}")
         page.see("text=In the wreck")
         shown = page.text("article")
-        for words in ("High slots 2", "Mid slots 1", "Rigs 1", "Drone bay 1", "Cargo hold 2", "Fleet hangar 1",
-                      "Implants 1", "BPC", "×5,000,000,000", "Final blow", "War 700001", "Moon 40000001",
-                      "Other (location 222)", "2008.01.06 00:44:00", "NPC", "Ours"):
+        for words in (
+            "High slots 2",
+            "Mid slots 1",
+            "Rigs 1",
+            "Drone bay 1",
+            "Cargo hold 2",
+            "Fleet hangar 1",
+            "Implants 1",
+            "BPC",
+            "×5,000,000,000",
+            "Final blow",
+            "War 700001",
+            "Moon 40000001",
+            "Other (location 222)",
+            "2008.01.06 00:44:00",
+            "NPC",
+            "Ours",
+        ):
             assert words in shown, f"{words!r} is not in {shown!r}"
         page.click(".opener >> nth=0")
-        damage = page.js("[...document.querySelectorAll('.attacker-damage strong')].map((each) => each.textContent)")
+        damage = page.js(
+            "[...document.querySelectorAll('.attacker-damage strong')].map((each) => each.textContent)"
+        )
         assert damage == ["900", "80", "20"]
         page.assert_accessible()
         page.shot("killmail-light", whole=True)
@@ -213,7 +239,9 @@ class TestKillmail:
     def test_hostile_names_are_only_text(self, stage: Stage, open_page: Open, tmp_path: Path) -> None:
         names = tmp_path / "names.csv"
         evil = "<img src=x onerror=alert(1)>"
-        names.write_text(f"id,category,name\n95000001,character,{evil}\n98000001,corporation,<script>alert(2)</script>\n")
+        names.write_text(
+            f"id,category,name\n95000001,character,{evil}\n98000001,corporation,<script>alert(2)</script>\n"
+        )
         eve, daemon = running(stage, history=0, names=names)
         pilot = pilots_of(eve)[0]
         document = big_mail(pilot)
@@ -240,14 +268,22 @@ class TestFeed:
         page.click("text=Load older")
         page.until("document.querySelectorAll('.mails > li[data-side]').length === 60")
         page.click("#feed .segment >> text=Losses")
-        page.until("[...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'loss')")
+        page.until(
+            "[...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'loss')"
+        )
         page.click("#feed .segment >> text=Kills")
-        page.until("document.querySelector('.mails > li') && [...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'kill')")
+        page.until(
+            "document.querySelector('.mails > li') && [...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'kill')"
+        )
         page.call("selectOption", "#feed select", str(one["character_id"]))
         page.until(f"location.hash === '#/?pilot={one['character_id']}&show=kills'")
-        page.until(f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(one['name'])}))")
+        page.until(
+            f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(one['name'])}))"
+        )
         page.goto(f"{daemon.url}/#/?pilot={other['character_id']}")
-        page.until(f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(other['name'])}))")
+        page.until(
+            f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(other['name'])}))"
+        )
 
     def test_it_can_be_held_still(self, stage: Stage, open_page: Open) -> None:
         eve, daemon = running(stage)
@@ -357,7 +393,9 @@ class TestLooks:
 def big_mail(pilot: int) -> dict[str, Any]:
     """A killmail with something of everything."""
 
-    def item(type_id: int, flag: int, *, dropped: int = 0, destroyed: int = 0, singleton: int = 0, **more: Any) -> dict[str, Any]:
+    def item(
+        type_id: int, flag: int, *, dropped: int = 0, destroyed: int = 0, singleton: int = 0, **more: Any
+    ) -> dict[str, Any]:
         return {
             "item_type_id": type_id,
             "flag": flag,
@@ -381,17 +419,44 @@ def big_mail(pilot: int) -> dict[str, Any]:
             "ship_type_id": 19720,
             "position": {"x": 1.5, "y": -2.0, "z": 3e11},
             "items": [
-                item(2929, 27, destroyed=1), item(185, 27, dropped=120), item(2961, 28, dropped=1),
-                item(438, 19, destroyed=1), item(31057, 92, destroyed=1), item(2185, 87, dropped=5),
-                item(34, 5, dropped=5_000_000_000), item(3465, 5, destroyed=1, items=within),
-                item(691, 155, destroyed=1, singleton=2), item(2048, 89, destroyed=1), item(35, 222, dropped=3),
+                item(2929, 27, destroyed=1),
+                item(185, 27, dropped=120),
+                item(2961, 28, dropped=1),
+                item(438, 19, destroyed=1),
+                item(31057, 92, destroyed=1),
+                item(2185, 87, dropped=5),
+                item(34, 5, dropped=5_000_000_000),
+                item(3465, 5, destroyed=1, items=within),
+                item(691, 155, destroyed=1, singleton=2),
+                item(2048, 89, destroyed=1),
+                item(35, 222, dropped=3),
             ],
         },
         "attackers": [
-            {"character_id": 95_000_001, "corporation_id": 98_000_001, "damage_done": 80, "final_blow": False,
-             "security_status": -9.9, "ship_type_id": 587, "weapon_type_id": 2873},
-            {"character_id": pilot, "corporation_id": 98_000_001, "damage_done": 900, "final_blow": False,
-             "security_status": 5.0, "ship_type_id": 645, "weapon_type_id": 2185},
-            {"faction_id": 500_020, "damage_done": 20, "final_blow": True, "security_status": 0.0, "ship_type_id": 11045},
+            {
+                "character_id": 95_000_001,
+                "corporation_id": 98_000_001,
+                "damage_done": 80,
+                "final_blow": False,
+                "security_status": -9.9,
+                "ship_type_id": 587,
+                "weapon_type_id": 2873,
+            },
+            {
+                "character_id": pilot,
+                "corporation_id": 98_000_001,
+                "damage_done": 900,
+                "final_blow": False,
+                "security_status": 5.0,
+                "ship_type_id": 645,
+                "weapon_type_id": 2185,
+            },
+            {
+                "faction_id": 500_020,
+                "damage_done": 20,
+                "final_blow": True,
+                "security_status": 0.0,
+                "ship_type_id": 11045,
+            },
         ],
     }

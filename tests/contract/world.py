@@ -227,6 +227,6 @@ def first(rows: Rows) -> Row:
     return row
 
 
-def run(name: str, **params: Any) -> Tx[Rows]:
+def run(name: str, /, **params: Any) -> Tx[Rows]:
     """A transaction of one named statement."""
     return (yield Run(name, params))

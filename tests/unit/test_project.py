@@ -135,6 +135,6 @@ class TestRooms:
             "and not each.startswith('__editable__')])"
         )
         result = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )
         assert result.stdout.strip() == "[]"

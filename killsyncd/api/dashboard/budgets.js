@@ -16,6 +16,7 @@ const WORDS = {
   'char-killmail': 'Killmail list',
   'corp-killmail': 'Corporation list',
   status: 'Server status',
+  'error-limit': 'Errors allowed',
 };
 
 /** @param {import('./state.js').State} state @returns {HTMLElement} */
@@ -45,7 +46,8 @@ export function budgetsPanel(state) {
         one.remaining / one.limit - other.remaining / other.limit || one.name.localeCompare(other.name));
     downtime.hidden = !status.downtime;
     none.hidden = status.budgets.length > 0;
-    rounds.show(address);
+    const rank = (/** @type {any} */ each) => (Object.keys(WORDS).indexOf(each.group) + 99) % 99;
+    rounds.show(address.sort((/** @type {any} */ one, /** @type {any} */ other) => rank(one) - rank(other)));
     barsTitle.hidden = !own.length;
     lines.show(open ? own : own.slice(0, SHOWN));
     more.hidden = own.length <= SHOWN;
@@ -98,10 +100,10 @@ function gauge(first) {
     svg('svg', { viewBox: '0 0 100 88', aria: { hidden: 'true' }, focusable: 'false' },
       svg('path', { d: path, class: 'gauge-track', pathLength: 100 }), fill),
     h('p', { class: 'gauge-words' }, left, limit));
-  const window = h('span', { class: 'soft' });
+  const window = h('span');
   const node = h('li', { class: 'gauge' }, dial,
-    h('div', null, h('p', { class: 'gauge-name' }, WORDS[first.group] ?? first.group, ' ', h('code', null, first.group)),
-      next, h('p', { class: 'soft small' }, 'window of ', window)));
+    h('p', { class: 'gauge-name', title: first.group }, WORDS[first.group] ?? first.group), next,
+    h('p', { class: 'gauge-next' }, window, ' window'));
   return {
     node,
     update: (/** @type {any} */ budget) => {

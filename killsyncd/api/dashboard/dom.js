@@ -105,11 +105,13 @@ export class Keyed {
    * @param {Element} parent
    * @param {(item: T) => string} keyOf
    * @param {(item: T) => Piece<T>} make
+   * @param {number} [after] children at the beginning that are none of ours
    */
-  constructor(parent, keyOf, make) {
+  constructor(parent, keyOf, make, after = 0) {
     this.parent = parent;
     this.keyOf = keyOf;
     this.make = make;
+    this.after = after;
     /** @type {Map<string, Piece<T>>} */
     this.pieces = new Map();
   }
@@ -123,7 +125,7 @@ export class Keyed {
         this.pieces.delete(key);
       }
     }
-    let at = this.parent.firstElementChild;
+    let at = this.parent.children[this.after] ?? null;
     for (const item of items) {
       const key = this.keyOf(item);
       let piece = this.pieces.get(key);

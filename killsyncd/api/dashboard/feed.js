@@ -182,7 +182,10 @@ function mailParts(mail, side, images) {
   const [picture, word] = SIDES[side];
   const blow = mail.finalBlow;
   const others = mail.attackerCount - 1;
-  const ours = mail.users.map((/** @type {any} */ each) => each.user.characterName);
+  const oursBlow = mail.users.some((/** @type {any} */ each) => each.user.characterId === blow?.character?.id);
+  const ours = mail.users
+    .filter((/** @type {any} */ each) => each.role === 'ATTACKER' && each.user.characterId !== blow?.character?.id)
+    .map((/** @type {any} */ each) => each.user.characterName);
   const ship = h('strong', { class: mail.victim.shipType.name ? '' : 'unnamed' }, nameOf(mail.victim.shipType, 'Ship'));
   return [
     h('span', { class: 'mail-side' }, icon(picture), h('span', null, word)),
@@ -193,9 +196,9 @@ function mailParts(mail, side, images) {
           mail.victim.character && affiliation(mail.victim) ? [' ', h('span', { class: 'mail-corp' }, affiliation(mail.victim))] : null),
         ...tags(mail)),
       h('p', { class: 'mail-more' },
-        blow ? h('span', null, 'by ', partyName(blow), blow.shipType ? ` in ${nameOf(blow.shipType, 'ship')}` : '',
+        blow ? h('span', null, 'by ', h('span', { class: oursBlow ? 'mail-ours' : '' }, partyName(blow)), blow.shipType ? ` in ${nameOf(blow.shipType, 'ship')}` : '',
           others > 0 ? ` and ${plural(others, 'other')}` : '') : plural(mail.attackerCount, 'attacker'),
-        side === 'loss' || !ours.length ? null : h('span', { class: 'mail-ours' }, ` · with ${list(some(ours))}`))),
+        ours.length ? h('span', null, ' · with ', h('span', { class: 'mail-ours' }, list(some(ours)))) : null)),
     h('p', { class: 'mail-where' },
       h('span', { class: 'mail-system' }, nameOf(mail.solarSystem, 'System')), timeAgo(mail.killmailTime, 'soft')),
   ];

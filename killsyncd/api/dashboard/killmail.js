@@ -11,7 +11,7 @@ import { icon } from './icons.js';
 import { sideOf } from './mails.js';
 import { KILLMAIL } from './queries.js';
 import { dashboardAddress } from './router.js';
-import { eve, local, timeAge, timeAgo } from './time.js';
+import { eve, localShort, timeAge, timeAgo } from './time.js';
 import { affiliation, nameOf, number, partyName } from './words.js';
 
 const NAME_PAUSES = [2000, 5000, 15_000];
@@ -129,18 +129,18 @@ function head(mail, images) {
     h('dl', { class: 'report-facts' },
       fact('System', nameOf(mail.solarSystem, 'System')),
       fact('EVE time', h('time', { datetime: mail.killmailTime }, eve(at))),
-      fact('Your time', local(at)),
+      fact('Your time', localShort(at)),
       fact('Age', timeAge(mail.killmailTime)),
       fact('Damage taken', number(victim.damageTaken)),
-      fact('Stored', timeAgo(mail.createdAt)),
-      fact('Killmail', h('span', { class: 'mono' }, mail.id), copyButton(mail.id, 'Copy the id'),
-        copyButton(location.href, 'Copy link to this page', 'Copy link'))),
-    mail.users.length ? h('p', { class: 'report-ours' }, h('span', { class: 'soft' }, 'Ours on it: '),
+      fact('Stored', timeAgo(mail.createdAt))),
+    h('div', { class: 'report-foot' }, mail.users.length ? h('p', { class: 'report-ours' }, h('span', { class: 'soft' }, 'Ours on it: '),
       ...mail.users.map((/** @type {any} */ each) => h('a', {
         class: `chip ${each.role === 'VICTIM' ? 'loss' : 'kill'}`,
         href: dashboardAddress({ pilot: each.user.characterId, side: 'all' }),
       }, icon(each.role === 'VICTIM' ? 'loss' : 'kill'), each.user.characterName,
-      h('span', { class: 'unseen' }, each.role === 'VICTIM' ? ', lost the ship' : ', shot at it')))) : null);
+      h('span', { class: 'unseen' }, each.role === 'VICTIM' ? ', lost the ship' : ', shot at it')))) : null,
+    h('p', { class: 'report-id' }, h('span', { class: 'soft' }, 'Killmail '), h('span', { class: 'mono' }, mail.id),
+      copyButton(mail.id, 'Copy the id'), copyButton(location.href, 'Copy link to this page', 'Copy link'))));
 }
 
 /** @param {string} label @param {...any} value */

@@ -27,14 +27,12 @@ const LOGIN_HELPS = new Set(['NEEDS_LOGIN', 'OWNER_CHANGED', 'SCOPE_MISSING']);
 
 /** @param {import('./state.js').State} state @returns {HTMLElement} */
 export function pilotsPanel(state) {
-  const body = h('tbody');
   const table = h('table', { class: 'pilots' },
     h('caption', { class: 'unseen' }, 'Pilots who logged in'),
     h('thead', null, h('tr', null,
       h('th', { scope: 'col' }, 'Pilot'),
       h('th', { scope: 'col', class: 'end' }, 'Last sync'),
-      h('th', { scope: 'col', class: 'end' }, 'To come'))),
-    body);
+      h('th', { scope: 'col', class: 'end' }, 'To come'))));
   const search = h('input', { type: 'search', placeholder: 'Find a pilot', aria: { label: 'Find a pilot' }, hidden: true });
   const all = h('button', { type: 'button', class: 'plain more', hidden: true });
   const note = h('p', { class: 'note', role: 'status', hidden: true });
@@ -42,7 +40,7 @@ export function pilotsPanel(state) {
   const panel = h('section', { class: 'card', id: 'pilots', aria: { labelledby: 'pilots-title' } },
     h('div', { class: 'card-head' }, h('h2', { id: 'pilots-title' }, 'Pilots'), search, sync),
     note, table, all);
-  const rows = new Keyed(body, (/** @type {any} */ each) => each.id, () => pilotRow(state));
+  const rows = new Keyed(table, (/** @type {any} */ each) => each.id, () => pilotRow(state), 2); // behind caption and head
   let open = false;
 
   const show = () => {
@@ -78,7 +76,8 @@ function pilotRow(state) {
   const who = h('th', { scope: 'row' });
   const last = h('td', { class: 'end soft' });
   const pending = h('td', { class: 'end' });
-  const node = h('tr', null, who, last, pending);
+  const help = h('td', { colspan: 3, class: 'who-help' });
+  const node = h('tbody', null, h('tr', null, who, last, pending), h('tr', { hidden: true }, help));
   let told = '';
   return {
     node,
@@ -94,9 +93,10 @@ function pilotRow(state) {
       refill(who, h('div', { class: 'who' }, portrait(pilot, images), h('div', null,
         h('a', { href: dashboardAddress({ pilot: user.characterId, side: 'all' }), class: 'who-name',
           title: `Show only killmails with ${user.characterName}` }, user.characterName),
-        stateLine(user),
-        ok ? null : h('p', { class: 'who-remedy' }, ...remedy(words(user)),
-          LOGIN_HELPS.has(user.state) ? loginButton('Log in again', 'small quiet') : null))));
+        stateLine(user))));
+      /** @type {HTMLElement} */ (help.parentElement).hidden = ok;
+      refill(help, ok ? null : h('p', { class: 'who-remedy' }, ...remedy(words(user)),
+        LOGIN_HELPS.has(user.state) ? loginButton('Log in again', 'small quiet') : null));
       refill(last, user.lastKillmailSyncAt ? timeAgo(user.lastKillmailSyncAt) : 'not yet');
       refill(pending, ...toCome(user, stored));
     },
@@ -106,9 +106,8 @@ function pilotRow(state) {
 /** @param {any} user */
 function stateLine(user) {
   const [picture, label] = STATES[user.state] ?? ['alert', user.state];
-  const firstSync = user.state === 'OK' && !user.lastKillmailSyncAt;
-  return h('p', { class: 'state', data: { state: user.state } },
-    icon(firstSync ? 'sync' : picture), firstSync ? 'First sync' : label);
+  const busy = user.state === 'OK' && (!user.lastKillmailSyncAt ? 'First sync' : user.pending ? 'Syncing' : '');
+  return h('p', { class: 'state', data: { state: busy ? 'BUSY' : user.state } }, icon(busy ? 'sync' : picture), busy || label);
 }
 
 /** What is the matter and what to do, in one line. @param {any} user */

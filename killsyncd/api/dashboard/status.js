@@ -26,13 +26,19 @@ export function statusPanel(state) {
   const rows = new Keyed(problems, (/** @type {any} */ each) => each.key, problemRow);
   const numbers = figureRow(figures);
 
-  const show = (/** @type {import('./state.js').Overview} */ { status, users, queues }) => {
-    const { mood, words, line } = verdict(status, users);
+  const show = () => {
+    const overview = state.get('overview');
+    if (!overview) return;
+    const { status, users } = overview;
+    const out = state.get('link')?.state === 'down';
+    const { mood, words, line } = out ? unreachable(status) : verdict(status, users);
     panel.dataset.mood = mood;
     say(title, words);
     refill(summary, ...line);
-    numbers(status, users, queues);
-    const groups = grouped(status.problems);
+    numbers(status, users, out);
+    figures.hidden = !users.length;
+    // Before the first login the welcome below says what to do, and better.
+    const groups = grouped(status.problems.filter((/** @type {any} */ each) => each.code !== 'nobody_logged_in'));
     const shown = all ? groups : groups.slice(0, SHOWN_PROBLEMS);
     problems.hidden = !shown.length;
     rows.show(shown);
@@ -41,16 +47,32 @@ export function statusPanel(state) {
     mark(more, 'aria-expanded', String(all));
     document.title = mood === 'good' ? 'Syncing · killsyncd' : `${words} · killsyncd`;
     const favicon = document.getElementById('favicon');
-    if (favicon) mark(favicon, 'href', `dashboard/favicon${status.syncing ? '' : '-stopped'}.svg`);
+    if (favicon) mark(favicon, 'href', `dashboard/favicon${mood === 'bad' ? '-stopped' : ''}.svg`);
     if (spoken && spoken !== words) announce(words);
     spoken = words;
   };
   more.addEventListener('click', () => {
     all = !all;
-    show(state.get('overview'));
+    show();
   });
   state.on('overview', show);
+  state.on('link', (/** @type {import('./state.js').Link} */ link) => {
+    if (link.state === 'down' && !state.get('overview')) neverSeen(panel, title, summary);
+    show();
+  });
   return panel;
+}
+
+/** The daemon was gone before it said anything. @param {HTMLElement} panel @param {HTMLElement} title @param {HTMLElement} summary */
+function neverSeen(panel, title, summary) {
+  panel.dataset.mood = 'bad';
+  say(title, 'The daemon does not answer');
+  refill(summary, 'Is it running? ', ...remedy('killsyncd run'));
+}
+
+/** What can be said of a daemon that is gone. @param {any} status */
+function unreachable(status) {
+  return { mood: 'bad', words: 'Out of touch', line: [status.syncing ? 'It was syncing when it last answered.' : 'It was not syncing when it last answered.'] };
 }
 
 /**
@@ -86,7 +108,7 @@ function verdict(status, users) {
 /**
  * The numbers at the side.
  * @param {HTMLElement} place
- * @returns {(status: any, users: any[], queues: any[]) => void}
+ * @returns {(status: any, users: any[], out: boolean) => void}
  */
 function figureRow(place) {
   const box = (/** @type {string} */ label) => {
@@ -100,7 +122,7 @@ function figureRow(place) {
   const next = box('Next round');
   const up = box('Up for');
   mark(/** @type {Element} */ (failed.parentElement), 'title', 'Killmails that ESI or the database refused several times (quarantined)');
-  return (status, users) => {
+  return (status, users, out) => {
     const ok = users.filter((each) => each.state === 'OK').length;
     say(pilots, ok === users.length ? number(ok) : `${number(ok)} of ${number(users.length)}`);
     say(pending, number(status.pendingDetails));
@@ -110,7 +132,8 @@ function figureRow(place) {
     else if (!status.producerEnabled) refill(next, 'off');
     else if (status.nextProducerRun) refill(next, timeUntil(status.nextProducerRun));
     else refill(next, '–');
-    refill(up, timeSince(status.startedAt));
+    refill(up, out ? '–' : timeSince(status.startedAt));
+    if (out) refill(next, '–');
     mark(/** @type {Element} */ (up.parentElement), 'title', `killsyncd ${status.version}`);
   };
 }
@@ -145,9 +168,9 @@ function problemRow(group) {
       if (text === told) return;
       told = text;
       const [first] = those;
-      const waits = WAITING.has(code);
+      const waits = WAITING.has(code) || code.includes('paused');
       node.dataset.weight = first.stops ? (waits ? 'wait' : 'stops') : 'minor';
-      refill(sign, icon(first.stops ? (waits ? 'clock' : 'stop') : 'alert'));
+      refill(sign, icon(code.includes('paused') ? 'pause' : first.stops ? (waits ? 'clock' : 'stop') : 'alert'));
       const reasons = those.slice(0, 3).map((each) => each.reason);
       say(reason, sentence(reasons.join('; ')) + (those.length > 3 ? ` And ${plural(those.length - 3, 'pilot')} more.` : ''));
       const cure = remedy(sentence(first.remedy));

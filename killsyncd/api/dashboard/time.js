@@ -32,6 +32,9 @@ const LOCAL_SHORT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', ti
 /** In the reader's own zone and manner. @param {number} at */
 export const local = (at) => LOCAL.format(at);
 
+/** The same without seconds. @param {number} at */
+export const localShort = (at) => LOCAL_SHORT.format(at);
+
 /** A UTC day, short. @param {number} at */
 export const day = (at) => LOCAL_DAY.format(at);
 

@@ -104,7 +104,7 @@ function __killsyncd_at
                 set skip 1
             case 'killsyncd restore --config'
                 set skip 1
-            case 'killsyncd migrate-store --config' 'killsyncd migrate-store --to'
+            case 'killsyncd migrate-store --config' 'killsyncd migrate-store --to' 'killsyncd migrate-store --password-file'
                 set skip 1
             case 'killsyncd rotate-key --config'
                 set skip 1
@@ -285,7 +285,9 @@ complete -c killsyncd -n '__killsyncd_at killsyncd restore' -l json -d 'stable J
 complete -c killsyncd -n '__killsyncd_at killsyncd restore' -F
 complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -s h -l help -d 'show this help message and exit'
 complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -l config -r -F -d 'configuration file (TOML)'
-complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -l to -x -d 'sqlite:///FILE or postgresql://user@host/database'
+complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -l to -x -d 'sqlite:////FILE or postgresql://user@host/database'
+complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -l password-file -r -F -d 'the password of the new database\'s user; mode 0600'
+complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
 complete -c killsyncd -n '__killsyncd_at killsyncd rotate-key' -s h -l help -d 'show this help message and exit'
 complete -c killsyncd -n '__killsyncd_at killsyncd rotate-key' -l config -r -F -d 'configuration file (TOML)'
 complete -c killsyncd -n '__killsyncd_at killsyncd rotate-key' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -333,6 +334,33 @@ async def test_many_subscribers_cost_the_database_what_one_does(start: Start) ->
             costs.append(sorted(set(api.world.counting.statements)))
             assert api.world.counting.statements.count("reading.attackers") == 1
     assert costs[0] == costs[1]
+
+
+@pytest.mark.slow
+async def test_a_thousand_subscribers_all_get_it(start: Start) -> None:
+    """That it comes in time is for the bench to say."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files[1] != resource.RLIM_INFINITY and files[1] < 3000:
+        pytest.skip(f"needs 3000 open files, and {files[1]} are allowed: ulimit -n")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files[0], 3000), files[1]))
+    api = await start()
+    await api.client.close()
+    connector = aiohttp.TCPConnector(limit=0)
+    api.client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=connector)
+    stored: list[str] = []
+
+    async def one() -> None:
+        async with connect(api) as socket:
+            await socket.subscribe(NEW)
+            for number in range(3):
+                mail = (await socket.next())["newKillmail"]
+                assert mail["id"] == stored[number]
+
+    subscribers = [asyncio.create_task(one()) for _ in range(1000)]
+    await following(api, 1000)
+    for _ in range(3):
+        stored += [str(each.killmail_id) for each in await api.world.add_some(1)]
+    await asyncio.gather(*subscribers)
 
 
 async def test_the_queues_changes_are_pushed(api: Running) -> None:

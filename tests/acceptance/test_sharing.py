@@ -1,0 +1,71 @@
+"""What two of our pilots were on is fetched once, and what has not changed costs one 304."""
+
+from __future__ import annotations
+
+from tests.kit import QUICK, Stage, pilots_of, wait_for
+from tests.kit.mails import assert_whole, wait_home
+
+
+def test_a_thousand_shared_mails_cost_a_thousand_requests(stage: Stage) -> None:
+    """Both log in at once, so that both lists want the same mails while none is stored yet."""
+    eve = stage.eve(pilots=2, history=0, no_limits=True)
+    both = pilots_of(eve)
+    eve.add_mails(1000, both, shared=True, age=7200)
+    daemon = stage.daemon(eve, {"esi": {"requests_per_second": 500}})
+    daemon.ctl("pause")
+    stage.log_in(daemon, eve)
+    daemon.ctl("resume")
+    wait_home(daemon, eve, both)
+    assert_whole(daemon, eve, both)
+    seen = eve.counters()
+    assert seen["detail_requests"] == seen["details_ok"] == 1000
+    assert set(seen["details"].values()) == {1}
+    users = daemon.ctl("users")["users"]
+    newest = max(mail["killmail_id"] for mail in eve.mails(both[0]))
+    assert [each["lastKillmailId"] for each in users] == [newest, newest]
+    told = daemon.ctl("explain", str(newest))
+    assert {each["characterId"] for each in told["seen"]} == set(both)
+
+
+def test_a_pilot_who_comes_later_costs_the_list_alone(stage: Stage) -> None:
+    eve = stage.eve(pilots=2, history=0, no_limits=True)
+    first, second = pilots_of(eve)
+    eve.add_mails(200, [first, second], shared=True)
+    daemon = stage.daemon(eve)
+    stage.log_in(daemon, eve, first)
+    daemon.wait_stored(200)
+    stage.log_in(daemon, eve, second)
+    wait_for(lambda: all(each["lastKillmailId"] for each in daemon.ctl("users")["users"]), 20)
+    seen = eve.counters()
+    assert seen["detail_requests"] == 200
+    assert seen["lists"] == {str(first): 1, str(second): 1}
+    verified = daemon.ctl("verify")["characters"]
+    assert [(each["listed"], each["complete"]) for each in verified] == [(200, True), (200, True)]
+
+
+def test_a_second_sync_without_news_costs_a_304_per_page_needed(stage: Stage) -> None:
+    """Incremental: one page is needed to know that nothing is new. Full: every page, unchanged."""
+    eve = stage.eve(pilots=2, history=30, page_size=10, sharing=0, cache=3)
+    daemon = stage.daemon(eve, QUICK)
+    pilots = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, pilots)
+    wait_for(lambda: all(each["complete"] for each in daemon.ctl("verify")["characters"]), 20)
+    eve.reset_counters()
+    for pilot in pilots:
+        eve.wait_for("counters", lambda seen, pilot=pilot: seen["lists"].get(str(pilot), 0) >= 1)
+    daemon.ctl("pause", "--producer")
+    wait_for(lambda: daemon.ctl("status")["queue"]["byPriority"] == {}, 20)
+    seen = eve.counters()
+    assert seen["requests"]["esi.character_killmails"] == {"304": sum(seen["lists"].values())}
+    jobs = [each for each in daemon.log_lines() if each.get("event") == "synced list" and each["new"] == 0]
+    assert len(jobs) >= sum(seen["lists"].values())
+    assert {each["pages"] for each in jobs} == {1}
+    assert seen["detail_requests"] == 0
+
+    eve.reset_counters()
+    daemon.ctl("queue", "--force", "--full")
+    wait_for(lambda: daemon.ctl("status")["queue"]["byPriority"] == {}, 20)
+    seen = eve.counters()
+    assert seen["requests"]["esi.character_killmails"] == {"304": 6}
+    assert seen["detail_requests"] == 0

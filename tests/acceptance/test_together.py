@@ -1,0 +1,145 @@
+"""Several daemons on one PostgreSQL, with the embedded queue and with RabbitMQ, while everything breaks."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from killsyncd.simulator import SimulatorProcess
+from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
+from tests.kit.house import Shared, shared_house
+from tests.kit.mails import listed_ids
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+
+IN_FLIGHT = 10
+RABBIT = pytest.param(True, marks=pytest.mark.amqp, id="rabbitmq")
+EMBEDDED = pytest.param(False, id="embedded")
+
+
+@pytest.fixture(params=[EMBEDDED, RABBIT])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
+    with shared_house(tmp_path, rabbit=request.param) as found:
+        yield found
+
+
+def three(stage: Stage, house: Shared, eve: SimulatorProcess) -> list[DaemonProcess]:
+    """Three daemons with one key; the first makes it."""
+    settings = house.settings(
+        esi={"requests_per_second": 100, "max_connections": IN_FLIGHT},
+        producer={"interval": "2s", "min_age": "1s"},
+    )
+    daemons = [stage.daemon(eve, settings, name=f"daemon{n}", start=n == 0, environ={}) for n in range(3)]
+    for each in daemons[1:]:
+        each.start()
+    return daemons
+
+
+def stored(house: Shared) -> set[int]:
+    return {int(row[0]) for row in house.rows("SELECT killmail_id FROM killmails")}
+
+
+def assert_whole(house: Shared, eve: SimulatorProcess, pilots: list[int]) -> None:
+    assert stored(house) == listed_ids(eve, pilots)
+    positions = [row[0] for row in house.rows("SELECT feed_position FROM killmails ORDER BY 1")]
+    assert positions == list(range(1, len(positions) + 1)), "the feed has a gap or a double"
+    assert house.value("SELECT position FROM feed") == len(positions)
+    for table in ("killmail_documents", "victims"):
+        assert house.value(f"SELECT COUNT(*) FROM {table}") == len(positions)
+    assert house.value("SELECT COUNT(*) FROM refs") == 0
+    counted = (
+        "SELECT COUNT(*) FROM killmails k WHERE k.attacker_count <> "
+        "(SELECT COUNT(*) FROM attackers a WHERE a.killmail_id = k.killmail_id)"
+    )
+    assert house.value(counted) == 0
+
+
+def wait_whole(house: Shared, eve: SimulatorProcess, pilots: list[int], daemons: list[DaemonProcess]) -> None:
+    def whole() -> bool:
+        return listed_ids(eve, pilots) == stored(house)
+
+    def why() -> str:
+        missing = len(listed_ids(eve, pilots) - stored(house))
+        return f"{missing} mails are missing\n" + "\n\n".join(each.tail(15) for each in daemons)
+
+    wait_for(whole, 120, why, every=0.5)
+
+
+@pytest.mark.timeout(200)
+def test_three_share_the_work(stage: Stage, house: Shared) -> None:
+    eve = stage.eve(pilots=6, history=100, sharing=0.3, page_size=50, cache=3, window=20, latency=0.02)
+    pilots = pilots_of(eve)
+    daemons = three(stage, house, eve)
+    stage.log_in(daemons[0], eve)
+    wait_whole(house, eve, pilots, daemons)
+    assert_whole(house, eve, pilots)
+    seen = eve.counters()
+    assert seen["detail_requests"] == len(listed_ids(eve, pilots)), "a mail was fetched twice"
+    eve.add_mails(5, pilots)
+    wait_whole(house, eve, pilots, daemons)
+    assert_whole(house, eve, pilots)
+    assert len(house.rows("SELECT id FROM daemons")) == 3
+    for each in daemons:
+        assert each.stop() == 0, each.tail()
+    assert house.rows("SELECT id FROM daemons") == []
+    if house.amqp:
+        assert house.messages() == 0
+
+
+@pytest.mark.timeout(400)
+def test_everything_breaks_all_the_time(stage: Stage, house: Shared) -> None:
+    """Database and broker go away 20 times each, daemons are killed at random, 5,000 mails arrive."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")  # pytest shows it when this fails
+    rng = random.Random(seed)
+    eve = stage.eve(pilots=10, history=500, sharing=0.0, page_size=250, cache=3, no_limits=True, latency=0.02)
+    pilots = pilots_of(eve)
+    daemons = three(stage, house, eve)
+    stage.log_in(daemons[0], eve)
+    kills = 0
+    for turn in range(40):
+        proxy = house.postgres if turn % 2 == 0 or house.rabbit is None else house.rabbit
+        if rng.random() < 0.5:
+            house.cut(proxy)
+        else:
+            house.down(proxy)
+            time.sleep(rng.uniform(0.1, 2.0))
+            house.up(proxy)
+        time.sleep(rng.uniform(0.0, 1.5))
+        if rng.random() < 0.4:
+            victim = rng.choice(daemons)
+            victim.kill()
+            kills += 1
+            time.sleep(rng.uniform(0.0, 0.5))
+            victim.start(wait=False)
+    for each in daemons:
+        each.wait_ready(60)
+    settle(stage, house, eve, pilots, daemons)
+    assert_whole(house, eve, pilots)
+    seen = eve.counters()
+    mails = len(listed_ids(eve, pilots))
+    assert mails >= 5000
+    assert seen["detail_requests"] <= mails + kills * IN_FLIGHT, f"seed {seed}, {kills} kills"
+
+
+def settle(
+    stage: Stage, house: Shared, eve: SimulatorProcess, pilots: list[int], daemons: list[DaemonProcess]
+) -> None:
+    """Everything home. Lists asked for without an answer wait for ESI's cache: let that time pass."""
+    for _ in range(4):
+        try:
+            wait_for(lambda: listed_ids(eve, pilots) == stored(house), 60, every=0.5)
+        except TimeoutError:
+            for each in daemons:
+                each.stop()
+            eve.set_time(advance=310.0)
+            for each in daemons:
+                each.start()
+            daemons[0].ctl("queue", "--force")
+        else:
+            return
+    wait_whole(house, eve, pilots, daemons)
