@@ -122,9 +122,7 @@ class TestOutage:
         backup = daemon.folder / "backup.db"
         assert daemon.command("backup", "--output", str(backup)).returncode == 0
         daemon.stop()
-        restored = daemon.command("restore", str(backup), "--force")
-        if restored.returncode == 2:
-            restored = daemon.command("restore", str(backup))
+        restored = daemon.command("restore", str(backup))
         assert restored.returncode == 0, restored.stderr
         daemon.start()
         page.click("text=Try now")

@@ -83,12 +83,13 @@ const key = (side) => h('span', { class: `key ${side}`, aria: { hidden: 'true' }
 const sum = (days, which) => days.reduce((total, each) => total + each[which], 0);
 
 /**
- * The next round number: 1, 2, 5, 10, 20, 50 and so on.
+ * The next round number: 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20 and so on.
  * @param {number} value
  */
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(1, value)));
-  return power * (/** @type {number} */ ([1, 2, 5, 10].find((each) => each * power >= value)));
+  const steps = power === 1 ? [1, 2, 3, 4, 5, 6, 8, 10] : [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
+  return power * (/** @type {number} */ (steps.find((each) => each * power >= value)));
 }
 
 /**

@@ -43,10 +43,13 @@ export function feedPanel(state, mails) {
   /** @type {string|null} */
   let top = null;
 
+  const reading = () => paused || items.contains(document.activeElement) ||
+    (items.getBoundingClientRect().top < -40 && !panel.closest('[hidden]'));
+  mails.mayTrim = () => !reading();
+
   const show = () => {
     // Nothing moves under somebody's eyes or focus: newer ones wait until they are asked for.
-    const away = items.getBoundingClientRect().top < -40 && !panel.closest('[hidden]');
-    if (!paused && !away && !items.contains(document.activeElement)) heldAt = null;
+    if (!reading()) heldAt = null;
     else heldAt ??= top;
     const from = Math.max(0, mails.items.findIndex((each) => each.id === heldAt));
     const shown = mails.items.slice(from);
@@ -165,7 +168,7 @@ function mailRow(state, mails, first) {
   return {
     node,
     update: (/** @type {any} */ mail) => {
-      const text = JSON.stringify([mail, mails.choice.pilot]);
+      const text = `${mail.asked ?? 0} ${mails.choice.pilot}`; // a mail never changes, but its names get known
       if (text === told) return;
       const focused = node.contains(document.activeElement);
       told = text;

@@ -4,8 +4,8 @@ import { ask } from './graphql.js';
 import { MAILS, mailsById } from './queries.js';
 
 const PAGE = matchMedia('(max-width: 46rem)').matches ? 15 : 30;
-const KEPT = 1000;
-const KEPT_AFTER_TRIM = 300;
+const KEPT = 600;
+const KEPT_AFTER_TRIM = 200;
 const PAGES_A_SEARCH = 4;
 const PAGES_AGAIN = KEPT / 100 + 1;
 const NAMES_AT_ONCE = 20;
@@ -60,6 +60,9 @@ export class Mails {
     this.generation = 0;
     /** @type {() => void} */
     this.onChange = () => {};
+    /** @type {() => boolean} whether nobody is reading far down */
+    this.mayTrim = () => true;
+    this.changing = false;
     /** @type {(mail: any) => void} */
     this.onArrival = () => {};
   }
@@ -87,10 +90,20 @@ export class Mails {
     if (this.known.has(mail.id) || !fits(mail, this.choice)) return;
     this.known.add(mail.id);
     this.items.unshift({ ...mail, arrivedAt: Date.now() });
-    if (this.items.length > KEPT) this.trim();
+    if (this.items.length > KEPT && this.mayTrim()) this.trim();
     this.onArrival(mail);
-    this.onChange();
+    this.changed();
     this.askNames();
+  }
+
+  /** Tell of changes, once a frame however many there are: a first sync brings dozens a second. */
+  changed() {
+    if (this.changing) return;
+    this.changing = true;
+    requestAnimationFrame(() => {
+      this.changing = false;
+      this.onChange();
+    });
   }
 
   /** The next page of older ones. Filters that the daemon does not have are applied here. */
@@ -99,7 +112,7 @@ export class Mails {
     const generation = this.generation;
     this.loading = true;
     this.error = null;
-    this.onChange();
+    this.changed();
     try {
       let found = 0;
       const again = this.cursor === null && this.items.length > 0; // after a trim: from the top
@@ -126,7 +139,7 @@ export class Mails {
     } finally {
       if (generation === this.generation) {
         this.loading = false;
-        this.onChange();
+        this.changed();
         this.askNames();
       }
     }
@@ -155,7 +168,7 @@ export class Mails {
         const named = some.length ? await ask(mailsById(some.map((each) => each.id))) : {};
         const byId = new Map(Object.values(named).filter(Boolean).map((each) => [each.id, each]));
         for (const each of some) Object.assign(each, byId.get(each.id), { asked: (each.asked ?? 0) + 1 });
-        this.onChange();
+        this.changed();
       } catch {
         for (const each of some) each.asked = (each.asked ?? 0) + 1; // the link says what is wrong
       }

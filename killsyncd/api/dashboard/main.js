@@ -41,8 +41,24 @@ welcome.hidden = true;
 
 /** @type {import('./router.js').Route} */
 let route = { view: 'dashboard', choice: { pilot: null, side: 'all' } };
-/** Where the reader was on the dashboard. @type {{top: number, focus: Element|null}|null} */
+/** Where the reader was on the dashboard. @type {{top: number, focus: Element|null, at: number}|null} */
 let place = null;
+history.scrollRestoration = 'manual';
+
+function leave() {
+  const focus = document.activeElement;
+  place = { top: scrollY, focus, at: focus?.getBoundingClientRect().top ?? 0 };
+}
+
+/** Back to the same line, wherever new mails have moved it. */
+function comeBack() {
+  scrollTo(0, place?.top ?? 0);
+  if (place?.focus instanceof HTMLElement && place.focus.isConnected && place.focus !== document.body) {
+    place.focus.focus({ preventScroll: true });
+    scrollBy(0, place.focus.getBoundingClientRect().top - place.at);
+  } else focusOn(content);
+  place = null;
+}
 
 function arrange() {
   const locked = state.get('link')?.state === 'locked';
@@ -60,7 +76,7 @@ onRoute((next) => {
   }
   route = next;
   if (next.view === 'killmail') {
-    if (before.view === 'dashboard') place = { top: scrollY, focus: document.activeElement };
+    if (before.view === 'dashboard') leave();
     arrange();
     report.open(/** @type {string} */ (next.id));
     scrollTo(0, 0);
@@ -70,10 +86,7 @@ onRoute((next) => {
   report.close();
   arrange();
   if (before.view === 'killmail') {
-    if (place) scrollTo(0, place.top);
-    if (place?.focus instanceof HTMLElement && place.focus.isConnected) place.focus.focus({ preventScroll: true });
-    else focusOn(content);
-    place = null;
+    comeBack();
     const overview = state.get('overview');
     if (overview) state.set('overview', overview); // the title
   }
