@@ -68,11 +68,11 @@ dist: $(VENV)/.dev  ## sdist and wheel, the same bytes every time
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 binary: $(VENV)/.dev  ## one executable file: dist/killsyncd
-	@rm -rf build/wheel build/app
+	@rm -rf build/wheel build/app && mkdir -p dist
 	$(BIN)/python -m build --no-isolation --wheel --outdir build/wheel
-	@$(PIP) install --no-index --no-deps --target build/app build/wheel/*.whl
+	@$(PIP) install --no-index --no-deps --no-compile --target build/app build/wheel/*.whl
 	$(BIN)/pex --requirement requirements/runtime.txt --no-build --sources-directory build/app \
-		--entry-point killsyncd.cli:main --venv prepend --python-shebang '/usr/bin/env python3' \
+		--entry-point killsyncd.cli:main --venv prepend --sh-boot --python-shebang '/usr/bin/env python3' \
 		--output-file dist/killsyncd
 
 venv: $(VENV)/.dev  ## the environment in .venv, from the lock files

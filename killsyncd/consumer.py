@@ -13,16 +13,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from killsyncd.answers import EsiError, EsiStatus, NotBefore, PageAnswer, Waiting
+from killsyncd.answers import Downtime, EsiError, EsiStatus, NotBefore, Waiting
 from killsyncd.backoff import full_jitter
 from killsyncd.clock import Clock
 from killsyncd.errors import KillsyncdError, Unavailable
 from killsyncd.events import Events, Signal
 from killsyncd.grants import GrantUnusable, SsoUnavailable
 from killsyncd.jobs import Jobs
+from killsyncd.lists import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger
 from killsyncd.logs import Logger, StateLog, get_logger
-from killsyncd.model import Job, PageState, SyncMode, UserState, Walk
-from killsyncd.walks import Outcome, PageNews, PageWritten, SourceState, too_close_to_expiry
+from killsyncd.model import Job, SyncMode, Walk
+from killsyncd.walks import Outcome, PageWritten, SourceState, too_close_to_expiry
 
 T = TypeVar("T")
 
@@ -31,80 +32,13 @@ LONGEST_BACKOFF = 900.0
 
 
 class JobRows(Protocol):
-    """The queue's rows, where a job is given back."""
+    """The queue's rows, where a job ends. Raises Unavailable."""
 
     async def finish(self, job: Job) -> bool:
         """Acknowledge a job; False where the lease was lost."""
 
     async def postpone(self, job: Job, not_before: float, *, attempts: int, reason: str | None) -> None:
-        """Give a job back until then."""
-
-    async def drop(self, source_id: int) -> None:
-        """Forget what a source wants."""
-
-
-class WalkLedger(Protocol):
-    """The ledger, as a walk needs it."""
-
-    async def source_state(self, source_id: int) -> SourceState | None: ...
-    async def open_walk(self, source_id: int, mode: SyncMode) -> Walk: ...
-    async def restart_walk(self, walk: Walk) -> Walk: ...
-    async def page_state(self, source_id: int, page: int) -> PageState | None: ...
-    async def before_ask(self, source_id: int, page: int, at: float) -> bool: ...
-    async def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> PageWritten: ...
-    async def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> None: ...
-    async def torn_in_a_row(self, source_id: int) -> int: ...
-
-
-class ListDoor(Protocol):
-    """ESI's door, as far as lists go."""
-
-    async def list_page(
-        self,
-        kind: str,
-        subject_id: int,
-        page: int,
-        *,
-        token: str,
-        etag: str | None = None,
-        not_before: float = 0.0,
-        before_ask: Callable[[float], Awaitable[None]] | None = None,
-    ) -> PageAnswer:
-        """Ask for one page. not_before: an Expires, in ESI's time; the door refuses to ask earlier.
-
-        before_ask is awaited with ESI's time when everything else allows the request, right
-        before it leaves. Raises EsiError and what is below it.
-        """
-
-    def cache_seconds(self, kind: str) -> float:
-        """How long ESI caches such a list: the longest it was seen to, else what its specification says."""
-
-    def esi_now(self) -> float:
-        """ESI's clock, in seconds since 1970; never ahead of it."""
-
-    def wall(self, esi_time: float) -> float:
-        """A moment of ESI's clock on this machine's, never before it."""
-
-
-class Tokens(Protocol):
-    """Token care."""
-
-    async def access_token(self, user_id: str) -> str:
-        """A valid access token. Raises GrantUnusable, SsoUnavailable."""
-
-    async def force_refresh(self, user_id: str, rejected_access_token: str) -> str:
-        """Another one, after ESI said 401 to this."""
-
-
-class UserMarks(Protocol):
-    """Where a user's state is set."""
-
-    async def mark(self, user_id: str, state: UserState, reason: str | None) -> bool:
-        """Set a user's state; answers whether anything changed."""
-
-
-class LeaseLost(KillsyncdError):
-    """Somebody else has the job now, or its source was erased. Nothing of ours was written."""
+        """Give a job back until then; nothing happens where the lease was lost."""
 
 
 @dataclass(slots=True)
@@ -324,82 +258,6 @@ class Consumer:
         until = max(self._door.wall(page.expires_at) if page else 0.0, self._clock.now() + wait)
         log.info("the list changed while it was read; reading it again later", torn=torn)
         await self._give_back(job, until, job.attempts, "the list changed while it was read", log)
-
-    async def _page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
-        page = walk.next_page
-        known = await self._ledger.page_state(job.source_id, page)
-        if known is not None and page > 1 and self._same_generation(known, walk):
-            # What we hold is fresh by HTTP's own rules and of this generation: as good as a 304.
-            at = known.answered_at
-            news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, at)
-        else:
-            news = await self._ask(job, page, known, log)
-        written = await self._ledger.write_page(job, walk, news, self._max_pages)
-        if not written.held:
-            raise LeaseLost("the lease is lost")
-        return written
-
-    def _same_generation(self, known: PageState, walk: Walk) -> bool:
-        answered = bool(known.etag) and known.answered_at >= known.asked_at
-        fresh = known.expires_at > self._door.esi_now() + 1.0
-        same = known.last_modified is not None and known.last_modified == walk.last_modified
-        return answered and fresh and same
-
-    async def _ask(self, job: Job, page: int, known: PageState | None, log: Logger) -> PageNews:
-        token = await self._tokens.access_token(job.user_id)
-        try:
-            return await self._ask_with(job, page, known, token)
-        except EsiStatus as refusal:
-            if refusal.status != 401:
-                raise
-        # ESI.md: 401 means refresh once, then ask again once.
-        log.info("ESI refuses the token; renewing it once")
-        token = await self._tokens.force_refresh(job.user_id, token)
-        known = await self._ledger.page_state(job.source_id, page)
-        return await self._ask_with(job, page, known, token)
-
-    async def _ask_with(self, job: Job, page: int, known: PageState | None, token: str) -> PageNews:
-        asked = False
-
-        async def before_ask(at: float) -> None:
-            nonlocal asked
-            if not await self._ledger.before_ask(job.source_id, page, at):
-                raise LeaseLost("the lease is lost")
-            asked = True
-
-        try:
-            answer = await self._door.list_page(
-                "character",
-                job.character_id,
-                page,
-                token=token,
-                etag=known.etag if known else None,
-                not_before=self._lawful_at(known),
-                before_ask=before_ask,
-            )
-        except EsiError as error:
-            # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
-            # is not asked for again.
-            if asked and error.at is not None:
-                await self._ledger.page_refused(job.source_id, page, error.at, error.expires_at or 0.0)
-            raise
-        return PageNews(
-            page,
-            answer.entries,
-            answer.etag,
-            answer.last_modified,
-            answer.expires_at,
-            answer.pages,
-            answer.at,
-        )
-
-    def _lawful_at(self, known: PageState | None) -> float:
-        """From when a page may be asked for; an ask without an answer counts as one that was cached."""
-        if known is None:
-            return 0.0
-        if known.asked_at > known.answered_at:
-            return max(known.expires_at, known.asked_at + self._door.cache_seconds("character"))
-        return known.expires_at
 
 
 async def _first(stopped: asyncio.Future[Any], work: asyncio.Future[T]) -> T | None:

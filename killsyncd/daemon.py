@@ -27,6 +27,10 @@ from killsyncd.systemd import Notifier, tell_status, watchdog
 DRAIN_SECONDS = 20.0
 """How long what is under way may take to end after the first signal; systemd waits 35 s in all."""
 
+COLLECT_AFTER = 10_000
+"""Objects made and not freed before the collector looks for cycles. A batch of mails holds thousands of
+rows and not one cycle; at Python's own 700 looking through them costs 4% of a sync."""
+
 log = get_logger(__name__)
 
 
@@ -116,6 +120,7 @@ async def serve(
             # What starting made lives as long as we do: the collector need not look at it again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(COLLECT_AFTER)
             notifier.ready()
             log.info("ready", version=__version__, pid=os.getpid(), **house.addresses)
             if ready is not None:
@@ -124,6 +129,7 @@ async def serve(
             notifier.stopping()
             house.front.draining = True
             await _drain(workers, cut)
+            house.store.hurry()
             for task in tenders:
                 task.cancel()
     log.info("stopped")

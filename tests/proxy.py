@@ -31,6 +31,7 @@ class Proxy:
         self._clients: set[asyncio.StreamWriter] = set()
         self.to_server: Callable[[bytes], bytes | None] = lambda data: data
         self.to_client: Callable[[bytes], bytes | None] = lambda data: data
+        self._refusing = False
         self.port = 0
         self.accepted = 0
 
@@ -39,19 +40,33 @@ class Proxy:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.down()
+        await self.close()
 
     async def up(self) -> None:
-        """Let clients in, at the same port as before."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        """Let clients in, always at the same port."""
+        self._refusing = False
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Break every connection and refuse new ones."""
+        """Break every connection and turn new ones away.
+
+        The port stays open: asyncio loses connections that come in while a server closes.
+        """
+        self._refusing = True
+        await self.cut()
+
+    async def close(self) -> None:
+        """Break every connection and listen no more."""
+        await self.down()
         if self._server is not None:
+            for sock in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            await asyncio.sleep(0)
             self._server.close()
             self._server = None
-        await self.cut()
+            await self.cut()
 
     async def cut(self) -> None:
         """Break every connection, as a reset does."""
@@ -82,6 +97,9 @@ class Proxy:
             client.write(data)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
         self.accepted += 1
         task = asyncio.current_task()
         assert task is not None

@@ -118,6 +118,9 @@ class Store(Protocol):
     async def notify(self, channel: str) -> None:
         """Tell the other daemons to look; where there are none, nothing."""
 
+    def hurry(self) -> None:
+        """We are stopping: from now on nobody waits for a database that is away."""
+
     async def close(self) -> None:
         """Give everything back. Safe to call twice."""
 

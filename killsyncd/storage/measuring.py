@@ -40,6 +40,10 @@ def _measure() -> Tx[Measures]:
     )
 
 
+def _backed_up(at: float) -> Tx[None]:
+    yield Run("meta.put", {"key": LAST_BACKUP, "value": repr(at)})
+
+
 class Measuring:
     """See `metrics.MeasuredRows`."""
 
@@ -49,3 +53,7 @@ class Measuring:
     async def measure(self) -> Measures:
         """Counts and ages, from one snapshot. Raises Unavailable."""
         return await self._store.read(_measure)
+
+    async def backed_up(self, at: float) -> None:
+        """A backup was finished at that time, seconds since 1970. Raises Unavailable."""
+        await self._store.write(_backed_up, at)

@@ -111,6 +111,7 @@ class PostgresStore:
         self._steps = Steps()
         self._instance = secrets.token_hex(6)
         self._begin_read = ""
+        self._hurried = False
 
     @classmethod
     async def open(
@@ -213,6 +214,10 @@ class PostgresStore:
             # The lock goes with its connection, whichever way this ends.
             connection.terminate()
 
+    def hurry(self) -> None:
+        """We are stopping: from now on nobody waits for a database that is away."""
+        self._hurried = True
+
     async def close(self) -> None:
         """Give every connection back; those still at work are cut off. Safe to call twice."""
         await self._pool.close()
@@ -238,7 +243,8 @@ class PostgresStore:
             except _TryAgain as again:
                 if self._pool.closed:
                     raise Unavailable("the database is closed", "the daemon is stopping") from again.error
-                if loop.time() >= deadline if again.races is None else attempt >= again.races:
+                late = self._hurried or loop.time() >= deadline
+                if late if again.races is None else attempt >= again.races:
                     raise translated(again.error, self._where) from again.error
             await asyncio.sleep(random.uniform(0.0, min(1.0, 0.01 * 2.0**attempt)))
 
@@ -306,7 +312,7 @@ class PostgresStore:
             except Exception as error:
                 if not is_race(error) and not is_passing(error):
                     raise translated(error, self._where) from error
-                if self._pool.closed or loop.time() > deadline:
+                if self._pool.closed or self._hurried or loop.time() > deadline:
                     raise OutcomeUnknown(
                         f"it is not known whether the last change was written: {self._where}",
                         "once the database answers again, work goes on by itself",

@@ -14,7 +14,7 @@ def _finish(holder: str, queued: int, wait: float) -> Tx[None]:
     yield Run("producer.finish", {"holder": holder, "queued": queued, "wait": wait})
 
 
-def _state() -> Tx[ProducerState]:
+def _state(holder: str) -> Tx[ProducerState]:
     row = one((yield Run("producer.state", {})))
     assert row is not None, "migration 1 makes the producer's row"
     return ProducerState(
@@ -22,7 +22,8 @@ def _state() -> Tx[ProducerState]:
         row["last_finished_at"],
         int(row["last_queued"]),
         float(row["next_run_at"]),
-        row["holder"],
+        # A run of our own that ended without a word (the database went away) holds nobody up.
+        None if row["holder"] == holder else row["holder"],
         float(row["now"]),
     )
 
@@ -43,5 +44,5 @@ class Runs:
         await self._store.write(_finish, self._holder, queued, wait)
 
     async def state(self) -> ProducerState:
-        """How things stand, by the database's time."""
-        return await self._store.read(_state)
+        """How things stand, by the database's time. holder: another daemon that is at it."""
+        return await self._store.read(_state, self._holder)

@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import chain
@@ -149,6 +149,9 @@ class SqliteStore:
     async def notify(self, channel: str) -> None:
         """Nobody else reads this file's news."""
 
+    def hurry(self) -> None:
+        """A file is never away."""
+
     async def close(self) -> None:
         """Close every connection, readers first, so that the writer folds the WAL away."""
         if self._closed:
@@ -195,7 +198,7 @@ class SqliteStore:
 
 
 async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
-    _bind_faster()
+    _teach_binding()
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
 
     def connector() -> sqlite3.Connection:
@@ -228,12 +231,16 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
     return connection
 
 
-def _bind_faster() -> None:
-    """Tell sqlite3 how to bind None and bool, as it does anyway: unless it is told, it searches both for
-    `__conform__` at each NULL of each row, which was a sixth of storing a mail."""
+def _teach_binding() -> None:
+    """Tell sqlite3 (the whole process; there is nowhere else to tell it) how to bind what is no number or text.
+
+    None and bool it would bind just so, but only after a search for `__conform__` at each NULL of each
+    row: a sixth of what storing a mail costs.
+    """
     nothing: dict[None, None] = {}
     sqlite3.register_adapter(type(None), nothing.get)  # answers None, without a line of Python
     sqlite3.register_adapter(bool, int)
+    sqlite3.register_adapter(datetime, lambda value: value.astimezone(UTC).strftime(TIME_FORMAT))
 
 
 def _drive(connection: sqlite3.Connection, tx: Tx[T], writes: bool) -> T:
@@ -293,12 +300,8 @@ def _insert(connection: sqlite3.Connection, step: Bulk) -> None:
         connection.executemany(f"{into}{row} ON CONFLICT DO NOTHING", step.rows[whole:])
 
 
-def _bind(query: Query, params: Any) -> list[Any]:
-    return [_plain(params[name]) for name in query.parameters]
-
-
-def _plain(value: Any) -> Any:
-    return value.astimezone(UTC).strftime(TIME_FORMAT) if isinstance(value, datetime) else value
+def _bind(query: Query, params: Mapping[str, Any]) -> list[Any]:
+    return [params[name] for name in query.parameters]
 
 
 def _take_lock(path: Path) -> IO[str]:

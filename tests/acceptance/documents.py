@@ -13,7 +13,7 @@ SETUPS = ("", "daemon", "stopped", "service")
 # What is not run as it stands, and why. Everything else in a `console` block is.
 NOT_RUN = {
     r"git clone ": "the address of a repository of one's own",
-    r"(sudo )?pipx install |uv tool install ": "installs from the network; test_packages.py installs the wheel",
+    r"(sudo )?pipx install |uv tool install ": "installs from the network; test_packages.py does it offline",
     r"pipx run ": "installs from the network",
     r"(sudo )?apt(-get)? ": "installs from the network",
 }
@@ -86,6 +86,14 @@ def commands(file: Path, *setups: str) -> list[Command]:
                 Command(block.where, block.setup, EXITS.sub("", line), int(exits[1]) if exits else 0)
             )
     return found
+
+
+def in_passing(file: Path) -> Iterator[str]:
+    """Commands of ours that stand in the text: `killsyncd ctl status`."""
+    text = re.sub(r"(?ms)^\s*```.*?^\s*```", "", file.read_text("utf-8"))
+    for span in re.findall(r"`([^`\n]+)`", text):
+        if re.match(r"killsyncd [a-z]", span):
+            yield span
 
 
 def why_not_run(command: str) -> str:

@@ -23,7 +23,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from killsyncd.cli import build_parser
 from killsyncd.config.schema import SECTIONS, keys_of
+from killsyncd.manual import read_parser
 from tests.acceptance import machine
 from tests.acceptance.documents import (
     FOREGROUND,
@@ -35,6 +37,7 @@ from tests.acceptance.documents import (
     blocks,
     commands,
     documents,
+    in_passing,
     why_not_run,
 )
 from tests.kit import DaemonProcess, wait_for
@@ -68,6 +71,9 @@ class Reader:
             script = binaries / "killsyncd"
             script.write_text(f'#!/bin/sh\nexec {sys.executable} -m killsyncd "$@"\n')
             script.chmod(0o755)
+        # What `make binary` leaves in a checkout.
+        (self.folder / "dist").mkdir()
+        (self.folder / "dist/killsyncd").symlink_to(binaries / "killsyncd")
         self.environ = {
             **{name: os.environ[name] for name in ("LANG", "TZ") if name in os.environ},
             "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
@@ -255,6 +261,22 @@ class TestBlocks:
                 assert anchor in anchors(linked), (
                     f"{file.relative_to(ROOT)} links to {target}: no such heading"
                 )
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=NAMES)
+def test_commands_in_passing_exist(file: Path) -> None:
+    killsyncd = read_parser(build_parser())
+    for span in in_passing(file):
+        command = killsyncd
+        for word in span.replace("|", " ").split()[1:]:
+            below = next((each for each in command.commands if each.name == word), None)
+            if below is not None:
+                command = below
+            elif word.startswith("--"):
+                flags = {flag for option in command.options for flag in option.flags}
+                assert word.partition("=")[0].rstrip("],") in flags, f"{file.name}: {span}"
+            else:
+                assert not command.commands or not word.islower(), f"{file.name}: {span}: {word}?"
 
 
 def anchors(file: Path) -> set[str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 
 import pytest
 
+from killsyncd.simulator import SimulatorProcess
 from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
 from tests.kit.mails import assert_whole, listed_ids, stored_ids
 
 KILLS = 50
 IN_FLIGHT = 20
-LIST_LIFE = 3.0
-"""Of a list in this EVE. That it is so short our daemon can't know when an answer never came: it waits
-for the 300 s of ESI's specification, and so the test lets those pass at once."""
 
 
 @pytest.mark.slow
@@ -23,16 +22,7 @@ def test_fifty_kills_at_random_moments(stage: Stage) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # pytest shows it when this fails
     rng = random.Random(seed)
-    eve = stage.eve(
-        pilots=5,
-        history=120,
-        sharing=0.3,
-        page_size=30,
-        cache=LIST_LIFE,
-        no_limits=True,
-        latency=0.015,
-        status_cache=0,
-    )
+    eve = stage.eve(pilots=5, history=120, page_size=30, cache=3, no_limits=True, latency=0.015)
     pilots = pilots_of(eve)
     daemon = stage.daemon(
         eve,
@@ -43,15 +33,13 @@ def test_fifty_kills_at_random_moments(stage: Stage) -> None:
     )
     stage.log_in(daemon, eve)
     for kill in range(KILLS):
-        if rng.random() < 0.5:  # soon after the start, or anywhere in what it does then
-            time.sleep(rng.uniform(0.0, 0.15))
-        else:
-            time.sleep(rng.uniform(0.0, 1.2))
+        # Soon after the start, where much happens, or anywhere in what it does then.
+        time.sleep(rng.uniform(0.0, 0.15 if rng.random() < 0.5 else 1.0))
         daemon.kill()
-        check_what_a_kill_leaves(daemon, seed, kill)
+        check_what_a_kill_leaves(daemon, f"seed {seed}, kill {kill}")
         if kill % 5 == 4:
             eve.add_mails(2, pilots)
-            eve.set_time(advance=310.0)
+            an_hour_passes(daemon)
         # Some kills hit the start itself: not every one waits until it is ready.
         daemon.start(wait=rng.random() < 0.8)
     daemon.wait_ready()
@@ -60,31 +48,43 @@ def test_fifty_kills_at_random_moments(stage: Stage) -> None:
     mails = len(listed_ids(eve, pilots))
     seen = eve.counters()
     assert seen["detail_requests"] <= mails + KILLS * IN_FLIGHT, f"seed {seed}"
-    assert seen["refetches"] <= KILLS * IN_FLIGHT
     assert all(each["state"] == "ok" for each in daemon.ctl("users")["users"])
 
 
-def settle(daemon: DaemonProcess, eve, pilots: list[int]) -> None:
-    """Everything home. Lists asked for without an answer wait for ESI's cache: let that time pass."""
-    for _ in range(4):
+def an_hour_passes(daemon: DaemonProcess) -> None:
+    """Not for what ESI answered, but for what it did not.
+
+    A list that was asked for without an answer is not asked for again until ESI's cache has certainly
+    passed, 300 s by its specification (in this EVE it is 3), and a torn list is left alone for a while.
+    Both are right, and not what this test is about.
+    """
+    books = sqlite3.connect(daemon.database)
+    if books.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed'").fetchone():
+        books.execute("UPDATE pages SET asked_at = max(0, asked_at - 3600) WHERE asked_at > answered_at")
+        books.execute("UPDATE wants SET not_before = max(0, not_before - 3600)")
+    books.commit()
+    books.close()
+
+
+def settle(daemon: DaemonProcess, eve: SimulatorProcess, pilots: list[int]) -> None:
+    """Everything home."""
+    for _ in range(5):
         try:
-            wait_for(lambda: listed_ids(eve, pilots) == stored_ids(daemon), 12, every=0.2)
+            wait_for(lambda: listed_ids(eve, pilots) == stored_ids(daemon), 8, every=0.2)
         except TimeoutError:
             daemon.stop()
-            eve.set_time(advance=310.0)
+            an_hour_passes(daemon)
             daemon.start()
-            daemon.ctl("queue", "--force")
         else:
             return
     missing = listed_ids(eve, pilots) - stored_ids(daemon)
     raise AssertionError(f"{len(missing)} mails are missing:\n{daemon.tail()}")
 
 
-def check_what_a_kill_leaves(daemon: DaemonProcess, seed: int, kill: int) -> None:
+def check_what_a_kill_leaves(daemon: DaemonProcess, where: str) -> None:
     """Every mail that is there is there whole, every mail that was listed is stored or wanted."""
     if not daemon.database.exists():
         return
-    where = f"seed {seed}, kill {kill}"
     with daemon.rows() as rows:
         tables = {row[0] for row in rows.execute("SELECT name FROM sqlite_master")}
         if "feed" not in tables:

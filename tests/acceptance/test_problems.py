@@ -1,4 +1,4 @@
-"""The six problems of the system before us, from outside: what its operators ran into, and what they see now."""
+"""The six problems of the system before us, from outside: what its operators ran into and now see."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_nobody_is_logged_in(stage: Stage) -> None:
 
 
 def test_expired_tokens_refresh_by_themselves(stage: Stage) -> None:
-    """Problem 4, the harmless half: ESI says 401 to a token that ran out unseen; it is renewed and asked again."""
+    """Problem 4, the harmless half: ESI refuses a token; it is renewed, and asked again once."""
     eve = stage.eve(pilots=1, history=5, cache=2)
     daemon = stage.daemon(eve, QUICK)
     (pilot,) = pilots_of(eve)
@@ -110,7 +110,7 @@ def test_expired_tokens_refresh_by_themselves(stage: Stage) -> None:
 
 
 def test_a_missing_scope_is_said_with_the_remedy(stage: Stage) -> None:
-    """Problem 4, the other half: 403 is asked once, shows as scope_missing, stops nobody else, heals by a login."""
+    """Problem 4, the other half: 403 is asked once, is said, stops nobody else, and heals by a login."""
     eve = stage.eve(pilots=2, history=4, cache=2, sharing=0)
     daemon = stage.daemon(eve, QUICK)
     lost, fine = pilots_of(eve)

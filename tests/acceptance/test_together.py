@@ -70,7 +70,7 @@ def wait_whole(house: Shared, eve: SimulatorProcess, pilots: list[int], daemons:
 
 
 @pytest.mark.timeout(200)
-def test_three_share_the_work(stage: Stage, house: Shared) -> None:
+def test_three_share_the_work(house: Shared, stage: Stage) -> None:
     eve = stage.eve(pilots=6, history=100, sharing=0.3, page_size=50, cache=3, window=20, latency=0.02)
     pilots = pilots_of(eve)
     daemons = three(stage, house, eve)
@@ -91,7 +91,7 @@ def test_three_share_the_work(stage: Stage, house: Shared) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_everything_breaks_all_the_time(stage: Stage, house: Shared) -> None:
+def test_everything_breaks_all_the_time(house: Shared, stage: Stage) -> None:
     """Database and broker go away 20 times each, daemons are killed at random, 5,000 mails arrive."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # pytest shows it when this fails
@@ -122,7 +122,8 @@ def test_everything_breaks_all_the_time(stage: Stage, house: Shared) -> None:
     seen = eve.counters()
     mails = len(listed_ids(eve, pilots))
     assert mails >= 5000
-    assert seen["detail_requests"] <= mails + kills * IN_FLIGHT, f"seed {seed}, {kills} kills"
+    # A kill loses what is in flight, and what has arrived and is not committed yet.
+    assert seen["detail_requests"] <= mails + kills * 4 * IN_FLIGHT, f"seed {seed}, {kills} kills"
 
 
 def tend(daemons: list[DaemonProcess]) -> None:

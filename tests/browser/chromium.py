@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, driven through playwright-core (driver.mjs): the little that tests need of it."""
+"""Chromium, headless, driven through playwright-core (driver.mjs): the little that tests need of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ARTIFACTS = ROOT / "artifacts" / "browser"
-REQUIRED = os.environ.get("KILLSYNCD_TEST_REQUIRE_BROWSER", "") == "1"
+REQUIRED = "1" in (os.environ.get(f"KILLSYNCD_TEST_REQUIRE_{each}") for each in ("BROWSER", "NODE"))
 PATIENCE = 15_000
 """Milliseconds that anything in the page may take."""
 
@@ -42,7 +42,7 @@ def need_browser() -> str:
 
 def _left_out(reason: str) -> str:
     if REQUIRED:
-        pytest.fail(f"{reason}, and KILLSYNCD_TEST_REQUIRE_BROWSER=1", pytrace=False)
+        pytest.fail(f"{reason}, and KILLSYNCD_TEST_REQUIRE_BROWSER (or _NODE) is 1", pytrace=False)
     pytest.skip(reason)
 
 
@@ -64,7 +64,8 @@ class Chromium:
 
     def ask(self, verb: str, **parameters: Any) -> Any:
         """Have the driver do something. Raises AssertionError with what it says."""
-        assert self._driver.stdin is not None and self._driver.stdout is not None
+        assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
         self._driver.stdin.write(json.dumps({"verb": verb, **parameters}) + "\n")
         self._driver.stdin.flush()
         line = self._driver.stdout.readline()
@@ -81,7 +82,8 @@ class Chromium:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._driver.stdin is not None and self._driver.stdout is not None
+        assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
         self._driver.stdin.close()
         try:
             self._driver.wait(20)
@@ -155,11 +157,12 @@ class Page:
         found: list[str] = self._browser.ask("asked", page=self._number)
         return found
 
+    def picture(self, address: str, *, there: bool) -> None:
+        """Have requests to addresses that begin so answered with a picture, or with 404."""
+        self._browser.ask("picture", page=self._number, address=address, there=there)
+
     def assert_accessible(self) -> None:
         """axe-core finds nothing serious or critical."""
-        self.js(
-            "Promise.all(document.getAnimations().map((each) => each.finish && each.effect.getTiming().iterations !== Infinity ? each.finish() : 0))"
-        )
         found = [
             each
             for each in self._browser.ask("axe", page=self._number)

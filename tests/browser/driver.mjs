@@ -68,10 +68,18 @@ const verbs = {
   async asked({ page }) {
     return pages[page].asked;
   },
+  /** Answer requests to addresses that begin so with an empty picture, or not at all. */
+  async picture({ page, address, there }) {
+    const body = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>';
+    await pages[page].route((url) => url.href.startsWith(address), (route) =>
+      (there ? route.fulfill({ contentType: 'image/svg+xml', body }) : route.fulfill({ status: 404 })));
+  },
   /** axe-core's violations. */
   async axe({ page }) {
     await pages[page].evaluate(axe.source);
     return pages[page].evaluate(async () => {
+      // What is fading in has no colour of its own yet.
+      for (const each of document.getAnimations()) if (each.effect.getTiming().iterations !== Infinity) each.finish();
       const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
       return violations.map(({ id, impact, help, nodes }) => ({
         id, impact, help, nodes: nodes.slice(0, 5).map((each) => `${each.target.join(' ')}: ${each.failureSummary}`),

@@ -36,6 +36,14 @@ def mail(killmail_id: object) -> str:
     return f".mails a[href='#/killmail/{killmail_id}']"
 
 
+def until_all_rows(page: Page, condition: str) -> None:
+    """Wait until there are mails in the list, and this JavaScript is true of each of them."""
+    page.until(
+        "((rows) => rows.length > 0 && rows.every((each) => " + condition + "))"
+        "([...document.querySelectorAll('.mails > li[data-side]')])"
+    )
+
+
 class TestFromTheFirstLogin:
     def test_log_in_by_clicking_and_watch_mails_arrive(self, stage: Stage, open_page: Open) -> None:
         eve, daemon = running(stage)
@@ -266,22 +274,14 @@ class TestFeed:
         page.click("text=Load older")
         page.until("document.querySelectorAll('.mails > li[data-side]').length === 60")
         page.click("#feed .segment >> text=Losses")
-        page.until(
-            "[...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'loss')"
-        )
+        until_all_rows(page, "each.dataset.side === 'loss'")
         page.click("#feed .segment >> text=Kills")
-        page.until(
-            "document.querySelector('.mails > li') && [...document.querySelectorAll('.mails > li')].every((each) => each.dataset.side === 'kill')"
-        )
+        until_all_rows(page, "each.dataset.side === 'kill'")
         page.call("selectOption", "#feed select", str(one["character_id"]))
         page.until(f"location.hash === '#/?pilot={one['character_id']}&show=kills'")
-        page.until(
-            f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(one['name'])}))"
-        )
+        until_all_rows(page, f"each.textContent.includes({json.dumps(one['name'])})")
         page.goto(f"{daemon.url}/#/?pilot={other['character_id']}")
-        page.until(
-            f"[...document.querySelectorAll('.mails > li .mail-words')].every((each) => each.textContent.includes({json.dumps(other['name'])}))"
-        )
+        until_all_rows(page, f"each.textContent.includes({json.dumps(other['name'])})")
 
     def test_it_can_be_held_still(self, stage: Stage, open_page: Open) -> None:
         eve, daemon = running(stage)
@@ -326,6 +326,34 @@ class TestLocked:
         page.see(SYNCING)
         page.click("button[title^='Forget the token']")
         page.see("text=This daemon asks for its token")
+
+
+class TestPictures:
+    def test_ships_and_pilots_come_from_ccp_where_that_is_wanted(self, stage: Stage, open_page: Open) -> None:
+        eve = stage.eve(pilots=1, history=5, **QUICK_EVE)
+        daemon = stage.daemon(eve, {**QUICK, "api": {"images": True}})
+        stage.log_in(daemon, eve)
+        daemon.wait_stored(5)
+        page = open_page()
+        page.picture("https://images.evetech.net/", there=True)
+        page.goto(daemon.url)
+        page.see(".mails img.glyph[src^='https://images.evetech.net/types/']")
+        page.see(
+            f"#pilots img[src='https://images.evetech.net/characters/{pilots_of(eve)[0]}/portrait?size=128']"
+        )
+        assert all(each == "" for each in page.js("[...document.images].map((each) => each.alt)"))
+
+    def test_our_own_take_their_place_where_ccp_has_none(self, stage: Stage, open_page: Open) -> None:
+        eve = stage.eve(pilots=1, history=5, **QUICK_EVE)
+        daemon = stage.daemon(eve, {**QUICK, "api": {"images": True}})
+        stage.log_in(daemon, eve)
+        daemon.wait_stored(5)
+        page = open_page()
+        page.picture("https://images.evetech.net/", there=False)
+        page.goto(daemon.url)
+        page.see(".mails svg.glyph")
+        page.see("#pilots span.initials")
+        assert [each for each in page.complaints() if "404" not in each] == []
 
 
 class TestLooks:

@@ -17,10 +17,15 @@ SHEETS = sorted(DASHBOARD.glob("*.css"))
 PAGE = DASHBOARD / "index.html"
 
 NO_MARKUP_FROM_DATA = re.compile(
-    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser|\beval\(|new Function"
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser"
+    r"|\beval\(|new Function"
 )
 ELSEWHERE = re.compile(r"https?://[^\s'\"`)]+")
-KNOWN_ELSEWHERE = ("http://www.w3.org/2000/svg", "https://images.evetech.net", "https://github.com/enisdenjo/graphql-ws/")
+KNOWN_ELSEWHERE = (
+    "http://www.w3.org/2000/svg",
+    "https://images.evetech.net",
+    "https://github.com/enisdenjo/graphql-ws/",
+)
 
 
 def test_there_are_files() -> None:
@@ -57,7 +62,9 @@ def test_every_import_is_there_and_used(module: Path) -> None:
     for names, path in re.findall(r"^import \{([^}]+)\} from '\./([^']+)';$", text, re.M):
         exported = (DASHBOARD / path).read_text("utf-8")
         for name in (each.strip() for each in names.split(",")):
-            assert re.search(rf"export (?:async )?(?:function|const|class|let) {name}\b", exported), f"{path} has no {name}"
+            assert re.search(rf"export (?:async )?(?:function|const|class|let) {name}\b", exported), (
+                f"{path} has no {name}"
+            )
             assert len(re.findall(rf"\b{name}\b", text)) > 1, f"{name} is imported and not used"
 
 
@@ -74,5 +81,7 @@ def test_modules_that_need_no_page(tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text('{"type": "module"}')
     for module in sorted((tmp_path / "dashboard").glob("*.js")):
         subprocess.run([node, "--check", str(module)], check=True, capture_output=True, text=True)
-    done = subprocess.run([node, "--test", "units.test.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [node, "--test", "units.test.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,9 +15,9 @@ from killsyncd.health import CODES, Health
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.model import PRIORITY_LOGIN, Origin, UserState
 from killsyncd.operations import Budget, Operations, StatusReport
-from killsyncd.storage.measuring import LAST_BACKUP, Measuring
+from killsyncd.storage.measuring import Measuring
 from killsyncd.storage.operating import Operating
-from tests.contract.world import World, run
+from tests.contract.world import World
 
 
 @dataclass
@@ -152,7 +152,7 @@ class TestMetrics:
         await world.store_mails(1)
         await world.want(two)
         await world.timed.pass_time(400.0)
-        await world.store.write(run, "meta.put", key=LAST_BACKUP, value="1795000000.5")
+        await Measuring(world.store).backed_up(1795000000.5)
         found = samples(await metrics_of(world, Door()).render())
         assert value(found, "killsyncd_syncing") == 1
         assert value(found, "killsyncd_database_up") == 1

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from killsyncd.storage.measuring import LAST_BACKUP
+from killsyncd.storage.measuring import Measuring
 from tests.contract.test_measuring import Door, metrics_of, samples
-from tests.contract.world import World, run
+from tests.contract.world import World
 
 DOCS = Path(__file__).parents[2] / "docs"
 SELECTOR = re.compile(r"\b((?:killsyncd|process)_[a-z_]+)(?:\{([^}]*)\})?")
@@ -45,7 +45,7 @@ async def rendered(world: World) -> dict[str, list[dict[str, str]]]:
     """Labels of every sample, by name, of a daemon that has been at work."""
     await world.listed(await world.pilot(90000001), 1, 2)
     await world.want(await world.pilot(90000002))
-    await world.store.write(run, "meta.put", key=LAST_BACKUP, value="1795000000")
+    await Measuring(world.store).backed_up(1795000000.0)
     await world.rows("UPDATE producer SET last_run_at = 1795000000, next_run_at = 1895000000")
     door = Door()
     door.stats.requests = Counter({("killmail", each): 1 for each in ("2xx", "4xx", "420", "429")})

@@ -136,7 +136,7 @@ class Shared:
                 await connection.close()
 
         for proxy in self._proxies():
-            self.down(proxy)
+            self._loop.run(proxy.close())
         self._loop.run(remove())
 
 

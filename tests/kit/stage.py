@@ -65,8 +65,9 @@ class Stage:
                 assert daemon.stop() == 0, daemon.tail()
         for eve in self._eves:
             found = [each for each in breaches(eve) if each.split(" ")[0] not in self.provoked]
-            assert found == [], "ESI's rules were broken"
-            assert eve.counters()["crashes"] == []
+            assert found == [], f"ESI's rules were broken: {found}"
+            crashes = eve.counters()["crashes"]
+            assert crashes == [], f"the simulator failed: {crashes}"
 
     def abandon(self) -> None:
         """The test has failed: no more questions."""

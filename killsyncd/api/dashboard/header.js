@@ -27,6 +27,7 @@ export function header(state, live) {
     live.locked();
   });
   const add = loginButton('Add', 'small', ' pilot');
+  mark(add, 'aria-label', 'Add pilot');
   add.hidden = true;
   refill(
     /** @type {Element} */ (document.getElementById('top')),

@@ -12,7 +12,9 @@ const LOOK_EVERY_HIDDEN = 60_000;
 const LOOK_APART = 1500;
 const ACTIVITY_EVERY = 60_000;
 const ACTIVITY_APART = 4000;
-const COUNTED_USERS = 25;
+const STORED_APART = 5000;
+const COUNTED_USERS = 8; // as many as the panel shows
+const SHARE = 10; // a daemon that takes long to answer is asked so much less often
 const NO_SOCKET = 'the live connection is not let through: a proxy in between must pass WebSockets on';
 
 export class Live {
@@ -31,7 +33,10 @@ export class Live {
     /** @type {Record<string, any>} */
     this.timers = {};
     this.lookedAt = 0;
+    this.lookTook = 0;
     this.countedAt = 0;
+    this.countTook = 0;
+    this.storedAt = 0;
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) return;
       if (this.state.get('link').state === 'down') this.connect();
@@ -136,6 +141,7 @@ export class Live {
   async fetchOverview() {
     this.lookedAt = Date.now();
     const data = await ask(OVERVIEW);
+    this.lookTook = Date.now() - this.lookedAt;
     this.state.set('overview', { status: data.status, users: data.users, queues: data.workerStatus, at: Date.now() });
     this.state.set('stale', null);
     await this.fetchStored(data.users);
@@ -143,12 +149,13 @@ export class Live {
 
   /** How far first syncs are: what is stored beside what is pending. @param {any[]} users */
   async fetchStored(users) {
-    const busy = users.filter((each) => each.pending > 0).slice(0, COUNTED_USERS);
-    const ids = busy.map((each) => each.characterId);
+    const ids = users.filter((each) => each.pending > 0).map((each) => each.characterId).slice(0, COUNTED_USERS);
     if (!ids.length) {
       if (this.state.get('stored')?.size) this.state.set('stored', new Map());
       return;
     }
+    if (Date.now() - this.storedAt < STORED_APART) return;
+    this.storedAt = Date.now();
     const counts = await ask(storedOf(ids));
     this.state.set(
       'stored',
@@ -161,6 +168,7 @@ export class Live {
     this.countedAt = Date.now();
     try {
       this.state.set('activity', { days: (await ask(ACTIVITY)).activity });
+      this.countTook = Date.now() - this.countedAt;
     } catch (error) {
       this.state.set('activity', { days: this.state.get('activity')?.days, error });
     }
@@ -170,7 +178,7 @@ export class Live {
   /** Something has happened: look soon, but not for every single thing. */
   soon() {
     if (this.timers.soon || document.hidden) return;
-    const wait = Math.max(250, this.lookedAt + LOOK_APART - Date.now());
+    const wait = Math.max(250, this.lookedAt + Math.max(LOOK_APART, SHARE * this.lookTook) - Date.now());
     this.timers.soon = setTimeout(() => {
       this.timers.soon = null;
       this.look();
@@ -178,7 +186,7 @@ export class Live {
   }
 
   activitySoon() {
-    const wait = Math.max(500, this.countedAt + ACTIVITY_APART - Date.now());
+    const wait = Math.max(500, this.countedAt + Math.max(ACTIVITY_APART, SHARE * this.countTook) - Date.now());
     clearTimeout(this.timers.activity);
     this.timers.activity = setTimeout(() => this.fetchActivity(), wait);
   }

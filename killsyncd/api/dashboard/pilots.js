@@ -11,7 +11,7 @@ import { dashboardAddress } from './router.js';
 import { timeAgo } from './time.js';
 import { number, plural } from './words.js';
 
-const SHOWN = 8;
+const SHOWN = 8; // live.js counts for as many
 const SEARCH_FROM = 20;
 const FIRST_SYNC_FROM = 5; // fewer are over before a bar could be read
 

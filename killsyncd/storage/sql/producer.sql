@@ -1,6 +1,6 @@
 -- name: begin
 UPDATE producer SET holder = :holder, last_run_at = {now}
-WHERE id = 1 AND holder IS NULL AND next_run_at <= {now} RETURNING id;
+WHERE id = 1 AND (holder IS NULL OR holder = :holder) AND next_run_at <= {now} RETURNING id;
 
 -- name: finish
 UPDATE producer SET holder = NULL, last_finished_at = {now}, last_queued = :queued,

@@ -1,0 +1,167 @@
+"""Reading one page of a pilot's list: lawfully, with a token that works, and into the ledger.
+
+What ESI's `Expires` and an ask without an answer forbid is refused before the door is
+troubled, and a page's validators are committed with what the page told, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from killsyncd.answers import EsiError, EsiStatus, PageAnswer
+from killsyncd.errors import KillsyncdError
+from killsyncd.logs import Logger
+from killsyncd.model import Job, PageState, SyncMode, Walk
+from killsyncd.walks import PageNews, PageWritten, SourceState
+
+
+class WalkLedger(Protocol):
+    """The ledger, as a walk needs it."""
+
+    async def source_state(self, source_id: int) -> SourceState | None: ...
+    async def open_walk(self, source_id: int, mode: SyncMode) -> Walk: ...
+    async def restart_walk(self, walk: Walk) -> Walk: ...
+    async def page_state(self, source_id: int, page: int) -> PageState | None: ...
+    async def before_ask(self, source_id: int, page: int, at: float) -> bool: ...
+    async def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> PageWritten: ...
+    async def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> None: ...
+    async def torn_in_a_row(self, source_id: int) -> int: ...
+
+
+class ListDoor(Protocol):
+    """ESI's door, as far as lists go."""
+
+    async def list_page(
+        self,
+        kind: str,
+        subject_id: int,
+        page: int,
+        *,
+        token: str,
+        etag: str | None = None,
+        not_before: float = 0.0,
+        before_ask: Callable[[float], Awaitable[None]] | None = None,
+    ) -> PageAnswer:
+        """Ask for one page. not_before: an Expires, in ESI's time; the door refuses to ask earlier.
+
+        before_ask is awaited with ESI's time when everything else allows the request, right
+        before it leaves. Raises EsiError and what is below it.
+        """
+
+    def cache_seconds(self, kind: str) -> float:
+        """How long ESI caches such a list: the longest it was seen to, else what its specification says."""
+
+    def esi_now(self) -> float:
+        """ESI's clock, in seconds since 1970; never ahead of it."""
+
+    def wall(self, esi_time: float) -> float:
+        """A moment of ESI's clock on this machine's, never before it."""
+
+
+class Tokens(Protocol):
+    """Token care."""
+
+    async def access_token(self, user_id: str) -> str:
+        """A valid access token. Raises GrantUnusable, SsoUnavailable."""
+
+    async def force_refresh(self, user_id: str, rejected_access_token: str) -> str:
+        """Another one, after ESI said 401 to this."""
+
+    async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
+        """ESI said 403 to this one. Raises GrantUnusable where it is still the pilot's; else nothing happens."""
+
+
+class LeaseLost(KillsyncdError):
+    """Somebody else has the job now, or its source was erased. Nothing of ours was written."""
+
+
+class ListReader:
+    """Reads and writes down one page after the other."""
+
+    def __init__(self, ledger: WalkLedger, door: ListDoor, tokens: Tokens, max_pages: int) -> None:
+        self._ledger = ledger
+        self._door = door
+        self._tokens = tokens
+        self._max_pages = max_pages
+
+    async def next_page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
+        """The walk's next page. Raises LeaseLost, Waiting, EsiError, GrantUnusable, Unavailable."""
+        page = walk.next_page
+        known = await self._ledger.page_state(job.source_id, page)
+        if known is not None and page > 1 and self._same_generation(known, walk):
+            # What we hold is fresh by HTTP's own rules and of this generation: as good as a 304.
+            at = known.answered_at
+            news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, at)
+        else:
+            news = await self._ask(job, page, known, log)
+        written = await self._ledger.write_page(job, walk, news, self._max_pages)
+        if not written.held:
+            raise LeaseLost("the lease is lost")
+        return written
+
+    def _same_generation(self, known: PageState, walk: Walk) -> bool:
+        answered = bool(known.etag) and known.answered_at >= known.asked_at
+        fresh = known.expires_at > self._door.esi_now() + 1.0
+        same = known.last_modified is not None and known.last_modified == walk.last_modified
+        return answered and fresh and same
+
+    async def _ask(self, job: Job, page: int, known: PageState | None, log: Logger) -> PageNews:
+        token = await self._tokens.access_token(job.user_id)
+        try:
+            return await self._ask_with(job, page, known, token)
+        except EsiStatus as refusal:
+            if refusal.status != 401:
+                raise
+        # ESI.md: 401 means refresh once, then ask again once.
+        log.info("ESI refuses the token; renewing it once")
+        token = await self._tokens.force_refresh(job.user_id, token)
+        known = await self._ledger.page_state(job.source_id, page)
+        return await self._ask_with(job, page, known, token)
+
+    async def _ask_with(self, job: Job, page: int, known: PageState | None, token: str) -> PageNews:
+        asked = False
+
+        async def before_ask(at: float) -> None:
+            nonlocal asked
+            if not await self._ledger.before_ask(job.source_id, page, at):
+                raise LeaseLost("the lease is lost")
+            asked = True
+
+        try:
+            answer = await self._door.list_page(
+                "character",
+                job.character_id,
+                page,
+                token=token,
+                etag=known.etag if known else None,
+                not_before=self._lawful_at(known),
+                before_ask=before_ask,
+            )
+        except EsiError as error:
+            # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
+            # is not asked for again.
+            if asked and error.at is not None:
+                await self._ledger.page_refused(job.source_id, page, error.at, error.expires_at or 0.0)
+            # ESI.md: 403 on the list means the scope is missing. In ESI's own words, though: what a
+            # gateway or a firewall on the way says in HTML must not log anybody out.
+            if isinstance(error, EsiStatus) and error.status == 403 and error.detail:
+                await self._tokens.scope_refused(job.user_id, token)
+            raise
+        return PageNews(
+            page,
+            answer.entries,
+            answer.etag,
+            answer.last_modified,
+            answer.expires_at,
+            answer.pages,
+            answer.at,
+        )
+
+    def _lawful_at(self, known: PageState | None) -> float:
+        """From when a page may be asked for; an ask without an answer counts as one that was cached."""
+        if known is None:
+            return 0.0
+        if known.asked_at > known.answered_at:
+            return max(known.expires_at, known.asked_at + self._door.cache_seconds("character"))
+        return known.expires_at

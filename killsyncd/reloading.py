@@ -1,0 +1,79 @@
+"""SIGHUP: the configuration is read again; what can change while the daemon runs does, the rest is named.
+
+A file that does not hold changes nothing: the daemon goes on with what it has, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from killsyncd import logs
+from killsyncd.config import Config
+from killsyncd.config.schema import SECTIONS, keys_of
+from killsyncd.errors import ConfigError
+from killsyncd.logs import get_logger
+
+Apply = Callable[[Config], None]
+
+log = get_logger(__name__)
+
+
+def apply_log(config: Config) -> None:
+    """Level and format of the log."""
+    logs.configure(config.log.level, config.log.format)
+
+
+APPLIERS: Mapping[str, Apply] = {"log.level": apply_log, "log.format": apply_log}
+
+
+class Reloader:
+    """Reads the configuration again.
+
+    load: as at the start; raises ConfigError. appliers: by `section.key`, what makes a new value count.
+    """
+
+    def __init__(
+        self, config: Config, load: Callable[[], Config], appliers: Mapping[str, Apply] = APPLIERS
+    ) -> None:
+        self._running = config
+        self._load = load
+        self._appliers = appliers
+
+    def reload(self) -> None:
+        """Do it. Never raises: it is called by a signal."""
+        try:
+            wanted = self._load()
+        except ConfigError as error:
+            log.error(
+                "the configuration was not reloaded; going on as before",
+                reason=error.message,
+                hint=error.hint,
+            )
+            return
+        changed = [key for key in differing(self._running, wanted) if key in self._appliers]
+        waiting = [key for key in differing(self._running, wanted) if key not in self._appliers]
+        for apply in {self._appliers[key] for key in changed}:
+            apply(wanted)
+        log.info("configuration reloaded", changed=" ".join(changed) or "nothing", source=wanted.source)
+        if waiting:
+            log.warning("some changes need a restart", keys=" ".join(waiting))
+        # What needs a restart goes on being compared with what runs: the next reload says it again.
+        self._running = _with(self._running, wanted, {key.partition(".")[0] for key in changed})
+
+
+def differing(running: Config, wanted: Config) -> list[str]:
+    """Keys, as `section.key`, whose value or whose file's content is another one."""
+    found = []
+    for section in SECTIONS:
+        ours, theirs = getattr(running, section), getattr(wanted, section)
+        for key, about in keys_of(section).items():
+            if getattr(ours, key) != getattr(theirs, key) or (
+                about.fills and getattr(ours, about.fills) != getattr(theirs, about.fills)
+            ):
+                found.append(f"{section}.{key}")
+    return found
+
+
+def _with(running: Config, wanted: Config, sections: set[str]) -> Config:
+    return replace(running, **{section: getattr(wanted, section) for section in sections})

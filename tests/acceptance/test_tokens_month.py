@@ -1,0 +1,105 @@
+"""One login, and syncing ever after: access tokens come and go, refresh tokens are replaced each time.
+
+A month of it with an injected clock is in unit/test_tokens.py, ten minutes of tokens of forty seconds in
+integration/test_token_care.py; here the same ratio passes in a real process.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.kit import QUICK, DaemonProcess, Stage, pilots_of, wait_for
+from tests.kit.mails import assert_whole, wait_home
+
+LIVES = 15
+"""Ten minutes of tokens that live forty seconds."""
+
+
+@pytest.mark.slow
+def test_users_go_on_syncing_through_many_tokens(stage: Stage) -> None:
+    """Tokens of four seconds, replaced refresh tokens, a restart and a kill between: nobody logs in again."""
+    eve = stage.eve(
+        pilots=3, history=4, sharing=0, cache=2, token_life=4, rotation="always", limit="char-killmail=3000"
+    )
+    daemon = stage.daemon(eve, QUICK)
+    pilots = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    logins = eve.counters()["requests"]["sso.authorize"]
+    wait_home(daemon, eve, pilots)
+    for lives in range(3, LIVES + 1, 3):
+        eve.add_mails(1, pilots)
+        wait_home(daemon, eve, pilots, timeout=30)
+        eve.wait_for("counters", lambda seen, lives=lives: _fewest(seen, pilots) >= lives, timeout=40)
+        assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
+        if lives == 6:
+            daemon.stop(signal.SIGTERM)
+            daemon.start()
+        if lives == 9:
+            daemon.stop(signal.SIGTERM)
+            wait_for(lambda: _tokens_are_over(daemon), 10, "the tokens end while nobody renews them")
+            daemon.start()
+    eve.add_mails(1, pilots)
+    wait_home(daemon, eve, pilots, timeout=30)
+    assert_whole(daemon, eve, pilots)
+    seen = eve.counters()
+    assert seen["requests"]["sso.authorize"] == logins
+    assert seen["requests"]["esi.character_killmails"].get("403", 0) == 0
+    assert daemon.ctl("status")["problems"] == []
+
+
+def test_a_revoked_grant_says_so_and_a_login_heals_it(stage: Stage) -> None:
+    """`invalid_grant` is the only end: one line with the remedy, the other pilot goes on."""
+    eve = stage.eve(
+        pilots=2, history=3, sharing=0, cache=2, token_life=5, rotation="always", limit="char-killmail=3000"
+    )
+    daemon = stage.daemon(eve, QUICK)
+    gone, fine = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, [gone, fine])
+    eve.revoke(gone)
+    wait_for(lambda: _state(daemon, gone) == "needs_login", 20)
+    status = daemon.ctl("status")
+    assert status["syncing"]
+    (problem,) = status["problems"]
+    assert (problem["code"], problem["characterId"]) == ("needs_login", gone)
+    assert "killsyncd login" in problem["remedy"]
+    asked = eve.counters()["refreshes"][str(gone)]
+    eve.add_mails(2, [gone, fine])
+    wait_home(daemon, eve, [fine])
+    assert eve.counters()["refreshes"][str(gone)] == asked, "a dead grant is not asked for again"
+    stage.log_in(daemon, eve, gone)
+    wait_home(daemon, eve, [gone, fine])
+    assert daemon.ctl("status")["problems"] == []
+
+
+def test_an_sso_that_is_down_disables_nobody(stage: Stage) -> None:
+    """5xx, HTML and silence of the SSO are weather; when it is back, everything goes on."""
+    eve = stage.eve(
+        pilots=2, history=3, sharing=0, cache=2, token_life=5, rotation="always", limit="char-killmail=3000"
+    )
+    daemon = stage.daemon(eve, QUICK)
+    pilots = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, pilots)
+    for fault in ({"kind": "status", "status": 503}, {"kind": "html", "status": 200}):
+        eve.script(route="sso.token", count=2, **fault)
+    eve.script("oauth", "sso.token", body="invalid_client", status=401, count=1)
+    eve.wait_for("faults", lambda faults: all(each["hits"] == each["count"] for each in faults), timeout=90)
+    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
+    eve.add_mails(1, pilots)
+    wait_home(daemon, eve, pilots, timeout=60)
+    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
+
+
+def _fewest(seen: dict[str, dict[str, int]], pilots: list[int]) -> int:
+    return min(seen["refreshes"].get(str(pilot), 0) for pilot in pilots)
+
+
+def _tokens_are_over(daemon: DaemonProcess) -> bool:
+    return int(daemon.value("SELECT COUNT(*) FROM users WHERE expires_at > CURRENT_TIMESTAMP")) == 0
+
+
+def _state(daemon: DaemonProcess, pilot: int) -> str:
+    return next(each["state"] for each in daemon.ctl("users")["users"] if each["characterId"] == pilot)
