@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from killsyncd.answers import Downtime, EsiError, EsiStatus, NotBefore, Waiting
+from killsyncd.answers import Downtime, EsiError, EsiStatus, NotBefore, RateLimited, Waiting
 from killsyncd.backoff import full_jitter
 from killsyncd.clock import Clock
 from killsyncd.errors import KillsyncdError, Unavailable
@@ -29,6 +29,18 @@ T = TypeVar("T")
 
 FIRST_BACKOFF = 5.0
 LONGEST_BACKOFF = 900.0
+LEAST_PAUSE = 0.5
+DATABASE_AGAIN = 2.0
+"""Seconds until a database that did not answer is asked again."""
+
+LONGEST_CLOSED = 60.0
+"""Seconds for which no job is taken at most, because ESI said no to everybody."""
+
+EVERYBODY = "error-limit"
+"""The group of a RateLimited that shuts every route (see `answers`)."""
+
+STUCK_AFTER = 3
+"""After so many failures in a row of a page behind the first the walk begins anew."""
 
 
 class JobRows(Protocol):
@@ -62,7 +74,6 @@ class Consumer:
         ledger: WalkLedger,
         door: ListDoor,
         tokens: Tokens,
-        users: UserMarks,
         events: Events,
         clock: Clock,
         concurrency: int,
@@ -77,8 +88,7 @@ class Consumer:
         self._rows = rows
         self._ledger = ledger
         self._door = door
-        self._tokens = tokens
-        self._users = users
+        self._reader = ListReader(ledger, door, tokens, max_pages)
         self._events = events
         self._clock = clock
         self._slots = asyncio.Semaphore(concurrency)
@@ -92,9 +102,13 @@ class Consumer:
         self._waited_for_expiry: set[int] = set()  # sources; for lists that live too short, once is enough
         self._switched = Signal()
         events.on("switches", self._switched.ring)
+        self._stopping = asyncio.Event()
+        self._closed_until = 0.0  # monotonic: ESI is shut for everybody until then
         self.working = 0
         self.jobs_done = 0
         self.jobs_failed = 0
+        self.trouble: str | None = None
+        """Why the queue's rows cannot be read or written just now."""
         self._progress = clock.monotonic()
         self._idle = False
 
@@ -103,8 +117,13 @@ class Consumer:
         """Monotonic time of the last step; waiting for a job is no standstill."""
         return self._clock.monotonic() if self._idle else self._progress
 
+    def reach(self, max_pages: int, full_walk: float) -> None:
+        """How far walks go from now on; full_walk in seconds."""
+        self._max_pages, self._full_walk = max_pages, full_walk
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Take and work jobs until stopping; then those under way are worked to their end."""
+        self._stopping = stopping
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 self._progress = self._clock.monotonic()
@@ -121,14 +140,19 @@ class Consumer:
         self._idle = True
         try:
             while not stopping.is_set():
-                if self._paused():
-                    await _first(stopped, asyncio.ensure_future(self._switched.wait(self._clock)))
+                closed = self._closed_until - self._clock.monotonic()
+                if self._paused() or closed > 0.0:
+                    pause = None if self._paused() else closed
+                    await _first(stopped, asyncio.ensure_future(self._switched.wait(self._clock, pause)))
                     continue
                 try:
-                    return await _first(stopped, asyncio.ensure_future(self._jobs.next()))
+                    job = await _first(stopped, asyncio.ensure_future(self._jobs.next()))
                 except Unavailable as error:
-                    self._states.set("rows", "failing", "the queue cannot be read", reason=error.message)
-                    await _first(stopped, asyncio.ensure_future(self._clock.sleep(2.0)))
+                    self._in_trouble(error)
+                    await _first(stopped, asyncio.ensure_future(self._clock.sleep(DATABASE_AGAIN)))
+                else:
+                    self._out_of_trouble()
+                    return job
             return None
         finally:
             self._idle = False
@@ -138,16 +162,35 @@ class Consumer:
         log = self._log.bind(character=job.character_name, character_id=job.character_id)
         self.working += 1
         try:
+            await self._try(job, log)
+        finally:
+            self.working -= 1
+            self._progress = self._clock.monotonic()
+            self._slots.release()
+            await self._done(job, log)
+            self._events.tell("jobs")
+
+    async def _try(self, job: Job, log: Logger) -> None:
+        """Sync, and see to it that the row lets go of the job however that ends."""
+        try:
             summary = await self._sync(job, log)
-        except LeaseLost:
+        except LeaseLost as error:
             log.info("job went to somebody else")
+            # Where that is so this does nothing; where it is not, the row must not stay held for ever.
+            await self._give_back(job, self._clock.now() + FIRST_BACKOFF, job.attempts, error.message, log)
         except Waiting as error:
+            if isinstance(error, Downtime) or (isinstance(error, RateLimited) and error.group == EVERYBODY):
+                # Of everybody: ten thousand jobs must not be taken and given back, over and over.
+                pause = min(LONGEST_CLOSED, error.until - self._clock.now())
+                self._closed_until = max(self._closed_until, self._clock.monotonic() + pause)
             # Nobody's fault: no attempt counts. A little apart, so that not all come back at once.
             until = error.until + self._rng.uniform(0.0, 1.0)
             await self._give_back(job, until, job.attempts, error.message, log)
         except GrantUnusable as error:
             log.warning("needs a new login", reason=error.message)
-            await self._rows.drop(job.source_id)
+            self._states.forget(job.source_id)
+            # Acknowledged and not dropped: after a login in this very moment it is wanted again.
+            await self._until_written(lambda: self._rows.finish(job), log)
         except KillsyncdError as error:
             await self._failed(job, error, log)
         except Exception as error:
@@ -163,26 +206,16 @@ class Consumer:
                 total=summary.listed,
                 pages=summary.pages,
             )
-            if self._states.state(job.source_id) != "ok":
-                self._states.set(job.source_id, "ok", "sync works again", character_id=job.character_id)
-            self._states.forget(job.source_id)
-        finally:
-            self.working -= 1
-            self._progress = self._clock.monotonic()
-            self._slots.release()
+            self._states.set(job.source_id, "ok", "sync works again", character_id=job.character_id)
+
+    async def _done(self, job: Job, log: Logger) -> None:
+        try:
             await self._jobs.done(job)
-            self._events.tell("jobs")
+        except Exception as error:  # its message comes again, and finds nothing wanted
+            log.exception("a job's message could not be acknowledged", error)
 
     async def _failed(self, job: Job, error: KillsyncdError, log: Logger) -> None:
         self.jobs_failed += 1
-        if isinstance(error, EsiStatus) and error.status == 403:
-            # ESI.md: 403 on the list means the scope is missing. Asking again would only cost 5 tokens.
-            await self._users.mark(
-                job.user_id, UserState.SCOPE_MISSING, "ESI refuses the list: the killmail scope is missing"
-            )
-            await self._rows.drop(job.source_id)
-            log.warning("the killmail scope is missing")
-            return
         attempts = job.attempts + 1
         wait = full_jitter(attempts, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
         if isinstance(error, SsoUnavailable) and error.retry_after:
@@ -193,19 +226,43 @@ class Consumer:
             state,
             "sync failed, will try again",
             level="warning",
+            character_id=job.character_id,
             reason=error.message,
             attempts=attempts,
         )
         await self._give_back(job, self._clock.now() + wait, attempts, error.message, log)
 
     async def _give_back(self, job: Job, until: float, attempts: int, reason: str, log: Logger) -> None:
+        # Never at once: whoever says "now" again and again must not have us spin.
+        until = max(until, self._clock.now() + LEAST_PAUSE)
         log.debug("waits", seconds=round(until - self._clock.now(), 1), reason=reason)
-        try:
-            await self._rows.postpone(job, until, attempts=attempts, reason=reason)
-        except Unavailable as error:
-            # The lease falls with this daemon's heartbeat or with its next start.
-            log.error("could not give a job back", reason=error.message)
+        await self._until_written(
+            lambda: self._rows.postpone(job, until, attempts=attempts, reason=reason), log
+        )
         self._events.tell("wants")
+
+    async def _until_written(self, write: Callable[[], Awaitable[object]], log: Logger) -> None:
+        """Let go of a job's row, however long the database takes: while we live nobody else frees it."""
+        while True:
+            try:
+                await write()
+            except Unavailable as error:
+                self._in_trouble(error)
+            else:
+                return self._out_of_trouble()
+            if self._stopping.is_set():
+                log.warning("could not give a job back; it is free again with the next start")
+                return
+            self._progress = self._clock.monotonic()  # a database that is away is no standstill of ours
+            await self._clock.sleep(DATABASE_AGAIN)
+
+    def _in_trouble(self, error: Unavailable) -> None:
+        self.trouble = error.message
+        self._states.set("rows", "failing", "the queue cannot be read or written", reason=error.message)
+
+    def _out_of_trouble(self) -> None:
+        self.trouble = None
+        self._states.set("rows", "ok", "the queue can be read and written again")
 
     async def _sync(self, job: Job, log: Logger) -> Summary:
         source = await self._ledger.source_state(job.source_id)
@@ -220,7 +277,8 @@ class Consumer:
             summary.new += written.new
             summary.skipped += written.listed - written.new
             walk = written.walk
-            if written.new:
+            if written.listed > written.stored_already:
+                # Not only what is new to this list: whatever is wanted may lack somebody who fetches it.
                 self._listed(job.source_id)
             if written.outcome is not Outcome.GO_ON:
                 self._waited_for_expiry.discard(job.source_id)
@@ -236,12 +294,24 @@ class Consumer:
                 await self._ledger.restart_walk(walk)
                 raise NotBefore("the list is about to change", self._door.wall(written.expires_at))
 
+    async def _page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
+        self._progress = self._clock.monotonic()
+        try:
+            return await self._reader.next_page(job, walk, log)
+        except EsiError as error:
+            if walk.next_page > 1 and _stuck(job, error):
+                # A walk that goes on where it stopped would stop there again, and news on the first
+                # page would wait behind it for ever.
+                await self._ledger.restart_walk(walk)
+            raise
+
     def _how_far(self, job: Job, source: SourceState) -> SyncMode:
         """A source without an unbroken walk is read whole; so is every source once a day."""
         if source.unbroken_at is None:
             return job.mode if job.mode is SyncMode.FULL_SYNC else SyncMode.FIRST_SYNC
         old = self._clock.now() - (source.full_walk_at or 0.0)
-        return SyncMode.FULL_SYNC if old >= self._full_walk else job.mode
+        # Below zero: written while the clock stood wrong.
+        return job.mode if 0.0 <= old < self._full_walk else SyncMode.FULL_SYNC
 
     def _expires_too_soon(self, job: Job, walk: Walk, written: PageWritten) -> bool:
         return job.source_id not in self._waited_for_expiry and too_close_to_expiry(
@@ -258,6 +328,13 @@ class Consumer:
         until = max(self._door.wall(page.expires_at) if page else 0.0, self._clock.now() + wait)
         log.info("the list changed while it was read; reading it again later", torn=torn)
         await self._give_back(job, until, job.attempts, "the list changed while it was read", log)
+
+
+def _stuck(job: Job, error: EsiError) -> bool:
+    """Whether a page behind the first will not come: the list has shrunk (404), or it failed three times."""
+    if isinstance(error, EsiStatus) and error.status == 404:
+        return True
+    return error.counts and (job.attempts + 1) % STUCK_AFTER == 0
 
 
 async def _first(stopped: asyncio.Future[Any], work: asyncio.Future[T]) -> T | None:

@@ -22,6 +22,7 @@ from killsyncd.config.service import service_manager
 from killsyncd.errors import EXIT_OK
 from killsyncd.house import STANDS_STILL, House, build
 from killsyncd.logs import get_logger
+from killsyncd.reloading import Reloader
 from killsyncd.systemd import Notifier, tell_status, watchdog
 
 DRAIN_SECONDS = 20.0
@@ -34,19 +35,20 @@ rows and not one cycle; at Python's own 700 looking through them costs 4% of a s
 log = get_logger(__name__)
 
 
-def run(config: Config, environ: Mapping[str, str]) -> int:
+def run(config: Config, environ: Mapping[str, str], load: Callable[[], Config]) -> int:
     """Run the daemon in the foreground until a signal ends it; answers the exit code.
 
+    load: reads the configuration again, for SIGHUP.
     Raises Refused and what is below it where starting again would not help.
     """
     import uvloop  # not for `killsyncd ctl`, which must start fast
 
     logs.configure(config.log.level, config.log.format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_signalled(config, environ))
+        return runner.run(_until_signalled(config, environ, load))
 
 
-async def _until_signalled(config: Config, environ: Mapping[str, str]) -> int:
+async def _until_signalled(config: Config, environ: Mapping[str, str], load: Callable[[], Config]) -> int:
     stopping, cut = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -60,6 +62,8 @@ async def _until_signalled(config: Config, environ: Mapping[str, str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, signal.Signals(number).name)
+    reloader = Reloader(config, load)
+    loop.add_signal_handler(signal.SIGHUP, reloader.reload)
     manager = service_manager(environ)
     notifier = Notifier(manager.notify_socket)
     try:
@@ -71,6 +75,7 @@ async def _until_signalled(config: Config, environ: Mapping[str, str]) -> int:
             notifier=notifier,
             watchdog_seconds=manager.watchdog,
             environ=environ,
+            ready=lambda house: reloader.knows(house.appliers()),
         )
     except* Exception as group:
         refusals = [each for each in _leaves(group) if not isinstance(each, asyncio.CancelledError)]

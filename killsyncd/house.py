@@ -101,6 +101,27 @@ class House:
         busy = f"{self.consumer.working} lists and {self.fetcher.in_flight} mails under way"
         return f"{busy}, {self.fetcher.stored} killmails stored since the start"
 
+    def appliers(self) -> dict[str, Callable[[Config], None]]:
+        """By `section.key`, how a running daemon takes over another value (SIGHUP)."""
+
+        def pace(config: Config) -> None:
+            if self.producer is not None:
+                self.producer.pace(config.producer.interval, config.producer.min_age)
+
+        def reach(config: Config) -> None:
+            self.consumer.reach(config.producer.max_pages, config.producer.full_walk)
+
+        def skip(config: Config) -> None:
+            self.operations.skip_within = config.queue.skip_within
+
+        return {
+            "producer.interval": pace,
+            "producer.min_age": pace,
+            "producer.full_walk": reach,
+            "producer.max_pages": reach,
+            "queue.skip_within": skip,
+        }
+
     async def open_doors(self, stack: AsyncExitStack, environ: Mapping[str, str]) -> None:
         """Begin to listen. Raises AlreadyRunning, Refused."""
         self.addresses = await self.front.open(stack, environ)
@@ -177,7 +198,6 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         ledger=ledger,
         door=door,
         tokens=keeper,
-        users=users,
         events=events,
         clock=clock,
         concurrency=config.queue.concurrency,

@@ -79,6 +79,10 @@ class Producer:
         self.running = False
         self.progress = clock.monotonic()
 
+    def pace(self, interval: float, min_age: float) -> None:
+        """Another interval and age, in seconds, from the end of the next run on."""
+        self._interval, self._min_age = interval, min_age
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Run when it is time, until stopping."""
         stopped = asyncio.ensure_future(stopping.wait())

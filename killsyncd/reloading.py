@@ -5,7 +5,7 @@ A file that does not hold changes nothing: the daemon goes on with what it has, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from killsyncd import logs
@@ -59,7 +59,11 @@ class Reloader:
         if waiting:
             log.warning("some changes need a restart", keys=" ".join(waiting))
         # What needs a restart goes on being compared with what runs: the next reload says it again.
-        self._running = _with(self._running, wanted, {key.partition(".")[0] for key in changed})
+        self._running = _with(self._running, wanted, changed)
+
+    def knows(self, appliers: Mapping[str, Apply]) -> None:
+        """More keys that can change: those of parts that are running by now."""
+        self._appliers = {**self._appliers, **appliers}
 
 
 def differing(running: Config, wanted: Config) -> list[str]:
@@ -75,5 +79,10 @@ def differing(running: Config, wanted: Config) -> list[str]:
     return found
 
 
-def _with(running: Config, wanted: Config, sections: set[str]) -> Config:
-    return replace(running, **{section: getattr(wanted, section) for section in sections})
+def _with(running: Config, wanted: Config, changed: Sequence[str]) -> Config:
+    """What runs now: the keys that were applied, and only they."""
+    for name in changed:
+        section, _, key = name.partition(".")
+        part = replace(getattr(running, section), **{key: getattr(getattr(wanted, section), key)})
+        running = replace(running, **{section: part})
+    return running

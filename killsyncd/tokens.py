@@ -83,6 +83,20 @@ class TokenKeeper:
         """
         return await self._token(user_id, rejected_access_token)
 
+    async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
+        """ESI answered 403 to this token: mark the pilot, unless another token is stored by now.
+
+        Raises GrantUnusable where the pilot is marked, NotFound, SsoUnavailable (the login changed meanwhile).
+        """
+        row = await self._usable(user_id)
+        if row.access_token_enc is None:
+            return
+        stored = self._vault.decrypt_text(row.access_token_enc, aad=token_aad(row.character_id, "access"))
+        if stored == refused_access_token:
+            await self._turn(
+                row, UserState.SCOPE_MISSING, "ESI refuses the list: the killmail scope is missing"
+            )
+
     async def renew(self, user_id: str) -> None:
         """Renew if it is time; for the refresher, which wants to hear of failures.
 

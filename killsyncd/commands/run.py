@@ -11,6 +11,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Nothing but the configuration: what it does stands there."""
     parser.epilog = """\
 SIGTERM or Ctrl-C ends it after what is under way; a second one at once.
+SIGHUP reads the configuration again; the log says what changed and what needs a restart.
 
 examples:
   killsyncd run
@@ -23,4 +24,4 @@ def run(args: Namespace, call: Call) -> int:
     config = call.config()
     from killsyncd import daemon
 
-    return daemon.run(config, call.environ)
+    return daemon.run(config, call.environ, call.config)

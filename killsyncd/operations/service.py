@@ -97,7 +97,7 @@ class Operations:
         self._ledger = ledger
         self._events = events
         self._clock = clock
-        self._skip_within = skip_within
+        self.skip_within = skip_within
         self._logins = logins
         self._revoker = revoker
         self._log = log or get_logger(__name__)
@@ -190,7 +190,7 @@ class Operations:
             [each.id for each in chosen],
             priority,
             origin,
-            skip_within=None if force else self._skip_within,
+            skip_within=None if force else self.skip_within,
             full=full,
         )
         done = [Queued(row.user, row.mode, row.queued, queue_reason(row.user, row.reason)) for row in rows]
@@ -268,7 +268,7 @@ class Operations:
         user, queued, message = await self._users.get(login.user_id), False, login.message
         if login.state is UserState.OK:
             rows = await self._users.queue(
-                [login.user_id], PRIORITY_LOGIN, Origin.LOGIN, skip_within=self._skip_within
+                [login.user_id], PRIORITY_LOGIN, Origin.LOGIN, skip_within=self.skip_within
             )
             for row in rows:
                 user, queued = row.user, row.queued

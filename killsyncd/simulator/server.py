@@ -169,6 +169,8 @@ class Simulator(Levers):
             response = await (self._ask_sso if is_sso else self._ask_esi)(request, call, path)
             status = response.status if wire.listening(request) else 0
             return response
+        except ConnectionResetError:
+            raise  # whoever asked went away while the answer was on its way
         except Exception as problem:
             # A fault of the simulator itself must not pass for one of EVE's.
             logger.exception("the simulator failed on %s", call.route)

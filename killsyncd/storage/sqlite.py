@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -30,9 +29,6 @@ T = TypeVar("T")
 
 DIALECT = "sqlite"
 READERS = 2
-ROWS_AT_ONCE = 64
-"""Rows of one INSERT statement."""
-
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
@@ -280,24 +276,14 @@ def _run(connection: sqlite3.Connection, step: Step) -> Sequence[Row]:
         connection.executemany(query.text, [_bind(query, params) for params in step.params])
         return []
     if isinstance(step, Bulk):
-        _insert(connection, step)
+        marks = ", ".join("?" * len(step.columns))
+        connection.executemany(
+            f"INSERT INTO {step.table} ({', '.join(step.columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+            step.rows,
+        )
         return []
     query = compile_query(step.text, DIALECT)
     return connection.execute(query.text, _bind(query, step.params)).fetchall()
-
-
-def _insert(connection: sqlite3.Connection, step: Bulk) -> None:
-    """Many rows to a statement: each statement gives the GIL away and has to fight for it again."""
-    row = f"({', '.join('?' * len(step.columns))})"
-    into = f"INSERT INTO {step.table} ({', '.join(step.columns)}) VALUES "
-    whole = len(step.rows) - len(step.rows) % ROWS_AT_ONCE
-    if whole:
-        text = f"{into}{', '.join([row] * ROWS_AT_ONCE)} ON CONFLICT DO NOTHING"
-        for start in range(0, whole, ROWS_AT_ONCE):
-            values = chain.from_iterable(step.rows[start : start + ROWS_AT_ONCE])
-            connection.execute(text, tuple(values))
-    if whole < len(step.rows):
-        connection.executemany(f"{into}{row} ON CONFLICT DO NOTHING", step.rows[whole:])
 
 
 def _bind(query: Query, params: Mapping[str, Any]) -> list[Any]:

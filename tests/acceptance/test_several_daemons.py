@@ -1,4 +1,4 @@
-"""Three daemons on one PostgreSQL and one RabbitMQ, while both servers and the daemons fall again and again."""
+"""Three daemons on one PostgreSQL and one RabbitMQ, while all of them fall again and again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Several daemons on one PostgreSQL, with the embedded queue and with RabbitMQ, while everything breaks."""
+"""Three daemons on one PostgreSQL with the embedded queue, over a network that breaks all the time.
+
+Servers that fall themselves are in test_several_daemons.py; here they live on, and what was under way,
+a COMMIT among it, is cut off in the middle.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,11 @@ from tests.kit.mails import listed_ids
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 IN_FLIGHT = 10
-RABBIT = pytest.param(True, marks=pytest.mark.amqp, id="rabbitmq")
-EMBEDDED = pytest.param(False, id="embedded")
 
 
-@pytest.fixture(params=[EMBEDDED, RABBIT])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
-    with shared_house(tmp_path, rabbit=request.param) as found:
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Shared]:
+    with shared_house(tmp_path) as found:
         yield found
 
 
@@ -69,46 +71,24 @@ def wait_whole(house: Shared, eve: SimulatorProcess, pilots: list[int], daemons:
     wait_for(whole, 120, why, every=0.5)
 
 
-@pytest.mark.timeout(200)
-def test_three_share_the_work(house: Shared, stage: Stage) -> None:
-    eve = stage.eve(pilots=6, history=100, sharing=0.3, page_size=50, cache=3, window=20, latency=0.02)
-    pilots = pilots_of(eve)
-    daemons = three(stage, house, eve)
-    stage.log_in(daemons[0], eve)
-    wait_whole(house, eve, pilots, daemons)
-    assert_whole(house, eve, pilots)
-    seen = eve.counters()
-    assert seen["detail_requests"] == len(listed_ids(eve, pilots)), "a mail was fetched twice"
-    eve.add_mails(5, pilots)
-    wait_whole(house, eve, pilots, daemons)
-    assert_whole(house, eve, pilots)
-    assert len(house.rows("SELECT id FROM daemons")) == 3
-    for each in daemons:
-        assert each.stop() == 0, each.tail()
-    assert house.rows("SELECT id FROM daemons") == []
-    if house.amqp:
-        assert house.messages() == 0
-
-
 @pytest.mark.timeout(400)
-def test_everything_breaks_all_the_time(house: Shared, stage: Stage) -> None:
-    """Database and broker go away 20 times each, daemons are killed at random, 5,000 mails arrive."""
+def test_connections_break_all_the_time(house: Shared, stage: Stage) -> None:
+    """The database is cut off 30 times, daemons are killed at random, 3,000 mails arrive."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # pytest shows it when this fails
     rng = random.Random(seed)
-    eve = stage.eve(pilots=10, history=500, sharing=0.0, page_size=250, cache=3, no_limits=True, latency=0.02)
+    eve = stage.eve(pilots=10, history=300, sharing=0.0, page_size=250, cache=3, no_limits=True, latency=0.02)
     pilots = pilots_of(eve)
     daemons = three(stage, house, eve)
     stage.log_in(daemons[0], eve)
     kills = 0
-    for turn in range(40):
-        proxy = house.postgres if turn % 2 == 0 or house.rabbit is None else house.rabbit
+    for _ in range(30):
         if rng.random() < 0.5:
-            house.cut(proxy)
+            house.cut()
         else:
-            house.down(proxy)
+            house.down()
             time.sleep(rng.uniform(0.1, 2.0))
-            house.up(proxy)
+            house.up()
         time.sleep(rng.uniform(0.0, 1.5))
         tend(daemons)
         if rng.random() < 0.4:
@@ -121,7 +101,7 @@ def test_everything_breaks_all_the_time(house: Shared, stage: Stage) -> None:
     assert_whole(house, eve, pilots)
     seen = eve.counters()
     mails = len(listed_ids(eve, pilots))
-    assert mails >= 5000
+    assert mails == 3000
     # A kill loses what is in flight, and what has arrived and is not committed yet.
     assert seen["detail_requests"] <= mails + kills * 4 * IN_FLIGHT, f"seed {seed}, {kills} kills"
 

@@ -157,9 +157,12 @@ class Page:
         found: list[str] = self._browser.ask("asked", page=self._number)
         return found
 
-    def picture(self, address: str, *, there: bool) -> None:
-        """Have requests to addresses that begin so answered with a picture, or with 404."""
-        self._browser.ask("picture", page=self._number, address=address, there=there)
+    def answer(self, address: str, **answer: Any) -> None:
+        """Answer requests to addresses that begin so in the server's place: status, contentType, body.
+
+        Without any of them the server answers again.
+        """
+        self._browser.ask("answer", page=self._number, address=address, answer=answer or None)
 
     def assert_accessible(self) -> None:
         """axe-core finds nothing serious or critical."""

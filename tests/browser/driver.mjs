@@ -15,6 +15,7 @@ const browser = await chromium.launchPersistentContext(userDataDir, {
 });
 const engine = browser.browser();
 const pages = [];
+const answers = {};
 
 /** Listen to everything a page could complain about. */
 function watch(page) {
@@ -68,11 +69,11 @@ const verbs = {
   async asked({ page }) {
     return pages[page].asked;
   },
-  /** Answer requests to addresses that begin so with an empty picture, or not at all. */
-  async picture({ page, address, there }) {
-    const body = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>';
-    await pages[page].route((url) => url.href.startsWith(address), (route) =>
-      (there ? route.fulfill({ contentType: 'image/svg+xml', body }) : route.fulfill({ status: 404 })));
+  /** Answer requests to addresses that begin so in the server's place; without an answer: no longer. */
+  async answer({ page, address, answer }) {
+    answers[address] ??= (url) => url.href.startsWith(address);
+    if (answer) await pages[page].route(answers[address], (route) => route.fulfill(answer));
+    else await pages[page].unroute(answers[address]);
   },
   /** axe-core's violations. */
   async axe({ page }) {

@@ -16,6 +16,7 @@ from tests.kit import QUICK, DaemonProcess, Stage, pilots_of
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Open = Callable[..., Page]
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
 SYNCING = "h1:text-is('Syncing')"
 QUICK_EVE = {"cache": 1, "status_cache": 1}
 PHONE = {
@@ -170,6 +171,21 @@ class TestProblems:
         assert page.js("document.querySelector('#pilots .who-remedy a').pathname") == "/auth/login"
         page.assert_accessible()
         page.shot("login-needed-light")
+
+    def test_an_error_of_the_daemon_shows_and_goes(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        page = open_page()
+        page.goto(daemon.url)
+        page.see(SYNCING)
+        error = {"message": "the database does not answer", "extensions": {"remedy": "killsyncd check"}}
+        address = f"{daemon.url}/graphql"
+        page.answer(address, contentType="application/json", body=json.dumps({"errors": [error]}))
+        page.see(".stale >> text=The database does not answer")
+        page.see(".stale >> text=killsyncd check")
+        page.assert_accessible()
+        page.answer(address)
+        page.miss(".stale")
 
 
 class TestKillmail:
@@ -335,7 +351,7 @@ class TestPictures:
         stage.log_in(daemon, eve)
         daemon.wait_stored(5)
         page = open_page()
-        page.picture("https://images.evetech.net/", there=True)
+        page.answer("https://images.evetech.net/", contentType="image/svg+xml", body=PICTURE)
         page.goto(daemon.url)
         page.see(".mails img.glyph[src^='https://images.evetech.net/types/']")
         page.see(
@@ -349,7 +365,7 @@ class TestPictures:
         stage.log_in(daemon, eve)
         daemon.wait_stored(5)
         page = open_page()
-        page.picture("https://images.evetech.net/", there=False)
+        page.answer("https://images.evetech.net/", status=404)
         page.goto(daemon.url)
         page.see(".mails svg.glyph")
         page.see("#pilots span.initials")

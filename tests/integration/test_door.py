@@ -122,6 +122,7 @@ async def test_a_restart_remembers_what_was_spent(tmp_path: Path) -> None:
         assert permits
     async with house(tmp_path, pilots=1, history=20, group_limits={"killmail": 20}) as home:
         # Another simulator, which has forgotten: our own books must hold.
+        refs = home.sim.mails(home.pilot)
         await until_limited(lambda number: home.fetch_now(refs[number]))
         assert home.sim.counters()["detail_requests"] < 8
 

@@ -113,8 +113,11 @@ class PrivatePostgres(_Server):
         if self._as:
             shutil.chown(self.folder, "postgres", "postgres")
         subprocess.run(
-            [*self._as, str(self._programs / "initdb"), "-D", str(self.folder / "data"), "-U", "postgres"]
-            + ["-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"],
+            [
+                *self._as,
+                *(str(self._programs / "initdb"), "-D", str(self.folder / "data"), "-U", "postgres"),
+                *("-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"),
+            ],
             check=True,
             capture_output=True,
             cwd=self.folder,

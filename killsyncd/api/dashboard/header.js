@@ -97,7 +97,7 @@ function themeButton() {
   return button;
 }
 
-/** @type {{left: HTMLElement, reason: HTMLElement}|null} */
+/** @type {{left: HTMLElement, what: HTMLElement, reason: HTMLElement}|null} */
 let outage = null;
 
 /** @param {import('./state.js').Link} link @param {() => void} retry */
@@ -110,17 +110,17 @@ function showOutage(link, retry) {
     return;
   }
   if (!outage) {
+    const what = h('strong');
     const reason = h('span');
     const left = h('span', { class: 'outage-left', aria: { hidden: 'true' } });
     const again = h('button', { type: 'button', class: 'plain' }, 'Try now');
     again.addEventListener('click', retry);
-    outage = { left, reason };
+    outage = { left, what, reason };
     refill(place, h('div', { class: 'outage' }, icon('plug'),
-      h('p', null, h('strong', null, 'The daemon does not answer. '), reason,
-        ' What you see is how it was ', timeSinceOutage(link), ' ago.'),
-      left, again));
+      h('p', null, what, ' ', reason, ' What you see is how it was ', timeSinceOutage(link), ' ago.'), left, again));
   }
-  say(outage.reason, `${sentence(link.reason ?? '')}`);
+  say(outage.what, link.answers ? 'The daemon cannot say how it is.' : 'The daemon does not answer.');
+  say(outage.reason, sentence(link.reason ?? ''));
   outage.left.dataset.at = String(link.retryAt ?? 0);
   countDown();
 }

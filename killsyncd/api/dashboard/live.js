@@ -1,7 +1,7 @@
 // The way to the daemon: lets itself in, asks what it must know, follows the feed, and comes back after
 // an outage where it stopped.
 
-import { Gone, Locked, ask, session, socketAddress } from './graphql.js';
+import { Gone, Locked, Refused, ask, session, socketAddress } from './graphql.js';
 import { ACTIVITY, NEW_MAIL, OVERVIEW, QUEUES, storedOf } from './queries.js';
 import { Socket } from './socket.js';
 
@@ -144,7 +144,7 @@ export class Live {
     this.lookTook = Date.now() - this.lookedAt;
     this.state.set('overview', { status: data.status, users: data.users, queues: data.workerStatus, at: Date.now() });
     this.state.set('stale', null);
-    await this.fetchStored(data.users);
+    await this.fetchStored(data.users).catch(() => {}); // without it only the bars are missing
   }
 
   /** How far first syncs are: what is stored beside what is pending. @param {any[]} users */
@@ -224,6 +224,7 @@ export class Live {
     this.state.set('link', {
       state: 'down',
       reason: error.message,
+      answers: error instanceof Refused,
       since: before?.since ?? Date.now(),
       retryAt: Date.now() + seconds * 1000,
     });

@@ -12,6 +12,7 @@
  * @typedef {object} Link How we stand with the daemon.
  * @property {'connecting'|'up'|'down'|'locked'} state
  * @property {string} [reason] why it is down
+ * @property {boolean} [answers] it does answer, but with an error
  * @property {number} [retryAt] when it is tried again, in our own milliseconds
  * @property {number} [since] since when it is down, in our own milliseconds
  */

@@ -19,8 +19,9 @@ export function statusPanel(state) {
   const figures = h('dl', { class: 'figures' });
   const problems = h('ul', { class: 'problems', hidden: true });
   const more = h('button', { type: 'button', class: 'plain', hidden: true });
+  const stale = h('div', { class: 'note bad stale', hidden: true });
   const panel = h('section', { class: 'hero', aria: { labelledby: 'status-title' }, data: { mood: 'wait' } },
-    h('div', { class: 'hero-top' }, ring, h('div', { class: 'hero-words' }, title, summary), figures), problems, more);
+    h('div', { class: 'hero-top' }, ring, h('div', { class: 'hero-words' }, title, summary), figures), stale, problems, more);
   let all = false;
   let spoken = '';
   const rows = new Keyed(problems, (/** @type {any} */ each) => each.key, problemRow);
@@ -56,6 +57,10 @@ export function statusPanel(state) {
     show();
   });
   state.on('overview', show);
+  state.on('stale', (/** @type {import('./graphql.js').Refused|null} */ error) => {
+    stale.hidden = !error;
+    if (error) refill(stale, 'This is no longer fresh: ', sentence(error.message), ' ', ...remedy(error.remedy ? sentence(error.remedy) : ''));
+  });
   state.on('link', (/** @type {import('./state.js').Link} */ link) => {
     if (link.state === 'down' && !state.get('overview')) neverSeen(panel, title, summary);
     show();
