@@ -42,6 +42,18 @@ class Signal:
         return rang
 
 
+    async def wait_unless(self, stopping: asyncio.Event, clock: Clock, seconds: float) -> None:
+        """As `wait`, and until stopping."""
+        rest = asyncio.ensure_future(self.wait(clock, seconds))
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait({rest, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in (rest, stopped):
+                each.cancel()
+            await asyncio.wait({rest, stopped})
+
+
 class Events:
     """Who wants to hear of what. Channels: `feed`, `refs`, `wants`, `grants`, `switches`, `names`."""
 

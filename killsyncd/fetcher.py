@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
-from killsyncd.answers import DetailAnswer, Downtime, EsiError, EsiStatus, Malformed, Waiting
+from killsyncd.answers import Downtime, EsiError, Waiting
 from killsyncd.arrivals import Arrival, Stored
-from killsyncd.backoff import full_jitter
 from killsyncd.clock import Clock
+from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, judge
 from killsyncd.errors import KillsyncdError, RowRefused, Unavailable
 from killsyncd.events import Events, Signal
 from killsyncd.fair import FairQueue
 from killsyncd.killmail import entity_ids
 from killsyncd.logs import StateLog, get_logger
-from killsyncd.model import PendingOf, Ref
+from killsyncd.model import Ref
 
 BATCH = 200
 """Mails stored in one transaction at most."""
@@ -29,57 +29,13 @@ BATCH = 200
 GATHER = 0.02
 """Seconds the writer waits for company when many mails are in flight."""
 
-REFUSALS = 4
-"""A wrong id and hash pair is tried so often: peers saw 422 under load for pairs that were right."""
+RIPEN_EVERY = 1.0
+"""Seconds between looks for mails whose next attempt has come, while others are waiting."""
 
-MALFORMED = 6
-"""An unreadable mail is tried so often before a person has to look."""
+RELOAD_EVERY = 60.0
+"""Seconds of idleness after which everything is read anew: nothing wanted stays unseen for longer."""
 
 KNOWN_NAMES = 200_000
-
-
-class DetailLedger(Protocol):
-    """The ledger, as the fetcher needs it."""
-
-    async def pending_sources(self) -> list[int]: ...
-    async def pending_of(self, source_id: int, limit: int) -> PendingOf: ...
-    async def next_retry(self) -> float | None: ...
-    async def claim_refs(self, ids: Sequence[int]) -> set[int]: ...
-    async def release_refs(self, ids: Sequence[int]) -> None: ...
-    async def ref_failed(
-        self, ref: Ref, *, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
-    ) -> bool: ...
-
-
-class MailStore(Protocol):
-    """Where mails end."""
-
-    async def store(self, arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
-        """Store what is wanted; one transaction."""
-
-
-class Permission(Protocol):
-    """Leave to send one request, with the tokens for it."""
-
-    def release(self) -> None:
-        """It is not used: the tokens go back."""
-
-
-Permit = TypeVar("Permit", bound=Permission)
-
-
-class DetailDoor(Protocol[Permit]):
-    """ESI's door, as far as details go."""
-
-    async def detail_permits(self, count: int = 1, *, heavy: bool = False) -> list[Permit]:
-        """One to `count` permits, without waiting for the window.
-
-        Raises Waiting: RateLimited with the time when tokens come back (for heavy callers: above
-        the share that is kept for the others), Downtime.
-        """
-
-    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> DetailAnswer:
-        """Fetch one mail, using up the permit. Raises EsiError and what is below it."""
 
 
 class Fetcher(Generic[Permit]):
@@ -111,6 +67,9 @@ class Fetcher(Generic[Permit]):
         self._refs: dict[int, Ref] = {}
         self._dirty: set[int] = set()
         self._reload = True
+        self._reloaded_at = clock.monotonic()
+        self._ripened_at = clock.monotonic()
+        self._ripe_until = 0.0  # the database's time up to which `ripe_sources` has been asked
         self._signal = Signal()
         self._landed = Signal()
         self._arrivals: list[Arrival] = []
@@ -122,7 +81,10 @@ class Fetcher(Generic[Permit]):
         self.stored = 0
         self.failed = 0
         self.quarantined = 0
-        self.progress = clock.monotonic()
+        self.trouble: str | None = None
+        """Why mails cannot be stored, or the ledger not be read, just now."""
+        self._progress = clock.monotonic()
+        self._committing_since: float | None = None
         for channel in ("refs", "switches"):
             events.on(channel, self._look_again)
 
@@ -130,6 +92,12 @@ class Fetcher(Generic[Permit]):
         """A page of this source brought mails that are not stored yet."""
         self._dirty.add(source_id)
         self._signal.ring()
+
+    @property
+    def progress(self) -> float:
+        """Monotonic time of the last step; a commit that never ends is a standstill, too."""
+        since = self._committing_since
+        return self._progress if since is None else min(self._progress, since)
 
     @property
     def in_flight(self) -> int:
@@ -143,21 +111,21 @@ class Fetcher(Generic[Permit]):
     async def run(self, stopping: asyncio.Event) -> None:
         """Fetch until stopping; then what is in flight still lands and is stored."""
         writing = asyncio.create_task(self._write(stopping), name="store-mails")
+        writing.add_done_callback(lambda _: self._signal.ring())
         try:
             async with asyncio.TaskGroup() as flights:
-                while not stopping.is_set():
-                    self.progress = self._clock.monotonic()
+                # A writer that died must not be fetched for: its error ends us, below.
+                while not stopping.is_set() and not writing.done():
+                    self._progress = self._clock.monotonic()
                     try:
                         pause = await self._round(flights)
                     except Unavailable as error:
-                        self._states.set(
-                            "store", "failing", "the ledger cannot be read", reason=error.message
-                        )
+                        self._say("read", "the ledger cannot be read", error)
                         pause = 2.0
                     else:
-                        self._states.set("store", "ok", "the ledger can be read again")
+                        self._say("read", "the ledger can be read again")
                     if pause > 0.0:
-                        await self._rest(stopping, pause)
+                        await self._signal.wait_unless(stopping, self._clock, pause)
         finally:
             if not stopping.is_set():
                 writing.cancel()  # cut off, not drained: what is not stored is still wanted in the ledger
@@ -165,24 +133,23 @@ class Fetcher(Generic[Permit]):
             await asyncio.wait({writing})
         writing.result()
 
-    async def _rest(self, stopping: asyncio.Event, seconds: float) -> None:
-        rest = asyncio.ensure_future(self._signal.wait(self._clock, seconds))
-        stopped = asyncio.ensure_future(stopping.wait())
-        try:
-            await asyncio.wait({rest, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in (rest, stopped):
-                each.cancel()
-            await asyncio.wait({rest, stopped})
+    def _say(self, what: str, event: str, error: Unavailable | None = None) -> None:
+        """The state of reading or writing, for the log and for whoever asks what is wrong."""
+        if error is not None:
+            self._states.set(what, "failing", event, reason=error.message)
+            self.trouble = error.message
+        elif self._states.set(what, "ok", event):
+            self.trouble = None
 
     async def _round(self, flights: asyncio.TaskGroup) -> float:
         """Send off what may leave now; answers how long there is nothing to do, unless it rings."""
         if self._paused():
             return 15.0
+        await self._ripen()
         await self._refresh()
         free = self._slots - self._flying
-        if free <= 0:
-            return 15.0  # a landing rings
+        if free <= 0 or len(self._arrivals) >= 2 * BATCH:
+            return 15.0  # a landing rings, and so does a commit: what can't be stored must not pile up
         permits, allow_heavy, pause = await self._permits(free)
         if not permits:
             return pause
@@ -231,26 +198,52 @@ class Fetcher(Generic[Permit]):
                     break
         return [], False, pause
 
+    @property
+    def _waiting(self) -> bool:
+        return self._queue.heavy_waiting or self._queue.light_waiting
+
     async def _until_retry(self) -> float:
-        if self._queue.heavy_waiting or self._queue.light_waiting:
+        if self._waiting:
             return 15.0
         due = await self._ledger.next_retry()
-        if due is None:
-            return 15.0
-        self._reload = True  # whoever it is that becomes due is read again after the rest
-        return min(15.0, max(0.05, due - self._clock.now()))
+        return 15.0 if due is None else min(15.0, max(0.05, due - self._clock.now()))
+
+    async def _ripen(self) -> None:
+        """Mails whose next attempt has come are read again, however much else is waiting."""
+        now = self._clock.monotonic()
+        if (self._waiting or self._flying) and now - self._ripened_at < RIPEN_EVERY:
+            return
+        sources, until = await self._ledger.ripe_sources(self._ripe_until)
+        if until < self._ripe_until or (not self._waiting and now - self._reloaded_at > RELOAD_EVERY):
+            self._reload = True  # the clock was put back; or it is quiet, and looking costs little
+        self._ripened_at, self._ripe_until = now, until
+        self._dirty.update(sources)
 
     async def _refresh(self) -> None:
         """Bring the queue up to what the ledger says, where something has changed."""
         if self._reload:
-            self._reload = False
-            waiting = set(await self._ledger.pending_sources())
-            for source in self._queue.sources() - waiting:
-                self._queue.drop_source(source)
-            self._dirty |= waiting
+            await self._load_anew()
         for source in [*self._dirty, *self._queue.hungry()]:
             self._dirty.discard(source)
-            await self._refill(source)
+            try:
+                await self._refill(source)
+            except BaseException:
+                self._dirty.add(source)  # not read: it must be looked at again
+                raise
+
+    async def _load_anew(self) -> None:
+        self._reload = False
+        try:
+            waiting = set(await self._ledger.pending_sources())
+        except BaseException:
+            self._reload = True
+            raise
+        self._reloaded_at = self._clock.monotonic()
+        for source in self._queue.sources() - waiting:
+            self._queue.drop_source(source)
+        if not self._queue.in_flight and not len(self._queue):
+            self._refs.clear()  # of sources that were paused or erased
+        self._dirty |= waiting
 
     async def _refill(self, source: int) -> None:
         # What is in flight is pending in the ledger too: without it in the limit, a fast enough
@@ -296,43 +289,37 @@ class Fetcher(Generic[Permit]):
 
     async def _back(self, ref: Ref) -> None:
         self._land(ref.killmail_id)
+        self._reload = True
         try:
             await self._ledger.release_refs([ref.killmail_id])
-        finally:
-            self._reload = True
+        except Unavailable as error:  # claimed by us it stays, which is no obstacle to ourselves
+            self._log.debug("a mail could not be given back", reason=error.message)
 
     async def _failed(self, ref: Ref, error: KillsyncdError) -> None:
         """Write down when to try again, or quarantine with a reason a person can read."""
         self.failed += 1
-        refused = isinstance(error, EsiStatus) and 400 <= error.status < 500
-        malformed = isinstance(error, Malformed)
-        attempts = ref.attempts + 1
-        refusals = ref.refusals + int(refused or malformed)
-        quarantine = refusals >= (REFUSALS if refused else MALFORMED) and (refused or malformed)
-        if refused or malformed:
-            wait = full_jitter(refusals, first=4.0, cap=60.0, rng=self._rng)
-        else:
-            wait = full_jitter(attempts, first=5.0, cap=600.0, rng=self._rng)
-        report = self._log.warning if quarantine else self._log.debug
+        verdict = judge(ref, error, self._rng)
+        report = self._log.warning if verdict.quarantine else self._log.debug
         report(
-            "mail quarantined" if quarantine else "mail failed, will try again",
+            "mail quarantined" if verdict.quarantine else "mail failed, will try again",
             killmail_id=ref.killmail_id,
             reason=error.message,
-            attempts=attempts,
+            attempts=verdict.attempts,
         )
-        self.quarantined += int(quarantine)
+        self.quarantined += int(verdict.quarantine)
         try:
             await self._ledger.ref_failed(
                 ref,
                 reason=error.message,
-                not_before=self._clock.now() + wait,
-                attempts=attempts,
-                refusals=refusals,
-                quarantine=quarantine,
+                not_before=self._clock.now() + verdict.wait,
+                attempts=verdict.attempts,
+                refusals=verdict.refusals,
+                quarantine=verdict.quarantine,
             )
-        except Unavailable as trouble:
+        except KillsyncdError as trouble:
+            self._reload = True  # it is wanted as before
             self._log.error("could not write down a failure", reason=trouble.message)
-        if quarantine:
+        if verdict.quarantine:
             self._events.tell("quarantine")
 
     # Storing
@@ -347,25 +334,28 @@ class Fetcher(Generic[Permit]):
             if self._flying > 10 and len(self._arrivals) < BATCH // 4:
                 await self._clock.sleep(GATHER)
             batch, self._arrivals = self._arrivals[:BATCH], self._arrivals[BATCH:]
+            self._committing_since = self._clock.monotonic()
             try:
                 stored = await self._commit(batch)
             except Unavailable as error:
-                self._states.set("write", "failing", "mails cannot be stored", reason=error.message)
+                self._say("write", "mails cannot be stored", error)
                 if stopping.is_set():
                     return  # they are still wanted in the ledger; the next start fetches them
                 self._arrivals = [*batch, *self._arrivals]
                 await self._clock.sleep(2.0)
                 continue
-            self._states.set("write", "ok", "mails can be stored again")
+            finally:
+                self._committing_since = None
+            self._say("write", "mails can be stored again")
             self._settle(batch, stored)
 
     async def _commit(self, batch: Sequence[Arrival]) -> Stored:
         names = self._new_names(batch)
         try:
             stored = await self._store.store(batch, names)
-        except RowRefused:
+        except RowRefused as refusal:
             if len(batch) == 1:
-                raise
+                return await self._refused(batch[0].killmail.killmail_id, refusal)
             # Two daemons met on the same mail: one by one, whoever was second finds it stored.
             parts = [await self._commit([each]) for each in batch]
             stored = Stored(
@@ -375,6 +365,20 @@ class Fetcher(Generic[Permit]):
             )
         self._known_names.update(names)
         return stored
+
+    async def _refused(self, killmail_id: int, refusal: RowRefused) -> Stored:
+        """One mail that the database will not have must not keep the others out."""
+        ref = self._refs.get(killmail_id)
+        if ref is not None:
+            await self._ledger.ref_failed(
+                ref,
+                reason=refusal.message,
+                not_before=0.0,
+                attempts=ref.attempts + 1,
+                refusals=ref.refusals + 1,
+                quarantine=True,
+            )
+        return Stored([], [], [(killmail_id, refusal.message)])
 
     def _new_names(self, batch: Iterable[Arrival]) -> list[int]:
         if len(self._known_names) > KNOWN_NAMES:

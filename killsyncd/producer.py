@@ -22,6 +22,8 @@ from killsyncd.model import PRIORITY_PRODUCER, Origin, ProducerState, Queued
 CHUNK = 200
 """Users queued in one transaction."""
 
+LONGEST_JITTER = 60.0
+
 SHOWN = 20
 """Users named one by one in the log; more are counted."""
 
@@ -29,7 +31,7 @@ SHOWN = 20
 class RunBook(Protocol):
     """When the producer ran, and whose turn it is."""
 
-    async def begin(self) -> bool: ...
+    async def begin(self, longest: float) -> bool: ...
     async def finish(self, queued: int, wait: float) -> None: ...
     async def state(self) -> ProducerState: ...
 
@@ -85,36 +87,32 @@ class Producer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run when it is time, until stopping."""
-        stopped = asyncio.ensure_future(stopping.wait())
-        try:
-            while not stopping.is_set():
-                self.progress = self._clock.monotonic()
-                wait = 15.0
-                if not self._paused():
-                    try:
-                        wait = await self._once()
-                    except Unavailable as error:
-                        self._states.set("run", "failing", "background sync failed", reason=error.message)
-                    else:
-                        self._states.set("run", "ok", "background sync works again")
-                rest = asyncio.ensure_future(self._signal.wait(self._clock, min(15.0, wait)))
-                await asyncio.wait({stopped, rest}, return_when=asyncio.FIRST_COMPLETED)
-                rest.cancel()
-                await asyncio.wait({rest})
-        finally:
-            stopped.cancel()
+        while not stopping.is_set():
+            self.progress = self._clock.monotonic()
+            wait = 15.0
+            if not self._paused():
+                try:
+                    wait = await self._once()
+                except Unavailable as error:
+                    self._states.set("run", "failing", "background sync failed", reason=error.message)
+                else:
+                    self._states.set("run", "ok", "background sync works again")
+            await self._signal.wait_unless(stopping, self._clock, min(15.0, wait))
 
     async def _once(self) -> float:
         """Run if it is due; answers the seconds until it is."""
         state = await self._runs.state()
-        if state.holder is None and state.next_run_at <= state.now and await self._runs.begin():
+        # Further away than we ever put it: written while the clock stood wrong, or at another pace.
+        longest = self._interval + LONGEST_JITTER
+        due = not 0.0 < state.next_run_at - state.now <= longest + 1.0
+        if state.holder is None and due and await self._runs.begin(longest + 1.0):
             self.running = True
             try:
                 queued = await self._queue_everybody()
             finally:
                 self.running = False
             # A tenth of the interval of jitter, a minute at most: not everybody's daemon at once.
-            jitter = self._rng.uniform(0.0, min(60.0, self._interval / 10))
+            jitter = self._rng.uniform(0.0, min(LONGEST_JITTER, self._interval / 10))
             await self._runs.finish(queued, self._interval + jitter)
             self._events.tell("producer")
             state = await self._runs.state()

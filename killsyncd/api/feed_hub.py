@@ -100,6 +100,8 @@ class FeedHub:
                 now = (await self._room.reading.feed_point()).position
                 if self._seen is None:
                     self._seen = self._tail = now
+                    # What was committed while we asked was told to a hub that did not listen yet.
+                    self._signal.ring()
             while True:
                 if position < self._tail:
                     part = await self._room.reading.feed_after(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import orjson
 from aiohttp import web
@@ -129,9 +128,10 @@ class ApiServer:
         self._deaf = []
         await self._ws.close()
         for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            while not task.done():
+                # Again, should somebody on the way down have taken the first for his own.
+                task.cancel()
+                await asyncio.wait({task}, timeout=0.2)
         self._tasks = []
         if self._runner is not None:
             runner, self._runner = self._runner, None

@@ -77,6 +77,8 @@ def _target(url: str, password_file: Path | None) -> tuple[str, Secret | None]:
         url = kind.read(url)
     except kinds.Bad as error:
         raise UsageError(f"--to {url!r} is no database", str(error) or kind.allowed) from None
+    if url.startswith("sqlite:"):
+        return url, None
     bare, password = split_password(url)
     if password is not None:
         raise UsageError(

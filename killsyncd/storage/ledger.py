@@ -251,12 +251,20 @@ def _pending_sources() -> Tx[list[int]]:
     return [int(row["source_id"]) for row in rows]
 
 
-def _pending_of(source_id: int, limit: int) -> Tx[PendingOf]:
+def _pending_of(source_id: int, limit: int, holder: str) -> Tx[PendingOf]:
     counted = one((yield Run("ledger.pending_count", {"source_id": source_id})))
     if counted is None:
         return PendingOf([], 0, 1)
-    rows = yield Run("ledger.pending_of", {"source_id": source_id, "limit": limit})
+    rows = yield Run("ledger.pending_of", {"source_id": source_id, "limit": limit, "holder": holder})
     return PendingOf([_ref(row) for row in rows], int(counted["pending"]), int(counted["weight"]))
+
+
+def _ripe_sources(after: float) -> Tx[tuple[list[int], float]]:
+    # The time first: what ripens between the two statements is found by the next call.
+    now = one((yield Run("meta.now", {})))
+    assert now is not None, "SELECT without FROM answers one row"
+    rows = yield Run("ledger.ripe_sources", {"after": after})
+    return [int(row["source_id"]) for row in rows], float(now["now"])
 
 
 def _next_retry() -> Tx[float | None]:
@@ -346,7 +354,11 @@ class Ledger:
 
     async def pending_of(self, source_id: int, limit: int) -> PendingOf:
         """The newest mails of a source that may be fetched now; none while its user is paused."""
-        return await self._store.read(_pending_of, source_id, limit)
+        return await self._store.read(_pending_of, source_id, limit, self._holder)
+
+    async def ripe_sources(self, after: float) -> tuple[list[int], float]:
+        """Sources with mails to be tried again since `after`, and the time to pass the next time."""
+        return await self._store.read(_ripe_sources, after)
 
     async def next_retry(self) -> float | None:
         """When a mail that failed may be tried again, in seconds since 1970."""

@@ -6,8 +6,8 @@ from killsyncd.model import ProducerState
 from killsyncd.storage.base import Run, Store, Tx, one
 
 
-def _begin(holder: str) -> Tx[bool]:
-    return bool((yield Run("producer.begin", {"holder": holder})))
+def _begin(holder: str, longest: float) -> Tx[bool]:
+    return bool((yield Run("producer.begin", {"holder": holder, "longest": longest})))
 
 
 def _finish(holder: str, queued: int, wait: float) -> Tx[None]:
@@ -35,9 +35,12 @@ class Runs:
         self._store = store
         self._holder = holder
 
-    async def begin(self) -> bool:
-        """Take the run that is due. False: it is not due, or another daemon is at it."""
-        return await self._store.write(_begin, self._holder)
+    async def begin(self, longest: float) -> bool:
+        """Take the run that is due. False: it is not due, or another daemon is at it.
+
+        longest: seconds. A next run further away counts as due: it was written while the clock stood wrong.
+        """
+        return await self._store.write(_begin, self._holder, longest)
 
     async def finish(self, queued: int, wait: float) -> None:
         """The run is over; the next may begin in `wait` seconds."""

@@ -71,6 +71,7 @@ class Reader:
             script = binaries / "killsyncd"
             script.write_text(f'#!/bin/sh\nexec {sys.executable} -m killsyncd "$@"\n')
             script.chmod(0o755)
+        (self.folder / "share").symlink_to(ROOT / "share")
         # What `make binary` leaves in a checkout.
         (self.folder / "dist").mkdir()
         (self.folder / "dist/killsyncd").symlink_to(binaries / "killsyncd")

@@ -84,7 +84,7 @@ def test_an_sso_that_is_down_disables_nobody(stage: Stage) -> None:
     stage.log_in(daemon, eve)
     wait_home(daemon, eve, pilots)
     for fault in ({"kind": "status", "status": 503}, {"kind": "html", "status": 200}):
-        eve.script(route="sso.token", count=2, **fault)
+        eve.script(route="sso.token", count=1, **fault)
     eve.script("oauth", "sso.token", body="invalid_client", status=401, count=1)
     eve.wait_for("faults", lambda faults: all(each["hits"] == each["count"] for each in faults), timeout=90)
     assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}

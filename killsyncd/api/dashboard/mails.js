@@ -88,8 +88,13 @@ export class Mails {
   /** A mail that was just stored. @param {any} mail */
   arrive(mail) {
     if (this.known.has(mail.id) || !fits(mail, this.choice)) return;
+    // A fight of just now goes on top; history, as a first sync brings it, to its place in time.
+    const younger = (/** @type {any} */ each) => each.killmailTime <= mail.killmailTime;
+    const found = this.items.findIndex(younger);
+    const place = found < 0 ? this.items.length : found;
+    if (found < 0 && this.more) return; // older than what is shown: a later page brings it
     this.known.add(mail.id);
-    this.items.unshift({ ...mail, arrivedAt: Date.now() });
+    this.items.splice(place, 0, { ...mail, arrivedAt: Date.now() });
     if (this.items.length > KEPT && this.mayTrim()) this.trim();
     this.onArrival(mail);
     this.changed();

@@ -27,7 +27,7 @@ export const OVERVIEW = `query Overview {
 export const ACTIVITY = 'query Activity { activity(days: 30) { day kills losses } }';
 
 export const MAILS = `query Mails($first: Int!, $after: String, $filter: KillmailFilter) {
-  killmails(first: $first, after: $after, filter: $filter, orderBy: STORED_DESC) {
+  killmails(first: $first, after: $after, filter: $filter, orderBy: TIME_DESC) {
     edges { node { ${MAIL} } }
     pageInfo { hasNextPage endCursor }
   }

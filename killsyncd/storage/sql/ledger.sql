@@ -91,11 +91,12 @@ WHERE killmail_id = :killmail_id;
 
 -- name: ref_claim [sqlite]
 UPDATE refs SET holder = :holder WHERE killmail_id IN (SELECT value FROM json_each(:ids))
-AND holder IS NULL AND state = 'pending' RETURNING killmail_id;
+AND (holder IS NULL OR holder = :holder) AND state = 'pending' RETURNING killmail_id;
 
 -- name: ref_claim [postgres]
 UPDATE refs SET holder = :holder WHERE killmail_id IN (
-    SELECT killmail_id FROM refs WHERE killmail_id = ANY(:ids::bigint[]) AND holder IS NULL AND state = 'pending'
+    SELECT killmail_id FROM refs WHERE killmail_id = ANY(:ids::bigint[]) AND state = 'pending'
+      AND (holder IS NULL OR holder = :holder)
     FOR UPDATE SKIP LOCKED
 ) RETURNING killmail_id;
 
@@ -160,10 +161,16 @@ WHERE s.id = :source_id AND COALESCE(u.paused, {false}) = {false} GROUP BY s.wei
 
 -- name: pending_of
 -- CROSS JOIN: SQLite keeps this order, and must not begin with the pending mails of everybody.
+-- What we hold ourselves and do not work on was left behind by a release that failed.
 SELECT r.killmail_id, r.killmail_hash, r.attempts, r.refusals, r.first_listed_at
 FROM ref_sources rs CROSS JOIN refs r
-WHERE rs.source_id = :source_id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' AND r.not_before <= {now} AND r.holder IS NULL
+WHERE rs.source_id = :source_id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' AND r.not_before <= {now}
+  AND (r.holder IS NULL OR r.holder = :holder)
 ORDER BY rs.killmail_id DESC LIMIT :limit;
+
+-- name: ripe_sources
+SELECT DISTINCT rs.source_id FROM refs r JOIN ref_sources rs ON rs.killmail_id = r.killmail_id
+WHERE r.state = 'pending' AND r.not_before > :after AND r.not_before <= {now};
 
 -- name: next_retry
 SELECT MIN(not_before) AS due FROM refs WHERE state = 'pending' AND not_before > {now};

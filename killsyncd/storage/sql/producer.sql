@@ -1,6 +1,7 @@
 -- name: begin
 UPDATE producer SET holder = :holder, last_run_at = {now}
-WHERE id = 1 AND (holder IS NULL OR holder = :holder) AND next_run_at <= {now} RETURNING id;
+WHERE id = 1 AND (holder IS NULL OR holder = :holder)
+  AND (next_run_at <= {now} OR next_run_at > {now} + CAST(:longest AS {real})) RETURNING id;
 
 -- name: finish
 UPDATE producer SET holder = NULL, last_finished_at = {now}, last_queued = :queued,

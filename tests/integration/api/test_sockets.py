@@ -74,8 +74,8 @@ async def connect(api: Running, *, introduce: bool = True, **options: Any) -> As
 
 
 async def following(api: Running, count: int) -> None:
-    """Return once so many subscriptions are under way."""
-    while api.server.followers < count:
+    """Return once just so many subscriptions are under way."""
+    while api.server.followers != count:
         await asyncio.sleep(0.005)
 
 
@@ -221,6 +221,7 @@ async def test_mails_come_as_they_are_stored(api: Running) -> None:
         got = [(await socket.next())["newKillmail"]["id"] for _ in stored]
         assert got == [str(each.killmail_id) for each in stored]
         await socket.send(type="complete", id="1")
+        await following(api, 0)
         await socket.subscribe(NEW, "2")
         await following(api, 1)
         (last,) = await api.world.add_some(1)

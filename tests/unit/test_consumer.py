@@ -1,0 +1,473 @@
+"""The consumer's branches of failure: a job's row always lets go, and no mail is lost or hidden."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from killsyncd.answers import (
+    Downtime,
+    EsiStatus,
+    Malformed,
+    NotBefore,
+    RateLimited,
+    Unanswered,
+)
+from killsyncd.consumer import STUCK_AFTER
+from killsyncd.errors import Unavailable
+from killsyncd.grants import GrantUnusable, SsoUnavailable
+from killsyncd.model import PRIORITY_LOGIN, Origin, SyncMode, UserState
+from tests.contract.world import Pilot
+from tests.core_world import Core, eventually
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[Core]:
+    async with Core.begin(tmp_path) as core:
+        yield core
+
+
+@pytest.fixture
+async def pilot(core: Core) -> Pilot:
+    return await core.world.pilot(90000001)
+
+
+async def wanted(core: Core, pilot: Pilot, mode: SyncMode = SyncMode.INCREMENTAL) -> None:
+    await core.world.want(pilot, mode)
+
+
+async def walks(core: Core, pilot: Pilot) -> list[str]:
+    rows = await core.world.rows(
+        "SELECT state FROM walks WHERE source_id = :id ORDER BY id", id=pilot.source_id
+    )
+    return [str(row[0]) for row in rows]
+
+
+# -- what goes well ------------------------------------------------------------------------------
+
+
+async def test_a_list_ends_in_the_ledger_and_the_job_is_acknowledged(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [core.lists.page(3, 1, pages=2)], 2: [core.lists.page(2, pages=2)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert set(await core.world.refs()) == {1, 2, 3}
+    assert await core.want_row(pilot) is None
+    assert core.listed == [pilot.source_id, pilot.source_id]
+    assert (core.consumer.jobs_done, core.consumer.jobs_failed, core.consumer.working) == (1, 0, 0)
+    assert await walks(core, pilot) == ["complete"]
+
+
+async def test_what_is_wanted_is_announced_also_when_the_list_has_nothing_new(core: Core, pilot: Pilot) -> None:
+    """A ref that was lost from the fetcher's sight, or written anew, finds somebody who fetches it."""
+    core.lists.script = {1: [core.lists.page(1)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.listed.clear()
+    core.clock.tick(400)
+    core.lists.script = {1: [core.lists.page(1, etag="other")]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.listed == [pilot.source_id]
+
+
+async def test_a_second_look_sends_the_etag_and_stops_at_304(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [core.lists.page(2, pages=2, etag="e1")], 2: [core.lists.page(1, pages=2)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(400)
+    core.lists.script = {1: [core.lists.page(pages=2, unchanged=True)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.lists.asked[-1] == (1, "token-1", "e1")
+    assert await walks(core, pilot) == ["complete", "stopped"]
+
+
+# -- 401, 403 ------------------------------------------------------------------------------------
+
+
+async def test_401_renews_once_and_asks_once_more(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [EsiStatus(401, "expired", at=core.clock.now()), core.lists.page(1)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert [each[1] for each in core.lists.asked] == ["token-1", "token-2"]
+    assert await core.want_row(pilot) is None
+
+
+async def test_a_second_401_is_a_failure_and_no_third_request(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [EsiStatus(401, "expired", at=core.clock.now())]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert len(core.lists.asked) == 2
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert (row["holder"], row["attempts"]) == (None, 1)
+    assert row["not_before"] > core.clock.now()
+
+
+async def test_403_in_esis_own_words_ends_the_job(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [EsiStatus(403, "token lacks scope", at=core.clock.now())]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.tokens.refused == ["token-1"]
+    assert await core.want_row(pilot) is None
+
+
+async def test_403_of_a_gateway_logs_nobody_out(core: Core, pilot: Pilot) -> None:
+    """A firewall's HTML for every pilot at once would have everybody log in again."""
+    core.lists.script = {1: [EsiStatus(403, "", at=core.clock.now())]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.tokens.refused == []
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["attempts"] == 1
+
+
+# -- logins that end -----------------------------------------------------------------------------
+
+
+async def test_a_dead_grant_ends_the_job(core: Core, pilot: Pilot) -> None:
+    core.tokens.fault = GrantUnusable("revoked", "log in", state=UserState.NEEDS_LOGIN)
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await core.want_row(pilot) is None
+
+
+async def test_a_login_while_the_old_grant_dies_is_not_forgotten(core: Core, pilot: Pilot) -> None:
+    """The job must be acknowledged, not its row dropped: it was asked for again meanwhile."""
+    core.tokens.fault = GrantUnusable("revoked", "log in", state=UserState.NEEDS_LOGIN)
+    await wanted(core, pilot)
+    job = await core.claim(pilot)
+    assert job is not None
+    await core.world.want(pilot, priority=PRIORITY_LOGIN, origin=Origin.LOGIN)
+    await core.consumer._work(job)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["holder"] is None
+
+
+# -- walks that cannot go on ---------------------------------------------------------------------
+
+
+async def test_a_list_that_has_shrunk_is_read_from_its_first_page_again(core: Core, pilot: Pilot) -> None:
+    """404 behind the first page: a walk that goes on there would meet it for ever."""
+    core.lists.script = {
+        1: [core.lists.page(9, pages=3)],
+        2: [EsiStatus(404, "Requested page does not exist!", at=core.clock.now())],
+    }
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await walks(core, pilot) == ["abandoned", "running"]
+    core.clock.tick(1000)
+    core.lists.script = {1: [core.lists.page(9, 8)]}
+    await core.work(pilot)
+    assert await walks(core, pilot) == ["abandoned", "complete"]
+    assert await core.want_row(pilot) is None
+
+
+async def test_a_page_that_fails_for_ever_does_not_hide_news_on_the_first(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {
+        1: [core.lists.page(9, pages=2)],
+        2: [EsiStatus(500, "oops", at=core.clock.now())],
+    }
+    await wanted(core, pilot)
+    for _ in range(STUCK_AFTER):
+        await core.work(pilot)
+        core.clock.tick(1000)
+    assert [each[0] for each in core.lists.asked] == [1, 2, 2, 2]
+    core.lists.script[1] = [core.lists.page(10, 9, pages=2)]
+    await core.work(pilot)
+    assert [each[0] for each in core.lists.asked][-2:] == [1, 2]
+    assert 10 in await core.world.refs()
+
+
+async def test_a_torn_walk_keeps_the_job_for_another(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {
+        1: [core.lists.page(9, pages=2, modified="monday")],
+        2: [core.lists.page(8, pages=2, modified="tuesday")],
+    }
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await walks(core, pilot) == ["torn"]
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert (row["holder"], row["attempts"]) == (None, 0)
+    assert row["not_before"] >= core.clock.now() + 300.0, "not before the list's Expires"
+    assert set(await core.world.refs()) == {8, 9}
+
+
+async def test_a_list_about_to_change_is_not_begun_and_waited_for_once(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {
+        1: [core.lists.page(9, pages=8, expires=1.0)],
+        **{page: [core.lists.page(page, pages=8)] for page in range(2, 9)},
+    }
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert [each[0] for each in core.lists.asked] == [1]
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["attempts"] == 0
+    core.clock.tick(10)
+    core.lists.script[1] = [core.lists.page(9, pages=8, expires=1.0)]
+    await core.work(pilot)
+    assert [each[0] for each in core.lists.asked] == [1, *range(1, 9)]
+
+
+async def test_a_walk_cut_short_is_acknowledged(core: Core, pilot: Pilot) -> None:
+    core.consumer = core.make_consumer(max_pages=1)
+    core.lists.script = {1: [core.lists.page(9, pages=3)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await walks(core, pilot) == ["cut"]
+    assert await core.want_row(pilot) is None
+
+
+# -- Expires, and asks without an answer ---------------------------------------------------------
+
+
+async def test_expires_gives_the_job_back_without_an_attempt(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [core.lists.page(1)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    await wanted(core, pilot)
+    await core.work(pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert (row["attempts"], row["holder"]) == (0, None)
+    assert row["not_before"] >= core.clock.now() + 300.0
+    assert len(core.lists.asked) == 1
+
+
+async def test_a_question_without_an_answer_counts_as_cached(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [Unanswered("time-out")]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(100)
+    await core.work(pilot)
+    assert len(core.lists.asked) == 1, "ESI may have cached what never reached us"
+    core.clock.tick(300)
+    core.lists.script = {1: [core.lists.page(1)]}
+    await core.work(pilot)
+    assert set(await core.world.refs()) == {1}
+
+
+async def test_an_answer_of_no_use_takes_the_question_back(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [Malformed("no JSON", at=core.clock.now())]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(20)
+    core.lists.script = {1: [core.lists.page(1)]}
+    await core.work(pilot)
+    assert set(await core.world.refs()) == {1}
+
+
+async def test_a_page_that_could_not_be_written_is_asked_for_without_its_etag(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [core.lists.page(1, etag="e1")]}
+    core.store.failing = {"_write_page"}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.store.failing = set()
+    core.clock.tick(400)
+    await core.work(pilot)
+    assert core.lists.asked[-1] == (1, "token-1", None)
+    assert set(await core.world.refs()) == {1}
+
+
+# -- the database --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "transaction"),
+    [
+        (SsoUnavailable("down", answered=True), "_postpone"),
+        (NotBefore("cached", 0.0), "_postpone"),
+        (GrantUnusable("dead", "log in", state=UserState.NEEDS_LOGIN), "finish"),
+    ],
+)
+async def test_a_database_that_is_away_neither_kills_nor_holds_the_job(
+    core: Core, pilot: Pilot, fault: Exception, transaction: str
+) -> None:
+    """Nobody frees a row of a daemon that lives: it must let go by itself once it can."""
+    core.tokens.fault = fault
+    core.store.failing = {transaction}
+    await wanted(core, pilot)
+    job = await core.claim(pilot)
+    assert job is not None
+    work = asyncio.ensure_future(core.consumer._work(job))
+    await eventually(lambda: core.store.refused > 0)
+    assert core.consumer.trouble == "the disk is full"
+    core.store.failing = set()
+    while not work.done():
+        core.clock.tick(2.0)
+        await asyncio.sleep(0.002)
+    await work
+    assert core.consumer.trouble is None
+    row = await core.want_row(pilot)
+    assert row is None or row["holder"] is None
+
+
+async def test_the_end_does_not_wait_for_a_database_that_is_away(core: Core, pilot: Pilot) -> None:
+    core.tokens.fault = SsoUnavailable("down", answered=True)
+    core.store.failing = {"_postpone"}
+    await wanted(core, pilot)
+    async with core.running(core.consumer.run):
+        await eventually(lambda: core.store.refused > 0)
+
+
+async def test_a_queue_that_cannot_be_read_is_waited_for(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [core.lists.page(1)]}
+    core.store.failing = {"claim"}
+    await wanted(core, pilot)
+    async with core.running(core.consumer.run):
+        await eventually(lambda: core.store.refused > 0)
+        await eventually(lambda: core.consumer.trouble is not None)
+        core.store.failing = set()
+        while core.consumer.jobs_done < 1:
+            core.clock.tick(1.0)
+            await asyncio.sleep(0.002)
+    assert core.consumer.trouble is None
+
+
+async def test_a_message_that_cannot_be_acknowledged_kills_nobody(core: Core, pilot: Pilot) -> None:
+    class Jobs:
+        async def next(self) -> object:
+            raise NotImplementedError
+
+        async def done(self, job: object) -> None:
+            raise Unavailable("the channel is closed")
+
+    core.lists.script = {1: [core.lists.page(1)]}
+    core.consumer = core.make_consumer(jobs=Jobs())
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.consumer.jobs_done == 1
+
+
+async def test_a_lost_lease_that_is_still_ours_is_let_go(core: Core, pilot: Pilot) -> None:
+    """The walk ended elsewhere: nothing is written, and the row must not stay held for ever."""
+    core.lists.script = {1: [core.lists.page(1)]}
+    await wanted(core, pilot)
+    job = await core.claim(pilot)
+    assert job is not None
+
+    real = core.world.ledger.open_walk
+
+    async def ended(source_id: int, mode: SyncMode) -> object:
+        walk = await real(source_id, mode)
+        await core.world.rows("UPDATE walks SET state = 'abandoned' WHERE id = :id", id=walk.id)
+        return walk
+
+    core.world.ledger.open_walk = ended  # type: ignore[assignment, method-assign]
+    await core.consumer._work(job)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["holder"] is None
+
+
+async def test_a_job_whose_source_was_erased_ends(core: Core, pilot: Pilot) -> None:
+    await wanted(core, pilot)
+    job = await core.claim(pilot)
+    assert job is not None
+    await core.world.rows("DELETE FROM sources WHERE id = :id", id=pilot.source_id)
+    await core.consumer._work(job)
+    assert core.consumer.working == 0
+
+
+async def test_a_bug_is_a_failed_attempt(core: Core, pilot: Pilot) -> None:
+    core.tokens.fault = ZeroDivisionError("secret")
+    await wanted(core, pilot)
+    await core.work(pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["last_error"] == "internal error: ZeroDivisionError"
+
+
+# -- nobody spins, nobody stands still -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda now: Downtime("EVE is down", now + 30.0),
+        lambda now: RateLimited("420", now + 30.0, group="error-limit"),
+    ],
+)
+async def test_while_esi_is_shut_for_all_jobs_are_left_alone(core: Core, fault: object) -> None:
+    """Ten thousand jobs taken and given back every few seconds would be a busy loop of disk writes."""
+    for each in range(20):
+        await wanted(core, await core.world.pilot(90000001 + each))
+    core.lists.script = {1: [fault(core.clock.now())]}  # type: ignore[operator]
+    async with core.running(core.consumer.run):
+        await eventually(lambda: core.consumer._closed_until > 0 and core.consumer.working == 0)
+        held = await core.world.value("SELECT COUNT(*) FROM wants WHERE last_error IS NOT NULL")
+        assert held <= 5
+        core.lists.script = {1: [core.lists.page(1, expires=9000)]}
+        await core.clock.advance(31)
+        while core.consumer.jobs_done < 20:
+            core.clock.tick(1.0)
+            await asyncio.sleep(0.002)
+
+
+async def test_a_time_in_the_past_does_not_spin(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [RateLimited("dry", core.clock.now() - 100.0, group="char-killmail")]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["not_before"] >= core.clock.now() + 0.5
+    assert core.consumer._closed_until == 0.0, "one pilot's bucket stops nobody else"
+
+
+async def test_every_page_of_a_long_walk_is_progress(core: Core, pilot: Pilot) -> None:
+    """Eight first syncs of fifty slow pages must not look like a consumer that hangs."""
+    core.lists.script = {page: [core.lists.page(page, pages=3)] for page in (1, 2, 3)}
+    seen = []
+    real = core.lists.list_page
+
+    async def slow(*args: object, **kwargs: object) -> object:
+        seen.append(core.consumer.progress)
+        core.clock.tick(60)
+        return await real(*args, **kwargs)  # type: ignore[arg-type]
+
+    core.lists.list_page = slow  # type: ignore[assignment, method-assign]
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert len(set(seen)) == 3
+
+
+async def test_paused_takes_nothing_and_resumes(core: Core, pilot: Pilot) -> None:
+    core.paused = True
+    core.lists.script = {1: [core.lists.page(1)]}
+    await wanted(core, pilot)
+    async with core.running(core.consumer.run):
+        await core.clock.advance(60)
+        assert core.lists.asked == []
+        core.paused = False
+        core.events.tell("switches")
+        await eventually(lambda: core.consumer.jobs_done == 1)
+
+
+async def test_a_user_paused_during_his_job_keeps_what_it_brought(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [core.lists.page(1)]}
+    await wanted(core, pilot)
+    job = await core.claim(pilot)
+    assert job is not None
+    await core.world.users.pause(pilot.user_id, paused=True)
+    await core.consumer._work(job)
+    assert set(await core.world.refs()) == {1}
+    assert await core.want_row(pilot) is None
+
+
+async def test_a_clock_that_was_wrong_leads_to_a_full_walk(core: Core, pilot: Pilot) -> None:
+    core.lists.script = {1: [core.lists.page(1)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    await core.world.rows("UPDATE sources SET full_walk_at = full_walk_at + 1e8")
+    core.clock.tick(400)
+    await wanted(core, pilot)
+    await core.work(pilot)
+    mode = await core.world.value("SELECT mode FROM walks ORDER BY id DESC LIMIT 1")
+    assert mode == "FULL_SYNC"
