@@ -23,11 +23,15 @@ from killsyncd.killmail import entity_ids
 from killsyncd.logs import StateLog, get_logger
 from killsyncd.model import Ref
 
-BATCH = 200
-"""Mails stored in one transaction at most."""
+BATCH = 500
+"""Mails stored in one transaction at most. Each rewrites the same pages of the indexes, so few large ones
+are cheaper than many small ones."""
 
 GATHER = 0.02
 """Seconds the writer waits for company when many mails are in flight."""
+
+CROWD = 20
+"""Mails that have to come meanwhile for it to wait once more."""
 
 RIPEN_EVERY = 1.0
 """Seconds between looks for mails whose next attempt has come, while others are waiting."""
@@ -331,8 +335,7 @@ class Fetcher(Generic[Permit]):
                     return
                 await self._landed.wait(self._clock, 0.5 if stopping.is_set() else None)
                 continue
-            if self._flying > 10 and len(self._arrivals) < BATCH // 4:
-                await self._clock.sleep(GATHER)
+            await self._gather()
             batch, self._arrivals = self._arrivals[:BATCH], self._arrivals[BATCH:]
             self._committing_since = self._clock.monotonic()
             try:
@@ -348,6 +351,13 @@ class Fetcher(Generic[Permit]):
                 self._committing_since = None
             self._say("write", "mails can be stored again")
             self._settle(batch, stored)
+
+    async def _gather(self) -> None:
+        """Let a batch grow for as long as mails come in crowds; a handful is stored at once."""
+        before = -CROWD
+        while self._flying > 10 and before + CROWD <= len(self._arrivals) < BATCH:
+            before = len(self._arrivals)
+            await self._clock.sleep(GATHER)
 
     async def _commit(self, batch: Sequence[Arrival]) -> Stored:
         names = self._new_names(batch)
@@ -383,10 +393,7 @@ class Fetcher(Generic[Permit]):
     def _new_names(self, batch: Iterable[Arrival]) -> list[int]:
         if len(self._known_names) > KNOWN_NAMES:
             self._known_names.clear()
-        found: set[int] = set()
-        for each in batch:
-            found |= entity_ids(each.killmail)
-        return list(found - self._known_names)
+        return list(entity_ids(*(each.killmail for each in batch)) - self._known_names)
 
     def _settle(self, batch: Sequence[Arrival], stored: Stored) -> None:
         for each in batch:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,8 +117,11 @@ def _backup_maker(store: Store, clock: Clock) -> BackupMaker | None:
         return None
     source = store
 
-    def make() -> AbstractAsyncContextManager[backups.Made]:
-        return backups.make(source, __version__, clock.now())
+    @asynccontextmanager
+    async def make() -> AsyncIterator[backups.Made]:
+        async with backups.make(source, __version__, clock.now()) as made:
+            yield made
+        await Measuring(source).backed_up(clock.now())
 
     return make
 

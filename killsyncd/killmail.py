@@ -299,35 +299,42 @@ def _flatten(killmail_id: int, items: list[Item], parent: int | None, rows: list
             _flatten(killmail_id, item.items, position, rows)
 
 
-def entity_ids(killmail: Killmail) -> set[int]:
-    """What `POST /universe/names` can name in this mail.
+def entity_ids(*killmails: Killmail) -> set[int]:
+    """What `POST /universe/names` can name in these mails.
 
     Characters, corporations, alliances, factions, ship, weapon and item types, the solar system. Not
     wars and moons: that route does not know them, and one unknown id fails its whole batch.
     """
-    victim = killmail.victim
-    found = {
-        killmail.solar_system_id,
-        victim.character_id,
-        victim.corporation_id,
-        victim.alliance_id,
-        victim.faction_id,
-        victim.ship_type_id,
-    }
-    for attacker in killmail.attackers:
+    found: set[int | None] = set()
+    for killmail in killmails:
+        victim = killmail.victim
         found.update(
             (
-                attacker.character_id,
-                attacker.corporation_id,
-                attacker.alliance_id,
-                attacker.faction_id,
-                attacker.ship_type_id,
-                attacker.weapon_type_id,
+                killmail.solar_system_id,
+                victim.character_id,
+                victim.corporation_id,
+                victim.alliance_id,
+                victim.faction_id,
+                victim.ship_type_id,
             )
         )
-    pending = [victim.items] if victim.items else []
-    while pending:
-        items = pending.pop()
-        found.update([item.item_type_id for item in items])
-        pending += [item.items for item in items if item.items]
+        for attacker in killmail.attackers:
+            found.update(
+                (
+                    attacker.character_id,
+                    attacker.corporation_id,
+                    attacker.alliance_id,
+                    attacker.faction_id,
+                    attacker.ship_type_id,
+                    attacker.weapon_type_id,
+                )
+            )
+        _add_types(victim.items or [], found)
     return {number for number in found if number is not None and number > 0}
+
+
+def _add_types(items: list[Item], found: set[int | None]) -> None:
+    for item in items:
+        found.add(item.item_type_id)
+        if item.items:
+            _add_types(item.items, found)

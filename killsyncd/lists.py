@@ -69,7 +69,7 @@ class Tokens(Protocol):
         """Another one, after ESI said 401 to this."""
 
     async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
-        """ESI said 403 to this one. Raises GrantUnusable where it is still the pilot's; else nothing happens."""
+        """ESI said 403 to this one. Raises GrantUnusable where it is still the pilot's; else does nothing."""
 
 
 class LeaseLost(KillsyncdError):

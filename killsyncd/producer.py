@@ -82,7 +82,7 @@ class Producer:
         self.progress = clock.monotonic()
 
     def pace(self, interval: float, min_age: float) -> None:
-        """Another interval and age, in seconds, from the end of the next run on."""
+        """Another interval and age, in seconds; a next run further away than that is due at once."""
         self._interval, self._min_age = interval, min_age
 
     async def run(self, stopping: asyncio.Event) -> None:

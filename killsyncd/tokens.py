@@ -86,7 +86,7 @@ class TokenKeeper:
     async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
         """ESI answered 403 to this token: mark the pilot, unless another token is stored by now.
 
-        Raises GrantUnusable where the pilot is marked, NotFound, SsoUnavailable (the login changed meanwhile).
+        Raises GrantUnusable where the pilot is marked; NotFound; SsoUnavailable (the login just changed).
         """
         row = await self._usable(user_id)
         if row.access_token_enc is None:

@@ -270,7 +270,9 @@ class Core:
         return dict(rows[0]) if rows else None  # type: ignore[call-overload]
 
     @asynccontextmanager
-    async def running(self, *runs: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIterator[asyncio.Event]:
+    async def running(
+        self, *runs: Callable[[asyncio.Event], Awaitable[None]]
+    ) -> AsyncIterator[asyncio.Event]:
         """Run tasks beside the test; at its end they drain."""
         stopping = asyncio.Event()
         tasks: Sequence[asyncio.Future[None]] = [asyncio.ensure_future(each(stopping)) for each in runs]

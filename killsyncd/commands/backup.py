@@ -60,6 +60,7 @@ async def _directly(config: Config, file: BinaryIO) -> None:
     from killsyncd import __version__, backups
     from killsyncd.clock import SystemClock
     from killsyncd.commands.direct import opened
+    from killsyncd.storage.measuring import Measuring
     from killsyncd.storage.sqlite import SqliteStore
 
     async with opened(config) as store:
@@ -68,3 +69,4 @@ async def _directly(config: Config, file: BinaryIO) -> None:
         async with backups.make(store, __version__, SystemClock().now()) as made:
             async for chunk in made.chunks():
                 file.write(chunk)
+        await Measuring(store).backed_up(SystemClock().now())

@@ -7,6 +7,7 @@ Texts of aiohttp's errors hold addresses, and those hold killmail hashes: only t
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import zlib
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from killsyncd.clock import Clock
+from killsyncd.esi.deadlines import Deadlines
 
 KIB = 1024
 LIST_CAP = 4 * KIB * KIB
@@ -85,7 +87,8 @@ class Wire:
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
         }
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 10.0))
+        self._deadlines = Deadlines(timeout)
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, 10.0))
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -113,6 +116,7 @@ class Wire:
     async def close(self) -> None:
         """Close all connections, for good."""
         self._closed = True
+        self._deadlines.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -128,26 +132,36 @@ class Wire:
     ) -> Answer:
         """Ask once. cap: bytes of a good answer's body, unpacked. Raises ConnectFailed, NoAnswer."""
         session = self._open()
-        sent = self._clock.monotonic()
+        answer: Answer | None = None
+        limit = asyncio.timeout(None)
         try:
-            async with session.request(
-                method,
-                URL(self._base + path, encoded=True),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-            ) as response:
-                # Both ends of the interval in which ESI stamped its `Date` and took its price.
-                received = self._clock.monotonic()
-                answer = Answer(response.status, response.headers, b"", Flaw.NONE, "", sent, received)
-                await self._read(response, answer, cap if response.status < 300 else ERROR_CAP)
-                return answer
+            async with limit:
+                self._deadlines.start(limit)
+                try:
+                    sent = self._clock.monotonic()
+                    async with session.request(
+                        method,
+                        URL(self._base + path, encoded=True),
+                        headers=headers,
+                        data=body,
+                        allow_redirects=False,
+                    ) as response:
+                        # Both ends of the interval in which ESI stamped its `Date` and took its price.
+                        received = self._clock.monotonic()
+                        answer = Answer(response.status, response.headers, b"", Flaw.NONE, "", sent, received)
+                        await self._read(response, answer, cap if response.status < 300 else ERROR_CAP)
+                        return answer
+                finally:
+                    self._deadlines.stop(limit)
         except aiohttp.ClientConnectorError as error:
             raise ConnectFailed(f"no connection: {_why(error)}") from None
         except aiohttp.ConnectionTimeoutError:
             raise ConnectFailed("no connection: timed out") from None
         except TimeoutError:
-            raise NoAnswer("timed out", early=False) from None
+            if answer is None:
+                raise NoAnswer("timed out", early=False) from None
+            answer.flaw, answer.broken = Flaw.SHORT, "it stopped in the middle (time-out)"
+            return answer
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
             raise NoAnswer("the connection was lost", early=True) from None
         except (aiohttp.ClientError, ValueError) as error:
@@ -158,19 +172,17 @@ class Wire:
         lenient = answer.status >= 300
         if not lenient and response.content_length is not None and response.content_length > cap:
             return _refuse(response, answer, cap)
-        packed = bytearray()
+        packed: bytes | bytearray = bytearray()
         try:
             if response.content_length is not None and not lenient:
-                packed += await response.content.read()  # no more of it than was promised
-            async for piece in response.content.iter_any():
-                packed += piece
-                if len(packed) > cap:
-                    if lenient:
-                        break
-                    return _refuse(response, answer, cap)
-        except TimeoutError:
-            answer.flaw, answer.broken = Flaw.SHORT, "it stopped in the middle (time-out)"
-            return None
+                packed = await response.content.read()  # no more of it than was promised
+            else:
+                async for piece in response.content.iter_any():
+                    packed += piece
+                    if len(packed) > cap:
+                        if lenient:
+                            break
+                        return _refuse(response, answer, cap)
         except (aiohttp.ClientError, ConnectionError, ValueError):
             answer.flaw, answer.broken = Flaw.SHORT, "it ends in the middle"
             return None

@@ -6,8 +6,16 @@ from killsyncd.model import ProducerState
 from killsyncd.storage.base import Run, Store, Tx, one
 
 
+LONGEST_WAIT = 7200.0
+"""Nothing is put off for longer than this, in seconds. What is was put off while the clock stood wrong."""
+
+
 def _begin(holder: str, longest: float) -> Tx[bool]:
-    return bool((yield Run("producer.begin", {"holder": holder, "longest": longest})))
+    if not (yield Run("producer.begin", {"holder": holder, "longest": longest})):
+        return False
+    for table in ("wants", "refs"):
+        yield Run(f"producer.heal_{table}", {"longest": LONGEST_WAIT})
+    return True
 
 
 def _finish(holder: str, queued: int, wait: float) -> Tx[None]:

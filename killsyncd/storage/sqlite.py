@@ -57,6 +57,7 @@ class SqliteStore:
         for reader in readers:
             self._free.put_nowait(reader)
         self._closed = False
+        self._worked = False
 
     @classmethod
     async def open(
@@ -180,17 +181,24 @@ class SqliteStore:
 
     async def _hop(self, connection: _Connection, function: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return await connection.hop(function)
+            result = await connection.hop(function)
         except KillsyncdError:
             raise
         except sqlite3.IntegrityError as error:
             raise RowRefused(f"the database refuses a row: {error}") from error
         except sqlite3.Error as error:
-            raise _translated(error, self.path) from error
+            fault = _translated(error, self.path)
+            if self._worked and type(fault) is Refused:
+                # It was fine a moment ago (a disk that went away, no descriptors left): wait for it,
+                # instead of ending in a way that the service manager takes for final.
+                fault = Unavailable(fault.message, fault.hint)
+            raise fault from error
         except ValueError as error:
             if "Connection closed" in str(error) or "no active connection" in str(error):
                 raise Unavailable("the database is closed", "the daemon is stopping") from error
             raise
+        self._worked = self._worked or connection is self._writer
+        return result
 
 
 async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
@@ -198,6 +206,9 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
 
     def connector() -> sqlite3.Connection:
+        if writable and not path.exists():
+            # SQLite would make it, and its WAL after it, readable for everybody.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, cached_statements=256, check_same_thread=False, timeout=15
         )
@@ -224,11 +235,15 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
         await connection
     except sqlite3.Error as error:
         raise _translated(error, path) from error
+    except OSError as error:
+        raise Refused(
+            f"the database cannot be made: {path}: {error.strerror}", f"check owner and mode of {path.parent}"
+        ) from error
     return connection
 
 
 def _teach_binding() -> None:
-    """Tell sqlite3 (the whole process; there is nowhere else to tell it) how to bind what is no number or text.
+    """Tell sqlite3, for the whole process, how to bind what is neither number nor text.
 
     None and bool it would bind just so, but only after a search for `__conform__` at each NULL of each
     row: a sixth of what storing a mail costs.

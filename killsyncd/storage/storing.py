@@ -179,6 +179,7 @@ def _number(arrivals: Sequence[Arrival], listed: dict[int, float], origin: str) 
                 "origin": origin,
                 "listed_at": listed_at,
                 "fetched_at": each.at,
+                "created_at": row["now"],
             }
         )
         stored.append(StoredMail(mail[0], position, fresh))

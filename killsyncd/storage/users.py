@@ -78,7 +78,7 @@ def queue_user(
     if user.state is not UserState.OK or not row["granted"] or row["source_id"] is None:
         return Queued(user, None, False, user.state_reason or "needs a login: killsyncd login")
     last, now = user.last_killmail_sync_at, float(row["now"])
-    if skip_within is not None and last is not None and now - last.timestamp() < skip_within:
+    if skip_within is not None and last is not None and _lately(now, last, row["state_since"], skip_within):
         minutes = max(0, int((now - last.timestamp()) // 60))
         ago = f"{minutes} minute{'s' if minutes != 1 else ''} ago" if minutes else "less than a minute ago"
         return Queued(user, None, False, f"synced {ago}")
@@ -91,6 +91,16 @@ def queue_user(
     yield from wants.ask(int(row["source_id"]), mode, priority, origin, not_before)
     waits = f"ESI has nothing newer for another {int(expires - now) + 1} s" if expires > now else None
     return Queued(user, mode, True, waits)
+
+
+def _lately(now: float, last: datetime, state_since: float, within: float) -> bool:
+    """Whether the last sync makes another superfluous.
+
+    Not where the user could not be synced since then (what was wanted meanwhile is forgotten), nor
+    where it lies in the future, written while the clock stood wrong. Times in the table are whole seconds.
+    """
+    at = last.timestamp()
+    return at >= float(state_since) - 1.0 and -60.0 < now - at < within
 
 
 def _queue_users(

@@ -182,6 +182,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @those_with("", "daemon", "stopped")
 def test_commands(file: Path, stage: Stage, tmp_path: Path) -> None:
     readers: dict[str, Reader] = {}

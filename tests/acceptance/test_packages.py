@@ -20,7 +20,7 @@ from tests.kit import free_port
 
 ROOT = Path(__file__).parents[2]
 BINARY = os.environ.get("KILLSYNCD_TEST_BINARY", "")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def checkout(folder: Path) -> Path:
@@ -85,7 +85,7 @@ def test_the_wheel_is_whole(built: Path) -> None:
             assert name in inside, f"{name} is not in the wheel"
     shared = {re.sub(r"^[^/]+\.data/data/", "", each) for each in inside if ".data/data/" in each}
     assert "share/man/man1/killsyncd.1" in shared
-    assert "share/killsyncd/killsyncd.service" in shared
+    assert "share/killsyncd/systemd/killsyncd.service" in shared
     assert not [each for each in inside if each.startswith(("tests", "bench"))]
 
 

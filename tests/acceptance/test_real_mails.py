@@ -101,7 +101,9 @@ def test_export_gives_them_back_as_they_came(tmp_path: Path, shared: Path, real:
     assert exported.returncode == 0
     lines = [json.loads(line) for line in exported.stdout.splitlines()]
     for mail in lines:
-        assert {key: value for key, value in mail.items() if key != "killmail_hash"} == real[mail["killmail_id"]]
+        assert {key: value for key, value in mail.items() if key != "killmail_hash"} == real[
+            mail["killmail_id"]
+        ]
     assert len(lines) == 53
     (tmp_path / "out.jsonl").write_text(exported.stdout)
     assert _run(second, "import", str(tmp_path / "out.jsonl")).returncode == 0

@@ -26,14 +26,14 @@ class Stage:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
         self._stack = stack
-        self._eves: list[SimulatorProcess] = []
+        self.eves: list[SimulatorProcess] = []
         self._daemons: list[DaemonProcess] = []
         self.provoked: set[str] = set()
 
     def eve(self, **options: Any) -> SimulatorProcess:
         """A running simulator; options as on its command line."""
         eve = self._stack.enter_context(SimulatorProcess(**options))
-        self._eves.append(eve)
+        self.eves.append(eve)
         return eve
 
     def daemon(
@@ -63,7 +63,7 @@ class Stage:
         for daemon in self._daemons:
             if daemon.process is not None:
                 assert daemon.stop() == 0, daemon.tail()
-        for eve in self._eves:
+        for eve in self.eves:
             found = [each for each in breaches(eve) if each.split(" ")[0] not in self.provoked]
             assert found == [], f"ESI's rules were broken: {found}"
             crashes = eve.counters()["crashes"]

@@ -60,7 +60,9 @@ async def test_a_list_ends_in_the_ledger_and_the_job_is_acknowledged(core: Core,
     assert await walks(core, pilot) == ["complete"]
 
 
-async def test_what_is_wanted_is_announced_also_when_the_list_has_nothing_new(core: Core, pilot: Pilot) -> None:
+async def test_what_is_wanted_is_announced_also_when_the_list_has_nothing_new(
+    core: Core, pilot: Pilot
+) -> None:
     """A ref that was lost from the fetcher's sight, or written anew, finds somebody who fetches it."""
     core.lists.script = {1: [core.lists.page(1)]}
     await wanted(core, pilot)
@@ -264,7 +266,9 @@ async def test_an_answer_of_no_use_takes_the_question_back(core: Core, pilot: Pi
     assert set(await core.world.refs()) == {1}
 
 
-async def test_a_page_that_could_not_be_written_is_asked_for_without_its_etag(core: Core, pilot: Pilot) -> None:
+async def test_a_page_that_could_not_be_written_is_asked_for_without_its_etag(
+    core: Core, pilot: Pilot
+) -> None:
     core.lists.script = {1: [core.lists.page(1, etag="e1")]}
     core.store.failing = {"_write_page"}
     await wanted(core, pilot)

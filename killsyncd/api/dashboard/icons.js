@@ -45,6 +45,19 @@ export function icon(name, className = '') {
   );
 }
 
+/**
+ * The tab's icon as an address of its own: it must change just when the daemon cannot be asked for a file.
+ * @param {string} colour
+ */
+export function favicon(colour) {
+  const picture = svg('svg', { viewBox: '0 0 32 32' },
+    svg('rect', { width: 32, height: 32, rx: 7, fill: '#10151d' }),
+    svg('g', { fill: 'none', stroke: colour, 'stroke-width': 2.6, 'stroke-linecap': 'round' },
+      svg('path', { d: 'M7.2 19.5a9.4 9.4 0 0 1 12.9-12M24.8 12.5a9.4 9.4 0 0 1-12.9 12' }),
+      svg('path', { d: 'M16 10.5v3.2M16 18.3v3.2M10.5 16h3.2M18.3 16h3.2' })));
+  return `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(picture))}`;
+}
+
 /** The mark: two arcs that chase each other round a target. @param {string} [className] */
 export function logo(className = '') {
   return svg(

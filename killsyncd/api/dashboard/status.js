@@ -3,13 +3,14 @@
 import { parts, remedy } from './commands.js';
 import { Keyed, announce, h, mark, refill, say } from './dom.js';
 import { loginButton } from './header.js';
-import { icon, logo } from './icons.js';
+import { favicon, icon, logo } from './icons.js';
 import { duration, timeSince, timeUntil } from './time.js';
 import { number, plural } from './words.js';
 
 const LOGIN_HELPS = new Set(['nobody_logged_in', 'needs_login', 'owner_changed', 'scope_missing']);
 const WAITING = new Set(['downtime', 'error_limit', 'budget_dry', 'budget_blocked']);
 const SHOWN_PROBLEMS = 4;
+const FAVICONS = { good: favicon('#f0b35a'), bad: favicon('#ff7d70') };
 
 /** @param {import('./state.js').State} state @returns {HTMLElement} */
 export function statusPanel(state) {
@@ -47,8 +48,8 @@ export function statusPanel(state) {
     say(more, all ? 'Show fewer' : `Show ${groups.length - SHOWN_PROBLEMS} more`);
     mark(more, 'aria-expanded', String(all));
     document.title = mood === 'good' ? 'Syncing · killsyncd' : `${words} · killsyncd`;
-    const favicon = document.getElementById('favicon');
-    if (favicon) mark(favicon, 'href', `dashboard/favicon${mood === 'bad' ? '-stopped' : ''}.svg`);
+    const tab = document.getElementById('favicon');
+    if (tab) mark(tab, 'href', FAVICONS[mood === 'bad' ? 'bad' : 'good']);
     if (spoken && spoken !== words) announce(words);
     spoken = words;
   };

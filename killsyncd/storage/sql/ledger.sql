@@ -195,7 +195,7 @@ WHERE killmail_id = ANY(:ids::bigint[]) RETURNING killmail_id;
 INSERT INTO killmails (killmail_id, killmail_hash, killmail_time, solar_system_id, war_id, moon_id,
     attacker_count, solo, npc, feed_position, fresh, origin, listed_at, fetched_at, created_at)
 VALUES (:killmail_id, :killmail_hash, :killmail_time, :solar_system_id, :war_id, :moon_id,
-    :attacker_count, :solo, :npc, :feed_position, :fresh, :origin, :listed_at, :fetched_at, {now_time});
+    :attacker_count, :solo, :npc, :feed_position, :fresh, :origin, :listed_at, :fetched_at, :created_at);
 
 -- name: raise_feed
-UPDATE feed SET position = position + :count WHERE id = 1 RETURNING position;
+UPDATE feed SET position = position + :count WHERE id = 1 RETURNING position, {now_time} AS now;

@@ -38,16 +38,19 @@ SELECT CASE WHEN paused = {true} AND state = 'ok' THEN 'paused' ELSE state END A
 FROM users GROUP BY 1;
 
 -- name: due
+-- Synced in the future: written while the clock stood wrong.
 SELECT u.id FROM users u
 JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
 JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
 WHERE u.state = 'ok' AND u.paused = {false}
-  AND (u.last_killmail_sync_at IS NULL OR u.last_killmail_sync_at < :before)
+  AND (u.last_killmail_sync_at IS NULL OR u.last_killmail_sync_at < :before
+       OR u.last_killmail_sync_at > {now_time})
   AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id)
 ORDER BY u.last_killmail_sync_at NULLS FIRST, u.id;
 
 -- name: queue_facts
-SELECT u.id, u.state, u.state_reason, u.paused, u.last_killmail_sync_at, s.id AS source_id, s.unbroken_at,
+SELECT u.id, u.state, u.state_reason, u.state_since, u.paused, u.last_killmail_sync_at, s.id AS source_id,
+       s.unbroken_at,
        COALESCE((SELECT MAX(expires_at) FROM pages p WHERE p.source_id = s.id AND p.page = 1), 0) AS expires_at,
        CASE WHEN g.user_id IS NULL THEN 0 ELSE 1 END AS granted, {now} AS now
 FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
@@ -68,7 +71,8 @@ VALUES (:user_id, :character_id, :character_name, :owner_hash, :scopes, :state, 
         :expires_at, {now_time})
 ON CONFLICT (character_id) DO UPDATE SET character_name = excluded.character_name,
     owner_hash = excluded.owner_hash, scopes = excluded.scopes, state = excluded.state,
-    state_reason = excluded.state_reason, state_since = excluded.state_since, expires_at = excluded.expires_at
+    state_reason = excluded.state_reason, expires_at = excluded.expires_at,
+    state_since = CASE WHEN users.state = excluded.state THEN users.state_since ELSE excluded.state_since END
 RETURNING id;
 
 -- name: source

@@ -1,0 +1,338 @@
+"""The fetcher's branches of failure: what is wanted is fetched, once, and nothing kills or blinds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from killsyncd.answers import Downtime, EsiStatus, Malformed, RateLimited, Unanswered
+from killsyncd.arrivals import Arrival, Stored
+from killsyncd.details import MALFORMED, PATIENCE, REFUSALS
+from killsyncd.errors import RowRefused, Unavailable
+from killsyncd.fetcher import BATCH, RELOAD_EVERY
+from tests.contract.world import Pilot
+from tests.core_world import Core, eventually
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[Core]:
+    async with Core.begin(tmp_path) as core:
+        yield core
+
+
+@pytest.fixture
+async def pilot(core: Core) -> Pilot:
+    return await core.world.pilot(90000001)
+
+
+async def passing(core: Core, holds: Any, seconds: float = 0.5) -> None:
+    """Let time go by until something holds."""
+    async with asyncio.timeout(20):
+        while not holds():
+            core.clock.tick(seconds)
+            await asyncio.sleep(0.002)
+
+
+def nothing_in_flight(core: Core) -> bool:
+    return core.fetcher._queue.in_flight == 0
+
+
+# -- what goes well ------------------------------------------------------------------------------
+
+
+async def test_what_is_wanted_is_stored_once(core: Core, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1, 2, 3)
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.fetcher.stored == 3)
+    assert sorted(core.details.asked) == [1, 2, 3]
+    assert await core.world.refs() == {}
+    assert sorted(await core.world.stored_ids()) == [1, 2, 3]
+
+
+async def test_what_is_listed_while_it_runs_is_fetched(core: Core, pilot: Pilot) -> None:
+    async with core.running(core.fetcher.run):
+        await core.world.listed(pilot, 1)
+        core.fetcher.listed(pilot.source_id)
+        await eventually(lambda: core.fetcher.stored == 1)
+
+
+async def test_the_drain_stores_what_is_in_flight(core: Core, pilot: Pilot) -> None:
+    core.details.held = asyncio.Event()
+    await core.world.listed(pilot, 1)
+    async with core.running(core.fetcher.run) as stopping:
+        await eventually(lambda: core.fetcher.in_flight == 1)
+        stopping.set()
+        core.details.held.set()
+    assert await core.world.stored_ids() == [1]
+
+
+async def test_paused_fetches_nothing(core: Core, pilot: Pilot) -> None:
+    core.paused = True
+    await core.world.listed(pilot, 1)
+    async with core.running(core.fetcher.run):
+        await core.clock.advance(60)
+        assert core.details.asked == []
+        core.paused = False
+        core.events.tell("switches")
+        await eventually(lambda: core.fetcher.stored == 1)
+
+
+async def test_a_paused_user_is_left_alone_until_resumed(core: Core, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1)
+    await core.world.users.pause(pilot.user_id, paused=True)
+    async with core.running(core.fetcher.run):
+        await core.clock.advance(30)
+        assert core.details.asked == []
+        await core.world.users.pause(pilot.user_id, paused=False)
+        core.events.tell("switches")
+        await eventually(lambda: core.fetcher.stored == 1)
+
+
+# -- details that fail ---------------------------------------------------------------------------
+
+
+async def test_a_failed_mail_is_tried_again_although_others_wait_for_ever(core: Core, pilot: Pilot) -> None:
+    """A dry window behind a big first sync must not keep another pilot's retry out of sight."""
+    big = await core.world.pilot(90000002)
+    await core.world.listed(big, *range(1000, 1060))
+    await core.world.listed(pilot, 1)
+    core.details.faults = {
+        1: [EsiStatus(500, "oops")],
+        **{n: [Unanswered("x")] * 99 for n in range(1000, 1060)},
+    }
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: 1 in core.details.asked)
+        await passing(core, lambda: core.fetcher.stored == 1)
+    assert core.details.asked.count(1) == 2
+
+
+async def test_retries_come_while_the_queue_is_never_empty(core: Core, pilot: Pilot) -> None:
+    heavy = await core.world.pilot(90000002)
+    await core.world.listed(heavy, *range(1000, 1100))
+    await core.world.listed(pilot, 1)
+    core.details.faults = {1: [EsiStatus(503, "oops")]}
+    permits = core.details.detail_permits
+
+    async def light_only(count: int = 1, *, heavy: bool = False) -> Any:
+        if heavy:
+            raise RateLimited("dry", core.clock.now() + 600.0, group="killmail")
+        return await permits(count, heavy=heavy)
+
+    core.details.detail_permits = light_only  # type: ignore[method-assign]
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.details.asked == [1])
+        await passing(core, lambda: core.fetcher.stored == 1)
+        assert len(core.fetcher._queue) == 100
+        core.details.detail_permits = permits  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [
+        (EsiStatus(422, "wrong pair"), REFUSALS),
+        (Malformed("no JSON"), MALFORMED),
+        (EsiStatus(404, "not found"), PATIENCE),
+    ],
+)
+async def test_a_mail_that_stays_refused_is_quarantined(
+    core: Core, pilot: Pilot, fault: Exception, tries: int
+) -> None:
+    await core.world.listed(pilot, 1, 2)
+    core.details.faults = {1: [fault] * 99}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.quarantined == 1, 5.0)
+        await eventually(lambda: core.fetcher.stored == 1)
+    assert core.details.asked.count(1) == tries
+    assert await core.world.refs() == {1: "quarantined"}
+    assert await core.world.last_id(pilot) is None, "not past the gap"
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 504])
+async def test_what_says_nothing_of_the_mail_quarantines_nothing(
+    core: Core, pilot: Pilot, status: int
+) -> None:
+    """A firewall that says 403 to everything for an hour must not put everything away."""
+    await core.world.listed(pilot, 1)
+    core.details.faults = {1: [EsiStatus(status, "no")] * 30}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.stored == 1, 20.0)
+    assert core.fetcher.quarantined == 0
+
+
+async def test_waiting_is_no_failure(core: Core, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1)
+    core.details.faults = {1: [Downtime("down", core.clock.now() + 5.0)]}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.stored == 1)
+    assert core.fetcher.failed == 0
+
+
+async def test_a_dry_window_is_waited_for(core: Core, pilot: Pilot) -> None:
+    core.details.dry = RateLimited("dry", core.clock.now() + 30.0, group="killmail")
+    await core.world.listed(pilot, 1)
+    async with core.running(core.fetcher.run):
+        await core.clock.advance(14)
+        assert core.details.asked == []
+        core.details.dry = None
+        await passing(core, lambda: core.fetcher.stored == 1)
+
+
+async def test_a_bug_counts_as_a_failure(core: Core, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1)
+    core.details.faults = {1: [ZeroDivisionError()]}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.stored == 1)
+    assert core.fetcher.failed == 1
+
+
+# -- the database --------------------------------------------------------------------------------
+
+
+async def test_a_failure_that_could_not_be_written_down_is_still_wanted(core: Core, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1)
+    core.details.faults = {1: [EsiStatus(500, "oops")]}
+    core.store.failing = {"_ref_failed"}
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.store.refused == 1)
+        await eventually(lambda: core.fetcher.stored == 1)
+
+
+async def test_a_first_look_that_fails_is_made_again(core: Core, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1)
+    real, calls = core.world.ledger.pending_sources, 0
+
+    async def away() -> list[int]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Unavailable("the database is away")
+        return await real()
+
+    core.world.ledger.pending_sources = away  # type: ignore[method-assign]
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.fetcher.trouble is not None)
+        await passing(core, lambda: core.fetcher.stored == 1)
+    assert core.fetcher.trouble is None
+
+
+async def test_a_source_that_could_not_be_read_is_read_again(core: Core, pilot: Pilot) -> None:
+    real, calls = core.world.ledger.pending_of, 0
+
+    async def away(source_id: int, limit: int) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Unavailable("the database is away")
+        return await real(source_id, limit)
+
+    core.world.ledger.pending_of = away  # type: ignore[method-assign]
+    await core.world.listed(pilot, 1)
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.stored == 1)
+
+
+async def test_what_cannot_be_given_back_kills_nobody(core: Core, pilot: Pilot) -> None:
+    async def away(ids: Sequence[int]) -> None:
+        raise Unavailable("the database is away")
+
+    core.world.ledger.release_refs = away  # type: ignore[method-assign]
+    core.details.faults = {1: [Downtime("down", core.clock.now() + 5.0)]}
+    await core.world.listed(pilot, 1)
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.stored == 1)
+
+
+async def test_what_cannot_be_stored_does_not_pile_up(core: Core, pilot: Pilot) -> None:
+    """A full disk must neither spend the budget on what it can't keep nor fill the memory."""
+    await core.world.listed(pilot, *range(1, 5 * BATCH))
+    core.store.failing = {"_store"}
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.store.refused > 0)
+        for _ in range(50):
+            core.clock.tick(0.1)
+            await asyncio.sleep(0.002)
+        assert len(core.details.asked) <= 2 * BATCH + 8 + BATCH
+        assert core.fetcher.trouble == "the disk is full"
+        core.store.failing = set()
+        await passing(core, lambda: core.fetcher.stored == 5 * BATCH - 1)
+        assert core.fetcher.trouble is None
+    assert len(core.details.asked) == 5 * BATCH - 1
+
+
+async def test_the_end_does_not_wait_for_a_full_disk(core: Core, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1)
+    core.store.failing = {"_store"}
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.store.refused > 0)
+    assert await core.world.refs() == {1: "pending"}
+
+
+async def test_a_mail_the_database_refuses_keeps_no_other_out(core: Core, pilot: Pilot) -> None:
+    """A value that only the last statement meets: the batch falls apart, and that mail is quarantined."""
+    await core.world.listed(pilot, 1, 2, 3)
+    real = core.world.storing.store
+
+    async def picky(arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
+        if any(each.killmail.killmail_id == 2 for each in arrivals):
+            raise RowRefused("the database refuses a row: out of range")
+        return await real(arrivals, names)
+
+    core.world.storing.store = picky  # type: ignore[method-assign]
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.stored == 2 and core.fetcher.quarantined == 1)
+        await eventually(lambda: nothing_in_flight(core))
+    assert await core.world.refs() == {2: "quarantined"}
+
+
+async def test_a_writer_that_dies_ends_the_fetcher(core: Core, pilot: Pilot) -> None:
+    """Not fetching on, for ever, what nobody stores."""
+
+    async def broken(arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
+        raise ZeroDivisionError
+
+    core.world.storing.store = broken  # type: ignore[method-assign]
+    await core.world.listed(pilot, 1)
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(5):
+            await core.fetcher.run(asyncio.Event())
+
+
+async def test_a_commit_that_never_ends_is_a_standstill(core: Core, pilot: Pilot) -> None:
+    hung = asyncio.Event()
+    real = core.world.storing.store
+
+    async def hangs(arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
+        await hung.wait()
+        return await real(arrivals, names)
+
+    core.world.storing.store = hangs  # type: ignore[method-assign]
+    await core.world.listed(pilot, 1)
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.fetcher._committing_since is not None)
+        before = core.clock.monotonic()
+        await core.clock.advance(200)
+        assert core.fetcher.progress <= before
+        hung.set()
+        await eventually(lambda: core.fetcher.stored == 1)
+
+
+async def test_what_nobody_told_of_is_found_when_it_is_quiet(core: Core, pilot: Pilot) -> None:
+    async with core.running(core.fetcher.run):
+        await core.clock.settle()
+        await core.world.listed(pilot, 1)  # and no word to the fetcher
+        before = core.clock.monotonic()
+        await passing(core, lambda: core.fetcher.stored == 1, 1.0)
+        assert core.clock.monotonic() - before <= RELOAD_EVERY + 60.0
+
+
+async def test_a_clock_put_back_hides_no_retry(core: Core, pilot: Pilot) -> None:
+    async with core.running(core.fetcher.run):
+        await core.clock.advance(20)
+        core.clock.set_wall(core.clock.now() - 86_400)
+        await core.world.listed(pilot, 1)
+        await core.world.rows("UPDATE refs SET not_before = :at", at=core.clock.now() + 3)
+        await passing(core, lambda: core.fetcher.stored == 1)
