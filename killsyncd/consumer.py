@@ -33,6 +33,8 @@ LEAST_PAUSE = 0.5
 DATABASE_AGAIN = 2.0
 """Seconds until a database that did not answer is asked again."""
 
+TROUBLE_LASTS = 20.0
+
 LONGEST_CLOSED = 60.0
 """Seconds for which no job is taken at most, because ESI said no to everybody."""
 
@@ -107,8 +109,7 @@ class Consumer:
         self.working = 0
         self.jobs_done = 0
         self.jobs_failed = 0
-        self.trouble: str | None = None
-        """Why the queue's rows cannot be read or written just now."""
+        self._trouble: tuple[float, str] | None = None
         self._progress = clock.monotonic()
         self._idle = False
 
@@ -120,6 +121,14 @@ class Consumer:
     def reach(self, max_pages: int, full_walk: float) -> None:
         """How far walks go from now on; full_walk in seconds."""
         self._max_pages, self._full_walk = max_pages, full_walk
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the queue's rows cannot be read or written just now."""
+        # An empty queue that works again says nothing: what was not met again for a while is over.
+        if self._trouble is None or self._clock.monotonic() - self._trouble[0] > TROUBLE_LASTS:
+            return None
+        return self._trouble[1]
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Take and work jobs until stopping; then those under way are worked to their end."""
@@ -257,11 +266,11 @@ class Consumer:
             await self._clock.sleep(DATABASE_AGAIN)
 
     def _in_trouble(self, error: Unavailable) -> None:
-        self.trouble = error.message
+        self._trouble = self._clock.monotonic(), error.message
         self._states.set("rows", "failing", "the queue cannot be read or written", reason=error.message)
 
     def _out_of_trouble(self) -> None:
-        self.trouble = None
+        self._trouble = None
         self._states.set("rows", "ok", "the queue can be read and written again")
 
     async def _sync(self, job: Job, log: Logger) -> Summary:

@@ -94,6 +94,18 @@ def judge(ref: Ref, error: KillsyncdError, rng: random.Random) -> Verdict:
     return Verdict(wait, attempts, refusals, patience is not None and refusals >= patience)
 
 
+async def write_down(ledger: DetailLedger, ref: Ref, verdict: Verdict, reason: str, now: float) -> None:
+    """Put the verdict into the ledger. now: seconds since 1970. Raises Unavailable."""
+    await ledger.ref_failed(
+        ref,
+        reason=reason,
+        not_before=now + verdict.wait,
+        attempts=verdict.attempts,
+        refusals=verdict.refusals,
+        quarantine=verdict.quarantine,
+    )
+
+
 def _patience(error: KillsyncdError) -> int | None:
     """How many refusals of this kind are enough; None: it is tried for ever."""
     if isinstance(error, Malformed):

@@ -41,7 +41,6 @@ class Signal:
         self._event.clear()
         return rang
 
-
     async def wait_unless(self, stopping: asyncio.Event, clock: Clock, seconds: float) -> None:
         """As `wait`, and until stopping."""
         rest = asyncio.ensure_future(self.wait(clock, seconds))

@@ -12,10 +12,10 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic
 
-from killsyncd.answers import Downtime, EsiError, Waiting
+from killsyncd.answers import Downtime, EsiError, RateLimited, Waiting
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.clock import Clock
-from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, judge
+from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Verdict, judge, write_down
 from killsyncd.errors import KillsyncdError, RowRefused, Unavailable
 from killsyncd.events import Events, Signal
 from killsyncd.fair import FairQueue
@@ -87,6 +87,8 @@ class Fetcher(Generic[Permit]):
         self.quarantined = 0
         self.trouble: str | None = None
         """Why mails cannot be stored, or the ledger not be read, just now."""
+        self.dry_at: float | None = None
+        """Monotonic time when ESI's budget last had nothing for mails that wait; None: never."""
         self._progress = clock.monotonic()
         self._committing_since: float | None = None
         for channel in ("refs", "switches"):
@@ -200,6 +202,8 @@ class Fetcher(Generic[Permit]):
                 pause = min(pause, max(0.05, waiting.until - self._clock.now()))
                 if isinstance(waiting, Downtime):
                     break
+                if isinstance(waiting, RateLimited) and not heavy:
+                    self.dry_at = self._clock.monotonic()
         return [], False, pause
 
     @property
@@ -312,14 +316,7 @@ class Fetcher(Generic[Permit]):
         )
         self.quarantined += int(verdict.quarantine)
         try:
-            await self._ledger.ref_failed(
-                ref,
-                reason=error.message,
-                not_before=self._clock.now() + verdict.wait,
-                attempts=verdict.attempts,
-                refusals=verdict.refusals,
-                quarantine=verdict.quarantine,
-            )
+            await write_down(self._ledger, ref, verdict, error.message, self._clock.now())
         except KillsyncdError as trouble:
             self._reload = True  # it is wanted as before
             self._log.error("could not write down a failure", reason=trouble.message)
@@ -380,14 +377,8 @@ class Fetcher(Generic[Permit]):
         """One mail that the database will not have must not keep the others out."""
         ref = self._refs.get(killmail_id)
         if ref is not None:
-            await self._ledger.ref_failed(
-                ref,
-                reason=refusal.message,
-                not_before=0.0,
-                attempts=ref.attempts + 1,
-                refusals=ref.refusals + 1,
-                quarantine=True,
-            )
+            verdict = Verdict(0.0, ref.attempts + 1, ref.refusals + 1, True)
+            await write_down(self._ledger, ref, verdict, refusal.message, self._clock.now())
         return Stored([], [], [(killmail_id, refusal.message)])
 
     def _new_names(self, batch: Iterable[Arrival]) -> list[int]:

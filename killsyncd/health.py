@@ -73,6 +73,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
                 "look at network and [sso]; tokens are renewed as soon as it answers",
                 "The SSO does not renew tokens: syncs go on until the tokens at hand have ended.",
             ),
+            Code(
+                "tokens_ended",
+                True,
+                "look at network and [sso]; syncs go on as soon as it answers",
+                "The SSO does not renew tokens, and all those at hand have ended.",
+            ),
             Code("budget_dry", False, _WAITS, "An ESI budget is spent; its window returns tokens."),
             Code("budget_blocked", False, _WAITS, "ESI asked us to wait (429 with Retry-After)."),
             Code("nobody_logged_in", True, "killsyncd login", "There is nobody to sync."),

@@ -53,7 +53,7 @@ from killsyncd.storage.storing import Storing
 from killsyncd.storage.users import Users
 from killsyncd.switches import Switches
 from killsyncd.tokens import TokenKeeper
-from killsyncd.watching import Space, Watcher
+from killsyncd.watching import Sights, Space, Watcher
 
 Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 Tend = Callable[[], Coroutine[Any, Any, None]]
@@ -299,9 +299,13 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         clock=clock,
         door=door,
         space=space,
-        problems=keeper.problems,
-        trouble=lambda: broker.facts().trouble if broker is not None else None,
-        standing_still=lambda: house.standing_still(STANDS_STILL),
+        sights=Sights(
+            problems=keeper.problems,
+            broker=lambda: broker.facts().trouble if broker is not None else None,
+            database=lambda: fetcher.trouble or consumer.trouble,
+            dry_at=lambda: fetcher.dry_at,
+            standing_still=lambda: house.standing_still(STANDS_STILL),
+        ),
     ).run
     return house
 

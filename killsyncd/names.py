@@ -14,7 +14,7 @@ from typing import Protocol
 
 from killsyncd.answers import EsiError, EsiStatus, Name, Waiting
 from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
+from killsyncd.errors import RowRefused, Unavailable
 from killsyncd.events import Events, Signal
 from killsyncd.logs import StateLog, get_logger
 
@@ -101,8 +101,19 @@ class NamesTask:
         answered = {each.id for each in names}
         unknown = [each for each in ids if each not in answered]
         wanted = set(ids)
-        await self._book.resolved([each for each in names if each.id in wanted], unknown, UNKNOWN_AGAIN)
+        await self._keep([each for each in names if each.id in wanted], unknown)
         self._events.tell("named")
+
+    async def _keep(self, names: Sequence[Name], unknown: Sequence[int]) -> None:
+        try:
+            await self._book.resolved(names, unknown, UNKNOWN_AGAIN)
+        except RowRefused:
+            if len(names) < 2:  # a name the database will not have is as good as none
+                await self._book.resolved([], [*unknown, *(each.id for each in names)], UNKNOWN_AGAIN)
+                return
+            middle = len(names) // 2
+            await self._keep(names[:middle], unknown)
+            await self._keep(names[middle:], [])
 
     async def _spend_error(self) -> None:
         """Wait until another error is affordable."""

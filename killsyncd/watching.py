@@ -1,17 +1,18 @@
 """What is looked at now and then so that `ctl status` can say why it does not sync.
 
 Tasks report what they run into; this asks those who don't speak up by themselves: the
-door, token care, the broker, the disk, the clock.
+door, token care, the broker, the database's users, the disk, the clock.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from killsyncd.clock import Clock
+from killsyncd.clock import Clock, utc
 from killsyncd.events import Events
 from killsyncd.health import Health
 from killsyncd.logs import get_logger
@@ -24,6 +25,11 @@ LEAST_FREE = 64 * 2**20
 ENOUGH_FREE = 96 * 2**20
 SKEW = 60.0
 """Seconds by which this machine's clock may differ from ESI's."""
+
+UNREACHABLE_AFTER = 3
+"""So many requests without an answer, and not one with, are no weather any more."""
+
+DRY_LASTS = 60.0
 
 log = get_logger(__name__)
 
@@ -56,6 +62,13 @@ class Space:
             self._events.tell("switches")
 
 
+class Asked(Protocol):
+    """The door's counters; see `esi.asking.Stats`."""
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]: ...
+
+
 class Watched(Protocol):
     """ESI's door, as far as health goes."""
 
@@ -63,29 +76,58 @@ class Watched(Protocol):
     def downtime(self) -> object | None: ...
     @property
     def clock_offset(self) -> float: ...
+    @property
+    def error_limited(self) -> bool: ...
+    @property
+    def stats(self) -> Asked: ...
+    def blocks(self) -> Mapping[str, float]: ...
+
+
+class Reach:
+    """Whether ESI can be reached, from the counters alone: failures without one answer between them."""
+
+    def __init__(self) -> None:
+        self._answered = 0
+        self._failed = 0
+
+    def lost(self, requests: Mapping[tuple[str, str], int]) -> bool:
+        """Look at the counters. Where nobody asks, it is as it was last."""
+        failed = sum(
+            count for (_, outcome), count in requests.items() if outcome in ("unanswered", "not_sent")
+        )
+        answered = sum(requests.values()) - failed
+        if answered > self._answered:
+            self._answered, self._failed = answered, failed
+        return failed - self._failed >= UNREACHABLE_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Sights:
+    """What the watcher asks of others. Each answers at once, from memory.
+
+    problems: of token care. broker: its trouble, None without one. database: its trouble as the
+    tasks meet it. dry_at: monotonic time when mails last waited for ESI's budget.
+    standing_still: the task that makes no progress.
+    """
+
+    problems: Callable[[], Sequence[Problem]]
+    broker: Callable[[], str | None]
+    database: Callable[[], str | None]
+    dry_at: Callable[[], float | None]
+    standing_still: Callable[[], str | None]
 
 
 class Watcher:
-    """Asks around every few seconds. problems: of token care; trouble: of the broker, None without one."""
+    """Asks around every few seconds."""
 
-    def __init__(
-        self,
-        *,
-        health: Health,
-        clock: Clock,
-        door: Watched,
-        space: Space,
-        problems: Callable[[], Sequence[Problem]],
-        trouble: Callable[[], str | None],
-        standing_still: Callable[[], str | None],
-    ) -> None:
+    def __init__(self, *, health: Health, clock: Clock, door: Watched, space: Space, sights: Sights) -> None:
         self._health = health
         self._clock = clock
         self._door = door
         self._space = space
-        self._problems = problems
-        self._trouble = trouble
-        self._standing_still = standing_still
+        self._sights = sights
+        self._reach = Reach()
+        self._database_failed = False
         self._said: set[str] = set()
 
     async def run(self) -> None:
@@ -97,20 +139,41 @@ class Watcher:
     def look(self) -> None:
         """Ask everybody once."""
         self._space.look()
-        down = self._door.downtime
-        self._say("downtime", str(getattr(down, "reason", "ESI is down")) if down is not None else None)
+        self._look_at_esi()
         offset = self._door.clock_offset
         skew = f"this machine's clock and ESI's differ by {abs(offset):.0f} s" if abs(offset) > SKEW else None
         self._say("clock_skew", skew)
-        self._say("queue_unreachable", self._trouble())
-        still = self._standing_still()
+        self._say("queue_unreachable", self._sights.broker())
+        failing = self._sights.database()
+        # Twice in a row: what passes within seconds is nobody's business.
+        self._say("database_failing", failing if self._database_failed else None)
+        self._database_failed = failing is not None
+        still = self._sights.standing_still()
         self._say("task_died", f"the {still} makes no progress" if still else None)
-        current = {each.code: each for each in self._problems()}
+        current = {each.code: each for each in self._sights.problems()}
         for code in self._said - set(current):
             self._health.clear(code)
         for code, problem in current.items():
             self._health.report(code, problem.reason, problem.remedy)
         self._said = set(current)
+
+    def _look_at_esi(self) -> None:
+        lost = self._reach.lost(self._door.stats.requests)
+        self._say("esi_unreachable", "ESI does not answer" if lost else None)
+        down = self._door.downtime
+        reason = str(getattr(down, "reason", "ESI is down")) if down is not None and not lost else None
+        self._say("downtime", reason)
+        limited = "ESI's error limit shuts every route" if self._door.error_limited else None
+        self._say("error_limit", limited)
+        blocks = self._door.blocks()
+        groups = ", ".join(
+            f"{group} until {utc(until):%H:%M:%S} UTC" for group, until in sorted(blocks.items())
+        )
+        self._say("budget_blocked", f"ESI asked us to wait: {groups}" if blocks else None)
+        dry_at = self._sights.dry_at()
+        # Tokens come back one by one: dry is what was dry within the last minute.
+        dry = not blocks and dry_at is not None and self._clock.monotonic() - dry_at < DRY_LASTS
+        self._say("budget_dry", "killmails wait for ESI's budget" if dry else None)
 
     def _say(self, code: str, reason: str | None) -> None:
         if reason is None:

@@ -183,6 +183,14 @@ class Books:
         self._blocked.pop(bucket, None)
         return 0.0
 
+    def blocks(self) -> dict[str, float]:
+        """Groups in which a 429 forbids some bucket just now, and until when at the latest."""
+        now, found = self._time.not_after(), dict[str, float]()
+        for bucket, until in self._blocked.items():
+            if until > now:
+                found[bucket.group] = max(until, found.get(bucket.group, 0.0))
+        return found
+
     # Writing
 
     @property

@@ -328,6 +328,15 @@ class Door:
         return self._gate.closed
 
     @property
+    def error_limited(self) -> bool:
+        """Whether ESI's error limit (420) shuts every route just now."""
+        return self._books.gate(self._books.every_gate) > self._time.not_after()
+
+    def blocks(self) -> dict[str, float]:
+        """Groups in which ESI asked us to wait (429), and until when on this machine's wall clock."""
+        return {group: self._time.to_wall(until) for group, until in self._books.blocks().items()}
+
+    @property
     def stats(self) -> Stats:
         """Counters for metrics and the watchdog."""
         return self._asker.stats

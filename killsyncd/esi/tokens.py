@@ -114,7 +114,9 @@ class Tokens:
         """Raises RateLimited while a 429, a 420 or a low error count forbids this bucket."""
         until = self._books.blocked_until(bucket, self._gate(route))
         if until:
-            raise limited(self._time, bucket.group, until, "ESI asked us to wait")
+            everybody = self._books.gate(self._books.every_gate) >= until
+            group = ERROR_GROUP if everybody else bucket.group
+            raise limited(self._time, group, until, "ESI asked us to wait")
 
     # One request
 

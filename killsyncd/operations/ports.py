@@ -24,6 +24,7 @@ class StatusFacts:
     """What the database knows for `status`, from one snapshot. Times in seconds since 1970.
 
     producer_*: None where it never ran. daemons: how many are alive on this database.
+    ready: users who can be synced; holding: those of them whose access token has not ended.
     """
 
     now: float
@@ -44,6 +45,7 @@ class StatusFacts:
     producer_running: bool
     feed_cursor: str
     daemons: int
+    holding: int = 0
 
     @classmethod
     def unknown(cls, now: float) -> StatusFacts:

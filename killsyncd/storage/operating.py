@@ -53,6 +53,7 @@ def _status() -> Tx[StatusFacts]:
         now=float(counts["now"]),
         users=int(counts["users"]),
         ready=int(counts["ready"]),
+        holding=int(counts["holding"]),
         first_user_at=first.timestamp() if first else None,
         troubles=troubles,
         users_by_state=states,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from killsyncd.model import ProducerState
 from killsyncd.storage.base import Run, Store, Tx, one
 
-
 LONGEST_WAIT = 7200.0
 """Nothing is put off for longer than this, in seconds. What is was put off while the clock stood wrong."""
 

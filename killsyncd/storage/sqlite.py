@@ -101,8 +101,10 @@ class SqliteStore:
         except asyncio.CancelledError:
             # The thread may be deep in a slow statement: end it there, and only then lend the
             # connection to somebody else, so that the interrupt can't hit the wrong one.
-            await reader.interrupt()
-            await asyncio.wait([work])
+            # Again and again: a statement that has not begun yet is not hit.
+            while not work.done():
+                await reader.interrupt()
+                await asyncio.wait([work], timeout=0.05)
             work.exception() if not work.cancelled() else None
             raise
         finally:

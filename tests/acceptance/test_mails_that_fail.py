@@ -12,7 +12,7 @@ from tests.kit.mails import assert_whole, listed_ids, stored_ids, wait_home
 @pytest.mark.slow
 def test_one_that_fails_long_and_one_that_is_refused(stage: Stage) -> None:
     """The first is stored later, the second quarantined with its reason; neither stops, hides or passes
-    anything, and `ctl retry` brings it home when what refused it is gone."""
+    anything, over a kill either, and `ctl retry` brings it home when what refused it is gone."""
     eve = stage.eve(pilots=2, history=20, sharing=0, cache=2)
     one, two = pilots_of(eve)
     ids = sorted(listed_ids(eve, [one]))
@@ -55,6 +55,14 @@ def test_one_that_fails_long_and_one_that_is_refused(stage: Stage) -> None:
     assert last_id(daemon, one) == ids[11]
     assert hits(eve, lasting) == 4, "then it is left alone"
 
+    daemon.kill()
+    daemon.start()
+    assert [each["killmailId"] for each in daemon.ctl("failed")["failed"]] == [refused]
+    (late,) = eve.add_mails(1, [one], late=True)
+    wait_for(lambda: late["killmail_id"] in stored_ids(daemon), 20, daemon.tail)
+    assert last_id(daemon, one) == ids[11]
+    assert hits(eve, lasting) == 4, "after a restart, too"
+
     unknown = daemon.command("ctl", "retry", "123456789")
     assert "123456789" in unknown.stdout + unknown.stderr
     eve.clear_faults(lasting)
@@ -64,26 +72,6 @@ def test_one_that_fails_long_and_one_that_is_refused(stage: Stage) -> None:
     wait_for(lambda: last_id(daemon, one) == max(listed_ids(eve, [one])), 5)
     assert daemon.ctl("status")["problems"] == []
     assert daemon.ctl("explain", str(refused))["state"] == "stored"
-
-
-@pytest.mark.slow
-def test_a_quarantined_mail_survives_a_restart_and_hides_nothing_late(stage: Stage) -> None:
-    """Refused for good, over restarts; a mail that surfaces late below it is found and stored."""
-    eve = stage.eve(pilots=1, history=15, cache=2)
-    (pilot,) = pilots_of(eve)
-    ids = sorted(listed_ids(eve, [pilot]))
-    lasting = eve.script("status", "esi.killmail", killmail=ids[10], status=422)
-    daemon = stage.daemon(eve, QUICK)
-    stage.log_in(daemon, eve)
-    wait_for(lambda: daemon.ctl("failed")["failed"], 60, daemon.tail)
-    daemon.kill()
-    daemon.start()
-    assert [each["killmailId"] for each in daemon.ctl("failed")["failed"]] == [ids[10]]
-    (late,) = eve.add_mails(1, [pilot], late=True)
-    wait_for(lambda: late["killmail_id"] in stored_ids(daemon), 20, daemon.tail)
-    assert last_id(daemon, pilot) == ids[9]
-    assert hits(eve, lasting) == 4
-    assert daemon.ctl("users")["users"][0]["pending"] == 0
 
 
 def hits(eve: SimulatorProcess, fault: int) -> int:

@@ -74,25 +74,6 @@ def test_a_revoked_grant_says_so_and_a_login_heals_it(stage: Stage) -> None:
     assert daemon.ctl("status")["problems"] == []
 
 
-def test_an_sso_that_is_down_disables_nobody(stage: Stage) -> None:
-    """5xx, HTML and silence of the SSO are weather; when it is back, everything goes on."""
-    eve = stage.eve(
-        pilots=2, history=3, sharing=0, cache=2, token_life=5, rotation="always", limit="char-killmail=3000"
-    )
-    daemon = stage.daemon(eve, QUICK)
-    pilots = pilots_of(eve)
-    stage.log_in(daemon, eve)
-    wait_home(daemon, eve, pilots)
-    for fault in ({"kind": "status", "status": 503}, {"kind": "html", "status": 200}):
-        eve.script(route="sso.token", count=1, **fault)
-    eve.script("oauth", "sso.token", body="invalid_client", status=401, count=1)
-    eve.wait_for("faults", lambda faults: all(each["hits"] == each["count"] for each in faults), timeout=90)
-    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
-    eve.add_mails(1, pilots)
-    wait_home(daemon, eve, pilots, timeout=60)
-    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
-
-
 def _fewest(seen: dict[str, dict[str, int]], pilots: list[int]) -> int:
     return min(seen["refreshes"].get(str(pilot), 0) for pilot in pilots)
 

@@ -83,7 +83,7 @@ def _age(seconds: float) -> Tx[None]:
     found = yield Sql(
         "SELECT table_name, column_name, data_type FROM information_schema.columns"
         " WHERE table_schema = current_schema() AND (column_name LIKE '%\\_at'"
-        " OR column_name IN ('not_before', 'alive_until', 'blocked_until'))"
+        " OR column_name IN ('not_before', 'alive_until', 'blocked_until', 'state_since'))"
         " AND data_type IN ('double precision', 'timestamp with time zone')",
         {},
     )

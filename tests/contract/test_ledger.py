@@ -268,7 +268,11 @@ async def test_a_mail_that_failed_waits_until_its_time(world: World) -> None:
     assert [each.killmail_id for each in pending.refs] == [1]
     assert pending.total == 2
     assert await world.ledger.next_retry() == until
+    nobody, now = await world.ledger.ripe_sources(0.0)
+    assert nobody == []
     await world.timed.pass_time(61.0)
+    ripe, _ = await world.ledger.ripe_sources(now - 61.0 if world.store.dialect == "postgres" else now)
+    assert ripe == [pilot.source_id]
     pending = await world.ledger.pending_of(pilot.source_id, 10)
     assert [(each.killmail_id, each.attempts) for each in pending.refs] == [(2, 1), (1, 0)]
     assert pending.refs[0].killmail_hash == hash_of(2)

@@ -89,6 +89,21 @@ async def test_users_who_need_something_are_problems_and_nobody_ready_stops(
     assert status.users_by_state == {UserState.NEEDS_LOGIN: 1, UserState.PAUSED: 1}
 
 
+async def test_an_sso_that_is_down_stops_nothing_while_tokens_are_at_hand(world: World) -> None:
+    await world.pilot(1, "Ada")
+    operations = operations_of(world, world.timed.clock)
+    operations._reporter._health.report("sso_unavailable", "the SSO does not answer")
+    status = await operations.status()
+    assert status.syncing
+    assert [each.code for each in status.problems] == ["sso_unavailable"]
+    await world.timed.pass_time(1300.0)
+    status = await operations.status()
+    assert not status.syncing
+    assert [each.code for each in status.problems] == ["tokens_ended", "sso_unavailable"]
+    operations._reporter._health.clear("sso_unavailable")
+    assert (await operations.status()).syncing, "ended and renewed in a moment is no problem"
+
+
 async def test_a_sync_that_fails_again_and_again_is_a_problem(world: World, operations: Operations) -> None:
     pilot = await world.pilot(1, "Ada")
     job = await world.job(pilot)

@@ -78,6 +78,23 @@ async def test_queueing_answers_how_far_or_why_not(world: World) -> None:
     assert job.mode is SyncMode.FULL_SYNC
 
 
+async def test_who_logs_in_after_a_dead_login_is_queued_whenever_he_was_synced(world: World) -> None:
+    """What he wanted meanwhile is forgotten; "synced a moment ago" would leave it so."""
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 1)
+    await world.timed.pass_time(5.0)
+    (again,) = await world.users.queue([pilot.user_id], 8, Origin.LOGIN, skip_within=900.0)
+    assert not again.queued, "who logs in twice is skipped, with the reason"
+    await world.pilot(1)
+    (again,) = await world.users.queue([pilot.user_id], 8, Origin.LOGIN, skip_within=900.0)
+    assert not again.queued
+    await world.users.mark(pilot.user_id, UserState.NEEDS_LOGIN, "the grant is gone")
+    await world.timed.pass_time(5.0)
+    await world.pilot(1)
+    (again,) = await world.users.queue([pilot.user_id], 8, Origin.LOGIN, skip_within=900.0)
+    assert again.queued
+
+
 async def test_states_are_counted_as_shown(world: World) -> None:
     ok, paused, dead = [await world.pilot(each) for each in (1, 2, 3)]
     await world.users.pause(paused.user_id, paused=True)

@@ -317,3 +317,20 @@ async def test_revoking_opens_the_ciphertext(world: World) -> None:
     assert world.sso.revoked == ["refresh-0"]
     with pytest.raises(KeyRefused):
         await world.keeper.revoke(90000002, blob)
+
+
+# -- 403 of ESI's lists --------------------------------------------------------------------------
+
+
+async def test_a_refused_scope_marks_the_pilot_and_keeps_the_tokens(world: World) -> None:
+    with pytest.raises(GrantUnusable) as caught:
+        await world.keeper.scope_refused(USER, "access-login")
+    assert caught.value.state is UserState.SCOPE_MISSING
+    assert world.state is UserState.SCOPE_MISSING
+    assert world.store.rows[USER].refresh_token_enc is not None
+
+
+async def test_a_refusal_of_an_older_token_undoes_no_new_login(world: World) -> None:
+    """The pilot logged in again, with the scope, while the old token's answer was on its way."""
+    await world.keeper.scope_refused(USER, "access-before-the-login")
+    assert world.state is UserState.OK

@@ -125,6 +125,7 @@ export class Keyed {
         this.pieces.delete(key);
       }
     }
+    /** @type {Element|null} */
     let at = this.parent.children[this.after] ?? null;
     for (const item of items) {
       const key = this.keyOf(item);

@@ -57,7 +57,7 @@ export function queuePanel(state) {
   return panel;
 }
 
-/** @param {{priority: number, label: string}} first */
+/** @param {{priority: number, label: string, count: number, most: number}} first */
 function lane(first) {
   const count = h('span', { class: 'lane-count' });
   const bar = h('span', { class: 'lane-bar', aria: { hidden: 'true' } });

@@ -1,7 +1,9 @@
 -- name: user_counts
 SELECT COUNT(*) AS users, MIN(u.created_at) AS first_user_at, {now} AS now,
        COALESCE(SUM(CASE WHEN u.state = 'ok' AND u.paused = {false} AND g.refresh_token IS NOT NULL THEN 1 ELSE 0 END), 0)
-           AS ready
+           AS ready,
+       COALESCE(SUM(CASE WHEN u.state = 'ok' AND u.paused = {false} AND g.expires_at > {now} THEN 1 ELSE 0 END), 0)
+           AS holding
 FROM users u LEFT JOIN grants g ON g.user_id = u.id;
 
 -- name: troubled

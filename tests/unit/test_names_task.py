@@ -1,0 +1,133 @@
+"""The names task: bisecting, few errors, and no poison that stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from killsyncd.answers import EsiStatus, Name, RateLimited
+from killsyncd.errors import RowRefused
+from killsyncd.names import ERRORS_A_MINUTE, NamesTask
+from killsyncd.storage.names import Names
+from tests.core_world import Core, eventually
+
+
+class Door:
+    """Knows every id but `unknown`."""
+
+    def __init__(self) -> None:
+        self.unknown: set[int] = set()
+        self.asked: list[list[int]] = []
+        self.errors = 0
+        self.fault: Exception | None = None
+
+    async def names(self, ids: Sequence[int]) -> list[Name]:
+        self.asked.append(list(ids))
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
+        if self.unknown & set(ids):
+            self.errors += 1
+            raise EsiStatus(404, "Ensure all IDs are valid before resolving.")
+        return [Name(each, "character", f"Name {each}") for each in ids]
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[Core]:
+    async with Core.begin(tmp_path) as core:
+        yield core
+
+
+async def unnamed(core: Core) -> int:
+    return int(await core.world.value("SELECT COUNT(*) FROM names WHERE name IS NULL"))
+
+
+async def want(core: Core, *ids: int) -> None:
+    for each in ids:
+        await core.world.rows("INSERT INTO names (id) VALUES (:id)", id=each)
+
+
+class Running:
+    """The task, and time that goes by."""
+
+    def __init__(self, core: Core, door: Door, book: Names | None = None) -> None:
+        self.core = core
+        self.task = NamesTask(
+            door=door, book=book or Names(core.world.store), events=core.events, clock=core.clock
+        )
+
+    async def __aenter__(self) -> Running:
+        self._run = asyncio.ensure_future(self.task.run())
+        return self
+
+    async def __aexit__(self, *args: object) -> None:
+        self._run.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._run
+
+    async def until_unnamed(self, left: int) -> None:
+        async def reached() -> bool:
+            self.core.clock.tick(0.5)
+            assert not self._run.done(), "the task died"
+            return await unnamed(self.core) == left
+
+        await eventually(reached)
+
+
+async def test_all_at_once_and_told(core: Core) -> None:
+    door, told = Door(), []
+    core.events.on("named", lambda: told.append(1))
+    await want(core, *range(1, 50))
+    async with Running(core, door) as running:
+        await running.until_unnamed(0)
+    assert (len(door.asked), len(told)) == (1, 1)
+
+
+async def test_one_unknown_id_is_found_by_halving_and_remembered(core: Core) -> None:
+    door = Door()
+    door.unknown = {7}
+    await want(core, *range(1, 33))
+    async with Running(core, door) as running:
+        await running.until_unnamed(1)
+        await eventually(lambda: [7] in door.asked)
+        count = len(door.asked)
+        await core.clock.advance(300)
+        assert len(door.asked) == count, "not asked for again and again"
+    assert door.errors <= 6
+
+
+async def test_no_more_errors_a_minute_than_are_harmless(core: Core) -> None:
+    door = Door()
+    door.unknown = set(range(1, 65))
+    await want(core, *range(1, 65))
+    began = core.clock.monotonic()
+    async with Running(core, door):
+        while door.errors < 2 * ERRORS_A_MINUTE:
+            core.clock.tick(0.25)
+            await asyncio.sleep(0.001)
+    assert core.clock.monotonic() - began >= 60.0
+
+
+@pytest.mark.parametrize("fault", [EsiStatus(500, "oops"), RateLimited("420", 0.0, group="error-limit")])
+async def test_trouble_is_waited_out(core: Core, fault: Exception) -> None:
+    door = Door()
+    door.fault = fault
+    await want(core, 1)
+    async with Running(core, door) as running:
+        await running.until_unnamed(0)
+
+
+async def test_a_name_the_database_refuses_stops_no_other(core: Core) -> None:
+    class Picky(Names):
+        async def resolved(self, names: Sequence[Name], unknown: Sequence[int], wait: float) -> None:
+            if any(each.id == 3 for each in names):
+                raise RowRefused("the database refuses a row")
+            await super().resolved(names, unknown, wait)
+
+    await want(core, 1, 2, 3, 4)
+    async with Running(core, Door(), Picky(core.world.store)) as running:
+        await running.until_unnamed(1)

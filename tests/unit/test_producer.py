@@ -1,0 +1,162 @@
+"""The producer: when it runs, whom it queues, and that nothing stops it for good."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from killsyncd.model import Origin
+from killsyncd.producer import LONGEST_JITTER, Producer
+from killsyncd.storage.runs import Runs
+from tests.core_world import Core, eventually
+
+INTERVAL = 600.0
+MIN_AGE = 480.0
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[Core]:
+    async with Core.begin(tmp_path) as core:
+        yield core
+
+
+def make(core: Core) -> Producer:
+    return Producer(
+        runs=Runs(core.world.store, core.world.holder),
+        users=core.world.users,
+        events=core.events,
+        clock=core.clock,
+        rng=random.Random(1),
+        interval=INTERVAL,
+        min_age=MIN_AGE,
+        paused=lambda: core.paused,
+    )
+
+
+async def wanted(core: Core) -> int:
+    return int(await core.world.value("SELECT COUNT(*) FROM wants"))
+
+
+async def synced(core: Core) -> None:
+    """Everybody's job is worked off."""
+    await core.world.rows("UPDATE users SET last_killmail_sync_at = {now_time}")
+    await core.world.rows("DELETE FROM wants")
+
+
+async def test_it_queues_everybody_and_rests_for_the_interval(core: Core) -> None:
+    for each in range(450):
+        await core.world.pilot(90000001 + each)
+    producer = make(core)
+    wait = await producer._once()
+    assert await wanted(core) == 450
+    assert INTERVAL <= wait <= INTERVAL + LONGEST_JITTER
+    await synced(core)
+    core.clock.tick(wait - 1)
+    assert 0 < await producer._once() <= 1.01
+    assert await wanted(core) == 0
+    core.clock.tick(2)
+    await producer._once()
+    assert await wanted(core) == 450, "the minimum age is below the interval: nobody is left out"
+
+
+async def test_it_leaves_out_who_waits_or_was_synced_or_cannot(core: Core) -> None:
+    pilots = [await core.world.pilot(90000001 + each) for each in range(5)]
+    await core.world.want(pilots[0], priority=8)
+    await core.world.rows(
+        "UPDATE users SET last_killmail_sync_at = {now_time} WHERE id = :i", i=pilots[1].user_id
+    )
+    await core.world.users.pause(pilots[2].user_id, paused=True)
+    await core.world.rows("UPDATE users SET state = 'needs_login' WHERE id = :i", i=pilots[3].user_id)
+    await make(core)._once()
+    rows = await core.world.rows("SELECT source_id, priority FROM wants ORDER BY source_id")
+    assert [tuple(each) for each in rows] == [(pilots[0].source_id, 8), (pilots[4].source_id, 3)]
+
+
+async def test_a_restart_neither_forgets_nor_begins_a_herd(core: Core) -> None:
+    await core.world.pilot(90000001)
+    wait = await make(core)._once()
+    await synced(core)
+    assert await make(core)._once() == pytest.approx(wait, abs=1)
+    assert await wanted(core) == 0
+
+
+@pytest.mark.parametrize("transaction", ["_queue_users", "_finish", "_begin"])
+async def test_a_database_that_stumbles_during_a_run_does_not_end_background_sync(
+    core: Core, transaction: str
+) -> None:
+    await core.world.pilot(90000001)
+    core.store.failing = {transaction}
+    producer = make(core)
+    async with core.running(producer.run):
+        await eventually(lambda: core.store.refused > 0)
+        core.store.failing = set()
+        await core.clock.advance(16)
+
+        async def over() -> bool:
+            core.clock.tick(1)
+            return await core.world.value("SELECT last_finished_at FROM producer") is not None
+
+        await eventually(over)
+    assert await wanted(core) == 1
+    assert await core.world.value("SELECT holder FROM producer") is None
+
+
+async def test_another_daemon_at_it_is_waited_for(core: Core) -> None:
+    await core.world.pilot(90000001)
+    await core.world.rows(
+        "INSERT INTO daemons (id, host, pid, egress, version, started_at, alive_until)"
+        " VALUES ('other', 'h', 1, 'e', '0', 0, 9e9)"
+    )
+    await core.world.rows("UPDATE producer SET holder = 'other'")
+    assert await make(core)._once() == 2.0
+    assert await wanted(core) == 0
+
+
+async def test_paused_it_queues_nobody(core: Core) -> None:
+    await core.world.pilot(90000001)
+    core.paused = True
+    async with core.running(make(core).run):
+        await core.clock.advance(60)
+        assert await wanted(core) == 0
+        core.paused = False
+        core.events.tell("switches")
+
+        async def queued() -> bool:
+            return await wanted(core) == 1
+
+        await eventually(queued)
+
+
+# -- clocks that stood wrong ---------------------------------------------------------------------
+
+
+async def test_a_next_run_years_ahead_is_due(core: Core) -> None:
+    """Written before the machine's clock was put right; otherwise nobody would ever be synced again."""
+    await core.world.pilot(90000001)
+    await core.world.rows("UPDATE producer SET next_run_at = :at", at=core.clock.now() + 1e8)
+    await make(core)._once()
+    assert await wanted(core) == 1
+
+
+async def test_a_sync_in_the_future_keeps_nobody_out(core: Core) -> None:
+    pilot = await core.world.pilot(90000001)
+    await core.world.rows("UPDATE users SET last_killmail_sync_at = '2099-01-01 00:00:00'")
+    await make(core)._once()
+    assert await wanted(core) == 1
+    (queued,) = await core.world.users.queue([pilot.user_id], 5, Origin.MANUAL, skip_within=900.0)
+    assert queued.queued
+
+
+async def test_what_was_put_off_for_years_is_wanted_now(core: Core) -> None:
+    pilot = await core.world.pilot(90000001)
+    await core.world.listed(pilot, 1)
+    await core.world.want(pilot)
+    far = core.clock.now() + 1e8
+    await core.world.rows("UPDATE wants SET not_before = :at", at=far)
+    await core.world.rows("UPDATE refs SET not_before = :at", at=far)
+    await make(core)._once()
+    assert await core.claim(pilot) is not None
+    assert len((await core.world.ledger.pending_of(pilot.source_id, 5)).refs) == 1
