@@ -109,13 +109,24 @@ class Downtime(Waiting):
 
 
 class RateLimited(Waiting):
-    """No tokens in the bucket, a 429, or the error limit (420). group: of the bucket, or `error-limit`."""
+    """No tokens in the bucket, a 429, or the error limit (420). group: of the bucket, or `error-limit`.
+
+    dry: the window is spent; False where something else makes us wait for a moment.
+    """
 
     def __init__(
-        self, message: str, until: float, hint: str = "", *, group: str, at: float | None = None
+        self,
+        message: str,
+        until: float,
+        hint: str = "",
+        *,
+        group: str,
+        at: float | None = None,
+        dry: bool = False,
     ) -> None:
         super().__init__(message, until, hint, at=at)
         self.group = group
+        self.dry = dry
 
 
 class EsiStatus(EsiError):

@@ -202,7 +202,7 @@ class Fetcher(Generic[Permit]):
                 pause = min(pause, max(0.05, waiting.until - self._clock.now()))
                 if isinstance(waiting, Downtime):
                     break
-                if isinstance(waiting, RateLimited) and not heavy:
+                if isinstance(waiting, RateLimited) and waiting.dry and not heavy:
                     self.dry_at = self._clock.monotonic()
         return [], False, pause
 
@@ -322,8 +322,6 @@ class Fetcher(Generic[Permit]):
             self._log.error("could not write down a failure", reason=trouble.message)
         if verdict.quarantine:
             self._events.tell("quarantine")
-
-    # Storing
 
     async def _write(self, stopping: asyncio.Event) -> None:
         while True:

@@ -24,6 +24,9 @@ from killsyncd.views import FeedMail, FeedSlice, Mail
 LOOK_AGAIN = 5.0
 """Seconds after which the feed is looked at although nobody said so."""
 
+RETRY = 1.0
+"""Seconds until a database that did not answer is asked again."""
+
 _KEPT_BATCHES = 8
 
 log = get_logger(__name__)
@@ -75,7 +78,7 @@ class FeedHub:
             except Exception as error:
                 # One bad turn must not end the feed for everybody; the cursor has not moved.
                 log.exception("reading the feed failed", error)
-                await self._room.clock.sleep(1.0)
+                await self._room.clock.sleep(RETRY)
             else:
                 self._states.set("feed", "ok", "the feed can be read again")
 
@@ -96,17 +99,10 @@ class FeedHub:
         """Each mail after a position once, in order, without end. Close it to stop following."""
         self._followers += 1
         try:
-            if self._seen is None:
-                now = (await self._room.reading.feed_point()).position
-                if self._seen is None:
-                    self._seen = self._tail = now
-                    # What was committed while we asked was told to a hub that did not listen yet.
-                    self._signal.ring()
+            await self._awake()
             while True:
                 if position < self._tail:
-                    part = await self._room.reading.feed_after(
-                        position, self._room.limits.replay, characters=characters, fresh_only=fresh_only
-                    )
+                    part = await self._replay(position, characters, fresh_only)
                     context = Context(self._room, self._epoch, mails=[each.mail for each in part.mails])
                     for each in part.mails:
                         yield Event(each.mail.feed_position, each.mail, context)
@@ -125,6 +121,27 @@ class FeedHub:
             self._followers -= 1
             if not self._followers:
                 self._forget()
+
+    async def _awake(self) -> None:
+        """Begin to fill the ring, if nobody followed until now. Raises Unavailable."""
+        if self._seen is not None:
+            return
+        now = (await self._room.reading.feed_point()).position
+        if self._seen is None:
+            self._seen = self._tail = now
+            # What was committed while we asked was told to a hub that did not listen yet.
+            self._signal.ring()
+
+    async def _replay(self, position: int, characters: frozenset[int] | None, fresh_only: bool) -> FeedSlice:
+        """The next stretch from the database; while that is away, wait: the cursor keeps its place."""
+        while True:
+            try:
+                return await self._room.reading.feed_after(
+                    position, self._room.limits.replay, characters=characters, fresh_only=fresh_only
+                )
+            except Unavailable as error:
+                self._states.set("feed", "failing", "the feed cannot be read", reason=error.message)
+                await self._room.clock.sleep(RETRY)
 
     def _after(self, position: int) -> list[_Entry]:
         found: list[_Entry] = []

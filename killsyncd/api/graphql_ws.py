@@ -19,14 +19,18 @@ from graphql import ExecutionResult, Executor, OperationType, create_source_even
 
 from killsyncd.api.auth import Access
 from killsyncd.api.execution import Engine, Prepared, refusal
+from killsyncd.api.feed_hub import RETRY
 from killsyncd.api.payloads import Asked, Event, Payloads, shape_of
 from killsyncd.api.problems import Unauthenticated, formatted_all
 from killsyncd.api.sources import Live
-from killsyncd.errors import KillsyncdError
+from killsyncd.errors import KillsyncdError, Unavailable
 from killsyncd.logs import get_logger
 from killsyncd.views import TooMuch
 
 PROTOCOL = "graphql-transport-ws"
+
+PATIENT_TRIES = 60
+"""How often an event is tried again, a second apart, while the database does not answer."""
 
 log = get_logger(__name__)
 
@@ -243,6 +247,9 @@ class _Socket:
             log.info("socket closed", reason="its reader does not read")
             self._abort()
             return
+        except Unavailable as error:
+            # The subscriber knows its last cursor, and comes again.
+            errors = refusal(error).body["errors"]
         except Exception as error:
             log.exception("an operation on a socket failed", error)
             errors = refusal(KillsyncdError("something went wrong inside the daemon")).body["errors"]
@@ -279,10 +286,19 @@ class _Socket:
         asked = Asked(prepared.document, variables, name, shape_of(prepared.document, name, variables))
         try:
             async for event in stream:
-                await self._send_bytes(head + await self._payloads.of(event, asked) + b"}")
+                await self._send_bytes(head + await self._payload(event, asked) + b"}")
         finally:
             await stream.aclose()
         return None
+
+    async def _payload(self, event: Event, asked: Asked) -> bytes:
+        """An event's answer; while the database is away, waited for. Raises Unavailable at last."""
+        for _ in range(PATIENT_TRIES):
+            try:
+                return await self._payloads.of(event, asked)
+            except Unavailable:
+                await self._engine.room.clock.sleep(RETRY)
+        return await self._payloads.of(event, asked)
 
     async def _stream(
         self, prepared: Prepared, variables: dict[str, Any], name: str | None

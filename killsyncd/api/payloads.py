@@ -30,7 +30,8 @@ from graphql import (
 
 from killsyncd.api.context import Context
 from killsyncd.api.execution import Engine, refusal
-from killsyncd.api.problems import formatted_all
+from killsyncd.api.problems import cause_of, formatted_all
+from killsyncd.errors import Unavailable
 from killsyncd.views import TooMuch
 
 FRESH_SECONDS = 2.0
@@ -73,7 +74,11 @@ class Payloads:
         self._making: dict[Hashable, asyncio.Task[bytes]] = {}
 
     async def of(self, event: Event, asked: Asked) -> bytes:
-        """The answer for an event, as JSON."""
+        """The answer for an event, as JSON.
+
+        Raises Unavailable: the database does not answer. Better late than with holes, for a mail
+        that was shown without its data would not come again.
+        """
         key = (event.key, asked.shape)
         known = self._kept.get(key)
         if known is not None and self._clock.monotonic() - known[1] <= FRESH_SECONDS:
@@ -120,6 +125,10 @@ class Payloads:
             return orjson.dumps(refusal(TooMuch("this took too long", "ask for less at once")).body)
         body: dict[str, Any] = {"data": result.data}
         if result.errors:
+            for each in result.errors:
+                cause = cause_of(each)
+                if isinstance(cause, Unavailable):
+                    raise Unavailable(cause.message, cause.hint)
             body["errors"] = formatted_all(result.errors)
         return orjson.dumps(body)
 

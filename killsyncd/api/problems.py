@@ -62,7 +62,7 @@ def plain(error: KillsyncdError) -> dict[str, Any]:
 
 def formatted(error: GraphQLError) -> dict[str, Any]:
     """One error of a query, as it is sent."""
-    cause = _cause(error)
+    cause = cause_of(error)
     if isinstance(cause, KillsyncdError) and code_of(cause) != INTERNAL:
         shown = plain(cause)
     elif cause is None and (error.path is None or "cannot represent" not in error.message):
@@ -99,7 +99,7 @@ def for_log(message: str) -> str:
     return _VALUES.sub('"..."', message)[:200]
 
 
-def _cause(error: GraphQLError) -> BaseException | None:
+def cause_of(error: GraphQLError) -> BaseException | None:
     """What a resolver raised; None for errors of the query itself."""
     cause: BaseException | None = error.original_error
     while isinstance(cause, GraphQLError):

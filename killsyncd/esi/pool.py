@@ -25,10 +25,11 @@ RECHECK = 2.0
 after so many seconds."""
 
 
-def limited(time: ServerTime, group: str, until: float, why: str) -> RateLimited:
+def limited(time: ServerTime, group: str, until: float, why: str, *, dry: bool = False) -> RateLimited:
     """Not before `until` (ESI's clock)."""
     wall = time.to_wall(until) + 0.01
-    return RateLimited(f"{why}: {group}", wall, "nothing to do: it goes on by itself", group=group)
+    hint = "nothing to do: it goes on by itself"
+    return RateLimited(f"{why}: {group}", wall, hint, group=group, dry=dry)
 
 
 def life_of(window: float) -> float:
@@ -157,7 +158,7 @@ class DetailPool:
 
     def _nothing_left(self, bucket: Bucket, next_at: float) -> RateLimited:
         until = min(next_at, self._time.not_after() + RECHECK)
-        return limited(self._time, bucket.group, until, "no tokens left")
+        return limited(self._time, bucket.group, until, "no tokens left", dry=True)
 
     def _next_want(self, count: int, limit: int, now: float) -> int:
         """About a second's worth: twice as much where the last chunk was gone sooner."""

@@ -143,7 +143,7 @@ class Tokens:
                 gate=self._gate(route),
             )
             if not grant.tokens:
-                raise limited(self._time, bucket.group, grant.next_at, "no tokens left")
+                raise limited(self._time, bucket.group, grant.next_at, "no tokens left", dry=True)
         except BaseException:
             if alone:
                 self._no_longer_alone(route)

@@ -163,7 +163,16 @@ class SqliteStore:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """The file's lock keeps others out already."""
+        """The file's lock keeps others out already.
+
+        Whoever migrates has looked at the tables: only now is it sure that the file is ours to
+        change, and the change of its journal is one.
+        """
+
+        def use_wal(connection: sqlite3.Connection) -> None:
+            connection.execute("PRAGMA journal_mode = WAL")
+
+        await self._hop(self._writer, use_wal)
         yield None
 
     async def script(self, statements: Sequence[str]) -> None:
@@ -216,11 +225,20 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
         )
         connection.row_factory = sqlite3.Row
         connection.create_function("epoch_now", 0, clock.now)
+        try:
+            prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def prepare(connection: sqlite3.Connection) -> None:
+        # The first statement that reads the file: here it shows whether it is a database at all.
+        connection.execute("PRAGMA schema_version")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -8000")
         connection.execute("PRAGMA temp_store = MEMORY")
         if writable:
-            connection.execute("PRAGMA journal_mode = WAL")
             # FULL: a commit we acknowledged survives a power cut, not only a crash of ours.
             connection.execute("PRAGMA synchronous = FULL")
             # Folding the WAL away costs less when it is done more rarely.
@@ -228,7 +246,6 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
             connection.execute("PRAGMA journal_size_limit = 33554432")
         else:
             connection.execute("PRAGMA query_only = ON")
-        return connection
 
     connection = _Connection(connector, iter_chunk_size=64)
     # A connection that nobody closed must not keep a dying process alive.
@@ -236,12 +253,19 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
     try:
         await connection
     except sqlite3.Error as error:
+        await _ended(connection)
         raise _translated(error, path) from error
     except OSError as error:
+        await _ended(connection)
         raise Refused(
             f"the database cannot be made: {path}: {error.strerror}", f"check owner and mode of {path.parent}"
         ) from error
     return connection
+
+
+async def _ended(connection: _Connection) -> None:
+    """Until a connection that could not be made has ended its thread, which still answers to this loop."""
+    await asyncio.to_thread(connection._thread.join, 5.0)
 
 
 def _teach_binding() -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import aiormq
 import pamqp.frame
 import pytest
-from aiormq.abc import DeliveredMessage
 from pamqp import commands
 
 from killsyncd.amqp import AmqpQueue, AmqpSettings, link, outbox, wire
@@ -20,91 +18,28 @@ from killsyncd.clock import SystemClock
 from killsyncd.config.secret import Secret
 from killsyncd.errors import Refused
 from killsyncd.events import Events
-from killsyncd.model import Job, Origin, SyncMode
+from killsyncd.model import Origin, SyncMode
 from killsyncd.storage.announcing import Announcing
 from killsyncd.storage.migrate import migrate
 from killsyncd.storage.sqlite import SqliteStore
+from tests.amqp_world import (
+    Broker,
+    House,
+    Open,
+    break_after,
+    eventually,
+    forever,
+    has,
+    nothing_left,
+    old_message,
+    plain_queue,
+    true,
+)
 from tests.contract.world import World
 from tests.proxy import Proxy
 from tests.servers import need_amqp, unique
 
 pytestmark = pytest.mark.amqp
-
-ARGUMENTS: Any = {"x-max-priority": 10}
-
-
-class Broker:
-    """The broker as an operator, an old system or an old worker sees it."""
-
-    def __init__(self, connection: Any, name: str) -> None:
-        self.connection = connection
-        self.name = name
-
-    @classmethod
-    async def open(cls, url: str, name: str) -> Broker:
-        return cls(await aiormq.connect(url), name)
-
-    async def declare(self, arguments: Any = ARGUMENTS) -> None:
-        channel = await self.connection.channel()
-        await channel.queue_declare(self.name, durable=True, arguments=arguments)
-        await channel.close()
-
-    async def send(self, *bodies: bytes, priority: int = 3) -> None:
-        channel = await self.connection.channel()
-        properties = aiormq.spec.Basic.Properties(delivery_mode=2, priority=priority)
-        for first in range(0, len(bodies), 500):
-            await asyncio.gather(
-                *(
-                    channel.basic_publish(body, routing_key=self.name, properties=properties)
-                    for body in bodies[first : first + 500]
-                )
-            )
-        await channel.close()
-
-    async def get(self, queue: str = "") -> DeliveredMessage | None:
-        channel = await self.connection.channel()
-        found = await channel.basic_get(queue or self.name, no_ack=True)
-        await channel.close()
-        return found if found.delivery_tag else None
-
-    async def count(self, queue: str = "") -> int:
-        channel = await self.connection.channel()
-        said = await channel.queue_declare(queue or self.name, passive=True)
-        await channel.close()
-        return int(said.message_count)
-
-    async def delete(self) -> None:
-        channel = await self.connection.channel()
-        await channel.queue_delete(self.name)
-        await channel.close()
-
-    async def close(self) -> None:
-        channel = await self.connection.channel()
-        for queue in (self.name, outbox.dead(self.name)):
-            await channel.queue_delete(queue)
-        await self.connection.close()
-
-
-class House:
-    """A queue at work on a store, and what a test does to both."""
-
-    def __init__(self, world: World, queue: AmqpQueue, events: Events, running: asyncio.Task[None]) -> None:
-        self.world = world
-        self.queue = queue
-        self.events = events
-        self.running = running
-        self.paused = False
-
-    async def want(self, character_id: int, **how: Any) -> None:
-        await self.world.want(await self.world.pilot(character_id), **how)
-        self.events.tell("wants")
-
-    async def take(self) -> Job:
-        """The next job, worked off at once."""
-        job = await self.queue.next()
-        assert await self.world.wants.finish(job)
-        await self.queue.done(job)
-        return job
 
 
 @pytest.fixture(autouse=True)
@@ -146,9 +81,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await store.close()
 
 
-Open = Callable[..., Awaitable[House]]
-
-
 @pytest.fixture
 async def open_house(world: World, broker: Broker, proxy: Proxy) -> AsyncIterator[Open]:
     """Opens queues; each keeps running to the end of the test."""
@@ -173,27 +105,6 @@ async def open_house(world: World, broker: Broker, proxy: Proxy) -> AsyncIterato
     for house in houses:
         house.running.cancel()
         await asyncio.gather(house.running, return_exceptions=True)
-
-
-async def eventually(said: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until it is so; the suite's own time-out ends what never becomes so."""
-    while not await said():
-        await asyncio.sleep(0.02)
-
-
-def old_message(character_id: int, **more: Any) -> bytes:
-    return json.dumps(
-        {
-            "userId": 1,
-            "characterId": character_id,
-            "characterName": "John Doe",
-            "accessToken": "canary-access",
-            "refreshToken": "canary-refresh",
-            "expiresAt": "2026-01-06T15:30:00.000Z",
-            "queuedAt": "2026-01-06T14:30:00.000Z",
-            **more,
-        }
-    ).encode()
 
 
 class TestWork:
@@ -490,34 +401,3 @@ class TestRefusals:
     ) -> None:
         await proxy.down()
         await plain_queue(f"amqp://guest@127.0.0.1:{proxy.port}/", broker, world).check()
-
-
-def plain_queue(url: str, broker: Broker, world: World, password: Secret | None = None) -> AmqpQueue:
-    rows = Announcing(world.store, broker.name, world.holder)
-    settings = AmqpSettings(url, broker.name, 4, password)
-    return AmqpQueue(settings, rows, Events(), world.timed.clock, lambda: False)
-
-
-async def has(broker: Broker, count: int, queue: str = "") -> bool:
-    try:
-        return await broker.count(queue) == count
-    except aiormq.exceptions.ChannelNotFoundEntity:
-        return False
-
-
-async def nothing_left(broker: Broker) -> bool:
-    return await has(broker, 0)
-
-
-async def true(value: bool) -> bool:
-    return value
-
-
-async def forever(doing: Callable[[], Awaitable[Any]]) -> None:
-    while True:
-        await doing()
-
-
-async def break_after(proxy: Proxy, seconds: float) -> None:
-    await asyncio.sleep(seconds)
-    await proxy.cut()

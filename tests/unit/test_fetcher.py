@@ -336,3 +336,14 @@ async def test_a_clock_put_back_hides_no_retry(core: Core, pilot: Pilot) -> None
         await core.world.listed(pilot, 1)
         await core.world.rows("UPDATE refs SET not_before = :at", at=core.clock.now() + 3)
         await passing(core, lambda: core.fetcher.stored == 1)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+async def test_only_a_budget_that_is_spent_counts_as_dry(core: Core, pilot: Pilot, dry: bool) -> None:
+    core.details.dry = RateLimited("wait", core.clock.now() + 30.0, group="killmail", dry=dry)
+    await core.world.listed(pilot, 1)
+    assert core.fetcher.dry_at is None
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.fetcher._queue.light_waiting and core.clock.sleepers > 0)
+        assert (core.fetcher.dry_at is not None) is dry
+        core.details.dry = None

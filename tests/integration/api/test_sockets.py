@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from killsyncd.api import feed_hub, payloads
+from killsyncd.api import feed_hub, graphql_ws, payloads
 from killsyncd.api.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.clock import utc
@@ -433,26 +433,56 @@ async def test_stopping_hangs_up_on_everybody_at_once(api: Running) -> None:
         assert {one.ws.close_code, other.ws.close_code} == {1001}
 
 
-async def test_a_failing_database_does_not_end_the_feed(
+@pytest.mark.parametrize("method", ["feed_after", "attackers"])
+@pytest.mark.parametrize("behind", [False, True])
+async def test_a_failing_database_delays_the_feed_and_leaves_nothing_out(
+    api: Running, monkeypatch: pytest.MonkeyPatch, method: str, behind: bool
+) -> None:
+    for module in (feed_hub, graphql_ws):
+        monkeypatch.setattr(module, "RETRY", 0.05)
+    query = "subscription($after: String) { newKillmail(after: $after) { id attackers { damageDone } } }"
+    after = (await api.ask("{ status { feedCursor } }"))["status"]["feedCursor"]
+    stored = [str(each.killmail_id) for each in await api.world.add_some(2)] if behind else []
+    good = getattr(api.world.reading, method)
+    failed = asyncio.Event()
+
+    async def down(*_: object, **__: object) -> Any:
+        failed.set()
+        raise Unavailable("the database does not answer")
+
+    async with connect(api) as socket:
+        if not behind:
+            await socket.subscribe(query, after=after)
+            await following(api, 1)
+        monkeypatch.setattr(api.world.reading, method, down)
+        if behind:
+            await socket.subscribe(query, after=after)
+        stored += [str(each.killmail_id) for each in await api.world.add_some(1)]
+        await failed.wait()
+        monkeypatch.setattr(api.world.reading, method, good)
+        stored += [str(each.killmail_id) for each in await api.world.add_some(1)]
+        seen = [(await socket.next())["newKillmail"] for _ in stored]
+    assert [mail["id"] for mail in seen] == stored
+    assert all(len(mail["attackers"]) == 3 for mail in seen)
+
+
+async def test_a_database_that_stays_away_ends_the_subscription_with_a_word(
     api: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(graphql_ws, "RETRY", 0.001)
+
+    async def down(*_: object, **__: object) -> Any:
+        raise Unavailable("the database does not answer", "try again")
+
+    monkeypatch.setattr(api.world.reading, "attackers", down)
     async with connect(api) as socket:
-        await socket.subscribe(NEW)
+        await socket.subscribe("subscription { newKillmail { id attackers { damageDone } } }")
         await following(api, 1)
-        good = api.world.reading.feed_after
-        failed = asyncio.Event()
-
-        async def down(*_: object, **__: object) -> Any:
-            failed.set()
-            raise Unavailable("the database does not answer")
-
-        monkeypatch.setattr(api.world.reading, "feed_after", down)
-        (missed,) = await api.world.add_some(1)
-        await failed.wait()
-        monkeypatch.setattr(api.world.reading, "feed_after", good)
         await api.world.add_some(1)
-        assert (await socket.next())["newKillmail"]["id"] == str(missed.killmail_id)
-        await socket.next()
+        assert (await socket.error())["extensions"] == {"code": "UNAVAILABLE", "remedy": "try again"}
+        monkeypatch.setattr(api.world.reading, "feed_point", down)
+        await socket.subscribe(NEW)
+        assert (await socket.error())["extensions"]["code"] == "UNAVAILABLE"
 
 
 def test_the_api_asks_for_what_operations_has() -> None:
