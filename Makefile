@@ -31,6 +31,7 @@ demo: $(VENV)/.runtime  ## the whole thing with no account and no network (DEMO_
 	@$(BIN)/killsyncd demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev  ## the whole test suite that needs no server (TEST_ARGS="-k config")
+	@echo "left out here: the suites for PostgreSQL, RabbitMQ, Node.js and the browser (make test-all runs them)"
 	@$(BIN)/python -m pytest -m "$(SERVERLESS)" $(TEST_ARGS)
 
 test-all: $(VENV)/.dev  ## every test; what needs PostgreSQL, RabbitMQ, Node.js or Chromium says how to give it

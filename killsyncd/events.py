@@ -33,10 +33,10 @@ class Signal:
             try:
                 await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for each in (waiter, timer):
-                    each.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await each
+                waiter.cancel()
+                timer.cancel()
+                # Not `await each`: suppressing their end would swallow a cancellation of our own.
+                await asyncio.wait({waiter, timer})
         rang = self._event.is_set()
         self._event.clear()
         return rang

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
 from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
+from tests.kit.books import let_waiting_pass
 from tests.kit.mails import assert_whole, listed_ids, stored_ids
 
 KILLS = 50
@@ -39,7 +39,7 @@ def test_fifty_kills_at_random_moments(stage: Stage) -> None:
         check_what_a_kill_leaves(daemon, f"seed {seed}, kill {kill}")
         if kill % 5 == 4:
             eve.add_mails(2, pilots)
-            an_hour_passes(daemon)
+            let_waiting_pass(daemon)
         # Some kills hit the start itself: not every one waits until it is ready.
         daemon.start(wait=rng.random() < 0.8)
     daemon.wait_ready()
@@ -51,21 +51,6 @@ def test_fifty_kills_at_random_moments(stage: Stage) -> None:
     assert all(each["state"] == "ok" for each in daemon.ctl("users")["users"])
 
 
-def an_hour_passes(daemon: DaemonProcess) -> None:
-    """Not for what ESI answered, but for what it did not.
-
-    A list that was asked for without an answer is not asked for again until ESI's cache has certainly
-    passed, 300 s by its specification (in this EVE it is 3), and a torn list is left alone for a while.
-    Both are right, and not what this test is about.
-    """
-    books = sqlite3.connect(daemon.database)
-    if books.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed'").fetchone():
-        books.execute("UPDATE pages SET asked_at = max(0, asked_at - 3600) WHERE asked_at > answered_at")
-        books.execute("UPDATE wants SET not_before = max(0, not_before - 3600)")
-    books.commit()
-    books.close()
-
-
 def settle(daemon: DaemonProcess, eve: SimulatorProcess, pilots: list[int]) -> None:
     """Everything home."""
     for _ in range(5):
@@ -73,7 +58,7 @@ def settle(daemon: DaemonProcess, eve: SimulatorProcess, pilots: list[int]) -> N
             wait_for(lambda: listed_ids(eve, pilots) == stored_ids(daemon), 8, every=0.2)
         except TimeoutError:
             daemon.stop()
-            an_hour_passes(daemon)
+            let_waiting_pass(daemon)
             daemon.start()
         else:
             return

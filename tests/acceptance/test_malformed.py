@@ -10,6 +10,7 @@ import pytest
 
 from killsyncd.simulator import SimulatorProcess
 from tests.kit import QUICK, DaemonProcess, Stage, pilots_of, wait_for
+from tests.kit.books import let_waiting_pass
 from tests.kit.mails import assert_whole, listed_ids, stored_ids, wait_home
 
 ANY_HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -115,6 +116,11 @@ def test_lists_that_are_none(stage: Stage) -> None:
     assert _most_memory(daemon) < MEMORY
     assert stored_ids(daemon) <= listed_ids(eve, pilots)
     assert not any("Traceback" in json.dumps(each) for each in daemon.log_lines())
+    assert daemon.stop() == 0
+    let_waiting_pass(daemon)
+    daemon.start()
+    wait_home(daemon, eve, pilots, timeout=30)
+    assert_whole(daemon, eve, pilots)
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ def test_several_users_are_worked_on_at_once(stage: Stage) -> None:
     """Problem 5, other half: a list that takes its time holds up nobody else."""
     eve = stage.eve(pilots=4, history=3, sharing=0)
     slow, *others = pilots_of(eve)
-    eve.script("latency", "esi.character_killmails", character=slow, seconds=8, count=1)
+    eve.script("latency", "esi.character_killmails", character=slow, seconds=5, count=1)
     daemon = stage.daemon(eve)
     stage.log_in(daemon, eve, others[0])  # the first list ever goes alone, to learn ESI's limits
     wait_home(daemon, eve, others[:1])
