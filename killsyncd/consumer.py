@@ -121,6 +121,7 @@ class Consumer:
     def reach(self, max_pages: int, full_walk: float) -> None:
         """How far walks go from now on; full_walk in seconds."""
         self._max_pages, self._full_walk = max_pages, full_walk
+        self._reader.max_pages = max_pages
 
     @property
     def trouble(self) -> str | None:

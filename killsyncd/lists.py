@@ -77,13 +77,13 @@ class LeaseLost(KillsyncdError):
 
 
 class ListReader:
-    """Reads and writes down one page after the other."""
+    """Reads and writes down one page after the other. max_pages: where a walk is cut; may be changed."""
 
     def __init__(self, ledger: WalkLedger, door: ListDoor, tokens: Tokens, max_pages: int) -> None:
         self._ledger = ledger
         self._door = door
         self._tokens = tokens
-        self._max_pages = max_pages
+        self.max_pages = max_pages
 
     async def next_page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
         """The walk's next page. Raises LeaseLost, Waiting, EsiError, GrantUnusable, Unavailable."""
@@ -95,7 +95,7 @@ class ListReader:
             news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, at)
         else:
             news = await self._ask(job, page, known, log)
-        written = await self._ledger.write_page(job, walk, news, self._max_pages)
+        written = await self._ledger.write_page(job, walk, news, self.max_pages)
         if not written.held:
             raise LeaseLost("the lease is lost")
         return written

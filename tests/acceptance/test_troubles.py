@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
@@ -129,7 +131,10 @@ def test_more_pages_than_a_window_holds(stage: Stage) -> None:
 
 
 def test_a_walk_cut_short_shows_in_verify(stage: Stage) -> None:
-    """`producer.max_pages` ends it: said, never claimed to be complete, and news are found all the same."""
+    """`producer.max_pages` ends it: said, never claimed to be complete, and news are found all the same.
+
+    A higher one counts from SIGHUP on.
+    """
     eve = stage.eve(pilots=1, history=60, page_size=10, cache=2, limit="char-killmail=600")
     (pilot,) = pilots_of(eve)
     daemon = stage.daemon(eve, {"producer": {**QUICK["producer"], "max_pages": 3}})
@@ -148,6 +153,11 @@ def test_a_walk_cut_short_shows_in_verify(stage: Stage) -> None:
     )
     assert daemon.stored() == 31
     assert _of(eve.counters(), "esi.character_killmails").get("404") is None
+
+    daemon.config.write_text(daemon.config.read_text().replace("max_pages = 3", "max_pages = 10"))
+    os.kill(daemon.pid, signal.SIGHUP)
+    wait_home(daemon, eve, [pilot])
+    wait_for(lambda: _verified(daemon)["complete"], 20, daemon.tail)
 
 
 def _verified(daemon: DaemonProcess) -> dict:
