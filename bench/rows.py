@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from bench.rig import Cost, Figure, bare_part, daemon, eve, log_all_in, measured, wait_stored
+from killsyncd.simulator import SimulatorProcess
 from tests.kit import DaemonProcess, log_in, wait_for
 
 REFERENCE_PACE = 1.8
@@ -37,34 +38,49 @@ def _check(holds: bool, text: str) -> None:
 
 
 def whole_way(folder: Path, quick: bool) -> list[Figure]:
-    """List, fetch over a real socket, decode, store, feed; against the sum of the bare parts."""
-    count = 2000 if quick else 6000
-    fast = {"requests_per_second": 10_000, "max_connections": 20}
-    with eve("--pilots", "1", "--history", str(count), "--no-limits", "--prebuild", str(count)) as simulator:
-        pilot = simulator.pilots()[0]["character_id"]
-        mails = simulator.mails(pilot)
-        with daemon(folder, simulator, esi=fast) as running:
-            with measured(running.pid) as cost:
-                log_in(running.url, simulator.base_url, pilot)
-                wait_stored(running, count, 300.0)
-            _check(running.stored() == count, f"{running.stored()} of {count} stored")
-        file = folder / "mails.json"
-        paths = [f"/killmails/{mail['killmail_id']}/{mail['killmail_hash']}" for mail in mails]
-        file.write_text(json.dumps({"base": simulator.base_url, "paths": paths}))
-        parts = {name: bare_part(name, file)["cpu"] / count for name in ("get", "decode", "store")}
-    floor = sum(parts.values())
-    ours = cost.cpu / count
-    words = ", ".join(f"{name} {cpu * 1e6:.0f}" for name, cpu in parts.items())
+    """List, fetch over a real socket, decode, store, feed; against the sum of the bare parts.
+
+    Of several rounds, the daemon and the parts by turns, the least of each: a neighbour's load only adds.
+    """
+    count, rounds = (2000, 2) if quick else (6000, 5)
+    costs: list[Cost] = []
+    parts: dict[str, list[float]] = {"get": [], "decode": [], "store": []}
+    for number in range(rounds):
+        words = ("--pilots", "1", "--history", str(count), "--no-limits", "--prebuild", str(count))
+        with eve(*words) as simulator:
+            mails = simulator.mails(simulator.pilots()[0]["character_id"])
+            file = folder / "mails.json"
+            paths = [f"/killmails/{mail['killmail_id']}/{mail['killmail_hash']}" for mail in mails]
+            file.write_text(json.dumps({"base": simulator.base_url, "paths": paths}))
+            costs.append(_bring_home(folder / str(number), simulator, count))
+            for name, seen in parts.items():
+                seen.append(bare_part(name, file)["cpu"] / count)
+    least = {name: min(seen) for name, seen in parts.items()}
+    floor = sum(least.values())
+    best = min(costs, key=lambda each: each.cpu)
+    ours = best.cpu / count
+    each_part = ", ".join(f"{name} {cpu * 1e6:.0f}" for name, cpu in least.items())
     return [
         Figure(
-            f"CPU a mail, the whole way ({count} mails, {count / cost.wall:.0f}/s)",
+            f"CPU a mail, the whole way ({count} mails, {count / best.wall:.0f}/s; least of {rounds})",
             f"{ours * 1e6:.0f} µs",
-            f"{floor * 1e6:.0f} µs ({words})",
+            f"{floor * 1e6:.0f} µs ({each_part})",
             "≤ 1.5 times",
             ours / floor,
             ours <= 1.5 * floor,
         )
     ]
+
+
+def _bring_home(folder: Path, simulator: SimulatorProcess, count: int) -> Cost:
+    """What a new daemon spends on a first sync of that many mails."""
+    fast = {"requests_per_second": 10_000, "max_connections": 20}
+    with daemon(folder, simulator, esi=fast) as running:
+        with measured(running.pid) as cost:
+            log_in(running.url, simulator.base_url, simulator.pilots()[0]["character_id"])
+            wait_stored(running, count, 300.0)
+        _check(running.stored() == count, f"{running.stored()} of {count} stored")
+    return cost
 
 
 def _ideal_seconds(count: int, tokens: int, window: float, pace: float) -> float:

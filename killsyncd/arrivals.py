@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from killsyncd.killmail import Killmail
@@ -25,3 +26,12 @@ class Stored:
     mails: list[StoredMail]
     known: list[int]
     refused: list[tuple[int, str]]
+
+    @classmethod
+    def together(cls, parts: Sequence[Stored]) -> Stored:
+        """What became of a batch that was stored in parts."""
+        return cls(
+            [mail for part in parts for mail in part.mails],
+            [each for part in parts for each in part.known],
+            [each for part in parts for each in part.refused],
+        )

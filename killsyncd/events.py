@@ -7,8 +7,8 @@ who was away misses nothing because it reads after its own cursor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from killsyncd.clock import Clock
 
@@ -17,40 +17,42 @@ class Signal:
     """One waiter's bell. Ringing it twice before it is heard is ringing it once."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
         """Say "look"."""
-        self._event.set()
+        self._rung = True
+        self._wake()
 
     async def wait(self, clock: Clock, seconds: float | None = None) -> bool:
         """Wait until it rings or the time is up; answers whether it rang, and is silent again."""
-        if seconds is None:
-            await self._event.wait()
-        elif not self._event.is_set():
-            waiter = asyncio.ensure_future(self._event.wait())
-            timer = asyncio.ensure_future(clock.sleep(seconds))
+        if not self._rung:
+            self._waiter = asyncio.get_running_loop().create_future()
+            # A timer and no task: this is waited for after every few mails.
+            calm = clock.call_later(seconds, self._wake) if seconds is not None else None
             try:
-                await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+                await self._waiter
             finally:
-                waiter.cancel()
-                timer.cancel()
-                # Not `await each`: suppressing their end would swallow a cancellation of our own.
-                await asyncio.wait({waiter, timer})
-        rang = self._event.is_set()
-        self._event.clear()
+                self._waiter = None
+                if calm is not None:
+                    calm()
+        rang, self._rung = self._rung, False
         return rang
 
-    async def wait_unless(self, stopping: asyncio.Event, clock: Clock, seconds: float) -> None:
-        """As `wait`, and until stopping."""
-        rest = asyncio.ensure_future(self.wait(clock, seconds))
-        stopped = asyncio.ensure_future(stopping.wait())
+    @contextmanager
+    def ringing_at(self, stopping: asyncio.Event) -> Iterator[None]:
+        """Within the block it rings when this event is set, too."""
+        watch = asyncio.ensure_future(stopping.wait())
+        watch.add_done_callback(lambda _: None if watch.cancelled() else self.ring())
         try:
-            await asyncio.wait({rest, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            yield
         finally:
-            for each in (rest, stopped):
-                each.cancel()
-            await asyncio.wait({rest, stopped})
+            watch.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Events:

@@ -104,6 +104,11 @@ class FairQueue:
         """Whether a heavy source has something to hand out."""
         return self._top(self._heavy, heavy=True) is not None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody has something to hand out."""
+        return self.heavy_waiting or self.light_waiting
+
     def add(self, source: int, weight: float, ids: Iterable[int]) -> None:
         """Ids that were just listed, or that are to be tried again; weight > 0, from now on.
 

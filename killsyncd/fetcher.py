@@ -24,11 +24,13 @@ from killsyncd.logs import StateLog, get_logger
 from killsyncd.model import Ref
 
 BATCH = 500
-"""Mails stored in one transaction at most. Each rewrites the same pages of the indexes, so few large ones
-are cheaper than many small ones."""
+"""Mails stored in one transaction at most: each rewrites the same pages of the indexes."""
 
 GATHER = 0.02
 """Seconds the writer waits for company when many mails are in flight."""
+
+LONG_LIST_GATHER = 0.1
+"""The same while a long list comes home: nobody waits for one mail of it, and a commit is the disk's work."""
 
 CROWD = 20
 """Mails that have to come meanwhile for it to wait once more."""
@@ -119,19 +121,13 @@ class Fetcher(Generic[Permit]):
         writing = asyncio.create_task(self._write(stopping), name="store-mails")
         writing.add_done_callback(lambda _: self._signal.ring())
         try:
-            async with asyncio.TaskGroup() as flights:
-                # A writer that died must not be fetched for: its error ends us, below.
-                while not stopping.is_set() and not writing.done():
-                    self._progress = self._clock.monotonic()
-                    try:
-                        pause = await self._round(flights)
-                    except Unavailable as error:
-                        self._say("read", "the ledger cannot be read", error)
-                        pause = 2.0
-                    else:
-                        self._say("read", "the ledger can be read again")
-                    if pause > 0.0:
-                        await self._signal.wait_unless(stopping, self._clock, pause)
+            with self._signal.ringing_at(stopping):
+                async with asyncio.TaskGroup() as flights:
+                    # A writer that died must not be fetched for: its error ends us, below.
+                    while not stopping.is_set() and not writing.done():
+                        pause = await self._look(flights)
+                        if pause > 0.0:
+                            await self._signal.wait(self._clock, pause)
         finally:
             if not stopping.is_set():
                 writing.cancel()  # cut off, not drained: what is not stored is still wanted in the ledger
@@ -146,6 +142,17 @@ class Fetcher(Generic[Permit]):
             self.trouble = error.message
         elif self._states.set(what, "ok", event):
             self.trouble = None
+
+    async def _look(self, flights: asyncio.TaskGroup) -> float:
+        """A round, unless the ledger does not answer; the seconds until the next."""
+        self._progress = self._clock.monotonic()
+        try:
+            pause = await self._round(flights)
+        except Unavailable as error:
+            self._say("read", "the ledger cannot be read", error)
+            return 2.0
+        self._say("read", "the ledger can be read again")
+        return pause
 
     async def _round(self, flights: asyncio.TaskGroup) -> float:
         """Send off what may leave now; answers how long there is nothing to do, unless it rings."""
@@ -206,12 +213,8 @@ class Fetcher(Generic[Permit]):
                     self.dry_at = self._clock.monotonic()
         return [], False, pause
 
-    @property
-    def _waiting(self) -> bool:
-        return self._queue.heavy_waiting or self._queue.light_waiting
-
     async def _until_retry(self) -> float:
-        if self._waiting:
+        if self._queue.waiting:
             return 15.0
         due = await self._ledger.next_retry()
         return 15.0 if due is None else min(15.0, max(0.05, due - self._clock.now()))
@@ -219,10 +222,10 @@ class Fetcher(Generic[Permit]):
     async def _ripen(self) -> None:
         """Mails whose next attempt has come are read again, however much else is waiting."""
         now = self._clock.monotonic()
-        if (self._waiting or self._flying) and now - self._ripened_at < RIPEN_EVERY:
+        if (self._queue.waiting or self._flying) and now - self._ripened_at < RIPEN_EVERY:
             return
         sources, until = await self._ledger.ripe_sources(self._ripe_until)
-        if until < self._ripe_until or (not self._waiting and now - self._reloaded_at > RELOAD_EVERY):
+        if until < self._ripe_until or (not self._queue.waiting and now - self._reloaded_at > RELOAD_EVERY):
             self._reload = True  # the clock was put back; or it is quiet, and looking costs little
         self._ripened_at, self._ripe_until = now, until
         self._dirty.update(sources)
@@ -349,6 +352,8 @@ class Fetcher(Generic[Permit]):
 
     async def _gather(self) -> None:
         """Let a batch grow for as long as mails come in crowds; a handful is stored at once."""
+        if self._queue.heavy_waiting and len(self._arrivals) < BATCH:
+            await self._clock.sleep(LONG_LIST_GATHER)
         before = -CROWD
         while self._flying > 10 and before + CROWD <= len(self._arrivals) < BATCH:
             before = len(self._arrivals)
@@ -362,12 +367,7 @@ class Fetcher(Generic[Permit]):
             if len(batch) == 1:
                 return await self._refused(batch[0].killmail.killmail_id, refusal)
             # Two daemons met on the same mail: one by one, whoever was second finds it stored.
-            parts = [await self._commit([each]) for each in batch]
-            stored = Stored(
-                [mail for part in parts for mail in part.mails],
-                [each for part in parts for each in part.known],
-                [each for part in parts for each in part.refused],
-            )
+            stored = Stored.together([await self._commit([each]) for each in batch])
         self._known_names.update(names)
         return stored
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 
@@ -329,12 +329,16 @@ def entity_ids(*killmails: Killmail) -> set[int]:
                     attacker.weapon_type_id,
                 )
             )
-        _add_types(victim.items or [], found)
-    return {number for number in found if number is not None and number > 0}
+        if victim.items:
+            _add_types(victim.items, found)
+    found.discard(None)
+    ids = cast(set[int], found)
+    # Hardly ever: worth a look, and not a test of every id.
+    return ids if min(ids, default=1) > 0 else {number for number in ids if number > 0}
 
 
 def _add_types(items: list[Item], found: set[int | None]) -> None:
+    found.update([item.item_type_id for item in items])
     for item in items:
-        found.add(item.item_type_id)
         if item.items:
             _add_types(item.items, found)

@@ -150,7 +150,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class PendingOf:
-    """What one source waits for: the newest mails that may be fetched now, and how many in all."""
+    """What one source waits for: the newest mails to fetch now; how many in all, or at least so many."""
 
     refs: list[Ref]
     total: int

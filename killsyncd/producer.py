@@ -87,17 +87,18 @@ class Producer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run when it is time, until stopping."""
-        while not stopping.is_set():
-            self.progress = self._clock.monotonic()
-            wait = 15.0
-            if not self._paused():
-                try:
-                    wait = await self._once()
-                except Unavailable as error:
-                    self._states.set("run", "failing", "background sync failed", reason=error.message)
-                else:
-                    self._states.set("run", "ok", "background sync works again")
-            await self._signal.wait_unless(stopping, self._clock, min(15.0, wait))
+        with self._signal.ringing_at(stopping):
+            while not stopping.is_set():
+                self.progress = self._clock.monotonic()
+                wait = 15.0
+                if not self._paused():
+                    try:
+                        wait = await self._once()
+                    except Unavailable as error:
+                        self._states.set("run", "failing", "background sync failed", reason=error.message)
+                    else:
+                        self._states.set("run", "ok", "background sync works again")
+                await self._signal.wait(self._clock, min(15.0, wait))
 
     async def _once(self) -> float:
         """Run if it is due; answers the seconds until it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from itertools import count
 
 START = 1_795_000_000.0  # 2026-11-18, a moment like any other
@@ -36,11 +37,19 @@ class ManualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
+        await self._lie_down(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Callable[[], object]:
+        woken = self._lie_down(max(0.0, seconds))
+        woken.add_done_callback(lambda _: None if woken.cancelled() else callback())
+        return woken.cancel
+
+    def _lie_down(self, seconds: float) -> asyncio.Future[None]:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._heap, (self._monotonic + seconds, next(self._order), woken))
         if self._changed is not None:
             self._changed.set()
-        await woken
+        return woken
 
     @property
     def sleepers(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import orjson
 
-from killsyncd.model import Job, PageState, PendingOf, Ref, SyncMode, Walk
+from killsyncd.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, SyncMode, Walk
 from killsyncd.storage import wants
 from killsyncd.storage.base import Bulk, Many, Row, Run, Store, Tx, one
 from killsyncd.walks import Outcome, PageNews, PageSeen, PageWritten, SourceState, after_page, is_torn
@@ -252,7 +252,8 @@ def _pending_sources() -> Tx[list[int]]:
 
 
 def _pending_of(source_id: int, limit: int, holder: str) -> Tx[PendingOf]:
-    counted = one((yield Run("ledger.pending_count", {"source_id": source_id})))
+    counting = {"source_id": source_id, "limit": limit + HEAVY_PENDING + 1}
+    counted = one((yield Run("ledger.pending_count", counting)))
     if counted is None:
         return PendingOf([], 0, 1)
     rows = yield Run("ledger.pending_of", {"source_id": source_id, "limit": limit, "holder": holder})
@@ -353,7 +354,10 @@ class Ledger:
         return await self._store.read(_pending_sources)
 
     async def pending_of(self, source_id: int, limit: int) -> PendingOf:
-        """The newest mails of a source that may be fetched now; none while its user is paused."""
+        """The newest mails of a source that may be fetched now; none while its user is paused.
+
+        Its total is exact up to `limit + HEAVY_PENDING`: enough to tell whether more waits, and who is heavy.
+        """
         return await self._store.read(_pending_of, source_id, limit, self._holder)
 
     async def ripe_sources(self, after: float) -> tuple[list[int], float]:

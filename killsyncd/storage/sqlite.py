@@ -277,7 +277,12 @@ def _teach_binding() -> None:
     nothing: dict[None, None] = {}
     sqlite3.register_adapter(type(None), nothing.get)  # answers None, without a line of Python
     sqlite3.register_adapter(bool, int)
-    sqlite3.register_adapter(datetime, lambda value: value.astimezone(UTC).strftime(TIME_FORMAT))
+    sqlite3.register_adapter(datetime, _time_text)
+
+
+def _time_text(value: datetime) -> str:
+    # As TIME_FORMAT, at a tenth of strftime's cost: every mail has such a time.
+    return value.astimezone(UTC).isoformat(" ", "seconds")[:19]
 
 
 def _drive(connection: sqlite3.Connection, tx: Tx[T], writes: bool) -> T:

@@ -251,7 +251,7 @@ async def test_what_cannot_be_stored_does_not_pile_up(core: Core, pilot: Pilot) 
     await core.world.listed(pilot, *range(1, 5 * BATCH))
     core.store.failing = {"_store"}
     async with core.running(core.fetcher.run):
-        await eventually(lambda: core.store.refused > 0)
+        await passing(core, lambda: core.store.refused > 0)
         for _ in range(50):
             core.clock.tick(0.1)
             await asyncio.sleep(0.002)

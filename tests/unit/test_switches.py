@@ -123,8 +123,10 @@ async def test_a_signal_waits_for_bell_time_or_the_end() -> None:
     waiting = asyncio.ensure_future(signal.wait(clock, 5.0))
     await clock.advance(6)
     assert not await waiting
-    rest = asyncio.ensure_future(signal.wait_unless(stopping, clock, 1000.0))
-    await clock.settle()
-    assert not rest.done()
-    stopping.set()
-    await rest
+    with signal.ringing_at(stopping):
+        rest = asyncio.ensure_future(signal.wait(clock, 1000.0))
+        await clock.settle()
+        assert not rest.done()
+        stopping.set()
+        assert await rest
+    assert clock.sleepers == 0

@@ -153,18 +153,23 @@ LEFT JOIN users u ON u.id = s.via_user_id
 WHERE r.state = 'pending' AND COALESCE(u.paused, {false}) = {false} GROUP BY rs.source_id, s.weight;
 
 -- name: pending_count
-SELECT s.weight, COUNT(r.killmail_id) AS pending FROM sources s
-LEFT JOIN ref_sources rs ON rs.source_id = s.id
-LEFT JOIN refs r ON r.killmail_id = rs.killmail_id AND r.state = 'pending'
-LEFT JOIN users u ON u.id = s.via_user_id
-WHERE s.id = :source_id AND COALESCE(u.paused, {false}) = {false} GROUP BY s.weight;
+-- Counted up to a limit: who asks wants to know whether there is more, and how much more is not worth a walk
+-- through all that a first sync has pending.
+SELECT s.weight, (SELECT COUNT(*) FROM (
+    SELECT 1 FROM ref_sources rs CROSS JOIN refs r
+    WHERE rs.source_id = s.id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' LIMIT :limit
+) AS counted) AS pending
+FROM sources s LEFT JOIN users u ON u.id = s.via_user_id
+WHERE s.id = :source_id AND COALESCE(u.paused, {false}) = {false};
 
 -- name: pending_of
 -- CROSS JOIN: SQLite keeps this order, and must not begin with the pending mails of everybody.
 -- What we hold ourselves and do not work on was left behind by a release that failed.
+-- The time in a query of its own: it is asked for once, and not for every row.
 SELECT r.killmail_id, r.killmail_hash, r.attempts, r.refusals, r.first_listed_at
 FROM ref_sources rs CROSS JOIN refs r
-WHERE rs.source_id = :source_id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' AND r.not_before <= {now}
+WHERE rs.source_id = :source_id AND r.killmail_id = rs.killmail_id AND r.state = 'pending'
+  AND r.not_before <= (SELECT {now})
   AND (r.holder IS NULL OR r.holder = :holder)
 ORDER BY rs.killmail_id DESC LIMIT :limit;
 
