@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,8 +13,11 @@ from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
 from tests.kit.books import let_waiting_pass
 from tests.kit.mails import assert_whole, listed_ids, stored_ids
 
-KILLS = 50
+KILLS = 25
+"""Of each of two daemons."""
+
 IN_FLIGHT = 20
+LIST_LIFE = 3.0
 
 
 @pytest.mark.slow
@@ -21,8 +25,17 @@ IN_FLIGHT = 20
 def test_fifty_kills_at_random_moments(stage: Stage) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # pytest shows it when this fails
+    with ThreadPoolExecutor(2) as both:
+        for ended in [both.submit(kill_and_kill_again, stage, seed + n) for n in range(2)]:
+            ended.result()
+
+
+def kill_and_kill_again(stage: Stage, seed: int) -> None:
+    """One daemon and its EVE."""
     rng = random.Random(seed)
-    eve = stage.eve(pilots=5, history=120, page_size=30, cache=3, no_limits=True, latency=0.015)
+    eve = stage.eve(
+        pilots=5, history=100, page_size=25, cache=LIST_LIFE, no_limits=True, latency=0.015, seed=seed
+    )
     pilots = pilots_of(eve)
     daemon = stage.daemon(
         eve,
@@ -30,6 +43,7 @@ def test_fifty_kills_at_random_moments(stage: Stage) -> None:
             "esi": {"requests_per_second": 60, "max_connections": IN_FLIGHT},
             "producer": {"interval": "2s", "min_age": "1s"},
         },
+        name=f"daemon-{seed}",
     )
     stage.log_in(daemon, eve)
     for kill in range(KILLS):
@@ -39,7 +53,7 @@ def test_fifty_kills_at_random_moments(stage: Stage) -> None:
         check_what_a_kill_leaves(daemon, f"seed {seed}, kill {kill}")
         if kill % 5 == 4:
             eve.add_mails(2, pilots)
-            let_waiting_pass(daemon)
+            let_waiting_pass(daemon, longest_cache=LIST_LIFE)
         # Some kills hit the start itself: not every one waits until it is ready.
         daemon.start(wait=rng.random() < 0.8)
     daemon.wait_ready()
@@ -58,7 +72,7 @@ def settle(daemon: DaemonProcess, eve: SimulatorProcess, pilots: list[int]) -> N
             wait_for(lambda: listed_ids(eve, pilots) == stored_ids(daemon), 8, every=0.2)
         except TimeoutError:
             daemon.stop()
-            let_waiting_pass(daemon)
+            let_waiting_pass(daemon, longest_cache=LIST_LIFE)
             daemon.start()
         else:
             return

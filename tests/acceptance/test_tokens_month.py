@@ -19,9 +19,9 @@ LIVES = 15
 
 @pytest.mark.slow
 def test_users_go_on_syncing_through_many_tokens(stage: Stage) -> None:
-    """Tokens of four seconds, replaced refresh tokens, a restart and a kill between: nobody logs in again."""
+    """Tokens of three seconds, replaced refresh tokens, restarts between: nobody logs in again."""
     eve = stage.eve(
-        pilots=3, history=4, sharing=0, cache=2, token_life=4, rotation="always", limit="char-killmail=3000"
+        pilots=3, history=4, sharing=0, cache=2, token_life=3, rotation="always", limit="char-killmail=3000"
     )
     daemon = stage.daemon(eve, QUICK)
     pilots = pilots_of(eve)
