@@ -30,6 +30,7 @@ from killsyncd.errors import EXIT_OK, Unavailable
 from killsyncd.house import House
 from killsyncd.operations import FeedLine
 from killsyncd.simulator import CLIENT_ID, SimulatorProcess
+from killsyncd.words import count, fight
 
 NAMES_PATIENCE = 2.0
 """Seconds that a line waits for the names of its ids."""
@@ -135,6 +136,8 @@ class Screen:
         self._out = out
         self._gone = gone
         self._colours = out.isatty()
+        self.mails = 0
+        """Lines that told of a killmail."""
 
     def line(self, mark: str, what: str, text: str, colour: str = "") -> None:
         """One event."""
@@ -158,14 +161,20 @@ class Screen:
         )
 
     def mail(self, mail: FeedLine) -> None:
-        """A killmail that was just stored."""
-        ship = mail.ship or f"type {mail.ship_type_id}"
-        victim = mail.victim or mail.corporation or "nobody's"
-        system = mail.solar_system or f"system {mail.solar_system_id}"
-        killer = f", final blow {mail.final_blow}" if mail.final_blow else ""
-        when = mail.killmail_time.strftime("%Y-%m-%d %H:%M")
-        colour, what = ("32", "new") if mail.fresh else ("2", "saved")
-        self.line("+", what, f"{mail.killmail_id}  {ship} of {victim} in {system}{killer}  ({when})", colour)
+        """A killmail that was just stored; from our pilots' side of it."""
+        what = fight(
+            ship=mail.ship or f"type {mail.ship_type_id}",
+            victim=mail.victim or mail.corporation or mail.victim_id or mail.corporation_id,
+            system=mail.solar_system or f"system {mail.solar_system_id}",
+            final_blow=mail.final_blow or mail.final_blow_id,
+            attackers=mail.attacker_count,
+        )
+        self.mails += 1
+        lost = mail.victim in mail.characters
+        if mail.fresh:
+            self.line("-" if lost else "+", "loss" if lost else "kill", what, "31" if lost else "32")
+        else:
+            self.line("-" if lost else "+", "saved", f"{what}  ({mail.killmail_time:%Y-%m-%d})", "2")
 
 
 async def _feed(house: House, screen: Screen) -> None:
@@ -193,8 +202,9 @@ async def _progress(house: House, screen: Screen, clock: Clock) -> None:
             elif before > 20 and not user.pending:
                 screen.line("*", "complete", f"{user.character_name}: every mail ESI lists is here", "36")
         stored = int(status.feed_cursor.rpartition(":")[2] or 0)
-        text = f"{stored} killmails of {len(users)} pilots, {status.pending_details} to come"
-        if text != totals and not status.pending_details:
+        text = f"{count(stored, 'killmail')} of {count(len(users), 'pilot')}, and nothing still to come"
+        # Lines wait for names; a total before them would tell of mails that nobody has seen.
+        if text != totals and not status.pending_details and screen.mails >= stored:
             totals = text
             screen.line("=", "total", text, "1")
 

@@ -16,11 +16,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from killsyncd.commands.words import count, size
 from killsyncd.config import Config
 from killsyncd.errors import KillsyncdError, SchemaRefused
 from killsyncd.storage.migrate import migrations
 from killsyncd.watching import ENOUGH_FREE
+from killsyncd.words import count, size
 
 ROOMY = 1 << 30
 """Bytes: less than this on the database's disk is a warning; where the daemon pauses it is a failure."""

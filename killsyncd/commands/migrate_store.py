@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from killsyncd.commands import Call, add_json, out, out_json, say, wants_json
-from killsyncd.commands.words import count
 from killsyncd.errors import EXIT_OK, AlreadyRunning, UsageError
+from killsyncd.words import count
 
 if TYPE_CHECKING:
     from killsyncd.commands.direct import AnyStore

@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from killsyncd.commands import Call, add_json, out, out_json, say, wants_json
-from killsyncd.commands.words import count, day_time
 from killsyncd.config import Config
 from killsyncd.errors import EXIT_OK, AlreadyRunning, DaemonUnreachable, KeyRefused, UsageError
+from killsyncd.words import count, day_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -277,5 +277,6 @@ class FeedLine:
     @property
     def nameless(self) -> bool:
         """Whether a name that people look for is still to be resolved."""
-        unnamed_victim = self.victim is None and self.victim_id is not None
-        return self.ship is None or self.solar_system is None or unnamed_victim
+        pilots = ((self.victim_id, self.victim), (self.final_blow_id, self.final_blow))
+        unnamed = any(each_id is not None and name is None for each_id, name in pilots)
+        return self.ship is None or self.solar_system is None or unnamed

@@ -151,8 +151,12 @@ class Operations:
         try:
             while True:
                 lines, reached = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
-                if names_patience and any(each.nameless for each in lines):
-                    await named.wait(self._clock, names_patience)
+                patient_until = self._clock.monotonic() + names_patience
+                while any(each.nameless for each in lines):
+                    left = patient_until - self._clock.monotonic()
+                    if left <= 0.0:
+                        break
+                    await named.wait(self._clock, left)
                     lines, reached = await self._rows.feed_after(position, WATCH_BATCH, fresh_only=fresh_only)
                 position = reached
                 for line in lines:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -18,7 +17,7 @@ WINDOW = 52.0
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_2500_mails_at_full_pace_and_nobody_else_waits(stage: Stage) -> None:
-    """The first 1,500 at the configured pace, the rest as the window returns tokens.
+    """As much as the window holds at once, the rest as it returns tokens. (Its pace: `make bench`.)
 
     Twenty others get three new mails each, twice: while the first sync runs, and while the bucket is dry
     for it. In the dry part the daemon is restarted, too.
@@ -34,12 +33,9 @@ def test_2500_mails_at_full_pace_and_nobody_else_waits(stage: Stage) -> None:
     wait_for(lambda: all(each["lastKillmailSyncAt"] for each in daemon.ctl("users")["users"]), 30)
     stage.log_in(daemon, eve, big)
     eve.wait_for("counters", lambda seen: seen["details_ok"] >= 1)
-    began = time.monotonic()
     daemon.wait_stored(250)
     early = [each["killmail_id"] for each in eve.add_mails(3, others)]
     eve.wait_for("counters", lambda seen: seen["details_ok"] >= 1500, timeout=60)
-    pace = 1499 / (time.monotonic() - began)
-    assert pace >= 0.9 * PACE, f"{pace:.1f} requests a second of {PACE:g}"
     wait_for(lambda: set(early) <= stored_ids(daemon), 20, "the others' first news come home")
 
     # Now the window runs dry for the big one: 15 % of it are kept for the others.

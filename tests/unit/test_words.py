@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from killsyncd.commands import printable
-from killsyncd.commands.words import ago, count, day_time, size, span, table
+from killsyncd.words import ago, count, day_time, fight, size, span, table
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,15 @@ def test_times() -> None:
 def test_numbers() -> None:
     assert (count(1, "mail"), count(2500, "mail")) == ("1 mail", "2,500 mails")
     assert (size(512), size(64 << 20), size(3 << 30)) == ("512 B", "64 MiB", "3.0 GiB")
+
+
+def test_fights() -> None:
+    told = {"ship": "Rifter", "system": "Jita"}
+    assert (
+        fight(victim="Jane", final_blow="John", attackers=4, **told)
+        == "Rifter of Jane in Jita, by John and 3 more"
+    )
+    assert fight(victim=None, final_blow=None, attackers=1, **told) == "Rifter in Jita, by NPCs"
 
 
 def test_tables() -> None:

@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.commands import Call, out, out_json, socket_of, wants_json
-from killsyncd.commands.words import ago, count, size, span
 from killsyncd.errors import EXIT_FAILED, EXIT_OK
+from killsyncd.words import ago, count, size, span
 
 SHOWN_BUDGETS = 5
 

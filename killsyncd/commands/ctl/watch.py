@@ -8,8 +8,8 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.commands import Call, out, say, socket_of, wants_json
-from killsyncd.commands.words import parse_time
 from killsyncd.errors import EXIT_UNAVAILABLE
+from killsyncd.words import fight, parse_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,11 +53,11 @@ def run(args: Namespace, call: Call) -> int:
 def line(mail: dict[str, Any]) -> str:
     """One mail: when, what, whose, where, by whom."""
     when = parse_time(mail["killmailTime"])
-    ship = mail["ship"] or f"type {mail['shipTypeId']}"
-    victim = mail["victim"] or mail["corporation"] or mail["victimId"] or mail["corporationId"] or "nobody"
-    system = mail["solarSystem"] or f"system {mail['solarSystemId']}"
-    final = mail["finalBlow"] or mail["finalBlowId"] or "NPCs"
-    others = mail["attackerCount"] - 1
-    by = f"{final} and {others} more" if others > 0 else str(final)
-    mark = "" if mail["fresh"] else "  (history)"
-    return f"{when:%Y-%m-%d %H:%M}  {mail['killmailId']}  {ship} of {victim} in {system}, by {by}{mark}"
+    what = fight(
+        ship=mail["ship"] or f"type {mail['shipTypeId']}",
+        victim=mail["victim"] or mail["corporation"] or mail["victimId"] or mail["corporationId"],
+        system=mail["solarSystem"] or f"system {mail['solarSystemId']}",
+        final_blow=mail["finalBlow"] or mail["finalBlowId"],
+        attackers=mail["attackerCount"],
+    )
+    return f"{when:%Y-%m-%d %H:%M}  {mail['killmailId']}  {what}{'' if mail['fresh'] else '  (history)'}"

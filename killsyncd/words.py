@@ -53,6 +53,12 @@ def size(number: float) -> str:
     return f"{number:.1f} GiB"
 
 
+def fight(*, ship: str, victim: object, system: str, final_blow: object, attackers: int) -> str:
+    """`Rifter of Jane Doe in Jita, by John Roe and 3 more`; victim and final blow as far as there is one."""
+    others = f" and {attackers - 1} more" if attackers > 1 else ""
+    return f"{ship}{f' of {victim}' if victim else ''} in {system}, by {final_blow or 'NPCs'}{others}"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with columns under each other."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
