@@ -165,11 +165,9 @@ WHERE s.id = :source_id AND COALESCE(u.paused, {false}) = {false};
 -- name: pending_of
 -- CROSS JOIN: SQLite keeps this order, and must not begin with the pending mails of everybody.
 -- What we hold ourselves and do not work on was left behind by a release that failed.
--- The time in a query of its own: it is asked for once, and not for every row.
 SELECT r.killmail_id, r.killmail_hash, r.attempts, r.refusals, r.first_listed_at
 FROM ref_sources rs CROSS JOIN refs r
-WHERE rs.source_id = :source_id AND r.killmail_id = rs.killmail_id AND r.state = 'pending'
-  AND r.not_before <= (SELECT {now})
+WHERE rs.source_id = :source_id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' AND r.not_before <= {now}
   AND (r.holder IS NULL OR r.holder = :holder)
 ORDER BY rs.killmail_id DESC LIMIT :limit;
 
