@@ -17,7 +17,10 @@ from killsyncd.sso.wire import Wire, refused
 
 LIFE = 3600.0
 AGAIN_AFTER = 60.0
-"""Seconds between two fetches for unknown keys or after a failure: nobody's token makes us hammer the SSO."""
+"""Seconds between two fetches for the same unknown or changed key: nobody's token makes us hammer the SSO."""
+
+AFTER_FAILURE = 5.0
+"""Seconds without a fetch after one that failed: short enough for a pilot who logs in once more."""
 
 _MIN_BITS = 2048  # RFC 7518, 3.3
 _MAX_KEYS = 100
@@ -33,29 +36,35 @@ class KeySource:
         self._keys: dict[str, RSAKey] = {}
         self._good_until = float("-inf")
         self._not_before = float("-inf")
+        self._asked_for: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
-    async def get(self, kid: str) -> RSAKey:
+    async def get(self, kid: str, *, instead_of: RSAKey | None = None) -> RSAKey:
         """The key of that name.
+
+        instead_of: the one a signature did not hold with. CCP's key has a name that never changed, so
+        another key may have come under it; where none has, it is the same again.
 
         Raises TokenRefused when the SSO has no such key, SsoUnavailable when it does not
         tell. Keys that are known go on serving while the SSO is down.
         """
         async with self._lock:
-            stale = self._clock.monotonic() >= self._good_until
-            if (stale or kid not in self._keys) and self._clock.monotonic() >= self._not_before:
+            now = self._clock.monotonic()
+            wanted = self._keys.get(kid) is instead_of and now >= self._asked_for.get(kid, now)
+            if (wanted or now >= self._good_until) and now >= self._not_before:
                 await self._fetch(kid)
+                if kid not in self._keys or instead_of is not None:
+                    self._restrain(kid)
             if kid in self._keys:
                 return self._keys[kid]
             if not self._keys:
                 raise _unavailable(self._not_before - self._clock.monotonic())
         raise TokenRefused(
             "a token is signed with a key that the SSO does not publish",
-            "It is asked again within the hour. If this stays, check sso.base_url.",
+            "It is asked again in a minute. If this stays, check sso.base_url.",
         )
 
     async def _fetch(self, kid: str) -> None:
-        self._not_before = self._clock.monotonic() + AGAIN_AFTER
         try:
             answer = await self._wire.get((await self._metadata.get()).jwks)
             if answer.status != 200 or answer.document is None:
@@ -64,11 +73,17 @@ class KeySource:
             if not keys:
                 raise refused(answer, "the question for its keys: no RSA key in it")
         except SsoUnavailable:
+            self._not_before = self._clock.monotonic() + AFTER_FAILURE
             if kid in self._keys:
                 return
             raise
         self._keys = keys
         self._good_until = self._clock.monotonic() + LIFE
+
+    def _restrain(self, kid: str) -> None:
+        now = self._clock.monotonic()
+        self._asked_for = {name: until for name, until in self._asked_for.items() if until > now}
+        self._asked_for[kid] = now + AGAIN_AFTER
 
 
 def _unavailable(seconds: float) -> SsoUnavailable:

@@ -187,14 +187,39 @@ async def test_a_token_without_kid(client: SsoClient, server: SsoServer) -> None
         await client.verify(token)
 
 
-async def test_a_rotated_key_is_fetched_once(
+async def test_a_rotated_key_is_fetched_once_and_at_once(client: SsoClient, server: SsoServer) -> None:
+    await client.verify(server.access_token())
+    for fetches, name in enumerate(("next", "the-one-after"), start=2):
+        server.keys = [public(ec_key()), public(rsa_key(name))]
+        for _ in range(3):
+            await client.verify(server.access_token(key=rsa_key(name)))
+        assert server.count("jwks") == fetches
+
+
+async def test_a_key_replaced_under_its_name(
     client: SsoClient, server: SsoServer, clock: ManualClock
 ) -> None:
     await client.verify(server.access_token())
-    await clock.advance(120)
-    server.keys = [public(ec_key()), public(rsa_key("next"))]
-    await client.verify(server.access_token(key=rsa_key("next")))
+    replaced = RSAKey.generate_key(2048, {"kid": KID, "use": "sig", "alg": "RS256"})
+    server.keys = [public(replaced)]
+    for _ in range(3):
+        await client.verify(server.access_token(key=replaced))
     assert server.count("jwks") == 2
+    await clock.advance(61)
+    for _ in range(3):
+        with pytest.raises(TokenRefused, match="signature"):
+            await client.verify(server.access_token())
+    assert server.count("jwks") == 3, "a bad signature does not make us hammer the SSO"
+    await client.verify(server.access_token(key=replaced))
+
+
+async def test_an_unknown_key_does_not_hide_a_rotation(client: SsoClient, server: SsoServer) -> None:
+    await client.verify(server.access_token())
+    with pytest.raises(TokenRefused, match="does not publish"):
+        await client.verify(server.access_token(key=rsa_key("unpublished")))
+    server.keys = [public(rsa_key("next"))]
+    await client.verify(server.access_token(key=rsa_key("next")))
+    assert server.count("jwks") == 3
 
 
 async def test_unknown_keys_are_asked_for_once_a_minute(
@@ -247,7 +272,7 @@ async def test_without_keys_nothing_is_refused_only_postponed(
             await client.verify(server.access_token())
     assert server.count("jwks") == 1, "a dead SSO is not hammered for every token"
     del server.overrides["jwks"]
-    await clock.advance(61)
+    await clock.advance(6)
     await client.verify(server.access_token())
 
 
