@@ -153,13 +153,15 @@ class Refreshing:
         None where another daemon has the lease or the grant changed meanwhile: look again.
         Raises SsoUnavailable (recorded, with back-off), GrantUnusable (dead, and marked so).
         """
+        # Before the circuit is looked at: whoever found it closed saw the same outage as the first to fail.
+        came_at = self._clock.monotonic()
         self._refuse_if_too_early(row)
         refresh_token = self._refresh_token(row)
         held = await self._grants.begin_attempt(row.user_id, holder=self._daemon_id, version=row.version)
         if held is None:
             return None
         try:
-            return await self._ask(held, refresh_token)
+            return await self._ask(held, refresh_token, came_at)
         except (SsoUnavailable, GrantUnusable):
             raise  # both gave back the lease with what they wrote
         except BaseException:
@@ -168,8 +170,7 @@ class Refreshing:
             await asyncio.shield(self._release(row))
             raise
 
-    async def _ask(self, row: GrantRow, refresh_token: str) -> tuple[GrantRow, str] | None:
-        asked_at = self._clock.monotonic()
+    async def _ask(self, row: GrantRow, refresh_token: str, came_at: float) -> tuple[GrantRow, str] | None:
         try:
             tokens = await self._sso.refresh(refresh_token)
         except GrantDead:
@@ -177,7 +178,7 @@ class Refreshing:
             await self._refused(row)
             return None
         except SsoUnavailable as error:
-            await self._failed(row, error, asked_at)
+            await self._failed(row, error, came_at)
             raise
         self._circuit.succeeded()
         stored = await self._store(row, tokens)
@@ -223,10 +224,10 @@ class Refreshing:
                 "logged out during a refresh, not revoked", character_id=row.character_id, error=error
             )
 
-    async def _failed(self, row: GrantRow, error: SsoUnavailable, asked_at: float) -> None:
+    async def _failed(self, row: GrantRow, error: SsoUnavailable, came_at: float) -> None:
         if error.everybody:
             self._trouble = error
-            self._circuit.failed(asked_at, error.retry_after)
+            self._circuit.failed(came_at, error.retry_after)
         longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(row.failures, 10))
         delay = max(self._rng.uniform(1.0, longest), error.retry_after or 0.0)
         await self._record(row, delay, unanswered=not error.answered, doubtful=False)

@@ -191,6 +191,15 @@ async def test_ten_thousand_do_not_hammer_a_dead_sso(world: World) -> None:
     assert problem.code == "sso_unavailable"
 
 
+async def test_pilots_refreshed_at_once_see_one_outage(world: World) -> None:
+    users = [await world.login(character=91000000 + n, refresh="refresh-0") for n in range(16)]
+    await world.clock.advance(1200)
+    world.sso.faults = [down() for _ in range(16)]
+    world.store.before = lambda call: world.clock.tick(0.01)  # each write takes its time
+    await asyncio.gather(*map(world.keeper.access_token, users), return_exceptions=True)
+    assert 0 < world.keeper.pause() <= 2, "a bad moment is over in a moment"
+
+
 async def test_retry_after_is_kept_by_all(due: World) -> None:
     other = await due.login(character=90000002, life=0, refresh="refresh-0")
     due.sso.faults = [SsoUnavailable("slow down", answered=True, retry_after=500)]
