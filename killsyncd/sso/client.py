@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from authlib.oauth2.auth import ClientAuth
@@ -65,7 +66,7 @@ class SsoClient:
         self._callback_url = callback_url
         self._scopes = list(scopes)
         self._clock = clock
-        self._auth = ClientAuth(client_id, client_secret, "client_secret_basic" if client_secret else "none")
+        self._auth = _client_auth(client_id, client_secret)
         self._wire = Wire(session, user_agent=user_agent, clock=clock, timeout=timeout)
         self._metadata = MetadataSource(self._wire, base_url, clock)
         self._keys = KeySource(self._wire, self._metadata, clock)
@@ -170,6 +171,13 @@ class SsoClient:
         # With a secret: HTTP Basic and no client_id in the form; without: client_id in the form.
         _, signed, form = self._auth.prepare("POST", endpoint, dict(headers), body)
         return await self._wire.post_form(endpoint, signed, form)
+
+
+def _client_auth(client_id: str, client_secret: str | None) -> ClientAuth:
+    if not client_secret:
+        return ClientAuth(client_id, None, "none")
+    # Form-encoded before they are joined (RFC 6749, 2.3.1), which Authlib leaves to its callers.
+    return ClientAuth(quote(client_id, safe=""), quote(client_secret, safe=""), "client_secret_basic")
 
 
 def _token_set(answer: Answer, asked_at: float, *, fallback: str) -> TokenSet:

@@ -182,6 +182,11 @@ async def test_a_confidential_client_proves_itself_by_basic(make: MakeClient, se
     assert server.headers()["Authorization"] == basic(CLIENT_ID, SECRET)
 
 
+async def test_a_secret_with_signs_of_its_own_is_form_encoded(make: MakeClient, server: SsoServer) -> None:
+    await make(client_secret="s+1/é:% =&").refresh("refresh-0")
+    assert server.headers()["Authorization"] == basic(CLIENT_ID, "s%2B1%2F%C3%A9%3A%25%20%3D%26")
+
+
 async def test_expiry_is_counted_on_our_clock(
     client: SsoClient, server: SsoServer, clock: ManualClock
 ) -> None:
