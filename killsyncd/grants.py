@@ -14,6 +14,9 @@ from killsyncd.model import UserState
 
 KILLMAIL_SCOPE = "esi-killmails.read_killmails.v1"
 
+BY_ITSELF = "Nothing to do: killsyncd tries again by itself."
+"""The hint of what passes: true of refreshes and revocations. A login is begun again by its pilot."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:

@@ -27,6 +27,7 @@ from killsyncd.clock import Clock
 from killsyncd.doors import DOORS, Door, LoginRow, LoginState, LoginStore, Place
 from killsyncd.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
 from killsyncd.grants import (
+    BY_ITSELF,
     KILLMAIL_SCOPE,
     Identity,
     LoginAttempt,
@@ -146,7 +147,10 @@ class Logins:
     async def begin(self, door: Door) -> Begun:
         """A new login. Raises Unavailable: the SSO's endpoints are not known, or far too many are pending."""
         self._limit()
-        attempt = await self._sso.begin()
+        try:
+            attempt = await self._sso.begin()
+        except Unavailable as error:
+            raise _passing(error) from None
         now = self._clock.now()
         cookie = secrets.token_urlsafe(32) if door is Door.BROWSER else None
         state_hash = _digest("state", attempt.state)
@@ -286,6 +290,8 @@ class Logins:
             ) from None
         except TokenRefused as error:
             raise LoginRefused(error.message, error.hint) from None
+        except Unavailable as error:
+            raise _passing(error) from None
         grant = self._new_grant(identity, tokens)
         registered = await self._sink.register(grant)
         greeting = f"{identity.name} is logged in"
@@ -324,6 +330,11 @@ class Logins:
         if len(self._begun) >= _MAX_PENDING:
             raise Unavailable("too many logins were begun and not finished", "Try again in ten minutes.")
         self._begun.append(now)
+
+
+def _passing(error: Unavailable) -> Unavailable:
+    """What killsyncd tries again by itself elsewhere is over for a login: its pilot begins again."""
+    return Unavailable(error.message, error.hint.replace(BY_ITSELF, f"Wait a minute. {_BEGIN_AGAIN}"))
 
 
 def cookie_name(state: str) -> str:

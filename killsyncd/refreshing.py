@@ -19,7 +19,15 @@ from typing import NoReturn, Protocol
 from killsyncd.circuit import Circuit
 from killsyncd.clock import Clock
 from killsyncd.errors import GrantDead
-from killsyncd.grants import GrantRow, GrantUnusable, Identity, SsoUnavailable, TokenSet, renewal_time
+from killsyncd.grants import (
+    BY_ITSELF,
+    GrantRow,
+    GrantUnusable,
+    Identity,
+    SsoUnavailable,
+    TokenSet,
+    renewal_time,
+)
 from killsyncd.logs import get_logger
 from killsyncd.model import REMEDIES, Problem, UserState
 from killsyncd.vault import TokenKind, Vault, token_aad
@@ -31,7 +39,6 @@ _FIRST_BACKOFF = 10.0
 _LONGEST_BACKOFF = 300.0
 _STORE_DELAYS = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
 _LONGEST_NOT_BEFORE = 7200.0
-_BY_ITSELF = "Nothing to do: killsyncd tries again by itself."
 
 log = get_logger(__name__)
 
@@ -297,7 +304,7 @@ class Refreshing:
         if 0 < wait <= _LONGEST_NOT_BEFORE:
             raise SsoUnavailable(
                 f"the last refresh of this token failed; the next is in {wait:.0f} s",
-                _BY_ITSELF,
+                BY_ITSELF,
                 answered=True,
                 retry_after=wait,
                 everybody=False,
@@ -306,7 +313,7 @@ class Refreshing:
             trouble = self._trouble
             raise SsoUnavailable(
                 trouble.message if trouble else "the SSO does not answer",
-                trouble.hint if trouble else _BY_ITSELF,
+                trouble.hint if trouble else BY_ITSELF,
                 answered=True,
                 retry_after=wait,
             )

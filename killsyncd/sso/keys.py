@@ -11,7 +11,7 @@ from joserfc.jwk import RSAKey
 
 from killsyncd.clock import Clock
 from killsyncd.errors import TokenRefused
-from killsyncd.grants import SsoUnavailable
+from killsyncd.grants import BY_ITSELF, SsoUnavailable
 from killsyncd.sso.metadata import MetadataSource
 from killsyncd.sso.wire import Wire, refused
 
@@ -89,7 +89,7 @@ class KeySource:
 def _unavailable(seconds: float) -> SsoUnavailable:
     return SsoUnavailable(
         "the SSO's keys could not be fetched a moment ago",
-        "Nothing to do: killsyncd tries again by itself.",
+        BY_ITSELF,
         answered=True,
         retry_after=max(0.0, seconds),
     )

@@ -14,11 +14,11 @@ from typing import Any
 import aiohttp
 
 from killsyncd.clock import Clock
-from killsyncd.grants import SsoUnavailable
+from killsyncd.grants import BY_ITSELF, SsoUnavailable
 
 MAX_BODY = 256 * 1024  # CCP's key set has 1 KiB, a token answer 3
 _MAX_RETRY_AFTER = 3600.0
-_DOWN = "Nothing to do: killsyncd tries again by itself. EVE's state: https://status.eveonline.com"
+_DOWN = f"{BY_ITSELF} EVE's state: https://status.eveonline.com"
 
 
 @dataclass(frozen=True, slots=True)

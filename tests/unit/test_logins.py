@@ -11,7 +11,14 @@ import pytest
 
 from killsyncd.doors import Door, LoginState, Place
 from killsyncd.errors import GrantDead, LoginRefused, TokenRefused, Unavailable
-from killsyncd.grants import KILLMAIL_SCOPE, Identity, LoginAttempt, SsoUnavailable, TokenSet
+from killsyncd.grants import (
+    BY_ITSELF,
+    KILLMAIL_SCOPE,
+    Identity,
+    LoginAttempt,
+    SsoUnavailable,
+    TokenSet,
+)
 from killsyncd.logins import Begun, Logins, cookie_name
 from killsyncd.model import UserState
 from killsyncd.vault import Vault, _new_key, token_aad
@@ -32,9 +39,12 @@ class Sso:
     exchanged: list[tuple[str, str]] = field(default_factory=list)
     fault: Exception | None = None
     verify_fault: Exception | None = None
+    begin_fault: Exception | None = None
     hold: asyncio.Event | None = None
 
     async def begin(self) -> LoginAttempt:
+        if self.begin_fault:
+            raise self.begin_fault
         self.serial += 1
         state = f"state-{self.serial}"
         return LoginAttempt(f"https://sso/authorize?state={state}", state, f"verifier-{self.serial}")
@@ -272,6 +282,21 @@ async def test_what_goes_wrong_at_the_sso_is_recorded(
     assert status.state is LoginState.FAILED
     assert told in status.message
     assert world.grants.rows == {}
+
+
+async def test_a_login_does_not_promise_to_try_again_by_itself(world: World) -> None:
+    down = SsoUnavailable("no answer", f"{BY_ITSELF} EVE's state: elsewhere", answered=False)
+    begun = await world.logins.begin(Door.CLI)
+    world.sso.fault = down
+    with pytest.raises(Unavailable) as finishing:
+        await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+    world.sso.begin_fault = down
+    with pytest.raises(Unavailable) as beginning:
+        await world.logins.begin(Door.BROWSER)
+    for caught in (finishing, beginning):
+        assert BY_ITSELF not in caught.value.hint
+        assert "Begin again" in caught.value.hint
+        assert "EVE's state" in caught.value.hint
 
 
 async def test_a_token_that_does_not_verify_registers_nobody(world: World) -> None:
