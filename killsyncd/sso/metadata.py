@@ -84,6 +84,8 @@ class MetadataSource:
         self._clock = clock
         self._known: Metadata | None = None
         self._good_until = 0.0
+        self._failures = 0
+        self._failure: SsoUnavailable | None = None
         self._lock = asyncio.Lock()
 
     async def get(self) -> Metadata:
@@ -91,7 +93,16 @@ class MetadataSource:
 
         Raises SsoUnavailable (`answered` is True: whatever was to be asked has not been asked).
         """
+        seen = self._failures
         async with self._lock:
+            if self._known is None and self._failure is not None and self._failures > seen:
+                # It failed while we stood in line. Asking once more each would take a time-out each.
+                raise SsoUnavailable(
+                    self._failure.message,
+                    self._failure.hint,
+                    answered=True,
+                    retry_after=self._failure.retry_after,
+                )
             if self._known is None or self._clock.monotonic() >= self._good_until:
                 try:
                     self._known = self._read(await self._wire.get(self._url))
@@ -99,6 +110,8 @@ class MetadataSource:
                 except SsoUnavailable as error:
                     if self._known is None:
                         error.answered = True
+                        self._failures += 1
+                        self._failure = error
                         raise
                     self._good_until = self._clock.monotonic() + 60.0
             return self._known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -104,6 +105,26 @@ async def test_old_metadata_serves_while_the_sso_is_down(
 
     server.overrides["metadata"] = down
     assert (await client.begin()).url
+
+
+async def test_those_who_wait_for_the_endpoints_share_a_failure(make: MakeClient, server: SsoServer) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly_down(_: web.Request) -> web.StreamResponse:
+        asked.set()
+        await go_on.wait()
+        return html(502)
+
+    server.overrides["metadata"] = slowly_down
+    client = make()
+    waiting = [asyncio.create_task(client.begin()) for _ in range(20)]
+    await asked.wait()
+    go_on.set()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(each, SsoUnavailable) and "502" in each.message for each in outcomes)
+    assert server.count("metadata") == 1, "not a time-out each, one after another"
+    del server.overrides["metadata"]
+    await client.begin()
 
 
 @pytest.mark.parametrize(
