@@ -241,6 +241,8 @@ async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random
         "fetcher": fetcher.run,
         "refresher": lambda stopping: refresher.run(ready=_nothing, stop=stopping),
         "revoker": revoker.run,
+        "tokens": keeper.run,
+        "logins": logins.run,
     }
     progress = {
         "consumer": lambda: consumer.progress,

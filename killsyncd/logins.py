@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from killsyncd import endings
 from killsyncd.clock import Clock
 from killsyncd.doors import DOORS, Door, LoginRow, LoginState, LoginStore, Place
 from killsyncd.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
@@ -224,10 +225,13 @@ class Logins:
             return LoginStatus(LoginState.EXPIRED, message="nobody logged in within ten minutes")
         return LoginStatus(LoginState.PENDING)
 
+    async def run(self, stopping: asyncio.Event) -> None:
+        """See logins out that are being finished when the daemon stops."""
+        await endings.seen_out(lambda: self._finishing, stopping)
+
     async def aclose(self) -> None:
-        """Wait for logins that are being finished: bounded by the SSO's time-outs."""
-        while self._finishing:
-            await asyncio.wait(list(self._finishing))
+        """Cut short what is still being finished: its pilot begins again."""
+        await endings.cut_short(lambda: self._finishing)
 
     # -- steps ---------------------------------------------------------------------------------
 

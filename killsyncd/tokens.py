@@ -17,6 +17,7 @@ import random
 from collections.abc import Collection
 from typing import NoReturn
 
+from killsyncd import endings
 from killsyncd.clock import Clock
 from killsyncd.errors import NotFound, TokenRefused, Unavailable
 from killsyncd.grants import KILLMAIL_SCOPE, GrantRow, SsoUnavailable
@@ -122,11 +123,14 @@ class TokenKeeper:
         """What keeps everybody's tokens from being renewed or believed, for `ctl status`."""
         return [problem for problem in (self._refreshing.problem(), self._distrust) if problem is not None]
 
+    async def run(self, stopping: asyncio.Event) -> None:
+        """See refreshes out when the daemon stops: each may bring a refresh token that nobody else has."""
+        await endings.seen_out(self._running.values, stopping)
+
     async def aclose(self) -> None:
-        """Begin no more refreshes and wait for those that run: bounded by the SSO's time-outs."""
+        """Begin no more refreshes; cut short those that still run. Their attempts stay unanswered."""
         self._closing = True
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
+        await endings.cut_short(self._running.values)
 
     # -- one refresh at a time -----------------------------------------------------------------
 

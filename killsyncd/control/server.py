@@ -29,7 +29,9 @@ from killsyncd.operations import FeedLine, Operations, jsonable, queue_remedy
 BackupMaker = Callable[[], AbstractAsyncContextManager[Made]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-SHUTDOWN_SECONDS = 5.0
+SHUTDOWN_SECONDS = 2.0
+"""Seconds that aiohttp gives commands under way to end, and once more, after cancelling them, to clean up."""
+
 CHUNK = 1 << 16
 NAMES_PATIENCE = 2.0
 """Seconds that a mail waits for its names before it is shown with bare ids."""

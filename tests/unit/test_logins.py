@@ -330,6 +330,25 @@ async def test_a_browser_that_goes_away_does_not_stop_its_login(world: World) ->
     assert (await world.logins.status(begun.login_id)).state is LoginState.DONE
 
 
+async def test_the_drain_sees_a_login_out_and_closing_cuts_it_short(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("killsyncd.endings.PATIENCE", 0.01)
+    world.sso.hold, stopping = asyncio.Event(), asyncio.Event()
+    begun = await world.logins.begin(Door.CLI)
+    waiting = asyncio.create_task(world.logins.finish(Place.CALLBACK, "the-code", begun.state))
+    await world.clock.settle()
+    draining = asyncio.create_task(world.logins.run(stopping))
+    stopping.set()
+    await world.clock.settle()
+    assert not draining.done()
+    draining.cancel()
+    await world.logins.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert world.grants.rows == {}
+
+
 async def test_a_login_stands_even_if_its_outcome_cannot_be_recorded(world: World) -> None:
     def before(name: str) -> None:
         if name == "finish":

@@ -195,6 +195,34 @@ async def test_closing_waits_for_what_runs_and_begins_nothing(due: World) -> Non
         await due.keeper.access_token(USER)
 
 
+async def test_the_drain_sees_a_refresh_out(due: World) -> None:
+    due.sso.hold, stopping = asyncio.Event(), asyncio.Event()
+    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    await due.sso.asking.wait()
+    draining = asyncio.create_task(due.keeper.run(stopping))
+    stopping.set()
+    await due.clock.settle()
+    assert not draining.done()
+    due.sso.hold.set()
+    await draining
+    assert await waiting == "access-1"
+
+
+async def test_closing_cuts_short_what_the_sso_never_answers(
+    due: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("killsyncd.endings.PATIENCE", 0.01)
+    due.sso.hold = asyncio.Event()
+    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    await due.sso.asking.wait()
+    await due.keeper.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    row = due.store.rows[USER]
+    assert (row.holder, row.unanswered_attempts) == (None, 1), "the next daemon knows what it must doubt"
+    assert due.stored_refresh_token() == "refresh-0"
+
+
 async def test_closing_does_not_wait_for_another_daemons_lease(due: World) -> None:
     await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
     waiting = asyncio.create_task(due.keeper.access_token(USER))
