@@ -102,6 +102,12 @@ CODES: Mapping[str, Code] = MappingProxyType(
                 "A pilot's login lacks the killmail scope.",
             ),
             Code(
+                "login_doubtful",
+                False,
+                "to get on at once: killsyncd login; else it is asked again by itself for some 80 minutes",
+                "The SSO refuses a pilot's login after the answer to a refresh was lost on its way.",
+            ),
+            Code(
                 "sync_failing",
                 False,
                 "nothing to do if it passes; killsyncd ctl users shows how it goes",
@@ -218,7 +224,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class UserTrouble:
-    """A user who is not synced, or whose sync fails. since: seconds since 1970."""
+    """A user who is not synced, or whose sync fails. since: seconds since 1970.
+
+    doubted: the SSO refuses the login, which may be our own fault; it is still asked.
+    """
 
     character_id: int
     character_name: str
@@ -226,6 +235,7 @@ class UserTrouble:
     reason: str | None
     since: float
     attempts: int = 0
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +303,9 @@ def derive(facts: Facts) -> list[Problem]:
                 each.since,
                 each.character_id,
             )
+        elif each.doubted:
+            since = min(each.since, facts.now)
+            add("login_doubtful", f"{who}: {each.reason}", since, each.character_id)
         elif each.attempts >= FAILING_ATTEMPTS:
             reason = f"{who}: {each.attempts} syncs in a row failed: {each.reason or 'no reason was kept'}"
             add("sync_failing", reason, each.since, each.character_id)

@@ -83,8 +83,23 @@ def _troubles() -> Tx[tuple[UserTrouble, ...]]:
         )
         for row in (yield Run("operations.troubled", {"limit": SHOWN_TROUBLES}))
     ]
+    for row in (yield Run("operations.doubted", {"limit": SHOWN_TROUBLES})):
+        found.append(
+            UserTrouble(
+                int(row["character_id"]),
+                str(row["character_name"]),
+                UserState.OK,
+                "the SSO refuses the login (invalid_grant), but the answer to an earlier refresh was lost; "
+                f"it is asked again at {utc(float(row['not_before'])):%H:%M} UTC",
+                float(row["expires_at"]),
+                doubted=True,
+            )
+        )
+    doubted = {each.character_id for each in found}
     failing = yield Run("operations.failing", {"attempts": FAILING_ATTEMPTS, "limit": SHOWN_TROUBLES})
     for row in failing:
+        if int(row["character_id"]) in doubted:
+            continue  # its syncs fail for want of a token, which is told already
         found.append(
             UserTrouble(
                 int(row["character_id"]),

@@ -116,6 +116,31 @@ async def test_a_sync_that_fails_again_and_again_is_a_problem(world: World, oper
     assert "3 syncs in a row failed: ESI answered 500" in problem.reason
 
 
+async def test_a_login_in_doubt_is_a_problem_and_the_syncs_it_costs_are_not_told_besides(
+    world: World, operations: Operations
+) -> None:
+    pilot = await world.pilot(1, "Ada")
+    row = await world.grants.load(pilot.user_id)
+    assert row is not None
+    held = await world.grants.begin_attempt(pilot.user_id, holder=world.member.id, version=row.version)
+    assert held is not None
+    await world.grants.record_failure(
+        pilot.user_id,
+        holder=world.member.id,
+        version=row.version,
+        unanswered=False,
+        doubtful=True,
+        not_before=await world.now() + 60.0,
+    )
+    job = await world.job(pilot)
+    await world.wants.postpone(job, 0.0, attempts=3, reason="the SSO refused the refresh token")
+    (problem,) = (await operations.status()).problems
+    assert (problem.code, problem.character_id) == ("login_doubtful", 1)
+    assert "invalid_grant" in problem.reason
+    await world.pilot(1, "Ada")
+    assert "login_doubtful" not in [each.code for each in (await operations.status()).problems]
+
+
 # --- switches -----------------------------------------------------------------------------------
 
 

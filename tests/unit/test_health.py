@@ -71,6 +71,13 @@ def test_users_in_trouble_are_told_one_by_one() -> None:
     assert health.syncing(problems)
 
 
+def test_a_login_in_doubt_is_told_with_what_to_do() -> None:
+    doubt = UserTrouble(1, "Ada", UserState.OK, "the SSO refuses the login", START + 60, doubted=True)
+    (problem,) = derive(facts(troubles=(doubt,)))
+    assert (problem.code, problem.character_id, problem.since) == ("login_doubtful", 1, START)
+    assert "killsyncd login" in problem.remedy
+
+
 def test_what_stops_everything_comes_first() -> None:
     problems = derive(facts(quarantined=1, quarantined_since=START - 999, switches={"daemon": START}))
     assert codes(health.ordered(problems)) == ["paused", "quarantined"]

@@ -16,6 +16,12 @@ FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_u
 WHERE w.attempts >= :attempts AND u.state = 'ok' AND u.paused = {false}
 ORDER BY w.attempts DESC LIMIT :limit;
 
+-- name: doubted
+SELECT u.character_id, u.character_name, g.expires_at, g.not_before
+FROM grants g JOIN users u ON u.id = g.user_id
+WHERE g.doubtful > 0 AND u.state = 'ok' AND u.paused = {false}
+ORDER BY g.not_before LIMIT :limit;
+
 -- name: refs_by_state
 SELECT state, COUNT(*) AS n, MIN(first_listed_at) AS first_listed_at, MIN(changed_at) AS changed_at
 FROM refs GROUP BY state;
