@@ -77,6 +77,7 @@ class GrantRow:
 
     user_id: str
     character_id: int
+    character_name: str
     owner_hash: str = field(repr=False)
     state: UserState
     state_reason: str | None

@@ -106,6 +106,9 @@ class GrantStore(Protocol):
         Raises the version and gives back the lease. drop_tokens: both ciphertexts go for good.
         """
 
+    async def rename(self, user_id: str, name: str) -> None:
+        """The character has another name."""
+
 
 class SsoPort(Protocol):
     """The SSO; see `killsyncd.sso.SsoClient` for what each raises."""

@@ -237,6 +237,9 @@ class TokenKeeper:
             await self._turn(row, UserState.OWNER_CHANGED, "the character belongs to another account now")
         if missing := self._required - identity.scopes:
             await self._turn(row, UserState.SCOPE_MISSING, f"the login lacks {', '.join(sorted(missing))}")
+        if identity.name != row.character_name:
+            await self._grants.rename(row.user_id, identity.name)
+            log.info("renamed", character_id=row.character_id, character=identity.name)
         self._vouched[row.user_id] = row.version
 
     async def _turn(self, row: GrantRow, state: UserState, reason: str) -> NoReturn:

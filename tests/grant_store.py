@@ -125,6 +125,10 @@ class MemoryGrants(Watched):
             self._put(row, access_token_enc=None, refresh_token_enc=None)
         return True
 
+    async def rename(self, user_id: str, name: str) -> None:
+        await self._enter("rename")
+        self._put(self.rows[user_id], character_name=name)
+
     # -- DueGrants -----------------------------------------------------------------------------
 
     async def due(self, now: float, limit: int) -> list[str]:
@@ -147,6 +151,7 @@ class MemoryGrants(Watched):
         self.rows[user_id] = GrantRow(
             user_id=user_id,
             character_id=grant.character_id,
+            character_name=grant.character_name,
             owner_hash=grant.owner_hash,
             state=grant.state,
             state_reason=grant.state_reason,

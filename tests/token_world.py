@@ -43,6 +43,7 @@ class ScriptedSso:
     current: str = "refresh-0"
     serial: int = 0
     owner: str = "owner-1"
+    name: str = "Some Pilot"
     character: int = CHARACTER
     scopes: frozenset[str] = frozenset({KILLMAIL_SCOPE})
     faults: list[Exception] = field(default_factory=list)
@@ -75,7 +76,7 @@ class ScriptedSso:
         self.verified.append(access_token)
         if self.verify_faults:
             raise self.verify_faults.pop(0)
-        return Identity(self.character, "Some Pilot", self.owner, self.scopes, self.clock.now() + 1)
+        return Identity(self.character, self.name, self.owner, self.scopes, self.clock.now() + 1)
 
     async def revoke(self, refresh_token: str) -> None:
         self.revoked.append(refresh_token)

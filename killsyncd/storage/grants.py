@@ -46,6 +46,10 @@ def _store_tokens(
     return (yield from _load(user_id))
 
 
+def _rename(user_id: str, name: str) -> Tx[None]:
+    yield Run("grants.rename", {"user_id": user_id, "name": name})
+
+
 def _record_failure(
     user_id: str, holder: str, version: int, unanswered: bool, doubtful: bool, not_before: float
 ) -> Tx[None]:
@@ -126,6 +130,7 @@ def _grant(row: Row) -> GrantRow:
     return GrantRow(
         user_id=str(row["user_id"]),
         character_id=int(row["character_id"]),
+        character_name=str(row["character_name"]),
         owner_hash=str(row["owner_hash"] or ""),
         state=UserState(row["state"]),
         state_reason=row["state_reason"],
@@ -194,6 +199,10 @@ class Grants:
     ) -> bool:
         """Put the grant into another state where `version` still holds."""
         return await self._store.write(_mark, user_id, version, state, reason, drop_tokens)
+
+    async def rename(self, user_id: str, name: str) -> None:
+        """The character has another name."""
+        await self._store.write(_rename, user_id, name)
 
     async def due(self, now: float, limit: int) -> list[str]:
         """Whose tokens are to be renewed, the longest due first."""

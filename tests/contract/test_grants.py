@@ -174,6 +174,11 @@ async def test_a_login_cannot_be_overwritten_by_a_refresh_that_was_under_way(
     assert (now.refresh_token_enc, now.failures, now.state) == (b"new", 0, UserState.OK)
 
 
+async def test_a_new_name_changes_nothing_else(rooms: Rooms, row: GrantRow) -> None:
+    await rooms.grants.rename(row.user_id, "Another Name")
+    assert await loaded(rooms, row.user_id) == replace(row, character_name="Another Name")
+
+
 # -- refreshing ------------------------------------------------------------------------------------
 
 

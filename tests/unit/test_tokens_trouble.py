@@ -235,6 +235,16 @@ async def test_a_back_off_from_a_wrong_clock_does_not_hold_for_years(due: World)
 # -- verification --------------------------------------------------------------------------------
 
 
+async def test_a_new_name_is_taken_over_with_the_next_token(due: World) -> None:
+    due.sso.name = "Another Name"
+    assert await due.keeper.access_token(USER) == "access-1"
+    assert due.store.rows[USER].character_name == "Another Name"
+    assert due.store.calls.count("rename") == 1
+    await due.clock.advance(1200)
+    await due.keeper.access_token(USER)
+    assert due.store.calls.count("rename") == 1
+
+
 async def test_a_sold_character_stops_and_loses_its_tokens(due: World) -> None:
     due.sso.owner = "owner-2"
     with pytest.raises(GrantUnusable) as caught:

@@ -1,5 +1,5 @@
 -- name: load
-SELECT u.id AS user_id, u.character_id, u.owner_hash, u.state, u.state_reason, u.scopes,
+SELECT u.id AS user_id, u.character_id, u.character_name, u.owner_hash, u.state, u.state_reason, u.scopes,
        g.access_token, g.refresh_token, g.expires_at, g.renew_at, g.version, g.unanswered, g.doubtful,
        g.failures, g.not_before, g.holder
 FROM users u LEFT JOIN grants g ON g.user_id = u.id WHERE u.id = :user_id;
@@ -19,6 +19,9 @@ WHERE user_id = :user_id AND version = :version RETURNING user_id;
 
 -- name: user_expiry
 UPDATE users SET expires_at = :expires_at WHERE id = :user_id;
+
+-- name: rename
+UPDATE users SET character_name = :name WHERE id = :user_id;
 
 -- name: record_failure
 UPDATE grants SET failures = failures + 1,
