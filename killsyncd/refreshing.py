@@ -37,6 +37,7 @@ DOUBT_DELAYS = (60.0, 300.0, 900.0, 3600.0)
 
 _FIRST_BACKOFF = 10.0
 _LONGEST_BACKOFF = 300.0
+_LONGEST_IN_OUTAGE = 30.0  # the circuit spares an SSO that is down; a pilot need not wait long after it
 _STORE_DELAYS = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
 _LONGEST_NOT_BEFORE = 7200.0
 
@@ -238,7 +239,8 @@ class Refreshing:
         if error.everybody:
             self._trouble = error
             self._circuit.failed(came_at, error.retry_after)
-        longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(row.failures, 10))
+        cap = _LONGEST_IN_OUTAGE if error.everybody else _LONGEST_BACKOFF
+        longest = min(cap, _FIRST_BACKOFF * 2.0 ** min(row.failures, 10))
         delay = max(self._rng.uniform(1.0, longest), error.retry_after or 0.0)
         await self._record(row, delay, unanswered=not error.answered, doubtful=False)
 

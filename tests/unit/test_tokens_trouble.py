@@ -200,6 +200,17 @@ async def test_pilots_refreshed_at_once_see_one_outage(world: World) -> None:
     assert 0 < world.keeper.pause() <= 2, "a bad moment is over in a moment"
 
 
+async def test_after_an_outage_nobody_waits_long_on_top_of_the_circuit(due: World) -> None:
+    for _ in range(12):
+        due.sso.faults = [down()]
+        with pytest.raises(SsoUnavailable):
+            await due.keeper.access_token(USER)
+        row = due.store.rows[USER]
+        assert row.not_before - due.clock.now() <= 30
+        await due.clock.advance(max(row.not_before - due.clock.now(), due.keeper.pause()))
+    assert await due.keeper.access_token(USER) == "access-1"
+
+
 async def test_retry_after_is_kept_by_all(due: World) -> None:
     other = await due.login(character=90000002, life=0, refresh="refresh-0")
     due.sso.faults = [SsoUnavailable("slow down", answered=True, retry_after=500)]
