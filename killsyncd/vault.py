@@ -23,6 +23,7 @@ import binascii
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import re
 import secrets
@@ -331,6 +332,7 @@ def _locked(path: Path) -> Iterator[int]:
 def _replace(path: Path, keys: list[_Key], before: os.stat_result) -> None:
     target = Path(os.path.realpath(path))
     try:
+        _sweep(target)
         temporary = _write_beside(target, _text(keys))
         try:
             # Root may rotate the key of a daemon that runs as somebody else.
@@ -346,6 +348,12 @@ def _replace(path: Path, keys: list[_Key], before: os.stat_result) -> None:
             f"the key file {path} cannot be replaced: {error.strerror}",
             "Run this as the file's owner, with the right to write in its directory. Nothing was changed.",
         ) from None
+
+
+def _sweep(path: Path) -> None:
+    """Keys that a rotation left beside the file when it was killed: nobody else would ever retire them."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}"):
+        left.unlink(missing_ok=True)
 
 
 def _write_beside(path: Path, text: str) -> Path:

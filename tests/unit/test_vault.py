@@ -198,6 +198,16 @@ def test_rotation_keeps_the_old_key_until_it_is_retired(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_rotation_clears_away_what_a_killed_one_left(path: Path) -> None:
+    Vault.create(path)
+    left, other = path.with_name(f".{path.name}.0123abcd"), path.with_name(f".{path.name}.backup")
+    for each in (left, other):
+        each.write_text("a key")
+    Vault.rotate(path)
+    assert not left.exists()
+    assert other.exists()
+
+
 def test_rotation_keeps_mode_and_follows_a_link(tmp_path: Path) -> None:
     real, link = tmp_path / "real", tmp_path / "link"
     Vault.create(real)
