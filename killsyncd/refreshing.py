@@ -110,6 +110,9 @@ class GrantStore(Protocol):
     async def rename(self, user_id: str, name: str) -> None:
         """The character has another name."""
 
+    async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
+        """Leave a tombstone: a grant that is still to be taken back at the SSO."""
+
 
 class SsoPort(Protocol):
     """The SSO; see `killsyncd.sso.SsoClient` for what each raises."""
@@ -231,8 +234,10 @@ class Refreshing:
         try:
             await self._sso.revoke(tokens.refresh_token)
         except SsoUnavailable as error:
+            # The logout's own tombstone holds the token that this one replaced.
+            await self._grants.entomb(row.character_id, self._encrypted(row, "refresh", tokens.refresh_token))
             log.warning(
-                "logged out during a refresh, not revoked", character_id=row.character_id, error=error
+                "logged out during a refresh; will be taken back", character_id=row.character_id, reason=error
             )
 
     async def _failed(self, row: GrantRow, error: SsoUnavailable, came_at: float) -> None:

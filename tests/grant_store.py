@@ -35,6 +35,7 @@ class MemoryGrants(Watched):
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[str, GrantRow] = {}
+        self.tombstones: list[tuple[int, bytes]] = []
         self._versions = 0
 
     def _next_version(self) -> int:
@@ -128,6 +129,10 @@ class MemoryGrants(Watched):
     async def rename(self, user_id: str, name: str) -> None:
         await self._enter("rename")
         self._put(self.rows[user_id], character_name=name)
+
+    async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
+        await self._enter("entomb")
+        self.tombstones.append((character_id, refresh_token_enc))
 
     # -- DueGrants -----------------------------------------------------------------------------
 

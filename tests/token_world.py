@@ -49,6 +49,7 @@ class ScriptedSso:
     faults: list[Exception] = field(default_factory=list)
     lose_answers: int = 0
     verify_faults: list[Exception] = field(default_factory=list)
+    revoke_fault: Exception | None = None
     hold: asyncio.Event | None = None
     asked: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
@@ -79,6 +80,8 @@ class ScriptedSso:
         return Identity(self.character, self.name, self.owner, self.scopes, self.clock.now() + 1)
 
     async def revoke(self, refresh_token: str) -> None:
+        if self.revoke_fault:
+            raise self.revoke_fault
         self.revoked.append(refresh_token)
 
 

@@ -50,6 +50,10 @@ def _rename(user_id: str, name: str) -> Tx[None]:
     yield Run("grants.rename", {"user_id": user_id, "name": name})
 
 
+def _entomb(character_id: int, refresh_token: bytes) -> Tx[None]:
+    yield Run("goodbyes.tombstone", {"character_id": character_id, "refresh_token": refresh_token})
+
+
 def _record_failure(
     user_id: str, holder: str, version: int, unanswered: bool, doubtful: bool, not_before: float
 ) -> Tx[None]:
@@ -203,6 +207,10 @@ class Grants:
     async def rename(self, user_id: str, name: str) -> None:
         """The character has another name."""
         await self._store.write(_rename, user_id, name)
+
+    async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
+        """A grant that is still to be taken back at the SSO."""
+        await self._store.write(_entomb, character_id, refresh_token_enc)
 
     async def due(self, now: float, limit: int) -> list[str]:
         """Whose tokens are to be renewed, the longest due first."""

@@ -44,6 +44,12 @@ async def test_a_logout_forgets_the_tokens_and_keeps_the_history(world: World) -
     assert (tombstone.character_id, tombstone.refresh_token_enc) == (1, b"\xffrefresh")
 
 
+async def test_token_care_leaves_tombstones_too(world: World) -> None:
+    await world.grants.entomb(7, b"\xffanother")
+    [tombstone] = await Tombstones(world.store).due(10)
+    assert (tombstone.character_id, tombstone.refresh_token_enc) == (7, b"\xffanother")
+
+
 async def test_a_second_logout_leaves_no_second_tombstone(world: World) -> None:
     pilot = await world.pilot(1)
     await logout(world.store, pilot.user_id, erase=False)

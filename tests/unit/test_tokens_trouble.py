@@ -109,8 +109,11 @@ async def test_invalid_grant_for_a_token_that_a_login_replaced_meanwhile(due: Wo
     assert due.state is UserState.OK
 
 
-async def test_an_answer_for_a_grant_that_was_logged_out_is_taken_back(due: World) -> None:
-    due.sso.hold = asyncio.Event()
+@pytest.mark.parametrize("fault", [None, down()])
+async def test_an_answer_for_a_grant_that_was_logged_out_is_taken_back(
+    due: World, fault: Exception | None
+) -> None:
+    due.sso.hold, due.sso.revoke_fault = asyncio.Event(), fault
     waiting = asyncio.create_task(due.keeper.access_token(USER))
     await due.sso.asking.wait()
     version = due.store.rows[USER].version
@@ -121,7 +124,13 @@ async def test_an_answer_for_a_grant_that_was_logged_out_is_taken_back(due: Worl
     await due.clock.advance(1)
     with pytest.raises(GrantUnusable, match="logged out"):
         await waiting
-    assert due.sso.revoked == ["refresh-1"]
+    if fault is None:
+        assert (due.sso.revoked, due.store.tombstones) == (["refresh-1"], [])
+        return
+    [(character, token)] = due.store.tombstones
+    due.sso.revoke_fault = None
+    await due.keeper.revoke(character, token)
+    assert due.sso.revoked == ["refresh-1"], "the revoker takes it back later"
 
 
 async def test_a_daemon_taken_for_dead_does_not_kill_the_grant(due: World) -> None:
