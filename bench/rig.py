@@ -19,6 +19,10 @@ from killsyncd.simulator import SimulatorProcess
 from tests.kit import DaemonProcess, log_in
 
 
+class RowFailed(Exception):
+    """What was stored is not what it should be; the figure would be worth nothing."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A line of the table. ok: None where there is no verdict."""

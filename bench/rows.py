@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from bench.rig import Cost, Figure, bare_part, daemon, eve, log_all_in, measured, wait_stored
+from bench.feed import feed
+from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
 from killsyncd.simulator import SimulatorProcess
 from tests.kit import DaemonProcess, log_in, wait_for
 
@@ -26,10 +27,6 @@ IMPORTS = (
     "aiohttp, aiosqlite, ariadne, authlib, cryptography, joserfc, msgspec, orjson, tenacity, uvloop, "
     "prometheus_client"
 )
-
-
-class RowFailed(Exception):
-    """What was stored is not what it should be; the figure would be worth nothing."""
 
 
 def _check(holds: bool, text: str) -> None:
@@ -327,5 +324,6 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "limits": limits,
     "latency": latency,
     "tokens": tokens,
+    "feed": feed,
     "small-things": small_things,
 }
