@@ -28,23 +28,46 @@ LOGIN_PATH = "/auth/login"
 _HOP = "here"
 _UP = "../"  # from /auth/...
 
+_SHEETS = ("dashboard/tokens.css", "dashboard/base.css", "plain/page.css")  # the dashboard's look
+
 log = get_logger(__name__)
 
 
-def page(title: str, *paragraphs: str, status: int = 200, good: bool = True, root: str = "/") -> web.Response:
-    """A plain page; texts are escaped here. root: the way to `/`, which a proxy may have put elsewhere."""
-    body = "".join(f"<p>{html.escape(each[0].upper() + each[1:])}</p>" for each in paragraphs if each)
+def page(
+    title: str,
+    *paragraphs: str,
+    status: int = 200,
+    good: bool = True,
+    again: bool = False,
+    root: str = "/",
+) -> web.Response:
+    """A plain page; texts are escaped here. again: with the way to begin a login anew.
+
+    root: the way to `/`, which a proxy may have put elsewhere.
+    """
+    body = "".join(f"<p>{html.escape(_sentence(each))}</p>" for each in paragraphs if each)
+    ways = f'<a class="button primary" href="{root}auth/login">Log in again</a>' if again else ""
+    ways += f'<a class="button{"" if again else " primary"}" href="{root}">To the dashboard</a>'
+    sheets = "".join(f'<link rel="stylesheet" href="{root}{each}">' for each in _SHEETS)
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)} - killsyncd</title>"
-        f'<link rel="stylesheet" href="{root}plain/page.css"></head>'
-        f'<body><main class="{"good" if good else "bad"}"><h1>{html.escape(title)}</h1>{body}'
-        f'<p><a href="{root}">To the dashboard</a></p></main></body></html>'
+        f'<link rel="icon" href="{root}dashboard/favicon.svg" type="image/svg+xml">'
+        f'<script src="{root}dashboard/theme.js"></script>{sheets}</head>'
+        f'<body><main class="{"good" if good else "bad"}">'
+        f'<p class="brand"><img class="logo" src="{root}dashboard/favicon.svg" alt="">killsyncd</p>'
+        f'<div class="sheet"><h1>{html.escape(title)}</h1>{body}<p class="ways">{ways}</p></div>'
+        "</main></body></html>"
     )
     return web.Response(
         text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"}
     )
+
+
+def _sentence(text: str) -> str:
+    """As a page wants it: errors begin small and end without a stop."""
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def refuse(
@@ -85,7 +108,7 @@ class LoginPages:
         try:
             begun = await self._verbs.begin_login(Door.BROWSER)
         except Unavailable as error:
-            return page("The login cannot begin", error.message, error.hint, status=503, good=False, root=_UP)
+            return _failed("The login cannot begin", error, 503)
         response = _redirect(begun.url)
         assert begun.cookie is not None, "the browser's door has a cookie"
         response.set_cookie(
@@ -107,22 +130,19 @@ class LoginPages:
             ended = await self._verbs.finish_login(Place.CALLBACK, query, request.cookies.get(name))
         except LoginRefused as error:
             log.info("login refused", reason=error.message)
-            response = page(
-                "This login did not work", error.message, error.hint, status=400, good=False, root=_UP
-            )
+            response = _failed("This login did not work", error, 400)
         except KillsyncdError as error:
             log.warning("login failed", reason=error.message)
-            response = page(
-                "This login did not work", error.message, error.hint, status=503, good=False, root=_UP
-            )
+            response = _failed("This login did not work", error, 503)
         else:
             good = ended.status is LoginState.DONE and (
                 ended.user is None or ended.user.state is UserState.OK
             )
             who = ended.user.character_name if ended.user else "The pilot"
             title = f"{who} is logged in" if good else f"{who} cannot be synced yet"
-            message = f"{ended.message.rstrip('.')}."
-            response = page(title, message, "You can close this page.", good=good, root=_UP)
+            message = ended.message.removeprefix(title).lstrip("; ")  # the title says it already
+            ending = "New killmails show up on the dashboard by themselves. You can close this page."
+            response = page(title, message, ending if good else "", good=good, again=not good, root=_UP)
         if name in request.cookies:
             response.del_cookie(name, path="/", httponly=True, samesite="Lax", secure=self._secure)
         return response
@@ -212,6 +232,10 @@ def wrong_host(request: web.Request) -> web.Response:
         "address.",
         f'If it is yours, allow it in the configuration: [api] allowed_hosts = ["{bare}"], and restart.',
     )
+
+
+def _failed(title: str, error: KillsyncdError, status: int) -> web.Response:
+    return page(title, error.message, error.hint, status=status, good=False, again=True, root=_UP)
 
 
 def _redirect(url: str) -> web.Response:

@@ -28,6 +28,8 @@ class TestFromTheFirstLogin:
         page.click(f'button:has-text("{pilot["name"]}")')
         page.see(f'h1:has-text("{pilot["name"]}")')
         assert [each for each in page.complaints() if eve.base_url not in each] == []  # EVE has no favicon
+        page.assert_accessible()
+        page.shot("logged-in-dark")
         page.click("text=To the dashboard")
 
         page.see(SYNCING)

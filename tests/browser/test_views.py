@@ -188,6 +188,12 @@ class TestLooks:
         page.until("!document.querySelector('.mails .unnamed')")
         page.assert_accessible()
         page.assert_fits()
+        # Ship and pilot are cut only where the corporation has gone already, to a second line that hides.
+        names = "[...each.querySelectorAll('strong, .mail-victim')]"
+        cut = f"{names}.some((one) => one.scrollWidth > one.clientWidth)"
+        below = "each.querySelector('.mail-what').offsetTop + 12"
+        gone = f"!(each.querySelector('.mail-corp')?.offsetTop < {below})"
+        until_all_rows(page, f"!{cut} || {gone}")
         page.shot(f"dashboard-{scheme}")
         page.click(".mails li:nth-child(3) a")
         page.see("article h1:not(.unseen)")

@@ -114,7 +114,7 @@ async function request(path, options) {
     return answer;
   } catch (error) {
     const late = error instanceof DOMException && error.name === 'TimeoutError';
-    throw new Gone(late ? 'the daemon takes too long to answer' : 'the daemon cannot be reached');
+    throw new Gone(late ? 'the answer takes too long' : 'no connection could be made');
   }
 }
 

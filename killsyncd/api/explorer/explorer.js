@@ -6,7 +6,7 @@ let csrf = null;
 let socket = null;
 
 const EXAMPLES = {
-  "Is it syncing?": `{\n  status {\n    syncing\n    problems { code reason remedy since }\n    pendingDetails\n    pendingEta\n    budgets { group remaining limit nextTokensAt }\n  }\n}`,
+  "Is it syncing?": `{\n  status {\n    syncing\n    problems { code reason remedy since }\n    pendingDetails\n    pendingEta\n    budgets {\n      group\n      remaining\n      limit\n      nextTokensAt\n    }\n  }\n}`,
   "Who logged in": `{\n  users {\n    characterName\n    state\n    remedy\n    lastKillmailSyncAt\n    pending\n  }\n}`,
   "The last killmails": `query Last($first: Int = 10, $after: String) {\n  killmails(first: $first, after: $after) {\n    totalCount\n    edges {\n      node {\n        id\n        killmailTime\n        solarSystem { name }\n        victim { character { name } shipType { name } }\n        finalBlow { character { name } shipType { name } }\n        attackerCount\n      }\n    }\n    pageInfo { hasNextPage endCursor }\n  }\n}`,
   "Live feed": `subscription {\n  newKillmail {\n    feedCursor\n    killmailTime\n    solarSystem { name }\n    victim { character { name } shipType { name } }\n    attackerCount\n  }\n}`,

@@ -102,7 +102,7 @@ async def test_the_explorer_is_a_page_without_data(start: Start) -> None:
         assert response.content_type == "text/html"
         text = await response.text()
     assert "explorer.js" in text
-    for name in ("explorer.js", "explorer.css", "icon.svg"):
+    for name in ("explorer.js", "explorer.css"):
         assert await status_of(api, "GET", f"/explorer/{name}") == 200
     assert await status_of(api, "GET", "/explorer/..%2fauth.py") == 404
     assert await status_of(api, "GET", "/dashboard/..%2f..%2fauth.py") == 404
