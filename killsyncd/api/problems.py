@@ -65,7 +65,8 @@ def formatted(error: GraphQLError) -> dict[str, Any]:
     cause = cause_of(error)
     if isinstance(cause, KillsyncdError) and code_of(cause) != INTERNAL:
         shown = plain(cause)
-    elif cause is None and (error.path is None or "cannot represent" not in error.message):
+    elif error.path is None or (cause is None and "cannot represent" not in error.message):
+        # Without a path the request itself is wrong, also where reading it raised: a number of 5,000 digits.
         shown = {"message": error.message, "extensions": {"code": BAD_USER_INPUT}}
     else:
         log.exception("a query failed", cause or error, field=_path(error))

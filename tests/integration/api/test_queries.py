@@ -242,6 +242,7 @@ async def test_queueing_a_sync(api: Running) -> None:
         ('{ killmails(filter: {from: "2026-01-01T00:00:00"}) { totalCount } }', "DateTime is RFC 3339"),
         ('{ killmails(filter: {from: "2026-02-30T00:00:00Z"}) { totalCount } }', "DateTime is RFC 3339"),
         ("{ activity(days: 1000) { day } }", "days is 1000"),
+        (f"{{ killmails(first: {'9' * 5000}) {{ totalCount }} }}", "Expected value of type 'Int'"),
         ("{ nothing }", "Cannot query field 'nothing'"),
         ("{", "Syntax Error"),
         ("", "Syntax Error"),
