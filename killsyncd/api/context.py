@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from killsyncd.api.limits import Limits
 from killsyncd.api.loaders import Loaders
@@ -27,15 +28,24 @@ class Context:
     """What lives as long as one query, or one batch of the feed.
 
     epoch: of the feed, for cursors. names: whether any name is asked for.
-    mails: those that will be asked for.
+    mails: those that will be asked for. shared: by many queries, so that its size is nobody's.
     """
 
     __slots__ = ("epoch", "loaders", "room")
 
-    def __init__(self, room: Room, epoch: str, *, names: bool = True, mails: Sequence[Mail] = ()) -> None:
+    def __init__(
+        self,
+        room: Room,
+        epoch: str,
+        *,
+        names: bool = True,
+        mails: Sequence[Mail] = (),
+        shared: bool = False,
+    ) -> None:
         self.room = room
         self.epoch = epoch
-        self.loaders = Loaders(room.reading, names=names, mails=mails)
+        rows = inf if shared else room.limits.rows
+        self.loaders = Loaders(room.reading, names=names, mails=mails, rows=rows)
 
 
 @dataclass(frozen=True, slots=True)

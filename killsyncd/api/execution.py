@@ -58,13 +58,14 @@ def schema_text() -> str:
 class Prepared:
     """A query that was looked through: a document that can be executed, or what is wrong with it.
 
-    key: SHA-256 of the text. names: whether it asks for any `name`.
+    key: SHA-256 of the text. names: whether it asks for any `name`. pages: whether it asks for any page.
     """
 
     key: bytes
     document: DocumentNode | None
     errors: Sequence[dict[str, Any]] = ()
     names: bool = False
+    pages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +131,9 @@ class Engine:
         except KillsyncdError as error:
             return refusal(error)
         try:
-            async with asyncio.timeout(self._limits.seconds):
-                going = execute(
-                    self.schema,
-                    prepared.document,
-                    context_value=context,
-                    variable_values=variables,
-                    operation_name=operation_name,
-                )
-                result = going if isinstance(going, ExecutionResult) else await going
-        except TimeoutError:
-            return refusal(
-                TooMuch(f"the query took longer than {self._limits.seconds:g} s", "ask for less at once")
-            )
+            result = await self.run(prepared.document, context, variables, operation_name)
+        except TooMuch as error:
+            return refusal(error)
         finally:
             context.loaders.cancel()
         body: dict[str, Any] = {}
@@ -153,6 +144,37 @@ class Engine:
         if executed:
             body["data"] = result.data
         return Answer(body, executed)
+
+    async def run(
+        self,
+        document: DocumentNode,
+        context: Context,
+        variables: dict[str, Any] | None,
+        operation_name: str | None,
+        root: Any = None,
+    ) -> ExecutionResult:
+        """Execute what was looked through. Raises TooMuch: it takes too long, or gives too much."""
+        try:
+            async with asyncio.timeout(self._limits.seconds) as deadline:
+                context.loaders.turns.on_too_much = lambda: _expire(deadline)
+                going = execute(
+                    self.schema,
+                    document,
+                    root_value=root,
+                    context_value=context,
+                    variable_values=variables,
+                    operation_name=operation_name,
+                )
+                result = going if isinstance(going, ExecutionResult) else await going
+                if context.loaders.turns.too_much:
+                    raise TimeoutError  # it came to its end, with holes, before it could be stopped
+                return result
+        except TimeoutError:
+            if context.loaders.turns.too_much:
+                reason = f"the answer would hold more than {self._limits.rows:,} rows"
+            else:
+                reason = f"the query took longer than {self._limits.seconds:g} s"
+            raise TooMuch(reason, "ask for less at once") from None
 
     def _look_through(self, key: bytes, text: str) -> Prepared:
         try:
@@ -168,21 +190,25 @@ class Engine:
             return Prepared(key, None, refusal(TooMuch("the query nests too deep")).body["errors"])
         if errors:
             return Prepared(key, None, formatted_all(errors))
-        finder = _NameFinder()
-        visit(document, finder)
-        return Prepared(key, document, names=finder.found)
+        fields = _Fields()
+        visit(document, fields)
+        return Prepared(key, document, names="name" in fields.found, pages="killmails" in fields.found)
 
 
-class _NameFinder(Visitor):
-    """Whether a field `name` is asked for anywhere: if not, no names are read."""
+def _expire(deadline: asyncio.Timeout) -> None:
+    if not deadline.expired():
+        deadline.reschedule(asyncio.get_running_loop().time())
+
+
+class _Fields(Visitor):
+    """The names of all fields that are asked for, at any depth."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found = False
+        self.found: set[str] = set()
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
-        if node.name.value == "name":
-            self.found = True
+        self.found.add(node.name.value)
 
 
 def refusal(error: KillsyncdError) -> Answer:

@@ -103,7 +103,9 @@ class FeedHub:
             while True:
                 if position < self._tail:
                     part = await self._replay(position, characters, fresh_only)
-                    context = Context(self._room, self._epoch, mails=[each.mail for each in part.mails])
+                    context = Context(
+                        self._room, self._epoch, mails=[each.mail for each in part.mails], shared=True
+                    )
                     for each in part.mails:
                         yield Event(each.mail.feed_position, each.mail, context)
                     position = part.reached
@@ -188,7 +190,7 @@ class FeedHub:
         known = self._contexts.get(entry.batch)
         if known is not None and now - known[1] <= FRESH_SECONDS:
             return known[0]
-        context = Context(self._room, self._epoch, mails=entry.mails)
+        context = Context(self._room, self._epoch, mails=entry.mails, shared=True)
         self._contexts[entry.batch] = (context, now)
         while len(self._contexts) > _KEPT_BATCHES:
             self._contexts.popitem(last=False)

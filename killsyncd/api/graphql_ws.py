@@ -283,7 +283,8 @@ class _Socket:
         stream = await self._stream(prepared, variables, name)
         if isinstance(stream, list):
             return stream
-        asked = Asked(prepared.document, variables, name, shape_of(prepared.document, name, variables))
+        shape = shape_of(prepared.document, name, variables)
+        asked = Asked(prepared.document, variables, name, shape, pages=prepared.pages)
         try:
             async for event in stream:
                 await self._send_bytes(head + await self._payload(event, asked) + b"}")

@@ -37,6 +37,8 @@ class Limits:
     introspections: of `__schema` and `__type` in one query; their insides don't count as depth.
     sockets, subscriptions: WebSockets in all, and subscriptions on one. init_seconds: until a socket
     has introduced itself. send_seconds: for a socket's reader to take what was sent.
+    rows: attackers, items and users in an answer, as often as they stand there, and five for each mail of
+    a page within it: pages in pages multiply.
     replay: mails of the feed read at once. ring: the last mails of the feed kept for all subscribers.
     payloads: bytes of answers kept for all subscribers.
     """
@@ -50,6 +52,7 @@ class Limits:
     page: int = 100
     ids: int = 1000
     days: int = 90
+    rows: int = 50_000
     seconds: float = 5.0
     cached_queries: int = 256
     sockets: int = 2000

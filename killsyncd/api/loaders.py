@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from killsyncd.api.ports import MailReading
 from killsyncd.errors import NotFound
 from killsyncd.model import User
-from killsyncd.views import Attacker, Involved, Item, Mail, MailPage, Role, Victim
+from killsyncd.views import Attacker, Edge, Involved, Item, Mail, MailPage, Role, Victim
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _SLICE_SECONDS = 0.01
 _MAX_SLICE = 16
+_ROWS_A_MAIL = 5  # with its edge, and the fields that wait for what belongs to it
 
 
 class Turns:
@@ -29,9 +31,14 @@ class Turns:
 
     Those who get an answer may ask for more; reading only then keeps one statement
     for a page, however many slices its answers came in.
+
+    rows: how many may be handed out, as often as they are; pages in pages multiply, and what was read once
+    is answered a thousandfold. What is beyond is not handed out: `on_too_much` must end the query.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: float = inf) -> None:
+        self._rows = rows
+        self.on_too_much: Callable[[], None] = _nothing
         self._loop = asyncio.get_running_loop()
         self._batches: list[Batch[Any, Any]] = []
         self._answers: deque[tuple[asyncio.Future[Any], Any]] = deque()
@@ -63,6 +70,19 @@ class Turns:
             future.cancel()
         self._answers.clear()
 
+    @property
+    def too_much(self) -> bool:
+        """Whether more was asked for than may be handed out."""
+        return self._rows < 0
+
+    def spend(self, rows: int) -> bool:
+        """Whether so many more may be handed out; if not, the query ends."""
+        self._rows -= rows
+        if self._rows < 0:
+            self._answers.clear()
+            self.on_too_much()
+        return self._rows >= 0
+
     def _turn(self) -> None:
         self._scheduled = False
         now = self._loop.time()
@@ -78,6 +98,8 @@ class Turns:
                 future, value = self._answers.popleft()
                 if future.done():
                     continue
+                if not self.spend(len(value) if isinstance(value, list) else 1):
+                    return
                 if isinstance(value, BaseException):
                     future.set_exception(value)
                 else:
@@ -162,13 +184,16 @@ class Loaders:
     """Everything that fields of a mail are read from, for one query or one batch of the feed.
 
     names: whether any name is asked for at all. mails: those that will be asked for.
+    rows: how many may be handed out.
     """
 
-    def __init__(self, reading: MailReading, *, names: bool, mails: Sequence[Mail] = ()) -> None:
+    def __init__(
+        self, reading: MailReading, *, names: bool, mails: Sequence[Mail] = (), rows: float = inf
+    ) -> None:
         self._reading = reading
         self._wants_names = names
         self._names: dict[int, str | None] = {}
-        self.turns = Turns()
+        self.turns = Turns(rows)
         turns = self.turns
         beforehand = [mail.killmail_id for mail in mails]
         systems = [mail.solar_system_id for mail in mails]
@@ -186,6 +211,10 @@ class Loaders:
     def name(self, id_: int) -> str | None:
         """The name of an id that came with something read before."""
         return self._names.get(id_)
+
+    def edges_of(self, page: MailPage) -> Sequence[Edge]:
+        """The edges of a page within an answer; none where that grows too large, which ends it."""
+        return page.edges if self.turns.spend(len(page.edges) * _ROWS_A_MAIL) else ()
 
     def system_name(self, id_: int) -> str | asyncio.Future[str | None] | None:
         """The name of a mail's system: mails of the feed come without."""
@@ -269,6 +298,10 @@ class Loaders:
 
 def _none() -> None:
     return None
+
+
+def _nothing() -> None:
+    pass
 
 
 def _erased() -> Any:

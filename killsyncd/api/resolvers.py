@@ -19,7 +19,7 @@ from killsyncd.errors import BadInput, NotFound, Unavailable
 from killsyncd.logins import Begun
 from killsyncd.model import Queued, SyncMode, User, UserState
 from killsyncd.operations import LoginEnded, StatusReport, feed_cursor, remedy_of
-from killsyncd.views import Attacker, DayActivity, Item, Mail, MailFilter, MailPage, Order, Role, Victim
+from killsyncd.views import Attacker, DayActivity, Edge, Item, Mail, MailFilter, MailPage, Order, Role, Victim
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -345,7 +345,7 @@ _plain(
 
 # --- pages --------------------------------------------------------------------------------------
 
-_plain(connection, edges="page.edges", pageInfo="page")
+_plain(connection, pageInfo="page")
 _plain(edge, cursor="cursor", node="mail")
 _plain(page_info, hasNextPage="more", hasPreviousPage="went_before")
 page_info.set_field("startCursor", lambda page, _info: _cursor_at(page, 0))
@@ -354,6 +354,13 @@ page_info.set_field("endCursor", lambda page, _info: _cursor_at(page, -1))
 
 def _cursor_at(page: MailPage, index: int) -> str | None:
     return page.edges[index].cursor if page.edges else None
+
+
+@connection.field("edges")
+def _edges(source: Connection, info: Info) -> Sequence[Edge]:
+    if isinstance(source.counted, MailFilter):
+        return source.page.edges
+    return _context(info).loaders.edges_of(source.page)
 
 
 @connection.field("totalCount")

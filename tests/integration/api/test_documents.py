@@ -61,6 +61,7 @@ def test_the_limits_are_the_codes() -> None:
         f"in a query | {limits.introspections} |",
         f"`first` | {limits.page} |",
         f"`characterIds` | {limits.ids:,} |",
+        f"counts as 5 | {limits.rows:,} |",
         f"time of a query | {limits.seconds:g} s |",
         f"sockets | {limits.sockets:,} |",
         f"operations on a socket | {limits.subscriptions} |",

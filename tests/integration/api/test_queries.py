@@ -293,6 +293,30 @@ async def test_a_query_that_takes_too_long_is_ended(start: Start) -> None:
     assert (await api.ask("{ __typename }")) == {"__typename": "Query"}
 
 
+PAGES_IN_PAGES = """{ users { killmails(first: 100) { edges { node {
+  users { user { killmails(first: 100) { edges { node { id } } } } } } } } } }"""
+
+
+async def test_pages_in_pages_end_before_they_have_multiplied(start: Start) -> None:
+    api = await start(limits=Limits(rows=20_000))
+    await api.world.pilot()
+    await api.world.add_some(100)
+    error = await api.refused(PAGES_IN_PAGES)
+    assert error["extensions"]["code"] == "TOO_EXPENSIVE"
+    assert "more than 20,000 rows" in error["message"]
+    nodes = (await api.ask(EVERYTHING, {"first": 100}))["killmails"]["edges"]
+    assert len(nodes) == 100
+
+
+async def test_an_answer_that_grows_too_large_has_no_holes(start: Start) -> None:
+    api = await start(limits=Limits(rows=100))
+    await api.world.pilot()
+    await api.world.add_some(40)
+    answer = await api.answer("{ users { killmails(first: 40) { edges { cursor } } } }")
+    assert [each["extensions"]["code"] for each in answer["errors"]] == ["TOO_EXPENSIVE"]
+    assert "data" not in answer
+
+
 async def test_introspection_works(api: Running) -> None:
     from graphql import build_client_schema, get_introspection_query
 

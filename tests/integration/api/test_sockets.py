@@ -295,6 +295,23 @@ async def test_subscribers_choose(api: Running) -> None:
         assert await socket.next() == {"newKillmail": {"id": str(fresh.killmail_id), "fresh": True}}
 
 
+async def test_a_mail_that_would_bring_too_much_says_so_and_the_next_one_comes(start: Start) -> None:
+    api = await start(limits=Limits(rows=100))
+    await api.world.pilot()
+    await api.world.add_some(40)
+    async with connect(api) as large, connect(api) as small:
+        await large.subscribe(
+            "subscription { newKillmail { id users { user { killmails(first: 40) { edges { cursor } } } } } }"
+        )
+        await small.subscribe(NEW)
+        await following(api, 2)
+        for _ in range(2):
+            await api.world.add_some(1)
+            message = await large.receive()
+            assert message["payload"]["errors"][0]["extensions"]["code"] == "TOO_EXPENSIVE"
+            assert (await small.next())["newKillmail"]["id"]
+
+
 async def test_names_that_became_known_are_there_in_a_replay(
     api: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
