@@ -29,6 +29,9 @@ RETRY = 1.0
 
 _KEPT_BATCHES = 8
 
+_REPLAYED_TOGETHER = 10
+"""Mails of a replay that are loaded at once: what a subscriber who does not read keeps in memory."""
+
 log = get_logger(__name__)
 
 
@@ -103,12 +106,13 @@ class FeedHub:
             while True:
                 if position < self._tail:
                     part = await self._replay(position, characters, fresh_only)
-                    context = Context(
-                        self._room, self._epoch, mails=[each.mail for each in part.mails], shared=True
-                    )
-                    for each in part.mails:
-                        yield Event(each.mail.feed_position, each.mail, context)
-                    position = part.reached
+                    mails, position = [each.mail for each in part.mails], part.reached
+                    del part  # with who is on each mail: a reader who does not read would keep it
+                    for start in range(0, len(mails), _REPLAYED_TOGETHER):
+                        some = mails[start : start + _REPLAYED_TOGETHER]
+                        context = Context(self._room, self._epoch, mails=some, shared=True)
+                        for mail in some:
+                            yield Event(mail.feed_position, mail, context)
                     continue
                 entries = self._after(position)
                 for entry in entries:
