@@ -3,7 +3,7 @@
 import { Keyed, h, mark, refill, say, svg } from './dom.js';
 import { timeUntil } from './time.js';
 import { duration } from './time.js';
-import { number } from './words.js';
+import { compact, number } from './words.js';
 
 const SHOWN = 5;
 const LOW = 0.15;
@@ -111,8 +111,8 @@ function gauge(first) {
       const share = part(budget) * 100;
       mark(fill, 'stroke-dasharray', `${share.toFixed(2)} 200`);
       fill.classList.toggle('empty', share < 0.5);
-      say(left, number(Math.max(0, budget.remaining)));
-      say(limit, `of ${number(budget.limit)}`);
+      say(left, compact(Math.max(0, budget.remaining)));
+      say(limit, `of ${compact(budget.limit)}`);
       for (const [name, value] of Object.entries(meterLabels(budget, WORDS[budget.group] ?? budget.group))) mark(dial, `aria-${name}`, value);
       renew(next, budget);
       say(window, duration(budget.windowSeconds));
@@ -132,7 +132,7 @@ function meter(first) {
     update: (/** @type {any} */ budget) => {
       node.dataset.level = level(budget);
       bar.style.setProperty('--part', String(part(budget)));
-      say(left, `${number(Math.max(0, budget.remaining))} / ${number(budget.limit)}`);
+      say(left, `${compact(Math.max(0, budget.remaining))} / ${compact(budget.limit)}`);
       for (const [name, value] of Object.entries(meterLabels(budget, `${WORDS[budget.group] ?? budget.group} of ${budget.name}`))) mark(bar, `aria-${name}`, value);
       renew(next, budget);
     },

@@ -10,6 +10,7 @@ const BOTTOM = 22;
 const LEFT = 34;
 const GAP = 0.28;
 const WIDEST = 18;
+const LEAST = 3; // of the scale: a single kill is no tower
 
 /** @typedef {{day: string, kills: number, losses: number}} Day */
 
@@ -102,8 +103,8 @@ function paint(picture, days, width, chosen) {
   if (width < 60) return;
   mark(picture, 'width', width);
   mark(picture, 'viewBox', `0 0 ${width} ${HEIGHT}`);
-  const up = roundUp(Math.max(1, ...days.map((each) => each.kills)));
-  const down = roundUp(Math.max(1, ...days.map((each) => each.losses)));
+  const up = roundUp(Math.max(LEAST, ...days.map((each) => each.kills)));
+  const down = roundUp(Math.max(LEAST, ...days.map((each) => each.losses)));
   const room = HEIGHT - TOP - BOTTOM;
   const scale = room / (up + down);
   const zero = TOP + up * scale;
