@@ -76,9 +76,7 @@ def refuse(
     """A refusal, as a page for browsers and as JSON for programs."""
     if prefers_html(request.headers.getall("Accept", [])):
         return page(title, *paragraphs, status=status, good=False)
-    body = {
-        "errors": [{"message": " ".join((title, *paragraphs)), "extensions": {"code": "UNAUTHENTICATED"}}]
-    }
+    body = {"errors": [{"message": " ".join((title, *paragraphs)), "extensions": {"code": code}}]}
     return web.Response(
         body=orjson.dumps(body),
         status=status,

@@ -74,3 +74,17 @@ async def test_there_may_be_no_metrics(start: Start) -> None:
     api = await start(metrics=False)
     async with api.client.get(f"{api.server.address}/metrics") as response:
         assert response.status == 404
+
+
+async def test_a_mistake_of_ours_is_told_as_one(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = await start()
+
+    def broken(*_: object) -> None:
+        raise ValueError("/srv/secret/path")
+
+    monkeypatch.setattr(api.server.access, "check", broken)
+    async with api.client.post(api.url, json={"query": "{ users { id } }"}) as response:
+        assert response.status == 500
+        text = await response.text()
+    assert '"code":"INTERNAL"' in text
+    assert "secret" not in text
