@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from killsyncd import user_agent
 from killsyncd.config import Config
 from killsyncd.errors import KillsyncdError, SchemaRefused
 from killsyncd.storage.migrate import migrations
@@ -249,13 +250,13 @@ def control(config: Config) -> Finding:
 
 
 def clock(config: Config) -> Finding:
-    """Does this machine know the time; ESI's own clock is asked, by a route that costs next to nothing."""
+    """Does this machine know the time, by the `Date` of CCP's login server.
+
+    Not of ESI: its routes are cached for a while each, and asking before `Expires` is against its rules.
+    """
     request = urllib.request.Request(  # noqa: S310 - the configuration allows http and https alone
-        f"{config.esi.base_url}/status",
-        headers={
-            "User-Agent": f"killsyncd-check ({config.esi.contact})",
-            "X-Compatibility-Date": config.esi.compatibility_date,
-        },
+        f"{config.sso.base_url.rstrip('/')}/.well-known/oauth-authorization-server",
+        headers={"User-Agent": user_agent(config.esi.contact)},
     )
     try:
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310
@@ -268,18 +269,18 @@ def clock(config: Config) -> Finding:
         return Finding(
             "clock",
             "warn",
-            f"ESI does not answer, so it was not compared: {reason}",
-            "look at [esi] base_url",
+            f"the SSO does not answer, so it was not compared: {reason}",
+            "look at [sso] base_url",
         )
     try:
         skew = time.time() - parsedate_to_datetime(date or "").timestamp()
     except ValueError:
-        return Finding("clock", "warn", "ESI's answer had no date, so it was not compared")
+        return Finding("clock", "warn", "the SSO's answer had no date, so it was not compared")
     if abs(skew) > SKEW_LIMIT:
         way = "ahead of" if skew > 0 else "behind"
         status = "fail" if abs(skew) > SKEW_FAILURE else "warn"
-        return Finding("clock", status, f"{abs(skew):.0f} s {way} ESI's", "timedatectl set-ntp true")
-    return Finding("clock", "ok", "within a minute of ESI's")
+        return Finding("clock", status, f"{abs(skew):.0f} s {way} EVE's", "timedatectl set-ntp true")
+    return Finding("clock", "ok", "within a minute of EVE's")
 
 
 def space(config: Config) -> Finding:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from killsyncd import __version__
+from killsyncd import user_agent
 from killsyncd.answers import (
     BudgetView,
     DetailAnswer,
@@ -69,8 +69,8 @@ class DoorSettings:
 
     @property
     def user_agent(self) -> str:
-        """Application, version, and how CCP reaches the operator."""
-        return f"killsyncd/{__version__} ({self.contact}; +https://github.com/killsyncd/killsyncd)"
+        """How every request introduces itself."""
+        return user_agent(self.contact)
 
 
 class Door:

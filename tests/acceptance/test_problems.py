@@ -230,3 +230,16 @@ def _with_hash(eve, mail) -> str:
     import json
 
     return json.dumps({**eve.mail(mail["killmail_id"]), "killmail_hash": mail["killmail_hash"]})
+
+
+def test_check_asks_esi_for_nothing(stage: Stage) -> None:
+    """As often as one likes: every route of ESI is cached for a while, and asking earlier is a breach."""
+    eve = stage.eve(pilots=1, history=1)
+    daemon = stage.daemon(eve)
+    for _ in range(2):
+        checked = daemon.command("check")
+        assert "within a minute of EVE's" in checked.stdout, checked.stderr
+    seen = eve.counters()["requests"]
+    assert not [route for route in seen if route.startswith("esi.") and route != "esi.status"]
+    assert sum(seen.get("esi.status", {}).values()) <= 1, "the daemon's own at most"
+    assert eve.breaches() == []
