@@ -72,8 +72,8 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _simulator_arguments(args: argparse.Namespace, speed: float) -> list[str]:
     faster = FASTER * speed
-    words = ["--pilots", str(args.pilots), "--history", "30", "--latency", "0.03"]
-    words += ["--rate", f"{12 * speed:g}", "--cache", f"{300 / faster:g}", "--sharing", "0.4"]
+    words = ["--pilots", str(args.pilots), "--history", "90", "--latency", "0.03"]
+    words += ["--rate", f"{8 * speed:g}", "--cache", f"{300 / faster:g}", "--sharing", "0.4"]
     if args.killmails is not None:
         words += ["--killmails", str(args.killmails)]
     return words
