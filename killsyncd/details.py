@@ -94,9 +94,12 @@ def judge(ref: Ref, error: KillsyncdError, rng: random.Random) -> Verdict:
     return Verdict(wait, attempts, refusals, patience is not None and refusals >= patience)
 
 
-async def write_down(ledger: DetailLedger, ref: Ref, verdict: Verdict, reason: str, now: float) -> None:
-    """Put the verdict into the ledger. now: seconds since 1970. Raises Unavailable."""
-    await ledger.ref_failed(
+async def write_down(ledger: DetailLedger, ref: Ref, verdict: Verdict, reason: str, now: float) -> bool:
+    """Put the verdict into the ledger; False where it does not stand. now: seconds since 1970.
+
+    Raises Unavailable.
+    """
+    return await ledger.ref_failed(
         ref,
         reason=reason,
         not_before=now + verdict.wait,

@@ -310,20 +310,24 @@ class Fetcher(Generic[Permit]):
         """Write down when to try again, or quarantine with a reason a person can read."""
         self.failed += 1
         verdict = judge(ref, error, self._rng)
-        report = self._log.warning if verdict.quarantine else self._log.debug
+        quarantined = False
+        try:
+            stands = await write_down(self._ledger, ref, verdict, error.message, self._clock.now())
+        except KillsyncdError as trouble:
+            self._reload = True  # it is wanted as before
+            self._log.error("could not write down a failure", reason=trouble.message)
+        else:
+            quarantined = verdict.quarantine and stands
+            self._reload = self._reload or not stands  # another hash of it may be wanted now
+        report = self._log.warning if quarantined else self._log.debug
         report(
-            "mail quarantined" if verdict.quarantine else "mail failed, will try again",
+            "mail quarantined" if quarantined else "mail failed, will try again",
             killmail_id=ref.killmail_id,
             reason=error.message,
             attempts=verdict.attempts,
         )
-        self.quarantined += int(verdict.quarantine)
-        try:
-            await write_down(self._ledger, ref, verdict, error.message, self._clock.now())
-        except KillsyncdError as trouble:
-            self._reload = True  # it is wanted as before
-            self._log.error("could not write down a failure", reason=trouble.message)
-        if verdict.quarantine:
+        self.quarantined += int(quarantined)
+        if quarantined:
             self._events.tell("quarantine")
 
     async def _write(self, stopping: asyncio.Event) -> None:

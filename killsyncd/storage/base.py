@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+import orjson
+
 from killsyncd.errors import RowRefused
 
 __all__ = [
@@ -123,6 +125,11 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Give everything back. Safe to call twice."""
+
+
+def ids_parameter(dialect: str, ids: Sequence[int]) -> object:
+    """A list of ids as one parameter: JSON text on SQLite, an array on PostgreSQL."""
+    return orjson.dumps(ids).decode() if dialect == "sqlite" else list(ids)
 
 
 def one(rows: Rows) -> Row | None:

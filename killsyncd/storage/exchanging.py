@@ -7,8 +7,7 @@ from datetime import datetime
 
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.exchange import StoredDocument
-from killsyncd.storage.base import Run, Sql, Store, Tx, one
-from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.base import Run, Sql, Store, Tx, ids_parameter, one
 from killsyncd.storage.storing import Storing
 
 _INVOLVED = (

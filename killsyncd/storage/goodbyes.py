@@ -16,8 +16,7 @@ from collections.abc import Sequence
 
 from killsyncd.operations import Goodbye
 from killsyncd.revoker import Tombstone
-from killsyncd.storage.base import Bulk, Row, Run, Store, Tx, one
-from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.base import Bulk, Row, Run, Store, Tx, ids_parameter, one
 
 _TABLES = ("documents", "victims", "attackers", "items")
 

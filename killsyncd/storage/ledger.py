@@ -10,17 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import orjson
-
 from killsyncd.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, SyncMode, Walk
 from killsyncd.storage import wants
-from killsyncd.storage.base import Bulk, Many, Row, Run, Store, Tx, one
+from killsyncd.storage.base import Row, Run, Store, Tx, ids_parameter, one
+from killsyncd.storage.sighting import sight, try_another_hash
 from killsyncd.walks import Outcome, PageNews, PageSeen, PageWritten, SourceState, after_page, is_torn
-
-
-def ids_parameter(dialect: str, ids: Sequence[int]) -> object:
-    """A list of ids as one parameter: JSON text on SQLite, an array on PostgreSQL."""
-    return orjson.dumps(ids).decode() if dialect == "sqlite" else list(ids)
 
 
 def open_walk(source_id: int, mode: SyncMode) -> Tx[Walk]:
@@ -80,8 +74,7 @@ def _write_page(
     listed = new = stored = 0
     known_whole = True
     if news.entries is not None:
-        entries = dict(news.entries)
-        listed, new, stored = yield from _sight(dialect, job.source_id, entries, news.at)
+        listed, new, stored = yield from sight(dialect, job.source_id, news.entries, news.at)
         known_whole = new == 0
     last_modified = news.last_modified or (before.last_modified if before else None)
     yield Run(
@@ -165,47 +158,6 @@ def derive_last_ids(dialect: str, source_ids: Sequence[int]) -> Tx[None]:
     yield Run("ledger.derive_last_ids", ids)
 
 
-def _sight(dialect: str, source_id: int, entries: dict[int, str], at: float) -> Tx[tuple[int, int, int]]:
-    """Write down the entries of a page: (listed, new to this source, stored already)."""
-    ids = ids_parameter(dialect, list(entries))
-    known = {int(row[0]) for row in (yield Run("ledger.sighted", {"source_id": source_id, "ids": ids}))}
-    # Refs first: their rows are locked then, and a mail whose ref is gone shows among the stored ones.
-    refs = {int(row["killmail_id"]): row for row in (yield Run("ledger.refs", {"ids": ids}))}
-    stored = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
-    fresh_ids = [killmail_id for killmail_id in entries if killmail_id not in known]
-    yield Bulk(
-        "sightings",
-        ("source_id", "killmail_id", "killmail_hash", "listed_at"),
-        [(source_id, killmail_id, entries[killmail_id], at) for killmail_id in fresh_ids],
-    )
-    # Not only for ids that are new here: whatever is listed and neither stored nor wanted is wanted.
-    wanted = [killmail_id for killmail_id in entries if killmail_id not in stored]
-    yield Bulk(
-        "refs",
-        ("killmail_id", "killmail_hash", "first_listed_at", "changed_at"),
-        [(each, entries[each], at, at) for each in sorted(wanted) if each not in refs],
-    )
-    yield Bulk("ref_sources", ("source_id", "killmail_id"), [(source_id, each) for each in sorted(wanted)])
-    again = [
-        {
-            "killmail_id": each,
-            "killmail_hash": entries[each],
-            "tried": f"{refs[each]['tried']} {refs[each]['killmail_hash']}".strip(),
-        }
-        for each in wanted
-        if each in refs and _second_hash(refs[each], entries[each])
-    ]
-    if again:
-        yield Many("ledger.ref_second_hash", again)
-    return len(entries), len(fresh_ids), len(entries) - len(wanted)
-
-
-def _second_hash(ref: Row, killmail_hash: str) -> bool:
-    """Another hash is tried only when the first ended quarantined, and each hash once."""
-    tried = {str(ref["killmail_hash"]), *str(ref["tried"]).split()}
-    return str(ref["state"]) == "quarantined" and killmail_hash not in tried
-
-
 def _walk(row: Row) -> Walk:
     return Walk(
         int(row["id"]),
@@ -285,19 +237,23 @@ def _release_refs(dialect: str, ids: Sequence[int], holder: str) -> Tx[None]:
 def _ref_failed(
     ref: Ref, holder: str, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
 ) -> Tx[bool]:
-    rows = yield Run(
-        "ledger.ref_failed",
-        {
-            "killmail_id": ref.killmail_id,
-            "holder": holder,
-            "state": "quarantined" if quarantine else "pending",
-            "reason": reason,
-            "not_before": not_before,
-            "attempts": attempts,
-            "refusals": refusals,
-        },
+    row = one(
+        (
+            yield Run(
+                "ledger.ref_failed",
+                {
+                    "killmail_id": ref.killmail_id,
+                    "holder": holder,
+                    "state": "quarantined" if quarantine else "pending",
+                    "reason": reason,
+                    "not_before": not_before,
+                    "attempts": attempts,
+                    "refusals": refusals,
+                },
+            )
+        )
     )
-    return bool(rows)
+    return row is not None and not (quarantine and (yield from try_another_hash(ref.killmail_id, row)))
 
 
 def _retry(dialect: str, ids: Sequence[int] | None) -> Tx[list[int]]:
@@ -385,7 +341,11 @@ class Ledger:
     async def ref_failed(
         self, ref: Ref, *, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
     ) -> bool:
-        """A detail did not come: when to try again, or why it never will by itself."""
+        """A detail did not come: when to try again, or why it never will by itself.
+
+        False: that does not stand, for it is somebody else's by now, or was listed with another hash as well,
+        which is tried next.
+        """
         return await self._store.write(
             _ref_failed, ref, self._holder, reason, not_before, attempts, refusals, quarantine
         )

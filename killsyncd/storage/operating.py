@@ -21,8 +21,7 @@ from killsyncd.operations import (
     parse_cursor,
 )
 from killsyncd.storage import goodbyes
-from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, needed_datetime, one
-from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, ids_parameter, needed_datetime, one
 from killsyncd.storage.users import user_from
 from killsyncd.views import FeedPoint
 

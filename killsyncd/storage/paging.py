@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from killsyncd.errors import BadInput
-from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.base import ids_parameter
 from killsyncd.views import Mail, MailFilter, Order, Role
 
 MAX_CURSOR = 120

@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from killsyncd.model import User
 from killsyncd.storage import paging
-from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, needed_datetime, one
-from killsyncd.storage.ledger import ids_parameter
+from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
 from killsyncd.storage.users import user_from
 from killsyncd.views import (
     COUNTED_TO,

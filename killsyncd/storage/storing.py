@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.model import FRESH_SECONDS, StoredMail
-from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Store, Tx, one, savepoint
-from killsyncd.storage.ledger import derive_last_ids, ids_parameter
+from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Store, Tx, ids_parameter, one, savepoint
+from killsyncd.storage.ledger import derive_last_ids
 
 ATTACKERS = (
     "killmail_id",

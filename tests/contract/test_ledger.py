@@ -224,35 +224,69 @@ async def test_what_is_listed_and_neither_stored_nor_wanted_is_wanted_again(worl
     assert (await world.ledger.pending_of(pilot.source_id, 10)).total == 2
 
 
+async def hash_wanted(world: World) -> tuple[str, str]:
+    row = await world.row("SELECT killmail_hash, state FROM refs WHERE killmail_id = 1")
+    return str(row[0]), str(row[1])
+
+
+async def list_as(world: World, pilot: Pilot, *hashes: str) -> None:
+    job, walk = await world.job(pilot), await started(world, pilot)
+    await world.page(job, walk, [(1, each) for each in hashes])
+
+
 async def test_a_second_hash_is_tried_only_after_quarantine_and_once(world: World) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     other = hash_of(1, "other")
-
-    async def hash_wanted() -> tuple[str, str]:
-        row = await world.row("SELECT killmail_hash, state FROM refs WHERE killmail_id = 1")
-        return str(row[0]), str(row[1])
-
-    async def list_other() -> None:
-        job, walk = await world.job(two), await started(world, two)
-        await world.page(job, walk, [(1, other)])
-
     await world.listed(one, 1)
-    await list_other()
-    assert await hash_wanted() == (hash_of(1), "pending")
     await quarantine(world, one)
-    await list_other()
-    assert await hash_wanted() == (other, "pending")
+    await list_as(world, two, other)
+    assert await hash_wanted(world) == (other, "pending")
     await quarantine(world, one)
-    await list_other()
+    await list_as(world, two, other)
     await world.listed(one, 1)
-    assert await hash_wanted() == (other, "quarantined")
+    assert await hash_wanted(world) == (other, "quarantined")
+
+
+async def test_a_hash_listed_while_another_is_tried_is_not_forgotten(world: World) -> None:
+    """Its page may be answered 304 ever after."""
+    one, two = await world.pilot(1), await world.pilot(2)
+    other, late = hash_of(1, "other"), hash_of(1, "late")
+    await world.listed(one, 1)
+    await list_as(world, two, other)
+    assert await hash_wanted(world) == (hash_of(1), "pending")
+    assert not await refuse(world, one)
+    assert await hash_wanted(world) == (other, "pending")
+    await list_as(world, two, late)
+    assert not await refuse(world, one)
+    assert await hash_wanted(world) == (late, "pending")
+    await quarantine(world, one)
+    assert await hash_wanted(world) == (late, "quarantined")
+
+
+async def test_two_hashes_on_one_page_are_both_tried_and_again_with_retry(world: World) -> None:
+    pilot = await world.pilot(1)
+    first, last = hash_of(1, "first"), hash_of(1, "last")
+    await list_as(world, pilot, first, last)
+    assert await hash_wanted(world) == (first, "pending")
+    assert not await refuse(world, pilot)
+    assert await hash_wanted(world) == (last, "pending")
+    await quarantine(world, pilot)
+    assert await world.ledger.retry() == [1]
+    await list_as(world, pilot, last, first)
+    assert not await refuse(world, pilot)
+    assert await hash_wanted(world) == (first, "pending")
+
+
+async def refuse(world: World, pilot: Pilot) -> bool:
+    """One refusal too many for the hash by which it is wanted; False: another one is wanted now."""
+    (ref,) = (await world.ledger.pending_of(pilot.source_id, 10)).refs
+    return await world.ledger.ref_failed(
+        ref, reason="422", not_before=0.0, attempts=1, refusals=4, quarantine=True
+    )
 
 
 async def quarantine(world: World, pilot: Pilot) -> None:
-    (ref,) = (await world.ledger.pending_of(pilot.source_id, 10)).refs
-    assert await world.ledger.ref_failed(
-        ref, reason="422", not_before=0.0, attempts=1, refusals=4, quarantine=True
-    )
+    assert await refuse(world, pilot)
 
 
 async def test_a_mail_that_failed_waits_until_its_time(world: World) -> None:

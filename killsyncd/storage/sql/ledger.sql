@@ -64,11 +64,18 @@ AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id AND st
 UPDATE sources SET unbroken_at = {now}, full_walk_at = {now} WHERE id = :source_id;
 
 -- name: sighted [sqlite]
-SELECT killmail_id FROM sightings WHERE source_id = :source_id
+SELECT killmail_id, killmail_hash FROM sightings WHERE source_id = :source_id
 AND killmail_id IN (SELECT value FROM json_each(:ids));
 
 -- name: sighted [postgres]
-SELECT killmail_id FROM sightings WHERE source_id = :source_id AND killmail_id = ANY(:ids::bigint[]);
+SELECT killmail_id, killmail_hash FROM sightings
+WHERE source_id = :source_id AND killmail_id = ANY(:ids::bigint[]);
+
+-- name: sighted_otherwise
+UPDATE sightings SET killmail_hash = :killmail_hash WHERE source_id = :source_id AND killmail_id = :killmail_id;
+
+-- name: hashes
+SELECT killmail_hash FROM sightings WHERE killmail_id = :killmail_id ORDER BY killmail_hash;
 
 -- name: stored [sqlite]
 SELECT killmail_id FROM killmails WHERE killmail_id IN (SELECT value FROM json_each(:ids));
@@ -110,7 +117,7 @@ UPDATE refs SET holder = NULL WHERE killmail_id = ANY(:ids::bigint[]) AND holder
 UPDATE refs SET state = :state, reason = :reason, attempts = :attempts, refusals = :refusals,
     not_before = :not_before, holder = NULL, changed_at = {now}
 WHERE killmail_id = :killmail_id AND state = 'pending' AND (holder IS NULL OR holder = :holder)
-RETURNING killmail_id;
+RETURNING killmail_hash, tried;
 
 -- name: refs_gone [sqlite]
 DELETE FROM refs WHERE killmail_id IN (SELECT value FROM json_each(:ids));
@@ -183,15 +190,18 @@ SELECT killmail_id, killmail_hash, state, attempts, refusals, first_listed_at FR
 WHERE killmail_id = :killmail_id;
 
 -- name: retry_all
-UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, changed_at = {now}
+UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, tried = '',
+    changed_at = {now}
 WHERE state = 'quarantined' RETURNING killmail_id;
 
 -- name: retry [sqlite]
-UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, changed_at = {now}
+UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, tried = '',
+    changed_at = {now}
 WHERE killmail_id IN (SELECT value FROM json_each(:ids)) RETURNING killmail_id;
 
 -- name: retry [postgres]
-UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, changed_at = {now}
+UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, tried = '',
+    changed_at = {now}
 WHERE killmail_id = ANY(:ids::bigint[]) RETURNING killmail_id;
 
 -- name: insert_killmail

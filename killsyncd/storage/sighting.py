@@ -1,0 +1,61 @@
+"""What a page of a list says: which source saw which mail, and what is wanted because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from killsyncd.storage.base import Bulk, Many, Row, Run, Tx, ids_parameter
+
+
+def sight(
+    dialect: str, source_id: int, listed: Sequence[tuple[int, str]], at: float
+) -> Tx[tuple[int, int, int]]:
+    """Write down the entries of a page: (listed, new to this source, stored already).
+
+    A sighting holds the hash that was listed last, a ref the one it is fetched by; of a mail that stands on
+    one page with two hashes that is the first.
+    """
+    entries, first = dict(listed), dict(reversed(listed))
+    ids = ids_parameter(dialect, list(entries))
+    sighted = yield Run("ledger.sighted", {"source_id": source_id, "ids": ids})
+    known = {int(row[0]): str(row[1]) for row in sighted}
+    # Refs first: their rows are locked then, and a mail whose ref is gone shows among the stored ones.
+    refs = {int(row["killmail_id"]): row for row in (yield Run("ledger.refs", {"ids": ids}))}
+    stored = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
+    fresh_ids = [killmail_id for killmail_id in entries if killmail_id not in known]
+    yield Bulk(
+        "sightings",
+        ("source_id", "killmail_id", "killmail_hash", "listed_at"),
+        [(source_id, killmail_id, entries[killmail_id], at) for killmail_id in fresh_ids],
+    )
+    otherwise = [
+        {"source_id": source_id, "killmail_id": each, "killmail_hash": entries[each]}
+        for each, killmail_hash in known.items()
+        if killmail_hash != entries[each]
+    ]
+    if otherwise:
+        yield Many("ledger.sighted_otherwise", otherwise)
+    # Not only for ids that are new here: whatever is listed and neither stored nor wanted is wanted.
+    wanted = [killmail_id for killmail_id in entries if killmail_id not in stored]
+    yield Bulk(
+        "refs",
+        ("killmail_id", "killmail_hash", "first_listed_at", "changed_at"),
+        [(each, first[each], at, at) for each in sorted(wanted) if each not in refs],
+    )
+    yield Bulk("ref_sources", ("source_id", "killmail_id"), [(source_id, each) for each in sorted(wanted)])
+    for each in wanted:
+        if each in refs and str(refs[each]["state"]) == "quarantined":
+            yield from try_another_hash(each, refs[each])
+    return len(entries), len(fresh_ids), len(entries) - len(wanted)
+
+
+def try_another_hash(killmail_id: int, ref: Row) -> Tx[bool]:
+    """Want a mail again that ended quarantined, by a hash that was listed and not tried yet; each once."""
+    tried = [*str(ref["tried"]).split(), str(ref["killmail_hash"])]
+    rows = yield Run("ledger.hashes", {"killmail_id": killmail_id})
+    another = next((str(row[0]) for row in rows if str(row[0]) not in tried), None)
+    if another is None:
+        return False
+    values = {"killmail_id": killmail_id, "killmail_hash": another, "tried": " ".join(tried)}
+    yield Run("ledger.ref_second_hash", values)
+    return True
