@@ -252,13 +252,12 @@ class Tokens:
 
     def _observe(self, permit: Permit, answer: Answer, newest: float) -> None:
         """Compare ESI's count with ours: more means that somebody else spends from this bucket."""
+        # Not X-Ratelimit-Used: that is what this one request cost.
         remaining = read_number(answer.headers, "X-Ratelimit-Remaining", most=10**12)
-        used = read_number(answer.headers, "X-Ratelimit-Used", most=10**12)
+        if remaining is None:
+            return
         after = self._lessons.of(permit.route)
-        if used is None:
-            if remaining is None:
-                return
-            used = after.tokens - remaining
+        used = max(0, after.tokens - remaining)
         bucket = permit.chunk.bucket
         if after.group is not None and after.group != bucket.group:
             bucket = Bucket(after.group, bucket.subject)  # CCP has moved the route
@@ -266,7 +265,7 @@ class Tokens:
         if permit.route != DETAIL:
             return
         self.pool.hear(used, answer.sent)
-        if remaining is not None and answer.sent > newest and remaining < self.pool.free:
+        if answer.sent > newest and remaining < self.pool.free:
             # Less is left than we have in hand: hand it back, and let the database count anew.
             self.pool.retire()
 

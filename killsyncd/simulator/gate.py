@@ -140,7 +140,7 @@ class Gate:
         self._ledger.breach("budget", call.route, user, f"{call.group}: {window.used} of {window.limit} used")
         self.retry_after(call, user, wait)
         refused = error(429, "Too many requests", Retry_After=str(wait))
-        refused.headers.update(self._headers(call.group, window))
+        refused.headers.update(self._headers(call.group, window, 0))
         return refused
 
     def retry_after(self, call: Call, user: str, seconds: float) -> None:
@@ -165,14 +165,14 @@ class Gate:
             return self._bottomless[call.group]
         window = self.window(call.group, user)
         window.charge(now, price)
-        return self._headers(call.group, window)
+        return self._headers(call.group, window, price)
 
-    def _headers(self, group: str, window: Window) -> dict[str, str]:
+    def _headers(self, group: str, window: Window, price: int) -> dict[str, str]:
         return {
             "X-Ratelimit-Group": group,
             "X-Ratelimit-Limit": f"{window.limit}/{window_text(window.length)}",
             "X-Ratelimit-Remaining": str(window.remaining()),
-            "X-Ratelimit-Used": str(window.used),
+            "X-Ratelimit-Used": str(price),
         }
 
     # Expires
