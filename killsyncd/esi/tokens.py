@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from killsyncd.clock import Clock
 from killsyncd.esi.books import Books
-from killsyncd.esi.decoding import read_number
+from killsyncd.esi.decoding import read_date, read_number
 from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.pool import LONGEST_LIFE, DetailPool, limited
 from killsyncd.esi.routes import DETAIL, ERROR_GROUP, ERROR_WINDOW, ERRORS_A_MINUTE
@@ -276,10 +276,14 @@ class Tokens:
             self._books.shut(self._books.ungrouped_gate, self._until(60 if seconds is None else seconds))
 
     def _retry_at(self, headers: Mapping[str, str]) -> float:
+        # ESI sends seconds; a front door may send the date that HTTP also allows.
         seconds = read_number(headers, "Retry-After", most=int(LONGEST_RETRY))
-        if seconds is None:  # no header, or a date: ESI sends seconds, front doors anything
-            return self._until(RETRY_WITHOUT_HEADER) + self._rng.uniform(0.0, 15.0)
-        return self._until(seconds)
+        if seconds is not None:
+            return self._until(seconds)
+        date = read_date(headers, "Retry-After")
+        if date is not None:
+            return self._until(min(date - self._time.not_before(), LONGEST_RETRY))
+        return self._until(RETRY_WITHOUT_HEADER) + self._rng.uniform(0.0, 15.0)
 
     def _until(self, seconds: float) -> float:
         return self._time.not_before() + max(1.0, seconds) + 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,17 @@ async def test_429_without_and_with_headers(tmp_path: Path) -> None:
     async with door_on("http://127.0.0.1:1", tmp_path) as door:
         with pytest.raises(RateLimited):  # a restart does not shorten it
             await door.detail_permits(1)
+
+
+async def test_retry_after_may_be_a_date(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=5) as home:
+        (ref, *_) = home.sim.mails(home.pilot)
+        until = home.door._clock.now() + 300
+        date = formatdate(until, usegmt=True)
+        home.sim.script("status", "killmail", status=429, bare=True, headers={"Retry-After": date}, count=1)
+        with pytest.raises(RateLimited) as caught:
+            await home.fetch(ref)
+        assert until - 1 < caught.value.until < until + 10
 
 
 async def test_420_shuts_every_route(tmp_path: Path) -> None:
