@@ -16,7 +16,7 @@ class PageAnswer:
     """One page of a list of killmails.
 
     status: 200 or 304. entries: (id, hash) in ESI's order, doubles included; None for 304: unchanged.
-    etag, last_modified: as sent, None where absent. pages: `X-Pages`; None on a 304 that does not say.
+    etag, last_modified: as sent, None where absent. pages: `X-Pages`, None where it is missing.
     expires_at, date: ESI's clock, seconds since 1970. at: ESI's clock, when it was answered; never
     before what `before_ask` was told.
     """

@@ -214,7 +214,7 @@ class Door:
             _short(answer.headers.get("ETag"), 200),
             _short(answer.headers.get("Last-Modified"), 64),
             expires_at,
-            pages if pages is not None or entries is None else 1,
+            pages,
             date,
             at,
         )

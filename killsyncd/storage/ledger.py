@@ -70,12 +70,14 @@ def _write_page(
     if held is None or held["holder"] != holder or source is None:
         return lost
     before = yield from _page_state(job.source_id, news.page)
-    pages = news.pages if news.pages is not None else (before.pages if before else 1)
+    pages = _pages(walk, news, before)
     listed = new = stored = 0
     known_whole = True
     if news.entries is not None:
         listed, new, stored = yield from sight(dialect, job.source_id, news.entries, news.at)
         known_whole = new == 0
+    if before is not None and before.answered_at and pages > before.pages and not walk.new:
+        known_whole = False  # the list has grown, and not by what this walk has seen: behind this page
     last_modified = news.last_modified or (before.last_modified if before else None)
     yield Run(
         "ledger.page_answered",
@@ -125,6 +127,15 @@ def _write_page(
     if outcome is not Outcome.GO_ON:
         acknowledged = yield from _end(dialect, job, outcome, holder)
     return PageWritten(True, outcome, walk, news.expires_at, listed, new, stored, acknowledged)
+
+
+def _pages(walk: Walk, news: PageNews, before: PageState | None) -> int:
+    """How long the list is; an answer without X-Pages leaves that as it was last said."""
+    if news.pages is not None:
+        return news.pages
+    if news.page > 1:
+        return walk.pages
+    return before.pages if before is not None else 1
 
 
 def _settled_before(source_id: int) -> Tx[bool]:

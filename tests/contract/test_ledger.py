@@ -161,6 +161,33 @@ async def test_not_modified_renews_the_page_and_keeps_its_validators(world: Worl
     assert after.expires_at > await world.now()
 
 
+async def test_without_x_pages_a_list_is_as_long_as_it_was(world: World) -> None:
+    pilot = await world.pilot(1)
+    for _ in range(2):
+        job, walk = await world.job(pilot), await started(world, pilot)
+        first = await world.page(job, walk, [6, 5], pages=3)
+        second = await world.page(job, first.walk, [4, 3], pages=None)
+        assert second.outcome is Outcome.GO_ON
+        assert (await world.page(job, second.walk, [2, 1], pages=None)).outcome is Outcome.COMPLETE
+    job, walk = await world.job(pilot), await started(world, pilot)
+    assert (await world.page(job, walk, [6, 5], pages=None)).outcome is Outcome.GO_ON
+
+
+async def test_a_list_that_grew_behind_a_known_page_is_read_on(world: World) -> None:
+    """ESI promises no order; and the first answer may have come without X-Pages."""
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 6, 5)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    first = await world.page(job, walk, None, pages=2)
+    assert first.outcome is Outcome.GO_ON
+    assert (await world.page(job, first.walk, [2, 1], pages=2)).new == 2
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    assert (await world.page(job, walk, None, pages=2)).outcome is Outcome.STOPPED
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    news = await world.page(job, walk, [7, 6], pages=3)
+    assert (await world.page(job, news.walk, [5, 2], pages=3)).outcome is Outcome.STOPPED, "it grew by 7"
+
+
 async def test_a_page_of_its_own_without_etag_forgets_the_old_one(world: World) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 2, 1)
