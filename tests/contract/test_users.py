@@ -72,10 +72,19 @@ async def test_queueing_answers_how_far_or_why_not(world: World) -> None:
     assert (forced.queued, forced.mode) == (True, SyncMode.INCREMENTAL)
     (full,) = await world.users.queue([known.user_id], 5, Origin.MANUAL, full=True)
     assert full.mode is SyncMode.FULL_SYNC
-    await world.timed.pass_time(301.0)  # until then ESI's list is the one we have
     job = await world.wants.claim(known.source_id)
     assert job is not None
     assert job.mode is SyncMode.FULL_SYNC
+
+
+async def test_expires_is_left_to_the_door_which_knows_esi_s_clock(world: World) -> None:
+    """With this machine's clock behind, a time of ESI's would keep the job back for as long."""
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 1)
+    await world.rows("UPDATE pages SET answered_at = answered_at + 3600, expires_at = expires_at + 3600")
+    (queued,) = await world.users.queue([pilot.user_id], 5, Origin.MANUAL)
+    assert queued.reason == "ESI has nothing newer for another 301 s"
+    assert await world.wants.claim(pilot.source_id) is not None
 
 
 async def test_who_logs_in_after_a_dead_login_is_queued_whenever_he_was_synced(world: World) -> None:

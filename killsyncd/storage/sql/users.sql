@@ -51,9 +51,10 @@ ORDER BY u.last_killmail_sync_at NULLS FIRST, u.id;
 -- name: queue_facts
 SELECT u.id, u.state, u.state_reason, u.state_since, u.paused, u.last_killmail_sync_at, s.id AS source_id,
        s.unbroken_at,
-       COALESCE((SELECT MAX(expires_at) FROM pages p WHERE p.source_id = s.id AND p.page = 1), 0) AS expires_at,
+       COALESCE(p.expires_at, 0) AS expires_at, COALESCE(p.answered_at, 0) AS answered_at,
        CASE WHEN g.user_id IS NULL THEN 0 ELSE 1 END AS granted, {now} AS now
 FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
 LEFT JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
 WHERE u.id = :user_id;
 
