@@ -118,6 +118,7 @@ class Asker:
                 self.raise_if_down(question, consume=True)
                 permit = await self._fresh(question, permit)
                 self._tokens.check(question.route, permit.chunk.bucket)
+                self._tokens.check_left(permit, self.stats.in_flight)
                 asked_at = self._time.not_before()
                 if question.before_ask is not None:
                     await question.before_ask(asked_at)

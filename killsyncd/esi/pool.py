@@ -81,11 +81,19 @@ class DetailPool:
         What we have out counts whole, since that count may not know of it yet. A count older than MARGIN
         is left aside: tokens that came back meanwhile would be missing.
         """
-        used, sent = self._heard
-        if now - sent > MARGIN:
+        used = self._fresh_count(now)
+        if used is None:
             return limit
         out = sum(chunk.granted - chunk.used for chunk in (*self._chunks, *self._retired))
         return limit - kept(limit, keep) - used - out
+
+    def _fresh_count(self, now: float) -> int | None:
+        used, sent = self._heard
+        return used if now - sent <= MARGIN else None
+
+    def left(self, limit: int) -> int:
+        """What ESI's own count leaves, if it is fresh; else the whole limit, which says nothing."""
+        return limit - (self._fresh_count(self._clock.monotonic()) or 0)
 
     def take(self, count: int, heavy: bool, known: RouteLimit) -> list[Chunk]:
         """Hold the worst price for up to `count` requests; the chunks it is held in."""

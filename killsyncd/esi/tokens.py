@@ -20,6 +20,7 @@ from killsyncd.esi.servertime import ServerTime
 from killsyncd.esi.signal import Signal
 from killsyncd.esi.wire import Answer
 from killsyncd.limits import (
+    MARGIN,
     Bucket,
     Chunk,
     address_subject,
@@ -117,6 +118,17 @@ class Tokens:
             everybody = self._books.gate(self._books.every_gate) >= until
             group = ERROR_GROUP if everybody else bucket.group
             raise limited(self._time, group, until, "ESI asked us to wait")
+
+    def check_left(self, permit: Permit, flying: int) -> None:
+        """Raises RateLimited where ESI's latest word leaves nothing for a detail beside those in flight.
+
+        What was reserved before may be more than there is: the limit was lowered, or somebody else spends.
+        """
+        if permit.route != DETAIL:
+            return
+        if self.pool.left(self._lessons.of(DETAIL).tokens) < price(200) * (flying + 1):
+            until = self._time.not_after() + MARGIN
+            raise limited(self._time, permit.chunk.bucket.group, until, "no tokens left", dry=True)
 
     # One request
 

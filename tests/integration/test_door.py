@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from killsyncd.answers import (
     Unanswered,
 )
 from killsyncd.esi.door import Door
+from killsyncd.esi.tokens import Permit
 from killsyncd.simulator import Simulator, SimulatorConfig
 from tests.integration.door_kit import door_on, house, postgres_doors
 from tests.servers import create_database, drop_database
@@ -136,6 +138,24 @@ async def test_somebody_else_at_the_same_address_is_noticed(tmp_path: Path) -> N
         await home.fetch(refs[0])
         home.sim.spend("killmail", "127.0.0.1", 20)
         await asyncio.gather(*(home.fetch(ref) for ref in refs[1:22]))
+        assert home.sim.counters()["breaches"] == 0
+
+
+async def test_what_was_handed_out_before_is_not_sent_when_nothing_is_left(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=40, group_limits={"killmail": 200}) as home:
+        refs = home.sim.mails(home.pilot)
+        await home.fetch(refs[0])
+        permits = [each for _ in range(10) for each in await home.door.detail_permits(1)]
+        home.sim.spend("killmail", "127.0.0.1", 200 - 2 - 6)
+
+        async def send(permit: Permit, ref: dict[str, Any]) -> None:
+            await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+
+        for permit, ref in zip(permits[:3], refs[1:4], strict=True):
+            await send(permit, ref)
+        for permit, ref in zip(permits[3:], refs[4:11], strict=True):
+            with pytest.raises(RateLimited):
+                await send(permit, ref)
         assert home.sim.counters()["breaches"] == 0
 
 
