@@ -154,10 +154,9 @@ class Door:
         cached for us beyond its `expires_at`: the ledger may take its asked_at back.
         """
         route, path = LISTS[kind]
-        self._raise_if_cached(not_before)
         if not self._time.known:
-            await self._learn_time()
-            self._raise_if_cached(not_before)
+            await self._learn_time()  # also to tell whether the list is cached: our clock may be behind
+        self._raise_if_cached(not_before)
         headers = {"Authorization": f"Bearer {token}"}
         if etag:
             headers["If-None-Match"] = etag

@@ -92,6 +92,17 @@ async def test_a_clock_ten_minutes_ahead_or_behind(tmp_path: Path) -> None:
             assert abs(home.door.clock_offset - offset) < 2
 
 
+async def test_a_list_that_has_expired_there_is_asked_for_though_our_clock_is_behind(tmp_path: Path) -> None:
+    """After a restart, too: ESI is asked for its time before anything is concluded from ours."""
+    async with house(tmp_path) as home:
+        home.sim.set_time(offset=600.0)
+        expired = home.door._clock.now() + 600.0 - 10.0
+        page = await home.door.list_page(
+            "character", home.pilot, 1, token=home.token(home.pilot), not_before=expired
+        )
+        assert page.status == 200
+
+
 async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> None:
     async with house(tmp_path, cache=0.0, history=1) as home:
         token = home.token(home.pilot)
