@@ -66,7 +66,7 @@ class Asked(Protocol):
     """The door's counters; see `esi.asking.Stats`."""
 
     @property
-    def requests(self) -> Mapping[tuple[str, str], int]: ...
+    def unheard(self) -> int: ...
 
 
 class Watched(Protocol):
@@ -81,24 +81,6 @@ class Watched(Protocol):
     @property
     def stats(self) -> Asked: ...
     def blocks(self) -> Mapping[str, float]: ...
-
-
-class Reach:
-    """Whether ESI can be reached, from the counters alone: failures without one answer between them."""
-
-    def __init__(self) -> None:
-        self._answered = 0
-        self._failed = 0
-
-    def lost(self, requests: Mapping[tuple[str, str], int]) -> bool:
-        """Look at the counters. Where nobody asks, it is as it was last."""
-        failed = sum(
-            count for (_, outcome), count in requests.items() if outcome in ("unanswered", "not_sent")
-        )
-        answered = sum(requests.values()) - failed
-        if answered > self._answered:
-            self._answered, self._failed = answered, failed
-        return failed - self._failed >= UNREACHABLE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +108,6 @@ class Watcher:
         self._door = door
         self._space = space
         self._sights = sights
-        self._reach = Reach()
         self._database_failed = False
         self._said: set[str] = set()
 
@@ -158,7 +139,7 @@ class Watcher:
         self._said = set(current)
 
     def _look_at_esi(self) -> None:
-        lost = self._reach.lost(self._door.stats.requests)
+        lost = self._door.stats.unheard >= UNREACHABLE_AFTER
         self._say("esi_unreachable", "ESI does not answer" if lost else None)
         down = self._door.downtime
         reason = str(getattr(down, "reason", "ESI is down")) if down is not None and not lost else None

@@ -46,13 +46,15 @@ class Stats:
 
     requests: by (group, `2xx`|`3xx`|`4xx`|`420`|`429`|`5xx`|`unanswered`|`not_sent`). refused: asked of
     the door and not sent, by (group, reason). waited: seconds callers waited for tokens of details.
-    in_flight: requests sent and not answered. progress: monotonic seconds of the last answer or refusal.
+    in_flight: requests sent and not answered. unheard: requests without an answer since the last one that
+    had one. progress: monotonic seconds of the last answer or refusal.
     """
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     waited: float = 0.0
     in_flight: int = 0
+    unheard: int = 0
     progress: float = 0.0
 
 
@@ -259,6 +261,7 @@ class Asker:
 
     def _count(self, group: str, outcome: str) -> None:
         self.stats.requests[group, outcome] += 1
+        self.stats.unheard = self.stats.unheard + 1 if outcome in ("unanswered", "not_sent") else 0
         self.stats.progress = self._clock.monotonic()
 
     def _count_refusal(self, question: Question, error: EsiError) -> None:

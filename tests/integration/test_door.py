@@ -407,6 +407,7 @@ async def test_nobody_there(tmp_path: Path) -> None:
             assert "0" * 40 not in str(caught.value)
             kinds.append(type(caught.value))
         assert kinds == [NotSent, NotSent, Downtime]
+        assert door.stats.unheard == 3
         assert door.downtime is not None
         with pytest.raises(Downtime):
             await door.detail_permits(1)

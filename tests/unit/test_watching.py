@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,13 +21,13 @@ class House:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.health = Health(self.clock)
-        self.requests: Counter[tuple[str, str]] = Counter()
+        self.stats = SimpleNamespace(unheard=0)
         self.blocked: dict[str, float] = {}
         self.door = SimpleNamespace(
             downtime=None,
             clock_offset=0.0,
             error_limited=False,
-            stats=SimpleNamespace(requests=self.requests),
+            stats=self.stats,
             blocks=lambda: self.blocked,
         )
         self.database: str | None = None
@@ -63,23 +62,17 @@ def house() -> House:
 
 
 def test_all_is_well(house: House) -> None:
-    house.requests["killmail", "2xx"] += 100
     assert house.codes() == set()
 
 
 def test_esi_that_does_not_answer(house: House) -> None:
-    house.requests["killmail", "2xx"] += 100
-    house.requests["killmail", "unanswered"] += 50
-    house.requests["killmail", "2xx"] += 1
+    house.stats.unheard = UNREACHABLE_AFTER - 1
     assert house.codes() == set(), "failures between answers are weather"
-    house.requests["killmail", "unanswered"] += UNREACHABLE_AFTER - 1
-    assert house.codes() == set()
-    house.requests["killmail", "not_sent"] += 1
+    house.stats.unheard = UNREACHABLE_AFTER
     assert house.codes() == {"esi_unreachable"}
-    assert house.codes() == {"esi_unreachable"}, "nobody asked since: still so"
     house.door.downtime = SimpleNamespace(reason="ESI cannot be reached on several resources")
     assert house.codes() == {"esi_unreachable"}, "the network is not EVE's downtime"
-    house.requests["status", "5xx"] += 1
+    house.stats.unheard = 0
     assert house.codes() == {"downtime"}, "it answers, and says that it is down"
     house.door.downtime = None
     assert house.codes() == set()
