@@ -316,6 +316,9 @@ class Door:
         """Before the first list: what time it is at ESI, on whose clock `Expires` runs."""
         try:
             await self._status.get()
+        except NotBefore:
+            if self._status.clock_was_off:
+                raise  # by our own clock the list might be asked for too early, or far too late
         except EsiError:
             return  # an error has a Date, too; and where nothing answers, the list will not either
 

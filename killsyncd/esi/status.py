@@ -1,7 +1,9 @@
 """EVE's status: `GET /status`, held while it is cached, and asked as a probe while EVE is down.
 
-When it was asked, answered, and until when it is cached is kept as three gates that only grow: that survives
-a restart, so that even a daemon which restarts every second never asks early.
+When it was asked, answered, and until when it is cached is kept as gates that only grow: that survives a
+restart, so that even a daemon which restarts every second never asks early. Those are times of ESI's clock;
+with the last answer goes what both clocks showed, for the first question after a restart, when ESI's is
+not known yet and ours may be off.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from killsyncd.esi.books import Books
 from killsyncd.esi.gate import DowntimeGate
 from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
-from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.servertime import SKEW, ServerTime
 from killsyncd.esi.wire import OTHER_CAP
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class StatusKeeper:
         self._asked = f"status-asked:{egress}"
         self._answered = f"status-answered:{egress}"
         self._expires = f"status-expires:{egress}"
+        self._told = f"status-told:{egress}"
+        self._told_here = f"status-told-here:{egress}"
         self._held: StatusAnswer | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -65,12 +69,21 @@ class StatusKeeper:
             return 0.0
         return self._held.expires_at + AFTER_EXPIRES - self._time.not_after()
 
+    @property
+    def clock_was_off(self) -> bool:
+        """Whether this machine's clock was not ESI's when the status was last told."""
+        return abs(self._books.gate(self._told) - self._books.gate(self._told_here)) > SKEW
+
     def _raise_if_cached(self) -> None:
-        until = self._books.gate(self._expires)
-        asked = self._books.gate(self._asked)
-        if asked > self._books.gate(self._answered):
-            until = max(until, asked + self._lessons.of(STATUS).ttl)
-        if self._time.not_after() < until + AFTER_EXPIRES:
+        asked, answered = self._books.gate(self._asked), self._books.gate(self._answered)
+        until, ttl = self._books.gate(self._expires), self._lessons.of(STATUS).ttl
+        if asked > answered:
+            until = max(until, asked + ttl)
+        now = self._time.not_after()
+        if not self._time.known and self.clock_was_off:
+            here = self._books.gate(self._told_here)  # by our own clock, then; if it was put back, not at all
+            until = here + ttl if here <= now else 0.0
+        if now < until + AFTER_EXPIRES:
             raise NotBefore("ESI's status is still cached", self._time.to_wall(until + AFTER_EXPIRES))
 
     async def _before_ask(self, at: float) -> None:
@@ -99,6 +112,8 @@ class StatusKeeper:
         until = decoding.read_expires(answer.headers, at) or at + ttl
         self._books.shut(self._answered, at)
         self._books.shut(self._expires, until)
+        self._books.shut(self._told, self._time.not_before())
+        self._books.shut(self._told_here, self._clock.now())
         try:
             self._held = decoding.decode_status(answer.body, until)
         except Malformed as error:

@@ -103,6 +103,23 @@ async def test_a_list_that_has_expired_there_is_asked_for_though_our_clock_is_be
         assert page.status == 200
 
 
+async def test_a_restart_with_a_clock_that_is_off_asks_nothing_too_early(tmp_path: Path) -> None:
+    for offset in (-600.0, 600.0):
+        path = tmp_path / str(offset)
+        path.mkdir()
+        async with Simulator(SimulatorConfig(pilots=1, cache=300.0)) as sim:
+            sim.set_time(offset=offset)
+            pilot = int(sim.pilots()[0]["character_id"])
+            token = str(sim.grant(pilot)["access_token"])
+            async with door_on(sim.base_url, path) as door:
+                page = await door.list_page("character", pilot, 1, token=token)
+            async with door_on(sim.base_url, path) as door:
+                with pytest.raises(NotBefore) as caught:
+                    await door.list_page("character", pilot, 1, token=token, not_before=page.expires_at)
+                assert caught.value.until - door._clock.now() < 40, "until the status tells the time"
+            assert sim.breaches() == []
+
+
 async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> None:
     async with house(tmp_path, cache=0.0, history=1) as home:
         token = home.token(home.pilot)
