@@ -361,8 +361,9 @@ class Door:
         known = self._lessons.of_group(usage.bucket.group)
         limit, window = (known.tokens, known.window) if known else (ERRORS_A_MINUTE, ERROR_WINDOW)
         blocked = usage.blocked_until > now
-        returns = usage.spends[0][0] if usage.spends else None
-        next_at = max(usage.blocked_until, returns or 0.0) if blocked else returns
+        next_at = usage.spends[0][0] if usage.spends else None
+        if blocked:  # what was not spent is there again when the block ends
+            next_at = max(usage.blocked_until, 0.0 if usage.used < limit else next_at or 0.0)
         return BudgetView(
             usage.bucket.group,
             character_of(usage.bucket.subject),

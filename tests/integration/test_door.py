@@ -207,6 +207,10 @@ async def test_429_without_and_with_headers(tmp_path: Path) -> None:
         assert 2 < caught.value.until - home.door._clock.now() < 6
         with pytest.raises(RateLimited):
             await home.door.detail_permits(1)
+        (budget,) = [each for each in await home.door.budgets() if each.group == "killmail"]
+        assert budget.remaining == 0
+        assert budget.next_tokens_at is not None
+        assert budget.next_tokens_at - home.door._clock.now() < 6
         await home.fetch(refs[1])
         home.sim.script("status", "killmail", status=429, bare=True, count=1)
         with pytest.raises(RateLimited) as caught:
