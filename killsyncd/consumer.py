@@ -23,7 +23,7 @@ from killsyncd.jobs import Jobs
 from killsyncd.lists import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger
 from killsyncd.logs import Logger, StateLog, get_logger
 from killsyncd.model import Job, SyncMode, Walk
-from killsyncd.walks import Outcome, PageWritten, SourceState, too_close_to_expiry
+from killsyncd.walks import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
 
 T = TypeVar("T")
 
@@ -57,12 +57,24 @@ class JobRows(Protocol):
 
 @dataclass(slots=True)
 class Summary:
-    """What a job did, in the reference's words: new, skipped, errors, total."""
+    """What a job did, in the reference's words: new, skipped, errors, total.
+
+    skipped: known to this pilot before. errors: listed, and their details failed so far or are quarantined.
+    """
 
     pages: int = 0
-    listed: int = 0
+    total: int = 0
     new: int = 0
     skipped: int = 0
+    errors: int = 0
+
+    def add(self, page: Sighted) -> None:
+        """One page more."""
+        self.pages += 1
+        self.total += page.listed
+        self.new += page.new
+        self.skipped += page.listed - page.new
+        self.errors += page.failing
 
 
 class Consumer:
@@ -213,7 +225,8 @@ class Consumer:
                 mode=job.mode.value,
                 new=summary.new,
                 skipped=summary.skipped,
-                total=summary.listed,
+                errors=summary.errors,
+                total=summary.total,
                 pages=summary.pages,
             )
             self._states.set(job.source_id, "ok", "sync works again", character_id=job.character_id)
@@ -282,12 +295,9 @@ class Consumer:
         summary = Summary()
         while True:
             written = await self._page(job, walk, log)
-            summary.pages += 1
-            summary.listed += written.listed
-            summary.new += written.new
-            summary.skipped += written.listed - written.new
+            summary.add(written.sighted)
             walk = written.walk
-            if written.listed > written.stored_already:
+            if written.sighted.listed > written.sighted.stored:
                 # Not only what is new to this list: whatever is wanted may lack somebody who fetches it.
                 self._listed(job.source_id)
             if written.outcome is not Outcome.GO_ON:

@@ -44,6 +44,16 @@ class PageNews:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighted:
+    """Mails on a page: listed; of these new to this source, stored already, failing so far."""
+
+    listed: int = 0
+    new: int = 0
+    stored: int = 0
+    failing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PageWritten:
     """A page as it ended in the ledger. held: False means the lease was lost and nothing was written."""
 
@@ -51,9 +61,7 @@ class PageWritten:
     outcome: Outcome
     walk: Walk
     expires_at: float
-    listed: int = 0
-    new: int = 0
-    stored_already: int = 0
+    sighted: Sighted = Sighted()
     acknowledged: bool = False
 
 

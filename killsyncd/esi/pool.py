@@ -95,6 +95,10 @@ class DetailPool:
         """What ESI's own count leaves, if it is fresh; else the whole limit, which says nothing."""
         return limit - (self._fresh_count(self._clock.monotonic()) or 0)
 
+    def handed_out(self, holds: int) -> int:
+        """Requests that hold tokens: in flight, or about to be sent."""
+        return sum(chunk.held for chunk in (*self._chunks, *self._retired)) // holds
+
     def take(self, count: int, heavy: bool, known: RouteLimit) -> list[Chunk]:
         """Hold the worst price for up to `count` requests; the chunks it is held in."""
         now, holds = self._clock.monotonic(), worst_price(known.tokens)

@@ -124,11 +124,13 @@ class Tokens:
 
         What was reserved before may be more than there is: the limit was lowered, or somebody else spends.
         """
-        if permit.route != DETAIL:
-            return
+        if permit.route == DETAIL:
+            self._raise_if_nothing_left(permit.chunk.bucket, flying)
+
+    def _raise_if_nothing_left(self, bucket: Bucket, flying: int) -> None:
         if self.pool.left(self._lessons.of(DETAIL).tokens) < price(200) * (flying + 1):
             until = self._time.not_after() + MARGIN
-            raise limited(self._time, permit.chunk.bucket.group, until, "no tokens left", dry=True)
+            raise limited(self._time, bucket.group, until, "no tokens left", dry=True)
 
     # One request
 
@@ -199,6 +201,8 @@ class Tokens:
         known, alone = self._lessons.of(DETAIL), not self._sure(DETAIL)
         if alone:
             count = 1
+        # Not handed out only to be turned away when it is to be sent, over and over.
+        self._raise_if_nothing_left(bucket, self.pool.handed_out(worst_price(known.tokens)))
         held = self.pool.take(count, heavy, known)
         if not held:
             await self.pool.refill(bucket, count, heavy, known, sure=not alone)

@@ -14,7 +14,16 @@ from killsyncd.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, SyncM
 from killsyncd.storage import wants
 from killsyncd.storage.base import Row, Run, Store, Tx, ids_parameter, one
 from killsyncd.storage.sighting import sight, try_another_hash
-from killsyncd.walks import Outcome, PageNews, PageSeen, PageWritten, SourceState, after_page, is_torn
+from killsyncd.walks import (
+    Outcome,
+    PageNews,
+    PageSeen,
+    PageWritten,
+    Sighted,
+    SourceState,
+    after_page,
+    is_torn,
+)
 
 
 def open_walk(source_id: int, mode: SyncMode) -> Tx[Walk]:
@@ -71,11 +80,10 @@ def _write_page(
         return lost
     before = yield from _page_state(job.source_id, news.page)
     pages = _pages(walk, news, before)
-    listed = new = stored = 0
-    known_whole = True
+    sighted = Sighted()
     if news.entries is not None:
-        listed, new, stored = yield from sight(dialect, job.source_id, news.entries, news.at)
-        known_whole = new == 0
+        sighted = yield from sight(dialect, job.source_id, news.entries, news.at)
+    known_whole = sighted.new == 0
     if before is not None and before.answered_at and pages > before.pages and not walk.new:
         known_whole = False  # the list has grown, and not by what this walk has seen: behind this page
     last_modified = news.last_modified or (before.last_modified if before else None)
@@ -102,8 +110,8 @@ def _write_page(
         pages=pages,
         last_modified=walk.last_modified or last_modified,
         torn=is_torn(walk, seen),
-        listed=walk.listed + listed,
-        new=walk.new + new,
+        listed=walk.listed + sighted.listed,
+        new=walk.new + sighted.new,
     )
     stepped = yield Run(
         "ledger.walk_step",
@@ -114,19 +122,19 @@ def _write_page(
             "pages": pages,
             "last_modified": walk.last_modified,
             "torn": walk.torn,
-            "listed": listed,
-            "new": new,
+            "listed": sighted.listed,
+            "new": sighted.new,
             "ended": int(outcome is not Outcome.GO_ON),
         },
     )
     if not stepped:
         return lost
-    if new:
+    if sighted.new:
         yield from derive_last_ids(dialect, [job.source_id])
     acknowledged = False
     if outcome is not Outcome.GO_ON:
         acknowledged = yield from _end(dialect, job, outcome, holder)
-    return PageWritten(True, outcome, walk, news.expires_at, listed, new, stored, acknowledged)
+    return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
 
 
 def _pages(walk: Walk, news: PageNews, before: PageState | None) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.storage.base import Bulk, Many, Row, Run, Tx, ids_parameter
+from killsyncd.walks import Sighted
 
 
-def sight(
-    dialect: str, source_id: int, listed: Sequence[tuple[int, str]], at: float
-) -> Tx[tuple[int, int, int]]:
-    """Write down the entries of a page: (listed, new to this source, stored already).
+def sight(dialect: str, source_id: int, listed: Sequence[tuple[int, str]], at: float) -> Tx[Sighted]:
+    """Write down the entries of a page.
 
     A sighting holds the hash that was listed last, a ref the one it is fetched by; of a mail that stands on
     one page with two hashes that is the first.
@@ -46,7 +45,8 @@ def sight(
     for each in wanted:
         if each in refs and str(refs[each]["state"]) == "quarantined":
             yield from try_another_hash(each, refs[each])
-    return len(entries), len(fresh_ids), len(entries) - len(wanted)
+    failing = [each for each in refs.values() if each["state"] == "quarantined" or each["attempts"]]
+    return Sighted(len(entries), len(fresh_ids), len(entries) - len(wanted), len(failing))
 
 
 def try_another_hash(killmail_id: int, ref: Row) -> Tx[bool]:

@@ -63,6 +63,11 @@ def test_one_that_fails_long_and_one_that_is_refused(stage: Stage) -> None:
     assert last_id(daemon, one) == ids[11]
     assert hits(eve, lasting) == 4, "after a restart, too"
 
+    (synced, *_) = [
+        each for each in reversed(daemon.log_lines()) if each.get("event") == "synced list" and each["new"]
+    ]
+    assert synced["errors"] == 1, "the reference's numbers: new, skipped, errors, total"
+
     unknown = daemon.command("ctl", "retry", "123456789")
     assert "123456789" in unknown.stdout + unknown.stderr
     eve.clear_faults(lasting)

@@ -39,8 +39,8 @@ def test_a_first_login_reads_everything_at_priority_8(stage: Stage) -> None:
     assert seen["requests"]["esi.character_killmails"] == {"200": 5}
     assert seen["detail_requests"] == seen["details_ok"] == 120
     (synced,) = [each for each in daemon.log_lines() if each.get("event") == "synced list"]
-    numbers = (synced["mode"], synced["new"], synced["skipped"], synced["total"])
-    assert numbers == ("FIRST_SYNC", 120, 0, 120)
+    numbers = (synced["mode"], synced["new"], synced["skipped"], synced["errors"], synced["total"])
+    assert numbers == ("FIRST_SYNC", 120, 0, 0, 120)
 
 
 def test_background_sync_is_incremental(stage: Stage) -> None:
@@ -103,7 +103,7 @@ def test_login_again_within_15_minutes_is_skipped(stage: Stage) -> None:
     asked = eve.counters()["lists"][str(pilot)]
 
     page = log_in(daemon.url, eve.base_url, pilot)
-    assert "skipped: synced less than a minute ago" in page
+    assert "Skipped: synced less than a minute ago" in page
     (skipped,) = [each for each in daemon.log_lines() if each.get("event") == "skipped character queue"]
     assert skipped["reason"] == "synced less than a minute ago"
     assert skipped["character_id"] == pilot

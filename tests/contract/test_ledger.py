@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from killsyncd.model import Origin, SyncMode, Walk
 from killsyncd.storage.ledger import derive_last_ids
-from killsyncd.walks import Outcome
+from killsyncd.walks import Outcome, Sighted
 from tests.contract.world import Pilot, World, entries, hash_of, run
 
 
@@ -23,7 +23,7 @@ async def test_a_page_is_one_transaction_with_its_validators(world: World) -> No
     assert (asked.asked_at, asked.answered_at, asked.etag) == (50.0, 0.0, None)
     written = await world.page(job, walk, [3, 2, 1], pages=2, etag="e1", modified="m1")
     assert (written.held, written.outcome) == (True, Outcome.GO_ON)
-    assert (written.listed, written.new, written.stored_already) == (3, 3, 0)
+    assert written.sighted == Sighted(3, 3)
     known = await world.ledger.page_state(pilot.source_id, 1)
     assert known is not None
     assert (known.etag, known.last_modified, known.pages) == ("e1", "m1", 2)
@@ -91,7 +91,7 @@ async def test_a_page_that_a_given_up_walk_made_known_stops_nobody(world: World)
     unchanged = await world.page(job, walk, None, pages=3)
     assert unchanged.outcome is Outcome.GO_ON
     second = await world.page(job, unchanged.walk, [4, 3], pages=3)
-    assert (second.new, second.outcome) == (2, Outcome.GO_ON)
+    assert (second.sighted.new, second.outcome) == (2, Outcome.GO_ON)
     assert (await world.page(job, second.walk, [2, 1], pages=3)).outcome is Outcome.COMPLETE
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
     assert (await world.page(job, walk, None, pages=3)).outcome is Outcome.STOPPED
@@ -113,7 +113,7 @@ async def test_other_sources_sightings_do_not_make_a_page_known(world: World) ->
     await world.listed(two, 3)
     job, walk = await world.job(two), await started(world, two, SyncMode.INCREMENTAL)
     page = await world.page(job, walk, [3, 2], pages=2)
-    assert (page.new, page.outcome) == (1, Outcome.GO_ON)
+    assert (page.sighted.new, page.outcome) == (1, Outcome.GO_ON)
 
 
 async def test_a_torn_walk_keeps_what_it_saw_and_counts_as_none(world: World) -> None:
@@ -180,7 +180,7 @@ async def test_a_list_that_grew_behind_a_known_page_is_read_on(world: World) -> 
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
     first = await world.page(job, walk, None, pages=2)
     assert first.outcome is Outcome.GO_ON
-    assert (await world.page(job, first.walk, [2, 1], pages=2)).new == 2
+    assert (await world.page(job, first.walk, [2, 1], pages=2)).sighted.new == 2
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
     assert (await world.page(job, walk, None, pages=2)).outcome is Outcome.STOPPED
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
@@ -224,7 +224,7 @@ async def test_a_mail_two_listed_is_wanted_once(world: World) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     await world.listed(one, 2, 1)
     written = await world.listed(two, 3, 2)
-    assert (written.listed, written.new, written.stored_already) == (2, 2, 0)
+    assert written.sighted == Sighted(2, 2)
     assert set(await world.refs()) == {1, 2, 3}
     assert {ref.killmail_id for ref in (await world.ledger.pending_of(one.source_id, 10)).refs} == {1, 2}
     assert {ref.killmail_id for ref in (await world.ledger.pending_of(two.source_id, 10)).refs} == {2, 3}
@@ -235,7 +235,7 @@ async def test_a_stored_mail_is_sighted_and_not_wanted_again(world: World) -> No
     await world.listed(one, 1)
     await world.store_mails(1)
     written = await world.listed(two, 2, 1)
-    assert (written.new, written.stored_already) == (2, 1)
+    assert (written.sighted.new, written.sighted.stored) == (2, 1)
     assert set(await world.refs()) == {2}
 
 
@@ -246,7 +246,7 @@ async def test_what_is_listed_and_neither_stored_nor_wanted_is_wanted_again(worl
     await world.store.script(["DELETE FROM refs WHERE killmail_id = 1"])
     assert set(await world.refs()) == {2}
     written = await world.listed(pilot, 2, 1)
-    assert written.new == 0
+    assert written.sighted.new == 0
     assert set(await world.refs()) == {1, 2}
     assert (await world.ledger.pending_of(pilot.source_id, 10)).total == 2
 

@@ -184,6 +184,8 @@ async def test_what_was_handed_out_before_is_not_sent_when_nothing_is_left(tmp_p
         for permit, ref in zip(permits[3:], refs[4:11], strict=True):
             with pytest.raises(RateLimited):
                 await send(permit, ref)
+        with pytest.raises(RateLimited):
+            await home.door.detail_permits(1)
         assert home.sim.counters()["breaches"] == 0
 
 

@@ -84,11 +84,11 @@ SELECT killmail_id FROM killmails WHERE killmail_id IN (SELECT value FROM json_e
 SELECT killmail_id FROM killmails WHERE killmail_id = ANY(:ids::bigint[]);
 
 -- name: refs [sqlite]
-SELECT killmail_id, killmail_hash, state, tried, first_listed_at, holder FROM refs
+SELECT killmail_id, killmail_hash, state, attempts, tried, first_listed_at, holder FROM refs
 WHERE killmail_id IN (SELECT value FROM json_each(:ids)) ORDER BY killmail_id;
 
 -- name: refs [postgres]
-SELECT killmail_id, killmail_hash, state, tried, first_listed_at, holder FROM refs
+SELECT killmail_id, killmail_hash, state, attempts, tried, first_listed_at, holder FROM refs
 WHERE killmail_id = ANY(:ids::bigint[]) ORDER BY killmail_id FOR UPDATE;
 
 -- name: ref_second_hash
