@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -190,7 +191,8 @@ def calendar_date() -> Kind[str]:
 def words(
     item: str, allowed: str, *, must_hold: str = "", may_be_empty: bool = False
 ) -> Kind[tuple[str, ...]]:
-    """A list of distinct texts, each matching `item`; in the environment separated by commas."""
+    """A list of distinct texts, each matching `item`; in the environment separated by commas, or as TOML
+    has it."""
     compiled = re.compile(item, re.ASCII)
 
     def read(raw: object) -> tuple[str, ...]:
@@ -209,6 +211,11 @@ def words(
         return values
 
     def from_text(text: str) -> object:
+        if text.lstrip().startswith("["):
+            try:
+                return tomllib.loads(f"list = {text.strip()}")["list"]
+            except tomllib.TOMLDecodeError:
+                raise Bad from None
         return [each.strip() for each in text.split(",") if each.strip()]
 
     return Kind("list of text", allowed, read, from_text)

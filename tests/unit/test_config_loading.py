@@ -268,6 +268,8 @@ class TestEnvironment:
         assert loaded.api.allowed_hosts == ("a.example", "b.example")
         assert loaded.refresher.margin == 90.0
         assert loaded.source == f"{file} and 6 keys from the environment"
+        environ["KILLSYNCD_API_ALLOWED_HOSTS"] = '["a.example", "b.example"]'  # as the file has it
+        assert config.load(file, environ).api.allowed_hosts == ("a.example", "b.example")
         assert loaded.origins["producer.interval"] == "environment"
         assert loaded.origins["producer.min_age"] == str(file)
         assert "log.level" not in loaded.origins
