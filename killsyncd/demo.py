@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import random
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,10 +27,11 @@ from killsyncd import logs
 from killsyncd.clock import Clock, SystemClock
 from killsyncd.config import Config, from_mapping
 from killsyncd.daemon import serve
-from killsyncd.errors import EXIT_OK, Unavailable
+from killsyncd.errors import EXIT_OK, KillsyncdError, Unavailable
 from killsyncd.house import House
 from killsyncd.operations import FeedLine
 from killsyncd.simulator import CLIENT_ID, SimulatorProcess
+from killsyncd.simulator.cli import amount, any_port, whole
 from killsyncd.words import count, fight
 
 NAMES_PATIENCE = 2.0
@@ -41,14 +43,14 @@ FASTER = 30.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `demo` understands."""
-    parser.add_argument("--port", type=int, default=7420, help="of the dashboard (%(default)s)")
-    parser.add_argument("--pilots", type=int, default=5, metavar="N", help="simulated pilots (%(default)s)")
+    parser.add_argument("--port", type=_port, default=7420, help="of the dashboard (%(default)s)")
+    parser.add_argument("--pilots", type=whole, default=5, metavar="N", help="simulated pilots (%(default)s)")
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="keep the database there; else it goes at the end"
     )
     parser.add_argument("--killmails", type=Path, metavar="FILE", help="JSON lines of real killmails to load")
     parser.add_argument(
-        "--speed", type=float, default=1.0, metavar="X", help="fight and sync X times as often (%(default)g)"
+        "--speed", type=_speed, default=1.0, metavar="X", help="fight and sync X times as often (%(default)g)"
     )
     parser.add_argument("--verbose", action="store_true", help="show the daemon's own log too")
 
@@ -56,18 +58,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run the demo until Ctrl-C; answers the exit code."""
     logs.configure("info" if args.verbose else "error", "text")
+    _port_is_free(args.port)
     speed = min(100.0, max(0.01, args.speed))
     with ExitStack() as stack:
         if args.state is None:
             state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="killsyncd-demo-")))
         else:
             state = args.state.absolute()
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise KillsyncdError(
+                    f"--state {state} cannot be made: {error.strerror}",
+                    "name a directory that you may write to",
+                ) from error
         print("killsyncd demo: a simulated EVE, a real daemon; nothing leaves this machine.", flush=True)
         eve = stack.enter_context(SimulatorProcess(*_simulator_arguments(args, speed)))
         config = demo_config(args.port, state, eve.base_url, speed)
-        asyncio.run(_show(config, eve.base_url, args.pilots))
+        try:
+            asyncio.run(_show(config, eve.base_url, args.pilots))
+        except ExceptionGroup as group:
+            if (told := _refusal_in(group)) is None:
+                raise
+            raise told from group
     return EXIT_OK
+
+
+def _port(text: str) -> int:
+    number = any_port(text)
+    if not number:  # the SSO must know beforehand where it sends pilots back to
+        raise argparse.ArgumentTypeError("0 will not do: 1 to 65535")
+    return number
+
+
+def _speed(text: str) -> float:
+    number = amount(text)
+    if not number:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+def _port_is_free(port: int) -> None:
+    """Said before anything is started, and with the demo's own remedy."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise KillsyncdError(
+                f"port {port} of 127.0.0.1 cannot be had: {error.strerror}", "name another one with --port N"
+            ) from error
+
+
+def _refusal_in(group: ExceptionGroup[Exception]) -> KillsyncdError | None:
+    """What the daemon has to say to a person, if nothing else went wrong."""
+    told, other = group.split(KillsyncdError)
+    if told is None or other is not None:
+        return None
+    first = told.exceptions[0]
+    return first if isinstance(first, KillsyncdError) else None
 
 
 def _simulator_arguments(args: argparse.Namespace, speed: float) -> list[str]:

@@ -339,6 +339,6 @@ def parse_since(text: str) -> datetime:
     """`2026-01-31` or a time of RFC 3339; without a zone it is UTC, as everything in EVE. Raises BadInput."""
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # a zone can shift the year 1 or 9999 out of the calendar
         raise BadInput(f"{text!r} is not a date", "write 2026-01-31 or 2026-01-31T18:00:00Z") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -42,26 +42,31 @@ class Call:
         """Where a daemon may listen, and why there."""
         if socket is not None:
             return [(socket, "--socket")]
-        self._named_file_is_there()
+        self._named_file_is_sound()
         from killsyncd.config.sockets import control_sockets
 
         return [(str(each.path), each.why) for each in control_sockets(self._path(), self.environ)]
 
-    def _named_file_is_there(self) -> None:
-        """A file that was named and is not there is a mistake; one that we may not read is the daemon's."""
+    def _named_file_is_sound(self) -> None:
+        """A file that was named and is not there, or no TOML, is a mistake: another daemon than the one
+        that was meant must not answer. One that we may not read is the daemon's.
+        """
         named = self.config_file or self.environ.get("KILLSYNCD_CONFIG")
         if not named:
             return
-        import os
+        import tomllib
+        from pathlib import Path
+
+        from killsyncd.errors import ConfigError
 
         try:
-            os.stat(named)
+            tomllib.loads(Path(named).read_text("utf-8-sig"))
         except FileNotFoundError:
-            from killsyncd.errors import ConfigError
-
             raise ConfigError(
                 f"{named}: there is no such file", "name an existing one with --config"
             ) from None
+        except (ValueError, RecursionError):
+            raise ConfigError(f"{named}: is not TOML", "killsyncd check says where") from None
         except OSError:
             pass
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from killsyncd.commands import Call, add_json, add_socket, out_json, say, socket_of, wants_json
 from killsyncd.commands.files import written
 from killsyncd.config import Config
-from killsyncd.errors import EXIT_OK, UsageError
+from killsyncd.errors import EXIT_OK, BadInput, UsageError
 from killsyncd.words import count
 
 
@@ -40,6 +40,12 @@ def run(args: Namespace, call: Call) -> int:
 
     if args.character is not None and not (args.character.isascii() and args.character.isdigit()):
         raise UsageError(f"{args.character!r} is no character id", "killsyncd ctl users shows ids")
+    if args.since is not None:
+        _date(args.since)
+    if wants_json(args) and args.output is None and args.format == "csv":
+        raise UsageError(
+            "--json and --format csv want different things on stdout", "name a file with --output"
+        )
     daemon, config = daemon_or_config(call, socket_of(args))
     with written(args.output) as file:
         if daemon is not None:
@@ -57,6 +63,16 @@ def run(args: Namespace, call: Call) -> int:
         else:
             say(f"Exported {count(mails, 'killmail')} to {args.output}.")
     return EXIT_OK
+
+
+def _date(text: str) -> None:
+    """Look at --since before anything is opened. Empty is an unset variable, not "all"."""
+    from killsyncd.exchange import parse_since
+
+    try:
+        parse_since(text)
+    except BadInput as refusal:
+        raise UsageError(f"--since {refusal.message}", refusal.hint) from None
 
 
 class Counted:
@@ -77,7 +93,7 @@ async def _directly(args: Namespace, config: Config, file: BinaryIO) -> Counted:
     from killsyncd.exchange import parse_since
 
     counted = Counted(file)
-    since = parse_since(args.since) if args.since else None
+    since = parse_since(args.since) if args.since is not None else None
     character = int(args.character) if args.character else None
     async with opened(config) as store:
         async for chunk in exchange_of(store).export(args.format, since=since, character_id=character):

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -23,29 +24,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `simulate` understands."""
     new = parser.add_argument
     new("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    new("--port", type=int, default=0, help="port; 0, the default, takes any free one and prints it")
+    new("--port", type=any_port, default=0, help="port; 0, the default, takes any free one and prints it")
     new("--seed", type=int, default=1, help="the same seed gives the same pilots (%(default)s)")
 
     world = parser.add_argument_group("the universe")
     new = world.add_argument
-    new("--pilots", type=_whole, default=5, help="simulated pilots (%(default)s)")
-    new("--history", type=_whole, default=40, help="killmails a pilot has at the start (%(default)s)")
-    new("--pilots-per-corporation", type=_whole, default=10, metavar="N", help="(%(default)s)")
+    new("--pilots", type=whole, default=5, help="simulated pilots (%(default)s)")
+    new("--history", type=whole, default=40, help="killmails a pilot has at the start (%(default)s)")
+    new("--pilots-per-corporation", type=whole, default=10, metavar="N", help="(%(default)s)")
     new(
         "--sharing",
-        type=float,
+        type=amount,
         default=0.3,
         metavar="P",
         help="part of the mails with several pilots (%(default)s)",
     )
     new(
         "--rate",
-        type=float,
+        type=amount,
         default=0.0,
         metavar="N",
         help="new killmails a minute while it runs (%(default)s)",
     )
-    new("--late", type=float, default=0.02, metavar="P", help="part of them that surface late (%(default)s)")
+    new("--late", type=amount, default=0.02, metavar="P", help="part of them that surface late (%(default)s)")
     new("--killmails", type=Path, metavar="FILE", help="JSON lines of killmails in ESI's format")
     new("--names", type=Path, metavar="FILE", help="CSV id,category,name that goes before the built-in names")
     new("--spread", action="store_true", help="deal the file's mails out; else every pilot lists all of them")
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     esi = parser.add_argument_group("ESI")
     new = esi.add_argument
-    new("--page-size", type=_whole, default=1000, metavar="N", help="killmails a list page (%(default)s)")
+    new("--page-size", type=whole, default=1000, metavar="N", help="killmails a list page (%(default)s)")
     new(
         "--order",
         choices=("newest", "oldest", "shuffled"),
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     new(
         "--window",
-        type=float,
+        type=amount,
         default=900.0,
         metavar="S",
         help="seconds of every floating window (%(default)g)",
@@ -83,19 +84,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens of a group's window",
     )
     new("--no-limits", action="store_true", help="refuse nothing")
-    new("--error-limit", type=_whole, default=100, metavar="N", help="errors before 420 (%(default)s)")
+    new("--error-limit", type=whole, default=100, metavar="N", help="errors before 420 (%(default)s)")
     new(
         "--error-window",
-        type=float,
+        type=amount,
         default=60.0,
         metavar="S",
         help="seconds of the error limit (%(default)g)",
     )
-    new("--cache", type=float, default=300.0, metavar="S", help="life of a killmail list (%(default)g)")
-    new("--status-cache", type=float, default=30.0, metavar="S", help="life of /status (%(default)g)")
-    new("--latency", type=float, default=0.0, metavar="S", help="added to every answer (%(default)g)")
+    new("--cache", type=amount, default=300.0, metavar="S", help="life of a killmail list (%(default)g)")
+    new("--status-cache", type=amount, default=30.0, metavar="S", help="life of /status (%(default)g)")
+    new("--latency", type=amount, default=0.0, metavar="S", help="added to every answer (%(default)g)")
     new("--faults", type=Path, metavar="FILE", help="JSON list of scripted faults")
-    new("--prebuild", type=_whole, default=None, metavar="N", help="encode N killmails at the start")
+    new("--prebuild", type=whole, default=None, metavar="N", help="encode N killmails at the start")
 
     sso = parser.add_argument_group("SSO")
     new = sso.add_argument
@@ -110,14 +111,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     new("--any-client", action="store_true", help="accept every client id")
     new("--auto-approve", action="store_true", help="no page: the pilots log in one after the other")
-    new("--token-life", type=float, default=1200.0, metavar="S", help="life of access tokens (%(default)g)")
+    new("--token-life", type=amount, default=1200.0, metavar="S", help="life of access tokens (%(default)g)")
     new(
         "--rotation",
         choices=("always", "never", "sometimes"),
         default="always",
         help="of refresh tokens (%(default)s)",
     )
-    new("--rotation-grace", type=float, default=0.0, metavar="S", help="how long a replaced one still works")
+    new("--rotation-grace", type=amount, default=0.0, metavar="S", help="how long a replaced one still works")
     new("--issuer", help="iss of the tokens; the simulator's own address without it")
 
     with contextlib.suppress(argparse.ArgumentError):  # the caller may have one of its own
@@ -125,10 +126,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
 
 
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
+def whole(text: str) -> int:
+    """A count, from the command line."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 up")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """Seconds, a part, a pace. NaN would pass every comparison, and infinity never end."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 up")
+    return number
+
+
+def any_port(text: str) -> int:
+    """A port; 0 is any free one. The resolver would take 70000 for 4464 and say nothing."""
+    number = whole(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
     return number
 
 

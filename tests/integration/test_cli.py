@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import signal
+import socket
 import sqlite3
 import stat
 import sys
@@ -118,12 +119,51 @@ async def test_every_verb_has_help_with_examples(verb: str) -> None:
         ("backup",),
         ("login", "--timeout", "soon"),
         ("ctl", "explain", "x", "--socket", "/nowhere"),
+        ("ctl", "retry", "1", "x", "--socket", "/nowhere"),
+        ("export", "--since", "yesterday"),
+        ("export", "--since", ""),
+        ("export", "--format", "csv", "--json"),
+        ("simulate", "--port", "70000"),
+        ("simulate", "--window", "nan"),
+        ("simulate", "--latency", "-1"),
+        ("demo", "--port", "0"),
+        ("demo", "--port", "70000"),
+        ("demo", "--pilots", "-1"),
+        ("demo", "--speed", "0"),
+        ("demo", "--speed", "inf"),
     ],
 )
 async def test_words_that_do_not_fit_end_with_2(words: tuple[str, ...]) -> None:
     ended = await execute(*words)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = await execute("demo", "--port", port)
+        assert (ended.code, ended.out) == (1, "")
+        assert port in ended.err
+        assert "--port N" in ended.err
+    (tmp_path / "file").touch()
+    ended = await execute("demo", "--port", port, "--state", str(tmp_path / "file"))
+    assert (ended.code, ended.out) == (1, "")
+    assert "--state" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_a_demo_says_what_its_daemon_refuses(tmp_path: Path) -> None:
+    (tmp_path / "killsyncd.db").write_bytes(b"no database" * 1000)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ended = await execute("demo", "--port", port, "--state", str(tmp_path))
+    assert ended.code == 78
+    assert "killsyncd.db" in ended.err
     assert "Traceback" not in ended.err
 
 
@@ -147,6 +187,10 @@ async def test_config_stands_before_or_after_the_command(served: ControlWorld) -
     ended = await execute("ctl", "users", "--config", str(served.folder / "missing.toml"))
     assert ended.code == 78
     assert "no such file" in ended.err
+    path.write_text("[control")
+    ended = await execute("ctl", "users", "--config", str(path))
+    assert ended.code == 78
+    assert "is not TOML" in ended.err
 
 
 async def test_a_configuration_that_does_not_hold_ends_with_78(tmp_path: Path) -> None:
@@ -386,7 +430,7 @@ async def test_import_and_export_go_through_the_daemon(served: ControlWorld, tmp
     ended = await execute("export", "--format", "csv", "--output", str(target), "--json", *socket)
     assert ended.json == {"file": str(target), "format": "csv", "killmails": 5}
     ended = await execute("export", "--since", "tomorrow", "--output", str(tmp_path / "never"), *socket)
-    assert ended.code == 1
+    assert ended.code == 2
     assert not (tmp_path / "never").exists()
     ended = await execute("import", str(source), str(tmp_path / "missing"), *socket)
     assert (ended.code, "nothing was imported" in ended.err) == (1, True)

@@ -113,3 +113,5 @@ def test_since() -> None:
     assert parse_since("2026-01-31T12:00:00Z") == datetime(2026, 1, 31, 12, tzinfo=UTC)
     with pytest.raises(BadInput, match="is not a date"):
         parse_since("31.1.2026")
+    with pytest.raises(BadInput):
+        parse_since("0001-01-01T00:00:00+02:00")

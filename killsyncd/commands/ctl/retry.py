@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from killsyncd.commands import Call, out, out_json, say, socket_of, wants_json
-from killsyncd.errors import EXIT_FAILED, EXIT_OK
+from killsyncd.errors import EXIT_FAILED, EXIT_OK, UsageError
 from killsyncd.words import count
 
 
@@ -21,6 +21,9 @@ examples:
 
 def run(args: Namespace, call: Call) -> int:
     """Put mails back; exit 1 when one that was named is not known as failed."""
+    for each in args.ids:
+        if not (each.isascii() and each.isdigit()):
+            raise UsageError(f"{each!r} is no killmail id", "it is a number, such as 128000001")
     answer = call.daemon(socket_of(args)).post("/v1/retry", {"ids": args.ids or None})
     if wants_json(args):
         out_json(answer)
