@@ -88,8 +88,8 @@ A file that was named (1, 2) must exist. No file at all is fine when the environ
 ## Environment
 
 Any key can be given as `KILLSYNCD_<SECTION>_<KEY>`, for example `KILLSYNCD_ESI_CONTACT`; it goes before
-the file. Lists are separated by commas, flags are `true` or `false`. A misspelt variable is refused like
-a misspelt key.
+the file. Lists are separated by commas, or stand as in the file; flags are `true` or `false`.
+A misspelt variable is refused like a misspelt key.
 
 ## Values
 
