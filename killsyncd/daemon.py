@@ -19,7 +19,7 @@ from killsyncd import __version__, logs
 from killsyncd.clock import Clock, SystemClock
 from killsyncd.config import Config
 from killsyncd.config.service import service_manager
-from killsyncd.errors import EXIT_OK
+from killsyncd.errors import EXIT_OK, Unavailable
 from killsyncd.house import STANDS_STILL, House, build
 from killsyncd.logs import get_logger
 from killsyncd.reloading import Reloader
@@ -112,7 +112,12 @@ async def serve(
     notifier = notifier or Notifier(None)
     cut = cut or asyncio.Event()
     async with AsyncExitStack() as stack:
-        house = await build(stack, config, clock, random.Random())
+        try:
+            house = await build(stack, config, clock, random.Random(), stopping)
+        except Unavailable:
+            if stopping.is_set():
+                return  # asked to end while it waited for the database
+            raise
         await house.open_doors(stack, environ or {})
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(work(stopping), name=name) for name, work in house.workers.items()]

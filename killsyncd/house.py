@@ -32,7 +32,7 @@ from killsyncd.logins import Logins
 from killsyncd.logs import get_logger
 from killsyncd.metrics import LoopLag
 from killsyncd.names import NamesTask
-from killsyncd.opening import open_house, read_switches
+from killsyncd.opening import await_house, read_switches
 from killsyncd.operations import Budget, Operations
 from killsyncd.producer import Producer
 from killsyncd.refresher import Refresher
@@ -127,12 +127,17 @@ class House:
         self.addresses = await self.front.open(stack, environ)
 
 
-async def build(stack: AsyncExitStack, config: Config, clock: Clock, rng: random.Random) -> House:
-    """Open the database and make every part. What must be closed goes onto the stack."""
+async def build(
+    stack: AsyncExitStack, config: Config, clock: Clock, rng: random.Random, stopping: asyncio.Event
+) -> House:
+    """Open the database and make every part. What must be closed goes onto the stack.
+
+    stopping: ends the wait for a database that is not there yet.
+    """
     started_at = clock.now()
     events = Events()
     health = Health(clock)
-    store, vault = await open_house(config, clock)
+    store, vault = await await_house(config, clock, stopping)
     stack.push_async_callback(store.close)
     member = await Membership.join(store, clock, egress=config.esi.egress, version=__version__)
     stack.push_async_callback(member.leave)

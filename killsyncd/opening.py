@@ -6,13 +6,14 @@ changed before everything that can be refused was looked at.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 
 from killsyncd.clock import Clock
 from killsyncd.config import Config
-from killsyncd.errors import KeyRefused
-from killsyncd.logs import get_logger
+from killsyncd.errors import KeyRefused, Unavailable
+from killsyncd.logs import StateLog, get_logger
 from killsyncd.storage.base import Run, Store, Tx, one
 from killsyncd.storage.migrate import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres import PostgresStore
@@ -20,6 +21,9 @@ from killsyncd.storage.sqlite import SqliteStore
 from killsyncd.vault import Vault
 
 CANARY = "key_canary"
+
+START_PATIENCE = 60.0
+"""Seconds for which a daemon that starts waits for its database: both may have been started together."""
 
 log = get_logger(__name__)
 
@@ -57,6 +61,22 @@ async def open_house(config: Config, clock: Clock) -> tuple[SqliteStore | Postgr
     except BaseException:
         await store.close()
         raise
+
+
+async def await_house(
+    config: Config, clock: Clock, stopping: asyncio.Event
+) -> tuple[SqliteStore | PostgresStore, Vault]:
+    """As `open_house`, waiting for a database that does not answer yet, unless `stopping`."""
+    until = clock.monotonic() + START_PATIENCE
+    states = StateLog(log)
+    while True:
+        try:
+            return await open_house(config, clock)
+        except Unavailable as error:
+            if stopping.is_set() or clock.monotonic() >= until:
+                raise
+            states.set("start", "waiting", "waiting for the database", reason=error.message)
+        await clock.sleep(1.0)
 
 
 def open_vault(path: Path, canary: bytes | None, *, credential: bool = False) -> Vault:

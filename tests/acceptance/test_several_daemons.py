@@ -167,3 +167,25 @@ def test_another_key_is_refused(tmp_path: Path, servers: tuple[PrivatePostgres, 
             assert second.process.wait(30) == 78
             assert "key" in second.tail()
             second.process = None
+
+
+@pytest.mark.timeout(120)
+def test_a_start_waits_for_the_database(
+    tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]
+) -> None:
+    """Both were started together, and the database takes longer; a signal ends the waiting."""
+    postgres, _ = servers
+    with SimulatorProcess("--pilots", "1", "--history", "1") as eve:
+        early, gone = daemons_of(tmp_path, eve, postgres, None, 2)
+        postgres.stop(signal.SIGINT)
+        for daemon in (early, gone):
+            daemon.start(wait=False)
+        try:
+            for daemon in (early, gone):
+                wait_for(lambda daemon=daemon: "waiting for the database" in daemon.tail(), 20.0)
+            assert gone.stop(signal.SIGTERM) == 0
+            postgres.start()
+            early.wait_ready(60.0)
+        finally:
+            for daemon in (early, gone):
+                daemon.stop(signal.SIGKILL)
