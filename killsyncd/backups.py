@@ -114,7 +114,8 @@ def _remove(path: Path) -> None:
 
 
 def _need_space(path: Path) -> None:
-    needed = path.stat().st_size + _SPARE
+    # A file that was removed while it is in use can be copied all the same: that saves it.
+    needed = (path.stat().st_size if path.exists() else 0) + _SPARE
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise Unavailable(

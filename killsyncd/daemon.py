@@ -20,7 +20,7 @@ from killsyncd.clock import Clock, SystemClock
 from killsyncd.config import Config
 from killsyncd.config.service import service_manager
 from killsyncd.errors import EXIT_OK, Unavailable
-from killsyncd.house import STANDS_STILL, House, build
+from killsyncd.house import House, build
 from killsyncd.logs import get_logger
 from killsyncd.reloading import Reloader
 from killsyncd.systemd import Notifier, tell_status, watchdog
@@ -64,9 +64,14 @@ async def _until_signalled(config: Config, environ: Mapping[str, str], load: Cal
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, signal.Signals(number).name)
     reloader = Reloader(config, load)
-    loop.add_signal_handler(signal.SIGHUP, reloader.reload)
     manager = service_manager(environ)
     notifier = Notifier(manager.notify_socket)
+
+    def reload() -> None:
+        with notifier.reloading():
+            reloader.reload()
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         await serve(
             config,
@@ -124,10 +129,8 @@ async def serve(
             tenders = [group.create_task(tend(), name=name) for name, tend in house.tenders.items()]
             tenders.append(group.create_task(tell_status(notifier, clock, house.status_line), name="status"))
             if watchdog_seconds is not None:
-                still = lambda: house.standing_still(STANDS_STILL)  # noqa: E731
-                tenders.append(
-                    group.create_task(watchdog(notifier, clock, watchdog_seconds, still), name="watchdog")
-                )
+                feeding = watchdog(notifier, clock, watchdog_seconds, house.no_progress)
+                tenders.append(group.create_task(feeding, name="watchdog"))
             # What starting made lives as long as we do: the collector need not look at it again.
             gc.collect()
             gc.freeze()

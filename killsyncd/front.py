@@ -86,7 +86,7 @@ def make_front(
             await store.write(_touch)
         except Unavailable as error:
             return [error.message]
-        return []
+        return [store.trouble] if store.trouble else []
 
     api = ApiServer(
         config=config.api,

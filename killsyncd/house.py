@@ -47,6 +47,7 @@ from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.ledger import Ledger
 from killsyncd.storage.names import Names
 from killsyncd.storage.operating import Operating
+from killsyncd.storage.probing import keep_probing
 from killsyncd.storage.reading import Reading
 from killsyncd.storage.runs import Runs
 from killsyncd.storage.storing import Storing
@@ -93,6 +94,13 @@ class House:
         """The task that has made no progress for so long, or None."""
         now = self.clock.monotonic()
         return next((name for name, at in self.progress.items() if now - at() > seconds), None)
+
+    def no_progress(self) -> str | None:
+        """What stands still, as the watchdog means it: a task, or a database that somebody keeps locked.
+
+        A full disk or a server that is away is weather, which a new start would not change.
+        """
+        return "database" if self.store.stuck else self.standing_still(STANDS_STILL)
 
     def status_line(self) -> str:
         """What the daemon is doing, in a line."""
@@ -263,6 +271,7 @@ async def build(
         "switches": switches.run,
         "member": lambda: member.run(on_lost=lambda: events.tell("refs")),
     }
+    tenders["probe"] = lambda: keep_probing(store, clock)
     lag = LoopLag(clock)
     tenders["lag"] = lag.run
     if broker is not None:
@@ -309,7 +318,7 @@ async def build(
         sights=Sights(
             problems=keeper.problems,
             broker=lambda: broker.facts().trouble if broker is not None else None,
-            database=lambda: fetcher.trouble or consumer.trouble,
+            database=lambda: store.trouble or fetcher.trouble or consumer.trouble,
             dry_at=lambda: fetcher.dry_at,
             standing_still=lambda: house.standing_still(STANDS_STILL),
         ),

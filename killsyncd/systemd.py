@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from killsyncd.clock import Clock
 from killsyncd.logs import get_logger
@@ -17,24 +19,47 @@ class Notifier:
     def __init__(self, address: str | None) -> None:
         self._address = "\0" + address[1:] if address and address.startswith("@") else address
         self._status = ""
+        self._serving = False
+        self._unsent: list[str] = []
 
     def send(self, *lines: str) -> None:
         """Send assignments such as `READY=1`. A manager that does not listen is no reason to fail."""
         if self._address is None:
             return
+        self._unsent.append("\n".join(lines))
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as client:
+            with socket.socket(socket.AF_UNIX, kind) as client:
                 client.connect(self._address)
-                client.send("\n".join(lines).encode())
+                while self._unsent:
+                    client.send(self._unsent[0].encode())
+                    self._unsent.pop(0)
+        except BlockingIOError:
+            # It does not read just now, and this is the event loop: nobody waits for it here. Signs of life
+            # and status lines come again by themselves, the rest is sent with them.
+            self._unsent = [each for each in self._unsent if not each.startswith(("WATCHDOG=", "STATUS="))]
+            self._status = ""
         except OSError as error:
+            self._unsent.clear()
             log.debug("the service manager does not listen", reason=str(error))
 
     def ready(self) -> None:
         """Every task is at work."""
+        self._serving = True
         self.send("READY=1")
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """The configuration is read again. With the time, as `Type=notify-reload` wants it."""
+        if self._serving:  # before, READY=1 would be a lie; afterwards, it would take back STOPPING=1
+            self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        yield
+        if self._serving:
+            self.send("READY=1")
 
     def stopping(self) -> None:
         """The drain has begun."""
+        self._serving = False
         self.send("STOPPING=1", "STATUS=finishing what is under way")
 
     def status(self, text: str) -> None:

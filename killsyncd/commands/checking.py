@@ -89,6 +89,8 @@ def _sqlite(path: Path) -> Finding:
     except sqlite3.Error as error:
         if "not a database" in str(error):
             return Finding("database", "fail", f"{path} is not a SQLite database", "restore a backup")
+        if "malformed" in str(error):
+            return Finding("database", "fail", f"{path} is damaged: {error}", "restore a backup")
         remedy = f"check owner and mode of {path}"
         return Finding("database", "fail", f"{path} cannot be read: {error}", remedy)
     if not _may_write(path) or not _may_write(path.parent):

@@ -108,6 +108,13 @@ class Store(Protocol):
     exclusive: bool
     """Nobody else can be using this database: claims need not be written down."""
 
+    stuck: bool
+    """Writes wait for somebody's lock and get nowhere: no progress, as the watchdog means it."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written just now, as the last write found."""
+
     async def write(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a transaction that may write. Raises RowRefused, Unavailable."""
 

@@ -103,6 +103,7 @@ class PostgresStore:
 
     dialect = DIALECT
     exclusive = False
+    stuck = False  # a lock that lasts is ended by the server, as an error
 
     def __init__(self, connect: Callable[[], Awaitable[Any]], connections: int, where: str) -> None:
         self._connect = connect
@@ -112,6 +113,7 @@ class PostgresStore:
         self._instance = secrets.token_hex(6)
         self._begin_read = ""
         self._hurried = False
+        self.trouble: str | None = None
 
     @classmethod
     async def open(
@@ -169,7 +171,13 @@ class PostgresStore:
         A caller that is cancelled before COMMIT undoes it; during COMMIT it still ends one way
         or the other. Raises RowRefused, Unavailable, SchemaRefused.
         """
-        return await self._persist(lambda: tx(*args, **kwargs), True)
+        try:
+            result = await self._persist(lambda: tx(*args, **kwargs), True)
+        except Unavailable as error:
+            self.trouble = error.message
+            raise
+        self.trouble = None
+        return result
 
     async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading transaction on one snapshot; cancelling it ends its statement on the server."""

@@ -20,9 +20,10 @@ from typing import IO, Any, ParamSpec, TypeVar
 import aiosqlite
 
 from killsyncd.clock import Clock
-from killsyncd.errors import AlreadyRunning, KillsyncdError, Refused, SchemaRefused, Unavailable
+from killsyncd.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
 from killsyncd.storage.base import Bulk, Many, Row, RowRefused, Run, Step, Tx
 from killsyncd.storage.queries import Query, compile_query, load
+from killsyncd.storage.sqlite_errors import translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +59,9 @@ class SqliteStore:
             self._free.put_nowait(reader)
         self._closed = False
         self._worked = False
+        self._trouble: str | None = None
+        self._identity = _identity(path)
+        self.stuck = False
 
     @classmethod
     async def open(
@@ -88,7 +92,30 @@ class SqliteStore:
 
         A caller that is cancelled stops waiting; the transaction still ends one way or the other.
         """
-        return await self._hop(self._writer, lambda connection: _drive(connection, tx(*args, **kwargs), True))
+
+        def run(connection: sqlite3.Connection) -> tuple[T, bool]:
+            before = connection.total_changes
+            return _drive(connection, tx(*args, **kwargs), True), connection.total_changes != before
+
+        try:
+            result, changed = await self._hop(self._writer, run)
+        except Unavailable as error:
+            self._trouble = error.message
+            self.stuck = isinstance(error.__cause__, sqlite3.Error) and "locked" in str(error.__cause__)
+            raise
+        if changed or self.stuck:  # what changes nothing works on a full disk, too
+            self._trouble, self.stuck = None, False
+        return result
+
+    @property
+    def trouble(self) -> str | None:
+        """What the last write ran into, until one goes through; or that our file is not there any more."""
+        if _identity(self.path) != self._identity:
+            return (
+                f"{self.path} was removed or replaced while it was in use: what is stored now is lost "
+                "with the next stop, unless killsyncd backup --output FILE saves it first"
+            )
+        return self._trouble
 
     async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading transaction on one snapshot; cancelling it interrupts the statement."""
@@ -198,7 +225,7 @@ class SqliteStore:
         except sqlite3.IntegrityError as error:
             raise RowRefused(f"the database refuses a row: {error}") from error
         except sqlite3.Error as error:
-            fault = _translated(error, self.path)
+            fault = translated(error, self.path)
             if self._worked and type(fault) is Refused:
                 # It was fine a moment ago (a disk that went away, no descriptors left): wait for it,
                 # instead of ending in a way that the service manager takes for final.
@@ -254,7 +281,7 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
         await connection
     except sqlite3.Error as error:
         await _ended(connection)
-        raise _translated(error, path) from error
+        raise translated(error, path) from error
     except OSError as error:
         await _ended(connection)
         raise Refused(
@@ -365,27 +392,16 @@ def _take_lock(path: Path) -> IO[str]:
     return handle
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _drop_lock(lock: IO[str] | None) -> None:
     if lock is not None:
         # The file stays: removing it would let two processes lock two different files.
         lock.close()
-
-
-def _translated(error: sqlite3.Error, path: Path) -> KillsyncdError:
-    text = str(error)
-    if "not a database" in text:
-        return SchemaRefused(
-            f"{path} is not a SQLite database", "set [database] url to another file, or restore a backup"
-        )
-    if "unable to open" in text or "readonly" in text:
-        return Refused(f"the database cannot be written: {path}: {text}", f"check owner and mode of {path}")
-    if "no such table" in text or "no such column" in text:
-        return SchemaRefused(
-            f"{path} lacks a table or a column: {text}",
-            "its schema is not this killsyncd's; what it is: killsyncd check",
-        )
-    if "full" in text:
-        return Unavailable(f"the disk of {path} is full", "free some space; work goes on by itself")
-    if "interrupted" in text:
-        return Unavailable("the query took too long and was ended", "ask for less at once")
-    return Unavailable(f"the database does not work: {path}: {text}", "killsyncd check")

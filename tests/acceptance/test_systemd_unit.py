@@ -57,6 +57,7 @@ class TestTheFile:
         unit = read_unit()
         assert unit["Type"] == ["notify"]
         assert unit["RestartPreventExitStatus"] == ["78"]
+        assert unit["StartLimitIntervalSec"] == ["0"]  # what ends otherwise is started again for good
         assert unit["TimeoutStopSec"] == ["35"]
         assert unit["Group"] == ["killsyncd"]
         assert unit["User"] != unit["Group"]  # a dynamic user must not bear a static group's name

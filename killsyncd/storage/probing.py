@@ -1,0 +1,25 @@
+"""Finds out that a database can be written again, also while nobody has anything to write."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from killsyncd.clock import Clock
+from killsyncd.errors import Unavailable
+from killsyncd.storage.base import Run, Store, Tx
+
+PROBE_SECONDS = 5.0
+
+
+def probe(now: float) -> Tx[None]:
+    """A write that changes something: taking the lock alone works on a full disk, too."""
+    yield Run("meta.put", {"key": "probed_at", "value": str(now)})
+
+
+async def keep_probing(store: Store, clock: Clock) -> None:
+    """While the store is in trouble, try a write now and then; until cancelled."""
+    while True:
+        await clock.sleep(PROBE_SECONDS)
+        if store.trouble is not None:
+            with suppress(Unavailable):
+                await store.write(probe, clock.now())
