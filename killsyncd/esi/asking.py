@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,8 +30,9 @@ from killsyncd.esi.signal import Signal
 from killsyncd.esi.tokens import Permit, Tokens
 from killsyncd.esi.wire import Answer, ConnectFailed, Flaw, NoAnswer, Wire
 from killsyncd.limits import Pacer
+from killsyncd.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 GATEWAY = frozenset({502, 503, 504})
 
@@ -232,7 +232,7 @@ class Asker:
         try:
             self._tokens.check(permit.route, permit.chunk.bucket)
         except RateLimited as error:
-            log.warning("ESI answered %d on %s", status, error.group)
+            log.warning("ESI asked us to wait", status=status, group=error.group)
             error.at = at
             return error
         group = permit.chunk.bucket.group  # a block that was over at once
@@ -248,7 +248,7 @@ class Asker:
         if not self._gate.failure(question.resource, why, self._clock.monotonic(), self._time.not_after()):
             return error
         if was_open and self._gate.closed is not None:
-            log.warning("ESI is down (%s): asking for its status only", self._gate.closed.reason)
+            log.warning("ESI is down: asking for its status only", reason=self._gate.closed.reason)
             self._news.notify()
         down = self.downtime(error.at)
         down.expires_at = error.expires_at

@@ -10,7 +10,6 @@ are seconds since 1970.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +44,9 @@ from killsyncd.esi.tokens import Permit, Tokens
 from killsyncd.esi.wire import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
 from killsyncd.killmail import decode, is_hash
 from killsyncd.limits import BudgetStore, Usage, character_of, eta
+from killsyncd.logs import StateLog, get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MOST_NAMES = 1000
 
@@ -122,6 +122,7 @@ class Door:
             self._asker, self._books, self._lessons, self._time, self._gate, clock, egress=settings.egress
         )
         self._tidied_at = clock.monotonic()
+        self._states = StateLog(log)
 
     async def start(self) -> None:
         """Read what was known before the restart. Raises Unavailable."""
@@ -404,7 +405,9 @@ class Door:
                 self._tidied_at = now
                 await self._books.tidy()
         except Unavailable as error:
-            log.warning("budgets cannot be written just now: %s", error.message)
+            self._states.set("books", "failing", "budgets cannot be written just now", reason=error.message)
+        else:
+            self._states.set("books", "ok", "budgets can be written again")
         if self._gate.closed is not None and now >= self._gate.probe_at and await self._status.probe():
             self._news.notify()
         if self._gate.closed is not None:
@@ -417,7 +420,7 @@ class Door:
         try:
             await self._books.flush()
         except Unavailable as error:
-            log.warning("budgets could not be written: %s; they stay booked", error.message)
+            log.warning("budgets could not be written; they stay booked", reason=error.message)
         await self._wire.close()
 
 

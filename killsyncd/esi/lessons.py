@@ -6,7 +6,6 @@ so the figures of the specification count only until the first answer.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,8 +13,9 @@ from functools import partial
 from killsyncd.esi.books import Books
 from killsyncd.esi.routes import ROUTES
 from killsyncd.limits import BudgetStore, RouteLimit, parse_limit
+from killsyncd.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LONGEST_TTL = 3_600.0
 """A single odd `Expires` must not make every crash cost a day."""
@@ -86,11 +86,11 @@ class Lessons:
         self._routes[after.route] = after
         if (before.group, before.tokens, before.window) != (after.group, after.tokens, after.window):
             log.info(
-                "ESI's limit of %s is %d tokens in %d s (group %s)",
-                after.route,
-                after.tokens,
-                after.window,
-                after.group,
+                "ESI has another limit than we thought",
+                route=after.route,
+                group=after.group,
+                tokens=after.tokens,
+                seconds=after.window,
             )
         self._books.later(("route", after.route), partial(self._store.learn, after, before.window))
 

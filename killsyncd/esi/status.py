@@ -9,7 +9,6 @@ not known yet and ours may be off.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from killsyncd.answers import EsiError, Malformed, NotBefore, StatusAnswer, Waiting
 from killsyncd.clock import Clock
@@ -22,8 +21,9 @@ from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
 from killsyncd.esi.servertime import SKEW, ServerTime
 from killsyncd.esi.wire import OTHER_CAP
+from killsyncd.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class StatusKeeper:
