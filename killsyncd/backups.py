@@ -132,10 +132,7 @@ def _describe(copy: Path, version: str, now: float) -> Manifest:
                 f"the database is damaged: {faults[0]}", "restore an older backup; killsyncd check says more"
             )
         schema = _schema(connection)
-        counts = {
-            table: int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608
-            for table in _COUNTED
-        }
+        counts = _counts(connection)
     created = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return Manifest(FORMAT, version, created, schema, counts, copy.stat().st_size, _sha256(copy))
 
@@ -162,6 +159,13 @@ def _schema(connection: sqlite3.Connection) -> int:
     if ours is None or ours[0] != "killsyncd" or number[0] is None:
         raise SchemaRefused("the database in it is not killsyncd's", "name another file")
     return int(number[0])
+
+
+def _counts(connection: sqlite3.Connection) -> dict[str, int]:
+    return {
+        table: int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608
+        for table in _COUNTED
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -261,6 +265,9 @@ def _pieces(path: Path, tar: tarfile.TarFile) -> Iterator[bytes]:
         raise BadInput(f"{path} holds no database: it was cut off", "take another backup")
     while piece := member.read(CHUNK):
         yield piece
+    # Two empty blocks end a tar; Python does not miss them, but whoever cut them off cut a backup.
+    if len(tar.fileobj.read(_END)) < _END:
+        raise BadInput(f"{path} is damaged: it was cut off", "take another backup")
 
 
 # --- restoring ----------------------------------------------------------------------------------
@@ -294,6 +301,11 @@ def restore(
                 raise SchemaRefused(
                     f"{path} has schema {schema}, this killsyncd knows {newest_schema} at most",
                     f"install killsyncd {manifest.version} or newer; nothing was changed",
+                )
+            if (schema, _counts(connection)) != (manifest.schema, manifest.counts):
+                raise BadInput(
+                    f"{path} is damaged: its manifest is not that of the database in it",
+                    "take another backup; nothing was changed",
                 )
             canary = connection.execute("SELECT value FROM meta WHERE key = 'key_canary'").fetchone()
             accept(str(canary[0]) if canary else None)
@@ -382,6 +394,8 @@ def _swap(fresh: Path, target: Path, now: float) -> Path | None:
     if target.exists():
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
         kept = target.with_name(f"{target.name}.before-restore-{stamp}")
+        while kept.exists():  # a second restore within the second
+            kept = kept.with_name(f"{kept.name}-more")
         # The old journal belongs to the old file: left behind, SQLite would play it into the new one.
         for ending in ("", "-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):

@@ -138,7 +138,8 @@ async def test_a_damaged_backup_touches_nothing(world: World, tmp_path: Path) ->
     target.write_bytes(b"what is there")
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 0xFF
-    for broken in (whole[: len(whole) // 2], bytes(flipped), whole[:700], b"", b"no tar at all" * 100):
+    cut = (whole[: len(whole) // 2], whole[:700], whole[:-1])
+    for broken in (*cut, bytes(flipped), b"", b"no tar at all" * 100):
         path.write_bytes(broken)
         with pytest.raises(BadInput):
             restored(path, target)
@@ -146,6 +147,26 @@ async def test_a_damaged_backup_touches_nothing(world: World, tmp_path: Path) ->
             backups.verify(path)
         assert target.read_bytes() == b"what is there"
         assert sorted(each.name for each in tmp_path.iterdir()) == ["b.tar", "home", "new.db"]
+
+
+async def test_a_manifest_of_another_database_is_told(world: World, tmp_path: Path) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    path.write_bytes(path.read_bytes().replace(b'"killmails": ', b'"killmails":1', 1))
+    with pytest.raises(BadInput, match="manifest"):
+        restored(path, target)
+    assert not target.exists()
+
+
+async def test_two_restores_within_a_second_keep_both(world: World, tmp_path: Path) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    for there in (b"first", b"second"):
+        target.write_bytes(there)
+        kept = restored(path, target).kept
+        assert kept is not None
+        assert kept.read_bytes().startswith(there)
+    assert len(list(tmp_path.glob("new.db.before-restore-*"))) == 2
 
 
 async def test_a_newer_schema_or_another_key_is_refused(world: World, tmp_path: Path) -> None:
