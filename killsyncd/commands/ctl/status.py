@@ -42,12 +42,18 @@ def lines(status: dict[str, Any]) -> list[str]:
             f"  {'!' if each['stops'] else '-'} {each['reason']} -> {each['remedy']}"
             for each in status["problems"]
         ),
+        *(_work(status) if status["queue"]["name"] else []),  # nothing is known while the database is away
+        _row("daemon", _daemon(status)),
+    ]
+
+
+def _work(status: dict[str, Any]) -> list[str]:
+    return [
         _row("queue", _queue(status)),
         _row("pending", _pending(status)),
         *(_row("budgets" if not index else "", each) for index, each in enumerate(_budgets(status))),
         _row("producer", _producer(status)),
         _row("users", _users(status)),
-        _row("daemon", _daemon(status)),
     ]
 
 
