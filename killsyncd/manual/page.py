@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from killsyncd.manual.tree import Argument, Command, Option
 
@@ -45,7 +45,14 @@ def man_page(command: Command, *, sections: Iterable[Section] = (), number: int 
         lines.append(f".SH {_quoted(section.title.upper())}")
         for term, text in section.entries:
             lines += [".TP", f".B {_text(term)}", *_lines(text)] if term else [".PP", *_lines(text)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_without_idle_breaks(lines)) + "\n"
+
+
+def _without_idle_breaks(lines: Sequence[str]) -> Iterator[str]:
+    """A heading begins a paragraph by itself."""
+    for before, line in pairwise(["", *lines]):
+        if not (line == ".PP" and before.startswith((".SH ", ".SS "))):
+            yield line
 
 
 def _command(command: Command, known: Collection[tuple[str, ...]]) -> Iterator[str]:

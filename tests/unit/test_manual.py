@@ -101,8 +101,10 @@ class TestPage:
     def test_mandoc_has_no_complaint(self, tmp_path: Path) -> None:
         page = tmp_path / "tool.1"
         page.write_text(man_page(read_parser(build_parser())))
-        lint = subprocess.run(["mandoc", "-T", "lint", "-W", "error", page], capture_output=True, text=True)
-        assert lint.stdout + lint.stderr == ""
+        lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True)
+        # Without a date, so that it is the same bytes every time.
+        told = [line for line in lint.stdout.splitlines() if "missing date" not in line]
+        assert (told, lint.stderr) == ([], "")
 
     @needs("mandoc")
     def test_reads_as_it_was_written(self, tmp_path: Path) -> None:
