@@ -152,8 +152,9 @@ def demo_config(port: int, state: Path, eve: str, speed: float) -> Config:
 async def _show(config: Config, eve: str, pilots: int) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends it, too
+        if signal.getsignal(number) is not signal.SIG_IGN:  # but for nohup
+            loop.add_signal_handler(number, stopping.set)
     clock = SystemClock()
     screen = Screen(sys.stdout, stopping.set)
     house: asyncio.Future[House] = loop.create_future()

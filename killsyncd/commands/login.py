@@ -73,10 +73,10 @@ def run(args: Namespace, call: Call) -> int:
 def _paste(daemon: Client) -> Any:
     say("Log in there, on any machine. Then copy the whole address that the browser was sent to,")
     say("also if its page could not be shown, and paste it here:")
-    line = sys.stdin.readline()
-    if not line.strip():
+    address = sys.stdin.readline().strip().strip("'\"<>")
+    if not address:
         raise KillsyncdError("no address was pasted", "begin again: killsyncd login --paste")
-    return daemon.post("/v1/login/paste", {"url": line.strip()})
+    return daemon.post("/v1/login/paste", {"url": address})
 
 
 def _wait(daemon: Client, login_id: str, timeout: float) -> Any:

@@ -3,7 +3,7 @@
 EVE goes down every day at 11:00 UTC for some minutes, with 502, 503 and 504 around it (ESI.md, "Downtime").
 Such answers on several different resources close the gate, or one of them around that hour. It opens when
 `GET /status` answers well, or when a real request does: a status that is wrong or stale must not stop us
-for ever, so after half an hour a single real request is let through now and then.
+for ever, so after ten minutes a single real request is let through now and then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAILY_TO = 11 * 3600 + 30 * 60
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 60.0
-TRIAL_AFTER = 1800.0
+TRIAL_AFTER = 600.0
 TRIAL_PAUSE = 60.0
 SUSPECT_FOR = 1800.0
 """A resource that fails while EVE's status is good is itself to blame, for that long."""
@@ -101,7 +101,7 @@ class DowntimeGate:
         return self.closed is not None and now >= self._trial_at
 
     def let_one_through(self, now: float) -> bool:
-        """Whether this real request may go although the gate is closed. One a minute, after half an hour."""
+        """Whether this real request may go although the gate is closed. One a minute, after ten minutes."""
         if not self.trial_due(now):
             return False
         self._trial_at = now + TRIAL_PAUSE

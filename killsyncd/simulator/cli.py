@@ -17,6 +17,7 @@ from typing import Any
 from killsyncd.errors import EXIT_OK, BadInput, KillsyncdError
 
 from .config import CLIENT_ID, SimulatorConfig
+from .limits import GROUPS
 from .server import Simulator
 
 
@@ -154,8 +155,8 @@ def any_port(text: str) -> int:
 
 def _limit(text: str) -> tuple[str, int]:
     group, _, tokens = text.partition("=")
-    if not tokens.isdecimal():
-        raise argparse.ArgumentTypeError("must look like killmail=3600")
+    if not tokens.isdecimal() or group not in GROUPS:
+        raise argparse.ArgumentTypeError(f"must look like killmail=3600, with one of {', '.join(GROUPS)}")
     return group, int(tokens)
 
 

@@ -267,7 +267,7 @@ class World:
             computed = killmail_hash(victim.get("character_id"), final, victim["ship_type_id"], when)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput(
-                f"this is not a killmail in ESI's format: {error!r}",
+                f"this is not a killmail in ESI's format ({type(error).__name__})",
                 "It needs killmail_id, killmail_time, victim.ship_type_id and attackers.",
             ) from error
         plain = {key: value for key, value in document.items() if key != "killmail_hash"}
@@ -291,16 +291,18 @@ class World:
 
     def _load(self, lines: bytes) -> None:
         pilots = list(self.pilots.values())
-        for number, line in enumerate(filter(None, lines.splitlines())):
+        for number, line in enumerate(lines.splitlines()):
+            if not line.strip():
+                continue
+            holders = [pilots[number % len(pilots)]] if self.config.spread and pilots else pilots
             try:
-                document = orjson.loads(line)
-            except ValueError as error:
+                self.add_document(orjson.loads(line), holders, raw=line.strip())
+            except (ValueError, BadInput) as error:
+                what = error.message if isinstance(error, BadInput) else f"this is not JSON: {error}"
                 raise BadInput(
-                    f"line {number + 1} of {self.config.killmails} is not JSON: {error}",
+                    f"line {number + 1} of {self.config.killmails}: {what}",
                     "The file must hold one killmail in ESI's format a line.",
                 ) from error
-            holders = [pilots[number % len(pilots)]] if self.config.spread and pilots else pilots
-            self.add_document(document, holders, raw=line.strip())
 
     def hash_of(self, mail: Mail) -> str:
         """The mail's hash, 40 hex digits."""

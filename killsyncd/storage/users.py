@@ -87,7 +87,7 @@ def queue_user(
     else:
         mode = SyncMode.INCREMENTAL if row["unbroken_at"] is not None else SyncMode.FIRST_SYNC
     # Due at once: Expires runs on ESI's clock, and the door, which alone knows it, has the job put back.
-    yield from wants.ask(int(row["source_id"]), mode, priority, origin, 0.0)
+    mode = yield from wants.ask(int(row["source_id"]), mode, priority, origin, 0.0)
     expires = float(row["expires_at"])
     left = min(expires - now, expires - float(row["answered_at"]))
     waits = f"ESI has nothing newer for another {int(left) + 1} s" if left > 0.0 else None

@@ -19,21 +19,22 @@ def wider(first: SyncMode, second: SyncMode) -> SyncMode:
     return max(first, second, key=lambda mode: _WIDTH[mode])
 
 
-def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_before: float) -> Tx[bool]:
-    """Want a sync of this source; answers whether the row is new. A part for other transactions."""
+def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_before: float) -> Tx[SyncMode]:
+    """Want a sync of this source; answers how far it will walk. A part for other transactions."""
     if origin is not Origin.MESSAGE:
         yield Run("wants.weigh_source", {"source_id": source_id, "priority": priority})
     values = {"source_id": source_id, "mode": mode.value, "priority": priority, "origin": origin.value}
     inserted = one((yield Run("wants.insert", {**values, "not_before": not_before})))
     if inserted is not None:
-        return True
+        return mode
     row = one((yield Run("wants.of_source", {"source_id": source_id})))
     if row is None:  # finished between the two statements; the next round of the caller asks again
         yield Run("wants.insert", {**values, "not_before": not_before})
-        return True
+        return mode
+    mode = wider(SyncMode(row["mode"]), mode)
     widened = {
         "source_id": source_id,
-        "mode": wider(SyncMode(row["mode"]), mode).value,
+        "mode": mode.value,
         "priority": max(int(row["priority"]), priority),
         "origin": origin.value if priority >= int(row["priority"]) else Origin.PRODUCER.value,
         "not_before": min(float(row["not_before"]), not_before),
@@ -44,7 +45,7 @@ def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_befor
     asked_during = row["holder"] is not None and origin in (Origin.LOGIN, Origin.MANUAL)
     if changed or asked_during or not_before < float(row["not_before"]):
         yield Run("wants.widen", widened)
-    return False
+    return mode
 
 
 def claim(holder: str, source_id: int | None) -> Tx[Job | None]:

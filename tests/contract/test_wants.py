@@ -34,9 +34,9 @@ async def test_a_claim_says_all_that_a_job_needs(world: World) -> None:
 
 async def test_asking_again_widens_and_raises_and_never_narrows(world: World) -> None:
     pilot = await world.pilot(1)
-    assert await world.want(pilot, SyncMode.INCREMENTAL, 3)
-    assert not await world.want(pilot, SyncMode.FULL_SYNC, 8, Origin.LOGIN)
-    assert not await world.want(pilot, SyncMode.INCREMENTAL, 3)
+    assert await world.want(pilot, SyncMode.INCREMENTAL, 3) is SyncMode.INCREMENTAL
+    assert await world.want(pilot, SyncMode.FULL_SYNC, 8, Origin.LOGIN) is SyncMode.FULL_SYNC
+    assert await world.want(pilot, SyncMode.INCREMENTAL, 3) is SyncMode.FULL_SYNC, "it will walk that far"
     job = await world.wants.claim()
     assert job is not None
     assert (job.mode, job.priority, job.origin) == (SyncMode.FULL_SYNC, 8, Origin.LOGIN)

@@ -121,8 +121,8 @@ class World:
         priority: int = PRIORITY_PRODUCER,
         origin: Origin = Origin.PRODUCER,
         not_before: float = 0.0,
-    ) -> bool:
-        """Ask for a sync."""
+    ) -> SyncMode:
+        """Ask for a sync; answers how far it will walk."""
         return await self.store.write(wants.ask, pilot.source_id, mode, priority, origin, not_before)
 
     async def job(self, pilot: Pilot, mode: SyncMode = SyncMode.INCREMENTAL) -> Job:

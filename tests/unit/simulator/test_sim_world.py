@@ -162,8 +162,8 @@ class TestDocuments:
     @pytest.mark.parametrize("line", [b"{", b"[]", b'{"killmail_id":1}', b'"x"'])
     def test_what_is_no_killmail_is_refused(self, tmp_path: Path, line: bytes) -> None:
         file = tmp_path / "mails.jsonl"
-        file.write_bytes(line)
-        with pytest.raises(BadInput):
+        file.write_bytes(self.MAIL + b"\n\n" + line)
+        with pytest.raises(BadInput, match="line 3 of"):
             world(killmails=file)
 
     def test_fields_tell_what_an_old_id_is(self) -> None:
