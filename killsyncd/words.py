@@ -21,6 +21,12 @@ def ago(text: str | None, missing: str = "never") -> str:
     return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
 
 
+def soon(text: str) -> str:
+    """`in 3 m`, or `now` for what is due."""
+    told = ago(text)
+    return told if told.startswith("in ") and told != "in 0 s" else "now"
+
+
 def span(seconds: float) -> str:
     """`12 s`, `3 m`, `4 h 5 m`, `2 d 3 h`: two units at most."""
     whole = int(seconds)

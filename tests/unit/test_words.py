@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from killsyncd.commands import printable
-from killsyncd.words import ago, count, day_time, fight, size, span, table
+from killsyncd.words import ago, count, day_time, fight, size, soon, span, table
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,8 @@ def test_times() -> None:
     assert ago(None) == "never"
     assert ago("2026-01-01T00:00:00Z").endswith(" ago")
     assert ago("9999-01-01T00:00:00Z").startswith("in ")
+    assert soon("9999-01-01T00:00:00Z").startswith("in ")
+    assert soon("2026-01-01T00:00:00Z") == "now"
     assert day_time("2026-01-01T01:02:03.5Z") == "2026-01-01 01:02 UTC"
     assert day_time(None) == "-"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from killsyncd.commands import Call, out, out_json, socket_of, wants_json
 from killsyncd.errors import EXIT_FAILED, EXIT_OK
-from killsyncd.words import ago, count, size, span
+from killsyncd.words import ago, count, size, soon, span
 
 SHOWN_BUDGETS = 5
 
@@ -97,7 +97,7 @@ def _budget(budget: dict[str, Any]) -> str:
     whose = "" if budget["characterId"] is None else f" of {budget['characterId']}"
     text = f"{budget['group']}{whose}: {budget['remaining']:,} of {budget['limit']:,} tokens left"
     if budget["remaining"] < budget["limit"] and budget["nextTokensAt"]:
-        text += f", more {ago(budget['nextTokensAt'])}"
+        text += f", more {soon(budget['nextTokensAt'])}"
     return text
 
 
@@ -110,7 +110,7 @@ def _producer(status: dict[str, Any]) -> str:
     if status["lastProducerRun"]:
         last += f", queued {status['lastProducerQueued']}"
     following = status["nextProducerRun"]
-    return f"{last}; next {ago(following)}" if following else f"{last}; no next run while paused"
+    return f"{last}; next {soon(following)}" if following else f"{last}; no next run while paused"
 
 
 def _users(status: dict[str, Any]) -> str:
