@@ -322,7 +322,7 @@ class Consumer:
             if walk.next_page > 1 and _stuck(job, error):
                 # A walk that goes on where it stopped would stop there again, and news on the first
                 # page would wait behind it for ever.
-                await self._ledger.restart_walk(walk)
+                await self._ledger.restart_walk(walk, ends_at=walk.next_page - 1 if _gone(error) else None)
             raise
 
     def _how_far(self, job: Job, source: SourceState) -> SyncMode:
@@ -352,9 +352,11 @@ class Consumer:
 
 def _stuck(job: Job, error: EsiError) -> bool:
     """Whether a page behind the first will not come: the list has shrunk (404), or it failed three times."""
-    if isinstance(error, EsiStatus) and error.status == 404:
-        return True
-    return error.counts and (job.attempts + 1) % STUCK_AFTER == 0
+    return _gone(error) or (error.counts and (job.attempts + 1) % STUCK_AFTER == 0)
+
+
+def _gone(error: EsiError) -> bool:
+    return isinstance(error, EsiStatus) and error.status == 404
 
 
 async def _first(stopped: asyncio.Future[Any], work: asyncio.Future[T]) -> T | None:

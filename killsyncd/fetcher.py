@@ -380,7 +380,9 @@ class Fetcher(Generic[Permit]):
         ref = self._refs.get(killmail_id)
         if ref is not None:
             verdict = Verdict(0.0, ref.attempts + 1, ref.refusals + 1, True)
-            await write_down(self._ledger, ref, verdict, refusal.message, self._clock.now())
+            if not await write_down(self._ledger, ref, verdict, refusal.message, self._clock.now()):
+                self._reload = True  # another hash of it may be wanted now
+                return Stored([], [], [])
         return Stored([], [], [(killmail_id, refusal.message)])
 
     def _new_names(self, batch: Iterable[Arrival]) -> list[int]:

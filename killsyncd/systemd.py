@@ -72,9 +72,9 @@ class Notifier:
 async def watchdog(notifier: Notifier, clock: Clock, seconds: float, alive: Callable[[], str | None]) -> None:
     """Feed the watchdog while the daemon makes progress.
 
-    seconds: systemd's limit; half of it is our pace. alive: None while all is well, else what
-    stands still: then the watchdog is not fed, and systemd restarts us. ESI's health is no
-    part of that.
+    seconds: systemd's limit; a quarter of it is our pace, since a sign may get lost. alive: None
+    while all is well, else what stands still: then the watchdog is not fed, and systemd restarts us.
+    ESI's health is no part of that.
     """
     silent = ""
     while True:
@@ -84,7 +84,7 @@ async def watchdog(notifier: Notifier, clock: Clock, seconds: float, alive: Call
         elif still != silent:
             log.error("no progress; the watchdog is not fed", task=still)
         silent = still or ""
-        await clock.sleep(seconds / 2)
+        await clock.sleep(seconds / 4)
 
 
 async def tell_status(notifier: Notifier, clock: Clock, text: Callable[[], str]) -> None:

@@ -105,6 +105,7 @@ class Asker:
         self._pacer = Pacer(per_second)
         self._slots = asyncio.Semaphore(max_connections)
         self.stats = Stats()
+        self._details_flying = 0
 
     async def ask(self, question: Question, permit: Permit | None = None) -> tuple[Answer, float]:
         """A usable answer (2xx or 304, body whole) and ESI's time of it. permit: for details.
@@ -120,7 +121,7 @@ class Asker:
                 self.raise_if_down(question, consume=True)
                 permit = await self._fresh(question, permit)
                 self._tokens.check(question.route, permit.chunk.bucket)
-                self._tokens.check_left(permit, self.stats.in_flight)
+                self._tokens.check_left(permit, self._details_flying)
                 asked_at = self._time.not_before()
                 if question.before_ask is not None:
                     await question.before_ask(asked_at)
@@ -165,7 +166,9 @@ class Asker:
         self, question: Question, permit: Permit, asked_at: float, *, first: bool = True
     ) -> tuple[Answer, float]:
         group = permit.chunk.bucket.group
+        detail = int(question.route == DETAIL)
         self.stats.in_flight += 1
+        self._details_flying += detail
         try:
             answer = await self._wire.request(
                 question.method,
@@ -194,6 +197,7 @@ class Asker:
             raise
         finally:
             self.stats.in_flight -= 1
+            self._details_flying -= detail
         return await self._hear(question, permit, answer, asked_at)
 
     async def _another(self, permit: Permit) -> Permit | None:

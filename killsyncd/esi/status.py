@@ -81,10 +81,16 @@ class StatusKeeper:
             until = max(until, asked + ttl)
         now = self._time.not_after()
         if not self._time.known and self.clock_was_off:
-            here = self._books.gate(self._told_here)  # by our own clock, then; if it was put back, not at all
-            until = here + ttl if here <= now else 0.0
+            until = self._told_until(now, ttl)
         if now < until + AFTER_EXPIRES:
             raise NotBefore("ESI's status is still cached", self._time.to_wall(until + AFTER_EXPIRES))
+
+    def _told_until(self, now: float, ttl: float) -> float:
+        """By our own clock, which was off; by ESI's, if ours was put right since; else nothing is known."""
+        for told in (self._books.gate(self._told_here), self._books.gate(self._told)):
+            if told <= now + SKEW:  # ESI's is known as an interval, of which this is the later end
+                return told + ttl
+        return 0.0
 
     async def _before_ask(self, at: float) -> None:
         self._books.shut(self._asked, at)

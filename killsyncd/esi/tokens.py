@@ -202,7 +202,9 @@ class Tokens:
         if alone:
             count = 1
         # Not handed out only to be turned away when it is to be sent, over and over.
-        self._raise_if_nothing_left(bucket, self.pool.handed_out(worst_price(known.tokens)))
+        flying = self.pool.handed_out(worst_price(known.tokens))
+        self._raise_if_nothing_left(bucket, flying)
+        count = min(count, max(1, self.pool.left(known.tokens) // price(200) - flying))
         held = self.pool.take(count, heavy, known)
         if not held:
             await self.pool.refill(bucket, count, heavy, known, sure=not alone)

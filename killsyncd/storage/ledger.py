@@ -42,8 +42,10 @@ def open_walk(source_id: int, mode: SyncMode) -> Tx[Walk]:
     return walk
 
 
-def _restart_walk(walk: Walk) -> Tx[Walk]:
+def _restart_walk(walk: Walk, ends_at: int | None) -> Tx[Walk]:
     yield Run("ledger.walk_restart", {"id": walk.id})
+    if ends_at is not None:
+        yield Run("ledger.list_ends", {"source_id": walk.source_id, "pages": ends_at})
     return (yield from open_walk(walk.source_id, walk.mode))
 
 
@@ -298,9 +300,12 @@ class Ledger:
         """The walk under way, or a new one, at least as wide as mode."""
         return await self._store.write(open_walk, source_id, mode)
 
-    async def restart_walk(self, walk: Walk) -> Walk:
-        """Begin again at page 1, in the same mode; what was seen stays seen."""
-        return await self._store.write(_restart_walk, walk)
+    async def restart_walk(self, walk: Walk, ends_at: int | None = None) -> Walk:
+        """Begin again at page 1, in the same mode; what was seen stays seen.
+
+        ends_at: the list is only so many pages long by now, which an answer without X-Pages would not tell.
+        """
+        return await self._store.write(_restart_walk, walk, ends_at)
 
     async def page_state(self, source_id: int, page: int) -> PageState | None:
         """What we know of a page; None when it was never asked for."""

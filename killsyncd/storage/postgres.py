@@ -172,12 +172,10 @@ class PostgresStore:
         or the other. Raises RowRefused, Unavailable, SchemaRefused.
         """
         try:
-            result = await self._persist(lambda: tx(*args, **kwargs), True)
+            return await self._persist(lambda: tx(*args, **kwargs), True)
         except Unavailable as error:
             self.trouble = error.message
             raise
-        self.trouble = None
-        return result
 
     async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading transaction on one snapshot; cancelling it ends its statement on the server."""
@@ -278,6 +276,8 @@ class PostgresStore:
             await _undo(connection)
             self._raise_judged(error)
         if await self._commit(connection, token):
+            if token is not None:  # what changes nothing works on a full disk, too
+                self.trouble = None
             return result
         raise _TryAgain(ConnectionError("the connection broke at COMMIT; nothing was written"))
 

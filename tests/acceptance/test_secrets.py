@@ -204,9 +204,10 @@ class Life:
         self.eve.script("body", "sso.token", body=broken, count=1)
         before = self._refreshes(pilots)
         wait_for(lambda: all(a > b for a, b in zip(self._refreshes(pilots), before, strict=True)), 90)
-        self.eve.revoke(pilots[0])
-        # The broken answer may have been this pilot's: then the next refresh is a minute away.
-        wait_for(lambda: "needs_login" in str(self.daemon.ctl("users")), 120, self.daemon.tail)
+        # Not of the pilot who got the broken answer: a refusal after that is doubted for more than an hour.
+        sound = "SELECT character_id FROM users u JOIN grants g ON g.user_id = u.id WHERE g.unanswered = 0"
+        self.eve.revoke(int(self.daemon.value(f"{sound} AND g.failures = 0 LIMIT 1")))
+        wait_for(lambda: "needs_login" in str(self.daemon.ctl("users")), 60, self.daemon.tail)
 
     def _ask_everything(self) -> None:
         """Everything that answers, in every form it has."""

@@ -230,6 +230,18 @@ async def test_a_mail_two_listed_is_wanted_once(world: World) -> None:
     assert {ref.killmail_id for ref in (await world.ledger.pending_of(two.source_id, 10)).refs} == {2, 3}
 
 
+async def test_a_list_that_shrank_without_saying_so_is_not_asked_past_its_end_again(world: World) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    first = await world.page(job, walk, [4, 3], pages=2)
+    assert (await world.page(job, first.walk, [2, 1], pages=2)).outcome is Outcome.COMPLETE
+    job, walk = await world.job(pilot), await started(world, pilot)
+    news = await world.page(job, walk, [5, 4], pages=None)
+    assert news.outcome is Outcome.GO_ON, "as long as it was said to be"
+    walk = await world.ledger.restart_walk(news.walk, ends_at=1)  # page 2 was a 404
+    assert (await world.page(job, walk, None, pages=None)).outcome is Outcome.COMPLETE
+
+
 async def test_a_stored_mail_is_sighted_and_not_wanted_again(world: World) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     await world.listed(one, 1)

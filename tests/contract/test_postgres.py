@@ -254,6 +254,15 @@ class TestRaces:
         with pytest.raises(RowRefused):
             await direct.write(insert)
 
+    async def test_trouble_is_over_when_something_was_written_and_not_before(
+        self, direct: PostgresStore
+    ) -> None:
+        direct.trouble = "the disk is full"
+        await direct.write(get, "a")
+        assert direct.trouble == "the disk is full", "a look works on a full disk, too"
+        await direct.write(put, "a", "1")
+        assert direct.trouble is None
+
     async def test_a_failure_that_was_swallowed_does_not_pass_for_a_commit(
         self, direct: PostgresStore
     ) -> None:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from killsyncd.clock import SystemClock
+from killsyncd.clock import Clock, SystemClock
 from killsyncd.esi.door import Door, DoorSettings
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
@@ -67,8 +67,10 @@ class House:
 
 
 @asynccontextmanager
-async def door_on(base_url: str, path: Path, **changes: Any) -> AsyncIterator[Door]:
-    clock = SystemClock()
+async def door_on(
+    base_url: str, path: Path, *, clock: Clock | None = None, **changes: Any
+) -> AsyncIterator[Door]:
+    clock = clock or SystemClock()
     store = await SqliteStore.open(path / "killsyncd.db", clock)
     try:
         await migrate(store)

@@ -22,6 +22,7 @@ from killsyncd.answers import (
     TooLarge,
     Unanswered,
 )
+from killsyncd.clock import SystemClock
 from killsyncd.esi.door import Door
 from killsyncd.esi.tokens import Permit
 from killsyncd.simulator import Simulator, SimulatorConfig
@@ -187,6 +188,24 @@ async def test_what_was_handed_out_before_is_not_sent_when_nothing_is_left(tmp_p
         with pytest.raises(RateLimited):
             await home.door.detail_permits(1)
         assert home.sim.counters()["breaches"] == 0
+
+
+class AheadClock(SystemClock):
+    """A wall clock that is an hour ahead."""
+
+    def now(self) -> float:
+        return super().now() + 3600.0
+
+
+async def test_restarts_after_a_clock_was_put_right_ask_nothing_too_early(tmp_path: Path) -> None:
+    async with Simulator(SimulatorConfig(pilots=1)) as sim:
+        async with door_on(sim.base_url, tmp_path, clock=AheadClock()) as door:
+            await door.status()
+        for _ in range(3):
+            async with door_on(sim.base_url, tmp_path) as door:
+                with pytest.raises(NotBefore):
+                    await door.status()
+        assert sim.breaches() == []
 
 
 async def test_heavy_callers_leave_the_last_part(tmp_path: Path) -> None:

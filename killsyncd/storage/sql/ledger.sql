@@ -25,6 +25,9 @@ UPDATE pages SET answered_at = :at, expires_at = :expires_at WHERE source_id = :
 -- name: pages_beyond
 DELETE FROM pages WHERE source_id = :source_id AND page > :pages;
 
+-- name: list_ends
+UPDATE pages SET pages = :pages WHERE source_id = :source_id AND page = 1;
+
 -- name: walk_running
 SELECT id, source_id, mode, next_page, pages, last_modified, torn, started_at, listed, new FROM walks
 WHERE source_id = :source_id AND state = 'running';
