@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 DIALECT = "sqlite"
 READERS = 2
-TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 class _Connection(aiosqlite.Connection):
@@ -308,7 +307,7 @@ def _teach_binding() -> None:
 
 
 def _time_text(value: datetime) -> str:
-    # As TIME_FORMAT, at a tenth of strftime's cost: every mail has such a time.
+    # `YYYY-MM-DD HH:MM:SS`, at a tenth of strftime's cost: every mail has such a time.
     return value.astimezone(UTC).isoformat(" ", "seconds")[:19]
 
 
