@@ -18,7 +18,7 @@ outside its own frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,11 +77,14 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """Insert rows into a table; rows whose key exists are left alone; answers nothing."""
+    """Insert rows into a table; rows whose key exists are left alone; answers nothing.
+
+    rows: read once. Made while they are written they never fill the processor's caches.
+    """
 
     table: str
     columns: tuple[str, ...]
-    rows: Sequence[tuple[Any, ...]]
+    rows: Iterable[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,9 @@ class Steps:
             )
             return []
         if isinstance(step, Bulk):
-            if step.rows:
-                await (self._copy if len(step.rows) >= COPY_FROM else self._arrays)(connection, step)
+            records = list(step.rows)
+            if records:
+                await (self._copy if len(records) >= COPY_FROM else self._arrays)(connection, step, records)
             return []
         if not step.params and step.text.startswith(("SAVEPOINT", "ROLLBACK TO", "RELEASE")):
             await connection.execute(step.text)
@@ -70,7 +71,7 @@ class Steps:
         rows = await connection.fetch(query.text, *[step.params[name] for name in query.parameters])
         return rows
 
-    async def _arrays(self, connection: Any, step: Bulk) -> None:
+    async def _arrays(self, connection: Any, step: Bulk, records: Sequence[tuple[Any, ...]]) -> None:
         types = self._types.get(step.table)
         if types is None:
             found = await connection.fetch(
@@ -83,17 +84,17 @@ class Steps:
         arrays = ", ".join(f"${n}::{types[name]}[]" for n, name in enumerate(step.columns, start=1))
         await connection.fetch(
             f"INSERT INTO {step.table} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING",
-            *zip(*step.rows, strict=True),
+            *zip(*records, strict=True),
         )
 
-    async def _copy(self, connection: Any, step: Bulk) -> None:
+    async def _copy(self, connection: Any, step: Bulk, records: Sequence[tuple[Any, ...]]) -> None:
         # A table of its own for every step: rows of an earlier step must not come back to life.
         name = f"killsyncd_bulk_{next(self._numbers)}"
         columns = ", ".join(step.columns)
         await connection.execute(
             f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {step.table} WITH NO DATA"
         )
-        await connection.copy_records_to_table(name, records=step.rows, columns=list(step.columns))
+        await connection.copy_records_to_table(name, records=records, columns=list(step.columns))
         await connection.execute(
             f"INSERT INTO {step.table} ({columns}) SELECT {columns} FROM {name} ON CONFLICT DO NOTHING"
         )

@@ -9,6 +9,7 @@ quarantined with the reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.killmail import attacker_rows, item_rows, killmail_row, victim_row
@@ -131,13 +132,11 @@ def _insert(arrivals: Sequence[Arrival]) -> Tx[tuple[list[Arrival], list[tuple[i
 def _insert_rows(arrivals: Sequence[Arrival]) -> Tx[None]:
     mails = [each.killmail for each in arrivals]
     yield Bulk(
-        "killmail_documents", ("killmail_id", "document"), [(a.killmail.killmail_id, a.raw) for a in arrivals]
+        "killmail_documents", ("killmail_id", "document"), ((a.killmail.killmail_id, a.raw) for a in arrivals)
     )
-    yield Bulk("victims", VICTIMS, [victim_row(mail) for mail in mails])
-    yield Bulk("attackers", ATTACKERS, [row for mail in mails for row in attacker_rows(mail)])
-    items = [row for mail in mails for row in item_rows(mail)]
-    if items:
-        yield Bulk("killmail_items", ITEMS, items)
+    yield Bulk("victims", VICTIMS, map(victim_row, mails))
+    yield Bulk("attackers", ATTACKERS, chain.from_iterable(map(attacker_rows, mails)))
+    yield Bulk("killmail_items", ITEMS, chain.from_iterable(map(item_rows, mails)))
 
 
 def _settle_refs(dialect: str, ids: object) -> Tx[None]:
