@@ -96,7 +96,8 @@ def test_lists_that_are_none(stage: Stage) -> None:
     )
     pid = daemon.pid
     stage.log_in(daemon, eve, *broken, twice, liar)
-    wait_home(daemon, eve, [twice, liar, fine], timeout=30)
+    # Around EVE's daily downtime a cut connection stops everything until the status may be asked again.
+    wait_home(daemon, eve, [twice, liar, fine], timeout=90)
     (new,) = eve.add_mails(1, [fine])
     wait_for(lambda: new["killmail_id"] in stored_ids(daemon), 20, daemon.tail)
 
