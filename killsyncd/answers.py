@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from killsyncd.errors import Unavailable
-from killsyncd.killmail import Killmail
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +32,8 @@ class PageAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DetailAnswer:
-    """One killmail. raw: the JSON as ESI sent it. at: ESI's clock, when it was answered."""
+    """One killmail, as ESI sent it: not decoded yet. at: ESI's clock, when it was answered."""
 
-    killmail: Killmail = field(repr=False)
     raw: bytes = field(repr=False)
     at: float
 

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from killsyncd.killmail import Killmail
-from killsyncd.model import StoredMail
+from killsyncd.model import Ref, StoredMail
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What came for a mail that was wanted, not looked into yet. at: when, seconds since 1970."""
+
+    ref: Ref
+    raw: bytes = field(repr=False)
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from killsyncd.answers import DetailAnswer, EsiError, EsiStatus, Malformed
-from killsyncd.arrivals import Arrival, Stored
+from killsyncd.arrivals import Arrival, Delivery, Stored
 from killsyncd.backoff import full_jitter
-from killsyncd.errors import KillsyncdError
+from killsyncd.clock import Clock
+from killsyncd.errors import BadInput, KillsyncdError, RowRefused
+from killsyncd.events import Events
+from killsyncd.killmail import decode
+from killsyncd.logs import get_logger
 from killsyncd.model import PendingOf, Ref
 
 REFUSALS = 4
@@ -21,6 +25,9 @@ MALFORMED = 6
 
 PATIENCE = 12
 """What may pass, but not for ever, is tried so often: that takes about an hour."""
+
+SLICE = 1 << 19
+"""Bytes of JSON that are decoded in one go; then everybody else has a turn."""
 
 _STATUSES = {422: REFUSALS, 400: PATIENCE, 404: PATIENCE}
 """Only these say something of the mail. 401, 403 and their like are about us, and 5xx about ESI's day:
@@ -44,7 +51,7 @@ class DetailLedger(Protocol):
 class MailStore(Protocol):
     """Where mails end."""
 
-    async def store(self, arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
+    async def store(self, arrivals: Sequence[Arrival], names: Collection[int]) -> Stored:
         """Store what is wanted; one transaction. Raises RowRefused, Unavailable."""
 
 
@@ -82,6 +89,27 @@ class Verdict:
     quarantine: bool
 
 
+def unpack(delivery: Delivery) -> Arrival:
+    """What was delivered, decoded. Raises Malformed where it is not the mail that was asked for."""
+    try:
+        found = decode(delivery.raw)
+    except BadInput as error:
+        raise Malformed(error.message) from None
+    if found.killmail_id != delivery.ref.killmail_id:
+        raise Malformed("another killmail than the one asked for")
+    return Arrival(found, delivery.ref.killmail_hash, delivery.raw, delivery.at)
+
+
+def slices(batch: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    """A batch in parts that each take a few milliseconds to decode: a fleet fight has 500 KiB."""
+    start = size = 0
+    for end, each in enumerate(batch, start=1):
+        size += len(each.raw)
+        if size >= SLICE or end == len(batch):
+            yield batch[start:end]
+            start, size = end, 0
+
+
 def judge(ref: Ref, error: KillsyncdError, rng: random.Random) -> Verdict:
     """When to try again, or whether a person has to look."""
     patience = _patience(error)
@@ -94,19 +122,62 @@ def judge(ref: Ref, error: KillsyncdError, rng: random.Random) -> Verdict:
     return Verdict(wait, attempts, refusals, patience is not None and refusals >= patience)
 
 
-async def write_down(ledger: DetailLedger, ref: Ref, verdict: Verdict, reason: str, now: float) -> bool:
-    """Put the verdict into the ledger; False where it does not stand. now: seconds since 1970.
+class Setbacks:
+    """Writes down what did not come: when to try again, or why a person has to look."""
 
-    Raises Unavailable.
-    """
-    return await ledger.ref_failed(
-        ref,
-        reason=reason,
-        not_before=now + verdict.wait,
-        attempts=verdict.attempts,
-        refusals=verdict.refusals,
-        quarantine=verdict.quarantine,
-    )
+    def __init__(self, ledger: DetailLedger, events: Events, clock: Clock, rng: random.Random) -> None:
+        self._ledger = ledger
+        self._events = events
+        self._clock = clock
+        self._rng = rng
+        self._log = get_logger(__name__)
+        self.failed = 0
+        self.quarantined = 0
+
+    async def failed_by(self, ref: Ref, error: KillsyncdError) -> bool:
+        """A mail did not come, and this is why. False: not written down so; the ledger must be looked at."""
+        self.failed += 1
+        verdict = judge(ref, error, self._rng)
+        stands = False
+        try:
+            stands = await self._write_down(ref, verdict, error.message)
+        except KillsyncdError as trouble:  # it is wanted as before
+            self._log.error("could not write down a failure", reason=trouble.message)
+        if verdict.quarantine and stands:
+            self.tell_quarantined(ref.killmail_id, error.message, attempts=verdict.attempts)
+            self._events.tell("quarantine")
+        else:
+            self._log.debug(
+                "mail failed, will try again",
+                killmail_id=ref.killmail_id,
+                reason=error.message,
+                attempts=verdict.attempts,
+            )
+        return stands
+
+    async def refused(self, ref: Ref, refusal: RowRefused) -> bool:
+        """The database will not have a mail: quarantined. False: another hash of it may be wanted now.
+
+        Raises Unavailable.
+        """
+        return await self._write_down(
+            ref, Verdict(0.0, ref.attempts + 1, ref.refusals + 1, True), refusal.message
+        )
+
+    def tell_quarantined(self, killmail_id: int, reason: str, **more: object) -> None:
+        """One more that a person has to look at."""
+        self.quarantined += 1
+        self._log.warning("mail quarantined", killmail_id=killmail_id, reason=reason, **more)
+
+    async def _write_down(self, ref: Ref, verdict: Verdict, reason: str) -> bool:
+        return await self._ledger.ref_failed(
+            ref,
+            reason=reason,
+            not_before=self._clock.now() + verdict.wait,
+            attempts=verdict.attempts,
+            refusals=verdict.refusals,
+            quarantine=verdict.quarantine,
+        )
 
 
 def _patience(error: KillsyncdError) -> int | None:

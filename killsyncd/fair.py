@@ -16,7 +16,7 @@ from itertools import count
 
 from killsyncd.model import HEAVY_PENDING
 
-WINDOW = 500
+WINDOW = 2000
 """Ids held of one source; the rest stays in the ledger until the source wants a refill."""
 
 HELD_IN_ALL = 50_000

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic
 
-from killsyncd.answers import Downtime, EsiError, RateLimited, Waiting
-from killsyncd.arrivals import Arrival, Stored
+from killsyncd.answers import Downtime, EsiError, Malformed, RateLimited, Waiting
+from killsyncd.arrivals import Arrival, Delivery, Stored
 from killsyncd.clock import Clock
-from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Verdict, judge, write_down
+from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Setbacks, slices, unpack
 from killsyncd.errors import KillsyncdError, RowRefused, Unavailable
 from killsyncd.events import Events, Signal
 from killsyncd.fair import FairQueue
@@ -66,7 +66,6 @@ class Fetcher(Generic[Permit]):
         self._events = events
         self._clock = clock
         self._slots = in_flight
-        self._rng = rng
         self._paused = paused
         self._arrived = arrived
         self._queue = FairQueue()
@@ -78,15 +77,14 @@ class Fetcher(Generic[Permit]):
         self._ripe_until = 0.0  # the database's time up to which `ripe_sources` has been asked
         self._signal = Signal()
         self._landed = Signal()
-        self._arrivals: list[Arrival] = []
+        self._deliveries: list[Delivery] = []
         self._landed_meanwhile: set[int] | None = None
         self._known_names: set[int] = set()
         self._flying = 0
         self._log = get_logger(__name__)
         self._states = StateLog(self._log)
+        self._setbacks = Setbacks(ledger, events, clock, rng)
         self.stored = 0
-        self.failed = 0
-        self.quarantined = 0
         self.trouble: str | None = None
         """Why mails cannot be stored, or the ledger not be read, just now."""
         self.dry_at: float | None = None
@@ -106,6 +104,16 @@ class Fetcher(Generic[Permit]):
         """Monotonic time of the last step; a commit that never ends is a standstill, too."""
         since = self._committing_since
         return self._progress if since is None else min(self._progress, since)
+
+    @property
+    def failed(self) -> int:
+        """Mails that did not come, each time."""
+        return self._setbacks.failed
+
+    @property
+    def quarantined(self) -> int:
+        """Mails that a person has to look at, since the start."""
+        return self._setbacks.quarantined
 
     @property
     def in_flight(self) -> int:
@@ -161,7 +169,7 @@ class Fetcher(Generic[Permit]):
         await self._ripen()
         await self._refresh()
         free = self._slots - self._flying
-        if free <= 0 or len(self._arrivals) >= 2 * BATCH:
+        if free <= 0 or len(self._deliveries) >= 2 * BATCH:
             return 15.0  # a landing rings, and so does a commit: what can't be stored must not pile up
         permits, allow_heavy, pause = await self._permits(free)
         if not permits:
@@ -280,13 +288,10 @@ class Fetcher(Generic[Permit]):
             await self._back(ref)
         except EsiError as error:
             await self._failed(ref, error)
-            self._land(ref.killmail_id)
         except Exception as error:
-            self._log.exception("a mail failed in a way nobody foresaw", error, killmail_id=ref.killmail_id)
-            await self._failed(ref, KillsyncdError(f"internal error: {type(error).__name__}"))
-            self._land(ref.killmail_id)
+            await self._failed_unforeseen(ref, error)
         else:
-            self._arrivals.append(Arrival(answer.killmail, ref.killmail_hash, answer.raw, self._clock.now()))
+            self._deliveries.append(Delivery(ref, answer.raw, self._clock.now()))
             self._landed.ring()
         finally:
             self._flying -= 1
@@ -307,96 +312,97 @@ class Fetcher(Generic[Permit]):
             self._log.debug("a mail could not be given back", reason=error.message)
 
     async def _failed(self, ref: Ref, error: KillsyncdError) -> None:
-        """Write down when to try again, or quarantine with a reason a person can read."""
-        self.failed += 1
-        verdict = judge(ref, error, self._rng)
-        quarantined = False
-        try:
-            stands = await write_down(self._ledger, ref, verdict, error.message, self._clock.now())
-        except KillsyncdError as trouble:
-            self._reload = True  # it is wanted as before
-            self._log.error("could not write down a failure", reason=trouble.message)
-        else:
-            quarantined = verdict.quarantine and stands
-            self._reload = self._reload or not stands  # another hash of it may be wanted now
-        report = self._log.warning if quarantined else self._log.debug
-        report(
-            "mail quarantined" if quarantined else "mail failed, will try again",
-            killmail_id=ref.killmail_id,
-            reason=error.message,
-            attempts=verdict.attempts,
-        )
-        self.quarantined += int(quarantined)
-        if quarantined:
-            self._events.tell("quarantine")
+        if not await self._setbacks.failed_by(ref, error):
+            self._reload = True  # as it was, or by another hash: it may be wanted now
+        self._land(ref.killmail_id)
+
+    async def _failed_unforeseen(self, ref: Ref, error: Exception) -> None:
+        self._log.exception("a mail failed in a way nobody foresaw", error, killmail_id=ref.killmail_id)
+        await self._failed(ref, KillsyncdError(f"internal error: {type(error).__name__}"))
 
     async def _write(self, stopping: asyncio.Event) -> None:
         while True:
-            if not self._arrivals:
+            if not self._deliveries:
                 if stopping.is_set() and not self._flying:
                     return
                 await self._landed.wait(self._clock, 0.5 if stopping.is_set() else None)
                 continue
             await self._gather()
-            batch, self._arrivals = self._arrivals[:BATCH], self._arrivals[BATCH:]
+            batch, self._deliveries = self._deliveries[:BATCH], self._deliveries[BATCH:]
             self._committing_since = self._clock.monotonic()
+            arrivals, names = await self._unpack(batch)
             try:
-                stored = await self._commit(batch)
+                stored = await self._commit(arrivals, names)
             except Unavailable as error:
                 self._say("write", "mails cannot be stored", error)
                 if stopping.is_set():
                     return  # they are still wanted in the ledger; the next start fetches them
-                self._arrivals = [*batch, *self._arrivals]
+                good = {each.killmail.killmail_id for each in arrivals}
+                batch = [each for each in batch if each.ref.killmail_id in good]
+                self._deliveries = [*batch, *self._deliveries]
                 await self._clock.sleep(2.0)
                 continue
             finally:
                 self._committing_since = None
             self._say("write", "mails can be stored again")
-            self._settle(batch, stored)
+            self._settle(arrivals, stored)
 
     async def _gather(self) -> None:
         """Let a batch grow for as long as mails come in crowds; a handful is stored at once."""
-        if self._queue.heavy_waiting and len(self._arrivals) < BATCH:
+        if self._queue.heavy_waiting and len(self._deliveries) < BATCH:
             await self._clock.sleep(LONG_LIST_GATHER)
         before = -CROWD
-        while self._flying > 10 and before + CROWD <= len(self._arrivals) < BATCH:
-            before = len(self._arrivals)
+        while self._flying > 10 and before + CROWD <= len(self._deliveries) < BATCH:
+            before = len(self._deliveries)
             await self._clock.sleep(GATHER)
 
-    async def _commit(self, batch: Sequence[Arrival]) -> Stored:
-        names = self._new_names(batch)
+    async def _unpack(self, batch: Sequence[Delivery]) -> tuple[list[Arrival], set[int]]:
+        """What was delivered, decoded, and the ids in it that may be new to the names.
+
+        Together and not as they come: decoding costs half as much where it follows decoding.
+        """
+        arrivals: list[Arrival] = []
+        names: set[int] = set()
+        if len(self._known_names) > KNOWN_NAMES:
+            self._known_names.clear()
+        for part in slices(batch):
+            before = len(arrivals)
+            for each in part:
+                try:
+                    arrivals.append(unpack(each))
+                except Malformed as error:
+                    await self._failed(each.ref, error)
+                except Exception as error:
+                    await self._failed_unforeseen(each.ref, error)
+            names |= entity_ids(*(each.killmail for each in arrivals[before:]))
+            await asyncio.sleep(0)
+        return arrivals, names - self._known_names
+
+    async def _commit(self, batch: Sequence[Arrival], names: Collection[int]) -> Stored:
         try:
             stored = await self._store.store(batch, names)
         except RowRefused as refusal:
             if len(batch) == 1:
                 return await self._refused(batch[0].killmail.killmail_id, refusal)
             # Two daemons met on the same mail: one by one, whoever was second finds it stored.
-            stored = Stored.together([await self._commit([each]) for each in batch])
+            stored = Stored.together([await self._commit([each], names) for each in batch])
         self._known_names.update(names)
         return stored
 
     async def _refused(self, killmail_id: int, refusal: RowRefused) -> Stored:
         """One mail that the database will not have must not keep the others out."""
         ref = self._refs.get(killmail_id)
-        if ref is not None:
-            verdict = Verdict(0.0, ref.attempts + 1, ref.refusals + 1, True)
-            if not await write_down(self._ledger, ref, verdict, refusal.message, self._clock.now()):
-                self._reload = True  # another hash of it may be wanted now
-                return Stored([], [], [])
+        if ref is not None and not await self._setbacks.refused(ref, refusal):
+            self._reload = True  # another hash of it may be wanted now
+            return Stored([], [], [])
         return Stored([], [], [(killmail_id, refusal.message)])
-
-    def _new_names(self, batch: Iterable[Arrival]) -> list[int]:
-        if len(self._known_names) > KNOWN_NAMES:
-            self._known_names.clear()
-        return list(entity_ids(*(each.killmail for each in batch)) - self._known_names)
 
     def _settle(self, batch: Sequence[Arrival], stored: Stored) -> None:
         for each in batch:
             self._land(each.killmail.killmail_id)
         self.stored += len(stored.mails)
-        self.quarantined += len(stored.refused)
         for killmail_id, reason in stored.refused:
-            self._log.warning("mail quarantined", killmail_id=killmail_id, reason=reason)
+            self._setbacks.tell_quarantined(killmail_id, reason)
         if stored.mails:
             self._events.tell("feed")
             self._events.tell("names")

@@ -184,7 +184,7 @@ class DetailDoor:
             raise faults.pop(0)
         assert killmail_hash == hash_of(killmail_id)
         mail = arrival(killmail_id, self._clock.now())
-        return DetailAnswer(mail.killmail, mail.raw, self._clock.now())
+        return DetailAnswer(mail.raw, self._clock.now())
 
 
 class Core:

@@ -30,7 +30,7 @@ from killsyncd.answers import (
     StatusAnswer,
 )
 from killsyncd.clock import Clock
-from killsyncd.errors import BadInput, Unavailable
+from killsyncd.errors import Unavailable
 from killsyncd.esi import decoding
 from killsyncd.esi.asking import Asker, BeforeAsk, Question, Stats
 from killsyncd.esi.books import Books
@@ -42,7 +42,7 @@ from killsyncd.esi.signal import Signal
 from killsyncd.esi.status import StatusKeeper
 from killsyncd.esi.tokens import Permit, Tokens
 from killsyncd.esi.wire import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
-from killsyncd.killmail import decode, is_hash
+from killsyncd.killmail import is_hash
 from killsyncd.limits import BudgetStore, Usage, character_of, eta
 from killsyncd.logs import StateLog, get_logger
 
@@ -250,7 +250,7 @@ class Door:
         await self._news.wait(max(0.0, until - self._clock.now()))
 
     async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> DetailAnswer:
-        """One killmail: `GET /killmails/{killmail_id}/{killmail_hash}`, without a token.
+        """One killmail, not decoded yet: `GET /killmails/{killmail_id}/{killmail_hash}`, without a token.
 
         Uses up the permit, whatever happens. Raises RateLimited, Downtime (no attempt counts); EsiStatus (422
         for a pair that does not belong together, 404, 5xx), Malformed, Unanswered, NotSent.
@@ -271,13 +271,7 @@ class Door:
         )
         if answer.status == 304:
             raise Malformed("304, although no ETag was sent", at=at)
-        try:
-            found = decode(answer.body)
-        except BadInput as error:
-            raise Malformed(error.message, at=at) from None
-        if found.killmail_id != killmail_id:
-            raise Malformed("another killmail than the one asked for", at=at)
-        return DetailAnswer(found, answer.body, at)
+        return DetailAnswer(answer.body, at)
 
     # The rest
 

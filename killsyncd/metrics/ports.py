@@ -63,5 +63,8 @@ class FetchCounters(Protocol):
     """The fetcher's counters since the start."""
 
     stored: int
-    failed: int
-    quarantined: int
+
+    @property
+    def failed(self) -> int: ...
+    @property
+    def quarantined(self) -> int: ...

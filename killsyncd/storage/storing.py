@@ -8,7 +8,7 @@ quarantined with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 
 from killsyncd.arrivals import Arrival, Stored
@@ -54,7 +54,7 @@ ITEMS = (
 )
 
 
-def _store(dialect: str, holder: str, arrivals: Sequence[Arrival], names: Sequence[int]) -> Tx[Stored]:
+def _store(dialect: str, holder: str, arrivals: Sequence[Arrival], names: Collection[int]) -> Tx[Stored]:
     batch = {each.killmail.killmail_id: each for each in arrivals}
     ids = ids_parameter(dialect, sorted(batch))
     listed: dict[int, float] = {}
@@ -89,7 +89,7 @@ def _store(dialect: str, holder: str, arrivals: Sequence[Arrival], names: Sequen
 
 
 def _import(
-    dialect: str, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float
+    dialect: str, source_id: int, arrivals: Sequence[Arrival], names: Collection[int], at: float
 ) -> Tx[Stored]:
     batch = {each.killmail.killmail_id: each for each in arrivals}
     ids = ids_parameter(dialect, sorted(batch))
@@ -193,12 +193,12 @@ class Storing:
         self._store = store
         self._holder = holder
 
-    async def store(self, arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
+    async def store(self, arrivals: Sequence[Arrival], names: Collection[int]) -> Stored:
         """Store what was wanted. names: ids of EVE that may be new to the names table."""
         return await self._store.write(_store, self._store.dialect, self._holder, arrivals, names)
 
     async def import_mails(
-        self, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float
+        self, source_id: int, arrivals: Sequence[Arrival], names: Collection[int], at: float
     ) -> Stored:
         """Store mails from a file; they are numbered, and never fresh."""
         return await self._store.write(_import, self._store.dialect, source_id, arrivals, names, at)

@@ -9,8 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from killsyncd.arrivals import Arrival, Delivery
 from killsyncd.clock import Clock, SystemClock
+from killsyncd.details import unpack
 from killsyncd.esi.door import Door, DoorSettings
+from killsyncd.esi.tokens import Permit
+from killsyncd.model import Ref
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrate import migrate
@@ -47,11 +51,16 @@ class House:
 
     async def fetch(self, ref: dict[str, Any], *, heavy: bool = False) -> Any:
         (permit,) = await self.door.wait_for_permits(1, heavy=heavy)
-        return await self.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+        return await self._fetch(permit, ref)
 
     async def fetch_now(self, ref: dict[str, Any], *, heavy: bool = False) -> Any:
         (permit,) = await self.door.detail_permits(1, heavy=heavy)
-        return await self.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+        return await self._fetch(permit, ref)
+
+    async def _fetch(self, permit: Permit, ref: dict[str, Any]) -> Arrival:
+        wanted = Ref(ref["killmail_id"], ref["killmail_hash"], 0, 0, 0.0)
+        answer = await self.door.killmail(permit, wanted.killmail_id, wanted.killmail_hash)
+        return unpack(Delivery(wanted, answer.raw, answer.at))
 
     async def sim_has_seen_something(self) -> None:
         """A request has arrived over there and is being worked on."""
