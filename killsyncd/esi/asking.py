@@ -114,23 +114,27 @@ class Asker:
         """
         try:
             self.raise_if_down(question)
-            async with self._slots:
+            await self._slots.acquire()
+            try:
                 delay = self._pacer.delay(self._clock.monotonic())
                 if delay > 0:
                     await self._clock.sleep(delay)
                 self.raise_if_down(question, consume=True)
-                permit = await self._fresh(question, permit)
+                if permit is None or not self._still_good(permit):
+                    permit = await self._fresh(question, permit)
                 self._tokens.check(question.route, permit.chunk.bucket)
                 self._tokens.check_left(permit, self._details_flying)
                 asked_at = self._time.not_before()
                 if question.before_ask is not None:
                     await question.before_ask(asked_at)
                 return await self._send(question, permit, asked_at)
+            finally:
+                self._slots.release()
         except (Downtime, RateLimited) as error:
             self._count_refusal(question, error)
             raise
         finally:
-            if permit is not None:
+            if permit is not None and permit.open:
                 permit.release()
 
     def raise_if_down(self, question: Question, *, consume: bool = False) -> None:
@@ -150,13 +154,15 @@ class Asker:
             f"ESI is down: {reason}", self._clock.now() + pause, "nothing to do: it goes on by itself", at=at
         )
 
+    def _still_good(self, permit: Permit) -> bool:
+        """Whether its reservation still covers it; the wait for a turn may have taken long."""
+        if not permit.open:
+            raise ValueError("a permit is good for one request")
+        return self._clock.monotonic() <= permit.chunk.send_by
+
     async def _fresh(self, question: Question, permit: Permit | None) -> Permit:
-        """A permit whose reservation still covers it; the wait for a turn may have taken long."""
+        """Another permit in place of one that does not cover the request any more, or of none."""
         if permit is not None:
-            if not permit.open:
-                raise ValueError("a permit is good for one request")
-            if self._clock.monotonic() <= permit.chunk.send_by:
-                return permit
             permit.release()
         if question.route == DETAIL:
             return (await self._tokens.details(1, heavy=permit.heavy if permit is not None else False))[0]

@@ -55,15 +55,18 @@ class DetailPool:
         self._refilling = asyncio.Lock()
         self._ahead: asyncio.Task[None] | None = None
 
-    @property
-    def free(self) -> int:
-        """Tokens in hand that no request holds."""
-        return sum(chunk.free for chunk in self._chunks)
+    def holds_more_than(self, tokens: int) -> bool:
+        """Whether more than so many tokens are in hand that no request holds."""
+        for chunk in self._chunks:
+            tokens -= chunk.granted - chunk.used - chunk.held
+            if tokens < 0:
+                return True
+        return False
 
     @property
     def newest(self) -> float:
         """Monotonic seconds of the latest reservation that is in hand."""
-        return max((chunk.granted_at for chunk in self._chunks), default=0.0)
+        return self._chunks[-1].granted_at if self._chunks else 0.0
 
     @property
     def busy(self) -> bool:

@@ -23,6 +23,7 @@ from killsyncd.limits import (
     MARGIN,
     Bucket,
     Chunk,
+    RouteLimit,
     address_subject,
     character_subject,
     price,
@@ -249,16 +250,17 @@ class Tokens:
     def answered(self, permit: Permit, answer: Answer) -> None:
         """Settle at the true price, and take in what the headers say."""
         route, bucket = permit.route, permit.chunk.bucket
-        known = self._lessons.of(route)
+        grouped = self._lessons.of(route).group is not None
         self._lessons.read(route, answer.status, answer.headers)
-        if known.group is not None:
-            permit.window = self._lessons.of(route).window  # of which this answer may be the first to tell
+        after = self._lessons.of(route)
+        if grouped:
+            permit.window = after.window  # of which this answer may be the first to tell
         errors = bucket.group == ERROR_GROUP
         cost = int(answer.status >= 400) if errors else price(answer.status)
         newest = self.pool.newest
         self.end(permit, cost)
-        if known.group is not None:
-            self._observe(permit, answer, newest)
+        if grouped:
+            self._observe(permit, after, answer, newest)
         self._read_errors(answer)
         if answer.status == 420:
             seconds = read_number(answer.headers, "X-ESI-Error-Limit-Reset", most=120)
@@ -268,13 +270,12 @@ class Tokens:
             if route == DETAIL:
                 self.pool.retire()
 
-    def _observe(self, permit: Permit, answer: Answer, newest: float) -> None:
+    def _observe(self, permit: Permit, after: RouteLimit, answer: Answer, newest: float) -> None:
         """Compare ESI's count with ours: more means that somebody else spends from this bucket."""
         # Not X-Ratelimit-Used: that is what this one request cost.
         remaining = read_number(answer.headers, "X-Ratelimit-Remaining", most=10**12)
         if remaining is None:
             return
-        after = self._lessons.of(permit.route)
         used = max(0, after.tokens - remaining)
         bucket = permit.chunk.bucket
         if after.group is not None and after.group != bucket.group:
@@ -283,7 +284,7 @@ class Tokens:
         if permit.route != DETAIL:
             return
         self.pool.hear(used, answer.sent)
-        if answer.sent > newest and remaining < self.pool.free:
+        if answer.sent > newest and self.pool.holds_more_than(remaining):
             # Less is left than we have in hand: hand it back, and let the database count anew.
             self.pool.retire()
 

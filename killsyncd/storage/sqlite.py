@@ -11,24 +11,22 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, ParamSpec, TypeVar
 
 import aiosqlite
 
 from killsyncd.clock import Clock
 from killsyncd.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
-from killsyncd.storage.base import Bulk, Many, Row, RowRefused, Run, Step, Tx
-from killsyncd.storage.queries import Query, compile_query, load
+from killsyncd.storage.base import RowRefused, Tx
 from killsyncd.storage.sqlite_errors import translated
+from killsyncd.storage.sqlite_steps import DIALECT, drive, teach_binding
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DIALECT = "sqlite"
 READERS = 2
 
 
@@ -94,7 +92,7 @@ class SqliteStore:
 
         def run(connection: sqlite3.Connection) -> tuple[T, bool]:
             before = connection.total_changes
-            return _drive(connection, tx(*args, **kwargs), True), connection.total_changes != before
+            return drive(connection, tx(*args, **kwargs), True), connection.total_changes != before
 
         try:
             result, changed = await self._hop(self._writer, run)
@@ -120,7 +118,7 @@ class SqliteStore:
         """Run a reading transaction on one snapshot; cancelling it interrupts the statement."""
         reader = await self._free.get()
         work = asyncio.ensure_future(
-            self._hop(reader, lambda connection: _drive(connection, tx(*args, **kwargs), False))
+            self._hop(reader, lambda connection: drive(connection, tx(*args, **kwargs), False))
         )
         try:
             return await asyncio.shield(work)
@@ -239,7 +237,7 @@ class SqliteStore:
 
 
 async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
-    _teach_binding()
+    teach_binding()
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
 
     def connector() -> sqlite3.Connection:
@@ -292,74 +290,6 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
 async def _ended(connection: _Connection) -> None:
     """Until a connection that could not be made has ended its thread, which still answers to this loop."""
     await asyncio.to_thread(connection._thread.join, 5.0)
-
-
-def _teach_binding() -> None:
-    """Tell sqlite3, for the whole process, how to bind what is neither number nor text.
-
-    None and bool it would bind just so, but only after a search for `__conform__` at each NULL of each
-    row: a sixth of what storing a mail costs.
-    """
-    nothing: dict[None, None] = {}
-    sqlite3.register_adapter(type(None), nothing.get)  # answers None, without a line of Python
-    sqlite3.register_adapter(bool, int)
-    sqlite3.register_adapter(datetime, _time_text)
-
-
-def _time_text(value: datetime) -> str:
-    # `YYYY-MM-DD HH:MM:SS`, at a tenth of strftime's cost: every mail has such a time.
-    return value.astimezone(UTC).isoformat(" ", "seconds")[:19]
-
-
-def _drive(connection: sqlite3.Connection, tx: Tx[T], writes: bool) -> T:
-    """Run a transaction to its end, in the connection's own thread."""
-    connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-    try:
-        result = _steps(connection, tx)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return result
-
-
-def _steps(connection: sqlite3.Connection, tx: Generator[Step, Sequence[Row], T]) -> T:
-    try:
-        step = next(tx)
-        while True:
-            try:
-                rows = _run(connection, step)
-            except (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError) as error:
-                step = tx.throw(RowRefused(f"the database refuses a row: {error}"))
-            else:
-                step = tx.send(rows)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-
-
-def _run(connection: sqlite3.Connection, step: Step) -> Sequence[Row]:
-    if isinstance(step, Run):
-        query = load(DIALECT)[step.name]
-        return connection.execute(query.text, _bind(query, step.params)).fetchall()
-    if isinstance(step, Many):
-        query = load(DIALECT)[step.name]
-        connection.executemany(query.text, [_bind(query, params) for params in step.params])
-        return []
-    if isinstance(step, Bulk):
-        marks = ", ".join("?" * len(step.columns))
-        connection.executemany(
-            f"INSERT INTO {step.table} ({', '.join(step.columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
-            step.rows,
-        )
-        return []
-    query = compile_query(step.text, DIALECT)
-    return connection.execute(query.text, _bind(query, step.params)).fetchall()
-
-
-def _bind(query: Query, params: Mapping[str, Any]) -> list[Any]:
-    return [params[name] for name in query.parameters]
 
 
 def _take_lock(path: Path) -> IO[str]:

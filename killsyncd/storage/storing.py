@@ -2,8 +2,8 @@
 
 Idempotent: a mail that is stored already, or that nobody wants any more (erased
 while it was fetched), changes nothing. A row that the database refuses does not
-fail its batch: the batch is halved until the row stands alone, and that mail is
-quarantined with the reason.
+fail its batch: it is stored again in halves until the row stands alone, and that
+mail is quarantined with the reason.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ ITEMS = (
 )
 
 
-def _store(dialect: str, holder: str, arrivals: Sequence[Arrival], names: Collection[int]) -> Tx[Stored]:
+def _store(
+    dialect: str, holder: str, arrivals: Sequence[Arrival], names: Collection[int], *, careful: bool
+) -> Tx[Stored]:
     batch = {each.killmail.killmail_id: each for each in arrivals}
     ids = ids_parameter(dialect, sorted(batch))
     listed: dict[int, float] = {}
@@ -63,7 +65,11 @@ def _store(dialect: str, holder: str, arrivals: Sequence[Arrival], names: Collec
             listed[int(row["killmail_id"])] = float(row["first_listed_at"])
     there = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
     todo = [batch[each] for each in sorted(listed) if each not in there]
-    good, refused = yield from _insert(todo)
+    good, refused = todo, list[tuple[int, str]]()
+    if careful:
+        good, refused = yield from _insert(todo)
+    elif todo:
+        yield from _insert_rows(todo)
     for killmail_id, reason in refused:
         yield Run(
             "ledger.ref_failed",
@@ -195,7 +201,12 @@ class Storing:
 
     async def store(self, arrivals: Sequence[Arrival], names: Collection[int]) -> Stored:
         """Store what was wanted. names: ids of EVE that may be new to the names table."""
-        return await self._store.write(_store, self._store.dialect, self._holder, arrivals, names)
+        told = self._store.dialect, self._holder, arrivals, names
+        try:
+            # Without savepoints at first: SQLite copies every page that is written behind one.
+            return await self._store.write(_store, *told, careful=False)
+        except RowRefused:
+            return await self._store.write(_store, *told, careful=True)
 
     async def import_mails(
         self, source_id: int, arrivals: Sequence[Arrival], names: Collection[int], at: float
