@@ -48,8 +48,10 @@ def whole_way(folder: Path, quick: bool) -> list[Figure]:
             mails = simulator.mails(simulator.pilots()[0]["character_id"])
             file = folder / "mails.json"
             paths = [f"/killmails/{mail['killmail_id']}/{mail['killmail_hash']}" for mail in mails]
-            file.write_text(json.dumps({"base": simulator.base_url, "paths": paths}))
-            costs.append(_bring_home(folder / str(number), simulator, count))
+            home = folder / str(number)
+            costs.append(_bring_home(home, simulator, count))
+            told = {"base": simulator.base_url, "paths": paths, "database": str(home / "killsyncd.db")}
+            file.write_text(json.dumps(told))
             for name, seen in parts.items():
                 seen.append(bare_part(name, file)["cpu"] / count)
     least = {name: min(seen) for name, seen in parts.items()}

@@ -30,7 +30,7 @@ class PageAnswer:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DetailAnswer:
     """One killmail, as ESI sent it: not decoded yet. at: ESI's clock, when it was answered."""
 

@@ -9,7 +9,7 @@ from killsyncd.killmail import Killmail
 from killsyncd.model import Ref, StoredMail
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """What came for a mail that was wanted, not looked into yet. at: when, seconds since 1970."""
 
@@ -18,7 +18,7 @@ class Delivery:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """A mail to be stored: decoded, and the JSON as it came. at: when it came, seconds since 1970."""
 

@@ -6,6 +6,38 @@ A timer of its own for every request, set and nearly never heard, is an eighth o
 from __future__ import annotations
 
 import asyncio
+from types import TracebackType
+
+
+class Limit:
+    """Entered by the task that must not take longer; raises TimeoutError there. Like `asyncio.timeout`."""
+
+    __slots__ = ("_before", "_expired", "_limits", "_task", "due")
+
+    def __init__(self, limits: dict[Limit, None], due: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "only a task can be stopped"
+        self._limits = limits
+        self._task = task
+        self._before = task.cancelling()
+        self._expired = False
+        self.due = due
+
+    def __enter__(self) -> None:
+        self._limits[self] = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._expired:
+            del self._limits[self]
+        elif self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error  # nobody else has cancelled it
+
+    def expire(self) -> None:
+        """It took too long."""
+        self._expired = True
+        self._task.cancel()
 
 
 class Deadlines:
@@ -13,19 +45,16 @@ class Deadlines:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._due: dict[asyncio.Timeout, float] = {}
+        self._limits: dict[Limit, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, limit: asyncio.Timeout) -> None:
-        """limit: an `asyncio.timeout(None)` that was entered; it expires unless `stop` comes first."""
+    def limit(self) -> Limit:
+        """For one thing, from now on."""
         loop = asyncio.get_running_loop()
-        self._due[limit] = loop.time() + self._seconds
+        due = loop.time() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._expire, loop)
-
-    def stop(self, limit: asyncio.Timeout) -> None:
-        """It is over. To be called before the limit is left."""
-        self._due.pop(limit, None)
+            self._timer = loop.call_at(due, self._expire, loop)
+        return Limit(self._limits, due)
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -36,9 +65,9 @@ class Deadlines:
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         now = loop.time()
-        for limit, due in tuple(self._due.items()):
-            if due > now:
-                self._timer = loop.call_at(due, self._expire, loop)
+        for limit in tuple(self._limits):
+            if limit.due > now:
+                self._timer = loop.call_at(limit.due, self._expire, loop)
                 return
-            del self._due[limit]
-            limit.reschedule(now)
+            del self._limits[limit]
+            limit.expire()

@@ -7,7 +7,6 @@ Texts of aiohttp's errors hold addresses, and those hold killmail hashes: only t
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import zlib
 from collections.abc import Mapping
@@ -79,7 +78,7 @@ class Wire:
         clock: Clock,
     ) -> None:
         """timeout: seconds for a whole answer. max_connections: at once."""
-        self._base = base_url.rstrip("/")
+        self._base = URL(base_url.rstrip("/"))
         self._clock = clock
         self._common = {
             "User-Agent": user_agent,
@@ -133,26 +132,21 @@ class Wire:
         """Ask once. cap: bytes of a good answer's body, unpacked. Raises ConnectFailed, NoAnswer."""
         session = self._open()
         answer: Answer | None = None
-        limit = asyncio.timeout(None)
         try:
-            async with limit:
-                self._deadlines.start(limit)
-                try:
-                    sent = self._clock.monotonic()
-                    async with session.request(
-                        method,
-                        URL(self._base + path, encoded=True),
-                        headers=headers,
-                        data=body,
-                        allow_redirects=False,
-                    ) as response:
-                        # Both ends of the interval in which ESI stamped its `Date` and took its price.
-                        received = self._clock.monotonic()
-                        answer = Answer(response.status, response.headers, b"", Flaw.NONE, "", sent, received)
-                        await self._read(response, answer, cap if response.status < 300 else ERROR_CAP)
-                        return answer
-                finally:
-                    self._deadlines.stop(limit)
+            with self._deadlines.limit():
+                sent = self._clock.monotonic()
+                async with session.request(
+                    method,
+                    self._url(path),
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                ) as response:
+                    # Both ends of the interval in which ESI stamped its `Date` and took its price.
+                    received = self._clock.monotonic()
+                    answer = Answer(response.status, response.headers, b"", Flaw.NONE, "", sent, received)
+                    await self._read(response, answer, cap if response.status < 300 else ERROR_CAP)
+                    return answer
         except aiohttp.ClientConnectorError as error:
             raise ConnectFailed(f"no connection: {_why(error)}") from None
         except aiohttp.ConnectionTimeoutError:
@@ -166,6 +160,13 @@ class Wire:
             raise NoAnswer("the connection was lost", early=True) from None
         except (aiohttp.ClientError, ValueError) as error:
             raise NoAnswer(f"unreadable as HTTP ({type(error).__name__})", early=False) from None
+
+    def _url(self, path: str) -> URL:
+        """path: as it is sent, its query included."""
+        path, _, query = path.partition("?")
+        # Not parsed anew for every mail: that alone costs as much as what it is joined with.
+        url = self._base.with_path(self._base.raw_path.rstrip("/") + path, encoded=True)
+        return url.with_query(query) if query else url
 
     async def _read(self, response: aiohttp.ClientResponse, answer: Answer, cap: int) -> None:
         """Fill in the body. What goes wrong from here on is a property of the answer."""

@@ -10,15 +10,10 @@ from killsyncd.esi.deadlines import Deadlines
 
 
 async def _under(deadlines: Deadlines, work: asyncio.Event) -> str:
-    limit = asyncio.timeout(None)
     try:
-        async with limit:
-            deadlines.start(limit)
-            try:
-                await work.wait()
-                return "done"
-            finally:
-                deadlines.stop(limit)
+        with deadlines.limit():
+            await work.wait()
+            return "done"
     except TimeoutError:
         return "timed out"
 
@@ -49,4 +44,31 @@ async def test_a_cancelled_caller_stays_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    deadlines.close()
+
+
+async def test_who_is_late_and_cancelled_is_cancelled() -> None:
+    deadlines = Deadlines(0.05)
+    task = asyncio.ensure_future(_under(deadlines, asyncio.Event()))
+    asyncio.get_running_loop().call_later(0.05, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    deadlines.close()
+
+
+async def test_what_ends_late_by_itself_is_not_cancelled_afterwards() -> None:
+    deadlines = Deadlines(0.01)
+
+    async def stubborn() -> int:
+        with deadlines.limit():
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                pass
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert await stubborn() == 0
     deadlines.close()
