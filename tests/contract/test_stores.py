@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -73,7 +74,7 @@ async def test_a_savepoint_undoes_a_part(store: Migratable, value: object) -> No
         assert await store.read(get, "b") is None
 
 
-@pytest.mark.parametrize("count", [1, 5, 399, 400, 2000])
+@pytest.mark.parametrize("count", [1, 5, 31, 32, 33, 399, 400, 2000])
 async def test_bulk_leaves_rows_alone_whose_key_is_there(store: Migratable, count: int) -> None:
     def twice() -> Tx[int]:
         yield Bulk("names", ("id", "name"), [(1, "first")])
@@ -102,6 +103,36 @@ async def test_bulk_refuses_what_a_column_cannot_hold(store: Migratable, count: 
 
     assert await store.write(failing) == "refused"
     assert await store.write(failing) == "refused"
+
+
+@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize("place", [0, 20, 31, 32, 99])
+async def test_a_bulk_that_is_refused_midway_leaves_nothing(
+    store: Migratable, place: int, careful: bool
+) -> None:
+    """The rows before the one that is refused are in the table by then, on SQLite."""
+    columns = ("killmail_id", "position", "damage_done", "final_blow", "security_status")
+    rows: list[tuple[object, ...]] = [(1, each, 5, False, 0.5) for each in range(100)]
+    rows[place] = (1, place, None, False, 0.5)
+
+    def bulk() -> Tx[None]:
+        yield Bulk("attackers", columns, rows)
+
+    def guarded() -> Tx[None]:
+        with suppress(RowRefused):
+            yield from savepoint(bulk())
+        yield from put("after", "1")
+
+    def count() -> Tx[int]:
+        return int((yield Sql("SELECT COUNT(*) FROM attackers", {}))[0][0])
+
+    if careful:
+        await store.write(guarded)
+        assert await store.read(get, "after") == "1"
+    else:
+        with pytest.raises(RowRefused):
+            await store.write(bulk)
+    assert await store.read(count) == 0
 
 
 async def test_no_rows_are_no_statement(store: Migratable) -> None:
