@@ -12,14 +12,13 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from typing import Generic
 
-from killsyncd.answers import Downtime, EsiError, Malformed, RateLimited, Waiting
+from killsyncd.answers import Downtime, EsiError, RateLimited, Waiting
 from killsyncd.arrivals import Arrival, Delivery, Stored
 from killsyncd.clock import Clock
-from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Setbacks, slices, unpack
+from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Setbacks
 from killsyncd.errors import KillsyncdError, RowRefused, Unavailable
 from killsyncd.events import Events, Signal
 from killsyncd.fair import FairQueue
-from killsyncd.killmail import entity_ids
 from killsyncd.logs import StateLog, get_logger
 from killsyncd.model import Ref
 
@@ -289,7 +288,7 @@ class Fetcher(Generic[Permit]):
         except EsiError as error:
             await self._failed(ref, error)
         except Exception as error:
-            await self._failed_unforeseen(ref, error)
+            await self._failed(ref, self._setbacks.unforeseen(ref, error))
         else:
             self._deliveries.append(Delivery(ref, answer.raw, self._clock.now()))
             self._landed.ring()
@@ -315,10 +314,7 @@ class Fetcher(Generic[Permit]):
         if not await self._setbacks.failed_by(ref, error):
             self._reload = True  # as it was, or by another hash: it may be wanted now
         self._land(ref.killmail_id)
-
-    async def _failed_unforeseen(self, ref: Ref, error: Exception) -> None:
-        self._log.exception("a mail failed in a way nobody foresaw", error, killmail_id=ref.killmail_id)
-        await self._failed(ref, KillsyncdError(f"internal error: {type(error).__name__}"))
+        self._signal.ring()
 
     async def _write(self, stopping: asyncio.Event) -> None:
         while True:
@@ -329,23 +325,17 @@ class Fetcher(Generic[Permit]):
                 continue
             await self._gather()
             batch, self._deliveries = self._deliveries[:BATCH], self._deliveries[BATCH:]
-            self._committing_since = self._clock.monotonic()
-            arrivals, names = await self._unpack(batch)
-            try:
-                stored = await self._commit(arrivals, names)
-            except Unavailable as error:
-                self._say("write", "mails cannot be stored", error)
+            unpacked = await self._setbacks.unpack(batch)
+            kept = not unpacked.arrivals or await self._keep(unpacked.arrivals, self._new(unpacked.ids))
+            # After the good ones, and side by side: with the database away each takes its time to give up.
+            await asyncio.gather(*(self._failed(ref, error) for ref, error in unpacked.broken))
+            if not kept:
                 if stopping.is_set():
                     return  # they are still wanted in the ledger; the next start fetches them
-                good = {each.killmail.killmail_id for each in arrivals}
+                good = {each.killmail.killmail_id for each in unpacked.arrivals}
                 batch = [each for each in batch if each.ref.killmail_id in good]
                 self._deliveries = [*batch, *self._deliveries]
                 await self._clock.sleep(2.0)
-                continue
-            finally:
-                self._committing_since = None
-            self._say("write", "mails can be stored again")
-            self._settle(arrivals, stored)
 
     async def _gather(self) -> None:
         """Let a batch grow for as long as mails come in crowds; a handful is stored at once."""
@@ -356,27 +346,25 @@ class Fetcher(Generic[Permit]):
             before = len(self._deliveries)
             await self._clock.sleep(GATHER)
 
-    async def _unpack(self, batch: Sequence[Delivery]) -> tuple[list[Arrival], set[int]]:
-        """What was delivered, decoded, and the ids in it that may be new to the names.
-
-        Together and not as they come: decoding costs half as much where it follows decoding.
-        """
-        arrivals: list[Arrival] = []
-        names: set[int] = set()
+    def _new(self, ids: set[int]) -> set[int]:
+        """Those that may be new to the names table."""
         if len(self._known_names) > KNOWN_NAMES:
             self._known_names.clear()
-        for part in slices(batch):
-            before = len(arrivals)
-            for each in part:
-                try:
-                    arrivals.append(unpack(each))
-                except Malformed as error:
-                    await self._failed(each.ref, error)
-                except Exception as error:
-                    await self._failed_unforeseen(each.ref, error)
-            names |= entity_ids(*(each.killmail for each in arrivals[before:]))
-            await asyncio.sleep(0)
-        return arrivals, names - self._known_names
+        return ids - self._known_names
+
+    async def _keep(self, batch: Sequence[Arrival], names: Collection[int]) -> bool:
+        """Store them; False where the database is away."""
+        self._committing_since = self._clock.monotonic()
+        try:
+            stored = await self._commit(batch, names)
+        except Unavailable as error:
+            self._say("write", "mails cannot be stored", error)
+            return False
+        finally:
+            self._committing_since = None
+        self._say("write", "mails can be stored again")
+        self._settle(batch, stored)
+        return True
 
     async def _commit(self, batch: Sequence[Arrival], names: Collection[int]) -> Stored:
         try:
@@ -385,7 +373,7 @@ class Fetcher(Generic[Permit]):
             if len(batch) == 1:
                 return await self._refused(batch[0].killmail.killmail_id, refusal)
             # Two daemons met on the same mail: one by one, whoever was second finds it stored.
-            stored = Stored.together([await self._commit([each], names) for each in batch])
+            return Stored.together([await self._commit([each], names) for each in batch])
         self._known_names.update(names)
         return stored
 

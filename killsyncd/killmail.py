@@ -106,6 +106,8 @@ def decode(raw: bytes) -> Killmail:
         raise BadInput("not a killmail: text that is not UTF-8") from None
     except RecursionError:
         raise BadInput("not a killmail: nested too deep") from None
+    if not 1 < killmail.killmail_time.year < 9999:  # in UTC it would be before or after all calendars
+        raise BadInput("not a killmail: $.killmail_time is no time of EVE's")
     items = killmail.victim.items
     if items:
         _measure(items)

@@ -83,7 +83,8 @@ def _insert(connection: sqlite3.Connection, step: Bulk) -> None:
     """Insert many rows with each statement: the interpreter's lock is let go once a statement.
 
     OR FAIL: a statement that may have to undo its first rows keeps a journal of its own, at the price of
-    twenty rows. Nothing has to be undone: who yields a refused step gives up the transaction or a savepoint.
+    twenty rows (it does all the same where a foreign key is checked). Nothing has to be undone: who yields a
+    refused step gives up the transaction or a savepoint.
     """
     marks = f"({', '.join('?' * len(step.columns))})"
     head = f"INSERT OR FAIL INTO {step.table} ({', '.join(step.columns)}) VALUES "

@@ -14,7 +14,7 @@ from killsyncd.arrivals import Arrival, Stored
 from killsyncd.details import MALFORMED, PATIENCE, REFUSALS
 from killsyncd.errors import RowRefused, Unavailable
 from killsyncd.fetcher import BATCH
-from tests.contract.world import Pilot
+from tests.contract.world import Pilot, arrival
 from tests.core_world import Core, eventually
 
 
@@ -149,6 +149,27 @@ async def test_a_mail_that_stays_refused_is_quarantined(
     assert core.details.asked.count(1) == tries
     assert await core.world.refs() == {1: "quarantined"}
     assert await core.world.last_id(pilot) is None, "not past the gap"
+
+
+@pytest.mark.parametrize("away", [set[str](), {"_store"}, {"_store", "_ref_failed"}])
+async def test_bodies_that_are_none_beside_a_good_one(core: Core, pilot: Pilot, away: set[str]) -> None:
+    """Tried again, the good one too where the database was away meanwhile, and nobody stands in the way."""
+    await core.world.listed(pilot, 1, 2, 3, 4)
+    another = arrival(9, core.clock.now()).raw
+    core.details.bodies = {1: [b"[]"], 2: [another], 3: [b'{"killmail_id"']}
+    core.store.failing = away
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.failed == 3)
+        if away:
+            await passing(core, lambda: core.store.refused > 3)
+            assert core.fetcher.trouble == "the disk is full"
+            assert core.fetcher.stored == 0
+            core.store.failing = set()
+        await passing(core, lambda: core.fetcher.stored == 4)
+        assert core.fetcher.trouble is None
+    assert core.fetcher.failed == 3, "each once"
+    assert core.details.asked.count(4) == 1
+    assert await core.world.refs() == {}
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 504])

@@ -92,6 +92,12 @@ def test_containers_without_end_are_refused() -> None:
             km.decode(text)
 
 
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_is_none_in_utc_is_refused(when: str) -> None:
+    with pytest.raises(BadInput, match="killmail_time"):
+        decode(mail(killmail_time=when))
+
+
 def test_too_many_items_in_sum_are_refused() -> None:
     box = {"item_type_id": 2, "flag": 5, "singleton": 0, "items": nested(1) * 10_000}
     with pytest.raises(BadInput):
