@@ -98,7 +98,7 @@ def _prepare_store(given: dict[str, Any], folder: Path) -> None:
             (json.dumps(ids),),
         ).fetchall()
 
-    def statement(table: str, values: list[tuple[Any, ...]]) -> tuple[str, list[tuple[Any, ...]]]:
+    def insertion(table: str, values: list[tuple[Any, ...]]) -> tuple[str, list[tuple[Any, ...]]]:
         marks = ", ".join("?" * len(columns[table]))
         return f"INSERT INTO {table} ({', '.join(columns[table])}) VALUES ({marks})", values
 
@@ -111,7 +111,8 @@ def _prepare_store(given: dict[str, Any], folder: Path) -> None:
         seen = entity_ids(*(decode(document) for _, document in found["killmail_documents"])) - named
         named |= seen
         found["names"] = rows("names", "id", sorted(seen))
-        batches.append([statement(table, values) for table, values in found.items()])
+        batches.append([insertion(table, values) for table, values in found.items()])
+    source.close()
     given["connection"], given["batches"] = connection, batches
 
 
@@ -128,7 +129,7 @@ def main() -> None:
             import uvloop  # noqa: F401
         elif name == "decode":
             given["bodies"] = asyncio.run(_get(given["base"], given["paths"]))
-        if name == "store":
+        else:
             _prepare_store(given, Path(folder))
         before, began = _spent(), time.perf_counter()
         PARTS[name](given)
