@@ -7,10 +7,10 @@ the daemon's file. This package alone knows names of environment variables.
 
 from __future__ import annotations
 
-from .kinds import seconds_of
-from .loading import from_mapping, load
-from .mistakes import ConfigMistakes, Mistake
-from .schema import (
+from killsyncd.config.kinds import seconds_of
+from killsyncd.config.loading import from_mapping, load
+from killsyncd.config.mistakes import ConfigMistakes, Mistake
+from killsyncd.config.schema import (
     KILLMAIL_SCOPE,
     Api,
     Config,
@@ -26,8 +26,8 @@ from .schema import (
     host_of,
     is_loopback,
 )
-from .secret import Secret, SecretFileRefused, open_to_others, read_secret_file
-from .sockets import SocketCandidate, control_sockets
+from killsyncd.config.secret import Secret, SecretFileRefused, open_to_others, read_secret_file
+from killsyncd.config.sockets import SocketCandidate, control_sockets
 
 __all__ = [
     "KILLMAIL_SCOPE",

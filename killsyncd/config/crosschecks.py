@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from .kinds import split_listen
-from .mistakes import Mistake, shown
-from .schema import host_of, is_loopback
-from .secret import Secret
+from killsyncd.config.kinds import split_listen
+from killsyncd.config.mistakes import Mistake, shown
+from killsyncd.config.schema import host_of, is_loopback
+from killsyncd.config.secret import Secret
 
 FASTEST = 150
 """Requests a second: the burst that ESI bears."""

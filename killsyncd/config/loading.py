@@ -14,13 +14,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import ConfigError
-from . import crosschecks, names
-from .kinds import Bad
-from .mistakes import ConfigMistakes, Mistake, shown
-from .places import Places, candidates, find_places
-from .schema import REQUIRED, SECTIONS, Config, Key, keys_of
-from .secret import SecretFileRefused, open_to_others, read_secret_file
+from killsyncd.config import crosschecks, names
+from killsyncd.config.kinds import Bad
+from killsyncd.config.mistakes import ConfigMistakes, Mistake, shown
+from killsyncd.config.places import Places, candidates, find_places
+from killsyncd.config.schema import REQUIRED, SECTIONS, Config, Key, keys_of
+from killsyncd.config.secret import SecretFileRefused, open_to_others, read_secret_file
+from killsyncd.errors import ConfigError
 
 CONFIG_FILE_BYTES = 1_000_000
 REFERENCE = "docs/configuration.md has every key; killsyncd.toml.example is a file to start from."

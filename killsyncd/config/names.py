@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .mistakes import Mistake, nearest, shown
-from .schema import SECTIONS, keys_of
+from killsyncd.config.mistakes import Mistake, nearest, shown
+from killsyncd.config.schema import SECTIONS, keys_of
 
 PREFIX = "KILLSYNCD_"
 # Variables of ours that are no keys.

@@ -13,8 +13,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from .names import variable_of
-from .schema import REQUIRED, SECTIONS, keys_of
+from killsyncd.config.names import variable_of
+from killsyncd.config.schema import REQUIRED, SECTIONS, keys_of
 
 
 @dataclass(frozen=True)

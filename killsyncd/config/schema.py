@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from . import kinds
-from .kinds import Kind
-from .secret import Secret
+from killsyncd.config import kinds
+from killsyncd.config.kinds import Kind
+from killsyncd.config.secret import Secret
 
 T = TypeVar("T")
 
