@@ -57,7 +57,7 @@ def part_get(given: dict[str, Any]) -> None:
 
 def part_decode(given: dict[str, Any]) -> None:
     """Nothing but the decoding."""
-    from killsyncd.killmail import decode
+    from killsyncd.core.killmail import decode
 
     for raw in given["bodies"]:
         decode(raw)
@@ -75,7 +75,7 @@ def part_store(given: dict[str, Any]) -> None:
 
 def _prepare_store(given: dict[str, Any], folder: Path) -> None:
     """The rows that the daemon has stored, as they stand in its database, in batches by its feed."""
-    from killsyncd.killmail import decode, entity_ids
+    from killsyncd.core.killmail import decode, entity_ids
     from killsyncd.storage.migrate import migrations
 
     connection = sqlite3.connect(folder / "parts.db", isolation_level=None)

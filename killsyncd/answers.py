@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from killsyncd.errors import Unavailable
+from killsyncd.core.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

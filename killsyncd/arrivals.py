@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from killsyncd.killmail import Killmail
-from killsyncd.model import Ref, StoredMail
+from killsyncd.core.killmail import Killmail
+from killsyncd.core.model import Ref, StoredMail
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from killsyncd.errors import BadInput, Refused, SchemaRefused, Unavailable
+from killsyncd.core.errors import BadInput, Refused, SchemaRefused, Unavailable
 
 FORMAT = 1
 MANIFEST, DATABASE = "manifest.json", "killsyncd.db"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
-from killsyncd.events import Events, Signal
-from killsyncd.logs import get_logger
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events, Signal
+from killsyncd.core.logging import get_logger
 from killsyncd.storage.base import Store
 
 CHANNELS = ("feed", "wants", "refs", "switches")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 
 
 class Circuit:

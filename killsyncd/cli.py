@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from killsyncd import __version__
 from killsyncd.commands.parsing import Lazy, add_config
-from killsyncd.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, KillsyncdError
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, KillsyncdError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

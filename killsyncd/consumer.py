@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from killsyncd.answers import Downtime, EsiError, EsiStatus, NotBefore, RateLimited, Waiting
-from killsyncd.backoff import full_jitter
-from killsyncd.clock import Clock
-from killsyncd.errors import KillsyncdError, Unavailable
-from killsyncd.events import Events, Signal
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import KillsyncdError, Unavailable
+from killsyncd.core.events import Events, Signal
+from killsyncd.core.logging import Logger, StateLog, get_logger
+from killsyncd.core.model import Job, SyncMode, Walk
+from killsyncd.core.retry import full_jitter
 from killsyncd.grants import GrantUnusable, SsoUnavailable
 from killsyncd.jobs import Jobs
 from killsyncd.lists import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger
-from killsyncd.logs import Logger, StateLog, get_logger
-from killsyncd.model import Job, SyncMode, Walk
 from killsyncd.walks import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
 
 T = TypeVar("T")

@@ -15,13 +15,14 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 
-from killsyncd import __version__, logs
-from killsyncd.clock import Clock, SystemClock
+from killsyncd import __version__
 from killsyncd.config import Config
 from killsyncd.config.service import service_manager
-from killsyncd.errors import EXIT_OK, Unavailable
+from killsyncd.core import logging as logs
+from killsyncd.core.clock import Clock, SystemClock
+from killsyncd.core.errors import EXIT_OK, Unavailable
+from killsyncd.core.logging import get_logger
 from killsyncd.house import House, build
-from killsyncd.logs import get_logger
 from killsyncd.reloading import Reloader
 from killsyncd.systemd import Notifier, tell_status, watchdog
 

@@ -23,16 +23,16 @@ from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 
-from killsyncd import logs
-from killsyncd.clock import Clock, SystemClock
 from killsyncd.config import Config, from_mapping
+from killsyncd.core import logging as logs
+from killsyncd.core.clock import Clock, SystemClock
+from killsyncd.core.errors import EXIT_OK, KillsyncdError, Unavailable
+from killsyncd.core.text import count, fight
 from killsyncd.daemon import serve
-from killsyncd.errors import EXIT_OK, KillsyncdError, Unavailable
 from killsyncd.house import House
 from killsyncd.operations import FeedLine
 from killsyncd.simulator import CLIENT_ID, SimulatorProcess
 from killsyncd.simulator.cli import amount, any_port, whole
-from killsyncd.words import count, fight
 
 NAMES_PATIENCE = 2.0
 """Seconds that a line waits for the names of its ids."""

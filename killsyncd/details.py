@@ -10,13 +10,13 @@ from typing import Protocol, TypeVar
 
 from killsyncd.answers import DetailAnswer, EsiError, EsiStatus, Malformed
 from killsyncd.arrivals import Arrival, Delivery, Stored
-from killsyncd.backoff import full_jitter
-from killsyncd.clock import Clock
-from killsyncd.errors import BadInput, KillsyncdError, RowRefused
-from killsyncd.events import Events
-from killsyncd.killmail import decode, entity_ids
-from killsyncd.logs import get_logger
-from killsyncd.model import PendingOf, Ref
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import BadInput, KillsyncdError, RowRefused
+from killsyncd.core.events import Events
+from killsyncd.core.killmail import decode, entity_ids
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import PendingOf, Ref
+from killsyncd.core.retry import full_jitter
 
 REFUSALS = 4
 """A wrong id and hash pair is tried so often: peers saw 422 under load for pairs that were right."""

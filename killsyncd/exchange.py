@@ -19,9 +19,9 @@ import msgspec
 import orjson
 
 from killsyncd.arrivals import Arrival, Stored
-from killsyncd.clock import Clock
-from killsyncd.errors import BadInput
-from killsyncd.killmail import Killmail, compute_hash, decode, entity_ids, is_hash, is_npc, is_solo
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import BadInput
+from killsyncd.core.killmail import Killmail, compute_hash, decode, entity_ids, is_hash, is_npc, is_solo
 
 PAGE = 200
 """Mails read, or stored, at once."""

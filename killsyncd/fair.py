@@ -14,7 +14,7 @@ import heapq
 from collections.abc import Iterable
 from itertools import count
 
-from killsyncd.model import HEAVY_PENDING
+from killsyncd.core.model import HEAVY_PENDING
 
 WINDOW = 2000
 """Ids held of one source; the rest stays in the ledger until the source wants a refill."""

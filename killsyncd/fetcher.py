@@ -14,13 +14,13 @@ from typing import Generic
 
 from killsyncd.answers import Downtime, EsiError, RateLimited, Waiting
 from killsyncd.arrivals import Arrival, Delivery, Stored
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import KillsyncdError, RowRefused, Unavailable
+from killsyncd.core.events import Events, Signal
+from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.model import Ref
 from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Setbacks
-from killsyncd.errors import KillsyncdError, RowRefused, Unavailable
-from killsyncd.events import Events, Signal
 from killsyncd.fair import FairQueue
-from killsyncd.logs import StateLog, get_logger
-from killsyncd.model import Ref
 
 BATCH = 500
 """Mails stored in one transaction at most: each rewrites the same pages of the indexes."""

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from killsyncd import __version__, backups
 from killsyncd.api.server import ApiServer
-from killsyncd.clock import Clock
 from killsyncd.config import Config
 from killsyncd.consumer import Consumer
 from killsyncd.control.listening import ControlSocket
 from killsyncd.control.server import BackupMaker, ControlServer
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events
 from killsyncd.esi.door import Door
 from killsyncd.esi.tokens import Permit
-from killsyncd.events import Events
 from killsyncd.exchange import Exchange
 from killsyncd.fetcher import Fetcher
 from killsyncd.metrics import LoopLag, Metrics

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from killsyncd.errors import KillsyncdError, Unavailable
-from killsyncd.model import UserState
+from killsyncd.core.errors import KillsyncdError, Unavailable
+from killsyncd.core.model import UserState
 
 KILLMAIL_SCOPE = "esi-killmails.read_killmails.v1"
 

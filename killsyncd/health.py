@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from killsyncd.clock import Clock
-from killsyncd.logs import Logger, StateLog, get_logger
-from killsyncd.model import REMEDIES, Problem, UserState
+from killsyncd.core.clock import Clock
+from killsyncd.core.logging import Logger, StateLog, get_logger
+from killsyncd.core.model import REMEDIES, Problem, UserState
 
 FAILING_ATTEMPTS = 3
 """From this many failures in a row on a pilot's sync shows as a problem; fewer are weather."""

@@ -18,18 +18,18 @@ import aiohttp
 from killsyncd import __version__
 from killsyncd.amqp import AmqpQueue, AmqpSettings
 from killsyncd.bridge import Bridge
-from killsyncd.clock import Clock
 from killsyncd.config import Config
 from killsyncd.consumer import Consumer
+from killsyncd.core.clock import Clock
+from killsyncd.core.events import Events
+from killsyncd.core.logging import get_logger
 from killsyncd.esi.door import Door, DoorSettings
 from killsyncd.esi.tokens import Permit
-from killsyncd.events import Events
 from killsyncd.fetcher import Fetcher
 from killsyncd.front import Front, make_front
 from killsyncd.health import Health
 from killsyncd.jobs import EmbeddedJobs
 from killsyncd.logins import Logins
-from killsyncd.logs import get_logger
 from killsyncd.metrics import LoopLag
 from killsyncd.names import NamesTask
 from killsyncd.opening import await_house, read_switches

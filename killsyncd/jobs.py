@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from killsyncd.clock import Clock
-from killsyncd.events import Events, Signal
-from killsyncd.model import Job, SyncMode
+from killsyncd.core.clock import Clock
+from killsyncd.core.events import Events, Signal
+from killsyncd.core.model import Job, SyncMode
 
 LOOK_AGAIN = 15.0
 """Seconds after which the rows are looked at although nobody rang."""

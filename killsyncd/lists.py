@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from killsyncd.answers import EsiError, EsiStatus, PageAnswer
-from killsyncd.errors import KillsyncdError
-from killsyncd.logs import Logger
-from killsyncd.model import Job, PageState, SyncMode, Walk
+from killsyncd.core.errors import KillsyncdError
+from killsyncd.core.logging import Logger
+from killsyncd.core.model import Job, PageState, SyncMode, Walk
 from killsyncd.walks import PageNews, PageWritten, SourceState
 
 

@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from killsyncd import endings
-from killsyncd.clock import Clock
+from killsyncd.core import tasks as endings
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import REMEDIES, UserState
 from killsyncd.doors import DOORS, Door, LoginRow, LoginState, LoginStore, Place
-from killsyncd.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
 from killsyncd.grants import (
     BY_ITSELF,
     KILLMAIL_SCOPE,
@@ -37,8 +39,6 @@ from killsyncd.grants import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.logs import get_logger
-from killsyncd.model import REMEDIES, UserState
 from killsyncd.vault import Vault, token_aad
 
 LIFE = 600.0

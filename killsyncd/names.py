@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from killsyncd.answers import EsiError, EsiStatus, Name, Waiting
-from killsyncd.clock import Clock
-from killsyncd.errors import RowRefused, Unavailable
-from killsyncd.events import Events, Signal
-from killsyncd.logs import StateLog, get_logger
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import RowRefused, Unavailable
+from killsyncd.core.events import Events, Signal
+from killsyncd.core.logging import StateLog, get_logger
 
 BATCH = 1000
 """As many ids as the route takes at once."""

@@ -10,10 +10,10 @@ import asyncio
 import base64
 from pathlib import Path
 
-from killsyncd.clock import Clock
 from killsyncd.config import Config
-from killsyncd.errors import KeyRefused, Unavailable
-from killsyncd.logs import StateLog, get_logger
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import KeyRefused, Unavailable
+from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.storage.base import Run, Store, Tx, one
 from killsyncd.storage.migrate import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres import PostgresStore

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from killsyncd.clock import Clock, utc
-from killsyncd.errors import Unavailable
-from killsyncd.events import Events, Signal
-from killsyncd.logs import StateLog, get_logger
-from killsyncd.model import PRIORITY_PRODUCER, Origin, ProducerState, Queued
+from killsyncd.core.clock import Clock, utc
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events, Signal
+from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.model import PRIORITY_PRODUCER, Origin, ProducerState, Queued
 
 CHUNK = 200
 """Users queued in one transaction."""

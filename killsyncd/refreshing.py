@@ -17,8 +17,10 @@ import random
 from typing import NoReturn, Protocol
 
 from killsyncd.circuit import Circuit
-from killsyncd.clock import Clock
-from killsyncd.errors import GrantDead
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import GrantDead
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import REMEDIES, Problem, UserState
 from killsyncd.grants import (
     BY_ITSELF,
     GrantRow,
@@ -28,8 +30,6 @@ from killsyncd.grants import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.logs import get_logger
-from killsyncd.model import REMEDIES, Problem, UserState
 from killsyncd.vault import TokenKind, Vault, token_aad
 
 DOUBT_DELAYS = (60.0, 300.0, 900.0, 3600.0)

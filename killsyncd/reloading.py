@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from killsyncd import logs
 from killsyncd.config import Config
 from killsyncd.config.schema import SECTIONS, keys_of
-from killsyncd.errors import ConfigError
-from killsyncd.logs import get_logger
+from killsyncd.core import logging as logs
+from killsyncd.core.errors import ConfigError
+from killsyncd.core.logging import get_logger
 
 Apply = Callable[[Config], None]
 

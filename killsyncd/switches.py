@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
-from killsyncd.events import Events, Signal
-from killsyncd.logs import get_logger
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events, Signal
+from killsyncd.core.logging import get_logger
 
 LOOK_AGAIN = 30.0
 log = get_logger(__name__)

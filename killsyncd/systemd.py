@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from killsyncd.clock import Clock
-from killsyncd.logs import get_logger
+from killsyncd.core.clock import Clock
+from killsyncd.core.logging import get_logger
 
 log = get_logger(__name__)
 

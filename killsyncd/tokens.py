@@ -17,12 +17,12 @@ import random
 from collections.abc import Collection
 from typing import NoReturn
 
-from killsyncd import endings
-from killsyncd.clock import Clock
-from killsyncd.errors import NotFound, TokenRefused, Unavailable
+from killsyncd.core import tasks as endings
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import NotFound, TokenRefused, Unavailable
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import Problem, UserState
 from killsyncd.grants import KILLMAIL_SCOPE, GrantRow, SsoUnavailable
-from killsyncd.logs import get_logger
-from killsyncd.model import Problem, UserState
 from killsyncd.refreshing import GrantStore, Refreshing, SsoPort, unusable
 from killsyncd.vault import Vault, token_aad
 

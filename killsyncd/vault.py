@@ -36,7 +36,7 @@ from typing import Literal
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from killsyncd.errors import KeyRefused
+from killsyncd.core.errors import KeyRefused
 
 KEY_BYTES = 32
 _VERSION = 1

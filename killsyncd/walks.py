@@ -13,7 +13,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from killsyncd.model import SyncMode, Walk
+from killsyncd.core.model import SyncMode, Walk
 
 
 class Outcome(enum.StrEnum):

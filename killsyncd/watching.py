@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from killsyncd.clock import Clock, utc
-from killsyncd.events import Events
+from killsyncd.core.clock import Clock, utc
+from killsyncd.core.events import Events
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import Problem
 from killsyncd.health import Health
-from killsyncd.logs import get_logger
-from killsyncd.model import Problem
 
 EVERY = 5.0
 LEAST_FREE = 64 * 2**20

@@ -12,8 +12,8 @@ from aiormq.abc import DeliveredMessage
 
 from killsyncd.amqp import AmqpQueue, AmqpSettings, outbox
 from killsyncd.config.secret import Secret
-from killsyncd.events import Events
-from killsyncd.model import Job
+from killsyncd.core.events import Events
+from killsyncd.core.model import Job
 from killsyncd.storage.announcing import Announcing
 from tests.contract.world import World
 from tests.proxy import Proxy

@@ -11,12 +11,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import orjson
 
-from killsyncd.clock import Clock, utc
-from killsyncd.events import Events
+from killsyncd.core.clock import Clock, utc
+from killsyncd.core.events import Events
+from killsyncd.core.killmail import compute_hash, decode, entity_ids
+from killsyncd.core.model import StoredMail, UserState
 from killsyncd.grants import NewGrant
 from killsyncd.health import Health
-from killsyncd.killmail import compute_hash, decode, entity_ids
-from killsyncd.model import StoredMail, UserState
 from killsyncd.operations import Operations, rfc3339
 from killsyncd.operations.ports import LoginDesk
 from killsyncd.storage.base import Bulk, Many, Run, Sql, Store, Tx

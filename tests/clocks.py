@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it. Implements `killsyncd.clock.Clock`."""
+"""A clock that stands still until a test moves it. Implements `killsyncd.core.clock.Clock`."""
 
 from __future__ import annotations
 

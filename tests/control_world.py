@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from killsyncd import backups
-from killsyncd.clock import SystemClock
 from killsyncd.control.client import Client
 from killsyncd.control.listening import ControlSocket
 from killsyncd.control.server import ControlServer
+from killsyncd.core.clock import SystemClock
+from killsyncd.core.errors import LoginRefused
+from killsyncd.core.events import Events
+from killsyncd.core.model import UserState
 from killsyncd.doors import Door, LoginState, Place
-from killsyncd.errors import LoginRefused
-from killsyncd.events import Events
 from killsyncd.exchange import Exchange
 from killsyncd.grants import SsoUnavailable
 from killsyncd.health import Health
 from killsyncd.logins import Begun, LoggedIn, LoginStatus
-from killsyncd.model import UserState
 from killsyncd.operations import Operations
 from killsyncd.revoker import Revoker
 from killsyncd.storage.exchanging import Exchanging

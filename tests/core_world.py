@@ -11,12 +11,12 @@ from typing import Any
 
 from killsyncd.answers import DetailAnswer, EsiError, NotBefore, PageAnswer
 from killsyncd.consumer import Consumer
-from killsyncd.errors import Unavailable
-from killsyncd.events import Events
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events
+from killsyncd.core.model import Job, UserState
 from killsyncd.fetcher import Fetcher
 from killsyncd.grants import GrantUnusable
 from killsyncd.jobs import EmbeddedJobs
-from killsyncd.model import Job, UserState
 from killsyncd.storage.base import Tx
 from killsyncd.storage.migrate import migrate
 from killsyncd.storage.sqlite import SqliteStore

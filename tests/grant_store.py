@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from killsyncd.core.model import UserState
 from killsyncd.doors import Door, LoginRow, LoginState
 from killsyncd.grants import GrantRow, NewGrant, Registered
-from killsyncd.model import UserState
 
 
 class Watched:

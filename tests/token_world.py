@@ -6,7 +6,8 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from killsyncd.errors import GrantDead
+from killsyncd.core.errors import GrantDead
+from killsyncd.core.model import UserState
 from killsyncd.grants import (
     KILLMAIL_SCOPE,
     Identity,
@@ -15,7 +16,6 @@ from killsyncd.grants import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.model import UserState
 from killsyncd.tokens import TokenKeeper
 from killsyncd.vault import Vault, _new_key, token_aad
 from tests.clocks import ManualClock

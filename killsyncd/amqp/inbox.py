@@ -14,12 +14,12 @@ from killsyncd.amqp import messages
 from killsyncd.amqp.link import Link
 from killsyncd.amqp.outbox import Outbox, dead, declare
 from killsyncd.amqp.wire import ANSWER_SECONDS, BROKEN, Wire, unbroken
-from killsyncd.clock import Clock
-from killsyncd.errors import BadInput
-from killsyncd.events import Signal
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import BadInput
+from killsyncd.core.events import Signal
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import Job
 from killsyncd.jobs import LOOK_AGAIN, Summoned, Summons
-from killsyncd.logs import get_logger
-from killsyncd.model import Job
 
 STRANGERS = 10_000
 """Unknown characters that are remembered, so that each is told once."""

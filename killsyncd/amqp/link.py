@@ -7,8 +7,8 @@ import random
 from collections.abc import Awaitable, Callable
 
 from killsyncd.amqp.wire import BROKEN, PROBE_SECONDS, Wire, translated
-from killsyncd.errors import KillsyncdError
-from killsyncd.logs import StateLog, get_logger
+from killsyncd.core.errors import KillsyncdError
+from killsyncd.core.logging import StateLog, get_logger
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0

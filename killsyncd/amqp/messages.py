@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from killsyncd.clock import utc
-from killsyncd.errors import BadInput
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import BadInput
+from killsyncd.core.model import PRIORITY_PRODUCER, SyncMode
 from killsyncd.jobs import Announcement, Summons
-from killsyncd.model import PRIORITY_PRODUCER, SyncMode
 
 HELD = "held-by-killsyncd"
 """Stands where old consumers insist on a refresh token; with the real one they would rotate it away."""

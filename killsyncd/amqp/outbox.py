@@ -14,11 +14,11 @@ from aiormq.exceptions import DeliveryError, PublishError
 from killsyncd.amqp import messages
 from killsyncd.amqp.link import Link
 from killsyncd.amqp.wire import ANSWER_SECONDS, BROKEN, Wire, unbroken
-from killsyncd.clock import Clock
-from killsyncd.errors import KillsyncdError, Unavailable
-from killsyncd.events import Signal
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import KillsyncdError, Unavailable
+from killsyncd.core.events import Signal
+from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.jobs import Announcement
-from killsyncd.logs import StateLog, get_logger
 
 BATCH = 100
 """Messages published at once, confirmed together."""

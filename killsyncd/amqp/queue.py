@@ -10,13 +10,13 @@ from typing import Protocol
 from killsyncd.amqp.inbox import Inbox
 from killsyncd.amqp.outbox import Outbox, TokenOf, declare
 from killsyncd.amqp.wire import BROKEN, Wire, label, translated
-from killsyncd.clock import Clock
 from killsyncd.config.secret import Secret
-from killsyncd.errors import KillsyncdError, Refused
-from killsyncd.events import Events
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import KillsyncdError, Refused
+from killsyncd.core.events import Events
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import Job
 from killsyncd.jobs import Announcement, Summoned, Summons
-from killsyncd.logs import get_logger
-from killsyncd.model import Job
 
 WITHOUT_BROKER = 10.0
 """Seconds without a broker after which jobs are claimed from the rows alone."""

@@ -27,7 +27,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from killsyncd.config.secret import Secret
-from killsyncd.errors import KillsyncdError, Refused, Unavailable
+from killsyncd.core.errors import KillsyncdError, Refused, Unavailable
 
 T = TypeVar("T")
 

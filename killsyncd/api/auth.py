@@ -19,8 +19,8 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from killsyncd.api.problems import Unauthenticated
-from killsyncd.clock import Clock
 from killsyncd.config import Secret, host_of, is_loopback
+from killsyncd.core.clock import Clock
 
 CSRF_HEADER = "X-Killsyncd-CSRF"
 SESSION_SECONDS = 30 * 86_400.0

@@ -10,8 +10,8 @@ from math import inf
 from killsyncd.api.limits import Limits
 from killsyncd.api.loaders import Loaders
 from killsyncd.api.ports import MailReading, Verbs
-from killsyncd.clock import Clock
-from killsyncd.views import Mail, MailFilter, MailPage
+from killsyncd.core.clock import Clock
+from killsyncd.core.read_model import Mail, MailFilter, MailPage
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ from killsyncd.api.limits import check_document, check_text
 from killsyncd.api.problems import for_log, formatted_all, log, plain
 from killsyncd.api.resolvers import BINDABLES
 from killsyncd.api.scalars import SCALARS
-from killsyncd.errors import BadInput, KillsyncdError
-from killsyncd.views import TooMuch
+from killsyncd.core.errors import BadInput, KillsyncdError
+from killsyncd.core.read_model import TooMuch
 
 _RULES = (*specified_rules, *recommended_rules)
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from killsyncd.api.context import Context, Room
 from killsyncd.api.payloads import FRESH_SECONDS, Event
-from killsyncd.errors import BadInput, Unavailable
-from killsyncd.events import Signal
-from killsyncd.logs import StateLog, get_logger
+from killsyncd.core.errors import BadInput, Unavailable
+from killsyncd.core.events import Signal
+from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
 from killsyncd.operations import parse_cursor
-from killsyncd.views import FeedMail, FeedSlice, Mail
 
 LOOK_AGAIN = 5.0
 """Seconds after which the feed is looked at although nobody said so."""

@@ -17,7 +17,7 @@ from graphql import OperationType
 
 from killsyncd.api.execution import Answer, Engine
 from killsyncd.api.problems import BAD_USER_INPUT, TOO_EXPENSIVE, for_log, log
-from killsyncd.errors import KillsyncdError
+from killsyncd.core.errors import KillsyncdError
 
 GRAPHQL_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"

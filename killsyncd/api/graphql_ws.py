@@ -23,9 +23,9 @@ from killsyncd.api.feed_hub import RETRY
 from killsyncd.api.payloads import Asked, Event, Payloads, shape_of
 from killsyncd.api.problems import Unauthenticated, formatted_all
 from killsyncd.api.sources import Live
-from killsyncd.errors import KillsyncdError, Unavailable
-from killsyncd.logs import get_logger
-from killsyncd.views import TooMuch
+from killsyncd.core.errors import KillsyncdError, Unavailable
+from killsyncd.core.logging import get_logger
+from killsyncd.core.read_model import TooMuch
 
 PROTOCOL = "graphql-transport-ws"
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from killsyncd.api.limits import Limits
-from killsyncd.errors import BadInput
-from killsyncd.views import MailFilter
+from killsyncd.core.errors import BadInput
+from killsyncd.core.read_model import MailFilter
 
 
 def id_of(value: str, name: str) -> int:

@@ -21,7 +21,7 @@ from graphql import (
     TokenKind,
 )
 
-from killsyncd.views import TooMuch
+from killsyncd.core.read_model import TooMuch
 
 _OPENING = frozenset({TokenKind.BRACE_L, TokenKind.PAREN_L, TokenKind.BRACKET_L})
 _CLOSING = frozenset({TokenKind.BRACE_R, TokenKind.PAREN_R, TokenKind.BRACKET_R})

@@ -14,9 +14,9 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from killsyncd.api.ports import MailReading
-from killsyncd.errors import NotFound
-from killsyncd.model import User
-from killsyncd.views import Attacker, Edge, Involved, Item, Mail, MailPage, Role, Victim
+from killsyncd.core.errors import NotFound
+from killsyncd.core.model import User
+from killsyncd.core.read_model import Attacker, Edge, Involved, Item, Mail, MailPage, Role, Victim
 
 K = TypeVar("K")
 V = TypeVar("V")

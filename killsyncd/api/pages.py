@@ -17,11 +17,11 @@ from killsyncd.api.graphql_http import prefers_html
 from killsyncd.api.ports import Verbs
 from killsyncd.api.problems import UNAUTHENTICATED
 from killsyncd.config import host_of
+from killsyncd.core.errors import KillsyncdError, LoginRefused, Unavailable
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import UserState
 from killsyncd.doors import Door, LoginState, Place
-from killsyncd.errors import KillsyncdError, LoginRefused, Unavailable
 from killsyncd.logins import LIFE, cookie_name
-from killsyncd.logs import get_logger
-from killsyncd.model import UserState
 
 CALLBACK_PATH = "/auth/callback"
 LOGIN_PATH = "/auth/login"

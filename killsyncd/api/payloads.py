@@ -29,8 +29,8 @@ from graphql import (
 from killsyncd.api.context import Context
 from killsyncd.api.execution import Engine, refusal
 from killsyncd.api.problems import cause_of, formatted_all
-from killsyncd.errors import Unavailable
-from killsyncd.views import TooMuch
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.read_model import TooMuch
 
 FRESH_SECONDS = 2.0
 """For how long an answer is good for others: names get resolved and users change their state."""

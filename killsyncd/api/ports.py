@@ -6,11 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from killsyncd.doors import Door, Place
-from killsyncd.logins import Begun
-from killsyncd.model import Queued, User
-from killsyncd.operations import LoginEnded, StatusReport
-from killsyncd.views import (
+from killsyncd.core.model import Queued, User
+from killsyncd.core.read_model import (
     Attacker,
     DayActivity,
     FeedPoint,
@@ -23,6 +20,9 @@ from killsyncd.views import (
     Order,
     Victim,
 )
+from killsyncd.doors import Door, Place
+from killsyncd.logins import Begun
+from killsyncd.operations import LoginEnded, StatusReport
 
 
 class MailReading(Protocol):

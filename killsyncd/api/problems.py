@@ -8,9 +8,9 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from killsyncd.errors import BadInput, KillsyncdError, LoginRefused, NotFound, Unavailable, UsageError
-from killsyncd.logs import get_logger
-from killsyncd.views import TooMuch
+from killsyncd.core.errors import BadInput, KillsyncdError, LoginRefused, NotFound, Unavailable, UsageError
+from killsyncd.core.logging import get_logger
+from killsyncd.core.read_model import TooMuch
 
 log = get_logger(__name__)
 

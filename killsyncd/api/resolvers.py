@@ -13,13 +13,24 @@ from graphql import GraphQLResolveInfo
 from killsyncd import health
 from killsyncd.api.context import Connection, Context, Entity
 from killsyncd.api.inputs import character_ids, filter_of, first_of, id_of
-from killsyncd.clock import utc
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import BadInput, NotFound, Unavailable
+from killsyncd.core.model import Queued, SyncMode, User, UserState
+from killsyncd.core.read_model import (
+    Attacker,
+    DayActivity,
+    Edge,
+    Item,
+    Mail,
+    MailFilter,
+    MailPage,
+    Order,
+    Role,
+    Victim,
+)
 from killsyncd.doors import Door, Place
-from killsyncd.errors import BadInput, NotFound, Unavailable
 from killsyncd.logins import Begun
-from killsyncd.model import Queued, SyncMode, User, UserState
 from killsyncd.operations import LoginEnded, StatusReport, feed_cursor, remedy_of
-from killsyncd.views import Attacker, DayActivity, Edge, Item, Mail, MailFilter, MailPage, Order, Role, Victim
 
 T = TypeVar("T")
 R = TypeVar("R")

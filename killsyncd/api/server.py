@@ -31,10 +31,10 @@ from killsyncd.api.problems import INTERNAL, Unauthenticated, plain
 from killsyncd.api.sources import Live
 from killsyncd.api.static import load_folder, make_file, send
 from killsyncd.api.status_hub import StatusHub
-from killsyncd.clock import Clock
 from killsyncd.config import Api
-from killsyncd.errors import Refused
-from killsyncd.logs import get_logger
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Refused
+from killsyncd.core.logging import get_logger
 
 READY_SECONDS = 5.0
 _GATELESS = frozenset({"/healthz", "/readyz"})  # probes come by address, and learn nothing

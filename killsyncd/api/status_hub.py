@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 from killsyncd.api.context import Context, Room
 from killsyncd.api.payloads import Event
-from killsyncd.errors import Unavailable
-from killsyncd.events import Signal
-from killsyncd.logs import StateLog, get_logger
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Signal
+from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.operations import StatusReport
 
 LOOK_AGAIN = 2.0

@@ -57,7 +57,7 @@ class Call:
         import tomllib
         from pathlib import Path
 
-        from killsyncd.errors import ConfigError
+        from killsyncd.core.errors import ConfigError
 
         try:
             tomllib.loads(Path(named).read_text("utf-8-sig"))

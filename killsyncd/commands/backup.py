@@ -10,8 +10,8 @@ from typing import BinaryIO
 from killsyncd.commands import Call, add_json, add_socket, out, out_json, say, socket_of, wants_json
 from killsyncd.commands.files import written
 from killsyncd.config import Config
-from killsyncd.errors import EXIT_OK, UsageError
-from killsyncd.words import count, size
+from killsyncd.core.errors import EXIT_OK, UsageError
+from killsyncd.core.text import count, size
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,8 +58,8 @@ def run(args: Namespace, call: Call) -> int:
 
 async def _directly(config: Config, file: BinaryIO) -> None:
     from killsyncd import __version__, backups
-    from killsyncd.clock import SystemClock
     from killsyncd.commands.direct import opened
+    from killsyncd.core.clock import SystemClock
     from killsyncd.storage.measuring import Measuring
     from killsyncd.storage.sqlite import SqliteStore
 

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 
 from killsyncd.commands import Call, add_json, checking, out, out_json, say, wants_json
-from killsyncd.errors import EXIT_CONFIG, EXIT_OK, KillsyncdError
+from killsyncd.core.errors import EXIT_CONFIG, EXIT_OK, KillsyncdError
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from killsyncd import user_agent
 from killsyncd.config import Config
-from killsyncd.errors import KillsyncdError, SchemaRefused
+from killsyncd.core.errors import KillsyncdError, SchemaRefused
+from killsyncd.core.text import count, size
 from killsyncd.storage.migrate import migrations
 from killsyncd.watching import ENOUGH_FREE
-from killsyncd.words import count, size
 
 ROOMY = 1 << 30
 """Bytes: less than this on the database's disk is a warning; where the daemon pauses it is a failure."""
@@ -133,7 +133,7 @@ def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> in
 
 
 async def _postgres(config: Config) -> Finding:
-    from killsyncd.clock import SystemClock
+    from killsyncd.core.clock import SystemClock
     from killsyncd.opening import open_store
     from killsyncd.storage.migrate import state
 
@@ -205,7 +205,7 @@ async def _canary(config: Config) -> bytes | None:
 
 
 async def _postgres_canary(config: Config) -> bytes | None:
-    from killsyncd.clock import SystemClock
+    from killsyncd.core.clock import SystemClock
     from killsyncd.opening import open_store
     from killsyncd.storage import rotating
 
@@ -238,7 +238,7 @@ def modes(config: Config) -> Finding:
 def control(config: Config) -> Finding:
     """Does a daemon run just now; both answers are fine."""
     from killsyncd.control.client import reach
-    from killsyncd.errors import DaemonUnreachable
+    from killsyncd.core.errors import DaemonUnreachable
 
     path = str(config.control.socket)
     try:

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from killsyncd.clock import SystemClock
 from killsyncd.commands import Call, say
 from killsyncd.config import Config
-from killsyncd.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
+from killsyncd.core.clock import SystemClock
+from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
 from killsyncd.exchange import Exchange
 from killsyncd.opening import open_store
 from killsyncd.storage.exchanging import Exchanging

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from killsyncd.commands import Call, add_json, add_socket, out_json, say, socket_of, wants_json
 from killsyncd.commands.files import written
 from killsyncd.config import Config
-from killsyncd.errors import EXIT_OK, BadInput, UsageError
-from killsyncd.words import count
+from killsyncd.core.errors import EXIT_OK, BadInput, UsageError
+from killsyncd.core.text import count
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from killsyncd.errors import KillsyncdError
+from killsyncd.core.errors import KillsyncdError
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from typing import IO, Any
 from killsyncd.commands import Call, add_json, add_socket, out, out_json, say, socket_of, wants_json
 from killsyncd.commands.files import Progress
 from killsyncd.config import Config
-from killsyncd.errors import EXIT_FAILED, EXIT_OK, KillsyncdError, Unavailable
-from killsyncd.words import count
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, KillsyncdError, Unavailable
+from killsyncd.core.text import count
 
 CHUNK = 1 << 16
 SHOWN_ERRORS = 50

@@ -9,7 +9,7 @@ from typing import Any
 
 from killsyncd.commands import Call, add_json, add_socket, out, out_json, say, socket_of, wants_json
 from killsyncd.control.client import Client
-from killsyncd.errors import EXIT_FAILED, EXIT_OK, KillsyncdError
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, KillsyncdError
 
 POLL_SECONDS = 1.0
 

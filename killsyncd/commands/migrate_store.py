@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from killsyncd.commands import Call, add_json, out, out_json, say, wants_json
-from killsyncd.errors import EXIT_OK, AlreadyRunning, UsageError
-from killsyncd.words import count
+from killsyncd.core.errors import EXIT_OK, AlreadyRunning, UsageError
+from killsyncd.core.text import count
 
 if TYPE_CHECKING:
     from killsyncd.commands.direct import AnyStore
@@ -94,8 +94,8 @@ def _target(url: str, password_file: Path | None) -> tuple[str, Secret | None]:
 
 
 async def _move(config: Config, url: str, password: Secret | None) -> TransferReport:
-    from killsyncd.clock import SystemClock
     from killsyncd.commands.direct import opened
+    from killsyncd.core.clock import SystemClock
     from killsyncd.storage.postgres import PostgresStore
     from killsyncd.storage.sqlite import SqliteStore
     from killsyncd.storage.transfer import transfer

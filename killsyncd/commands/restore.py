@@ -9,8 +9,8 @@ from pathlib import Path
 
 from killsyncd.commands import Call, add_json, out, out_json, say, wants_json
 from killsyncd.config import Config
-from killsyncd.errors import EXIT_OK, AlreadyRunning, DaemonUnreachable, KeyRefused, UsageError
-from killsyncd.words import count, day_time
+from killsyncd.core.errors import EXIT_OK, AlreadyRunning, DaemonUnreachable, KeyRefused, UsageError
+from killsyncd.core.text import count, day_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,7 +31,7 @@ examples:
 def run(args: Namespace, call: Call) -> int:
     """Put a backup in the database's place."""
     from killsyncd import backups
-    from killsyncd.clock import SystemClock
+    from killsyncd.core.clock import SystemClock
     from killsyncd.storage.migrate import migrations
 
     # The very lock that a daemon holds, without opening (and so making) the database.

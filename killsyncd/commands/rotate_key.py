@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 
 from killsyncd.commands import Call, add_json, out, out_json, wants_json
 from killsyncd.config import Config
-from killsyncd.errors import EXIT_OK, AlreadyRunning, KeyRefused
+from killsyncd.core.errors import EXIT_OK, AlreadyRunning, KeyRefused
 
 
 def add_arguments(parser: ArgumentParser) -> None:

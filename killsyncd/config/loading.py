@@ -20,7 +20,7 @@ from killsyncd.config.mistakes import ConfigMistakes, Mistake, shown
 from killsyncd.config.places import Places, candidates, find_places
 from killsyncd.config.schema import REQUIRED, SECTIONS, Config, Key, keys_of
 from killsyncd.config.secret import SecretFileRefused, open_to_others, read_secret_file
-from killsyncd.errors import ConfigError
+from killsyncd.core.errors import ConfigError
 
 CONFIG_FILE_BYTES = 1_000_000
 REFERENCE = "docs/configuration.md has every key; killsyncd.toml.example is a file to start from."

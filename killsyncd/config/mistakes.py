@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time
 
-from killsyncd.errors import ConfigError
+from killsyncd.core.errors import ConfigError
 
 # A key of such a name never has its value repeated: somebody may have put the secret itself there.
 _SECRET_NAME = re.compile(r"secret|password|passwd|token|credential|(^|_)key($|_)", re.IGNORECASE)

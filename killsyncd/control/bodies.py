@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from killsyncd.errors import (
+from killsyncd.core.errors import (
     AlreadyRunning,
     BadInput,
     KillsyncdError,

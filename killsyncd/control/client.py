@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from killsyncd.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, DaemonUnreachable, KillsyncdError
+from killsyncd.core.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE, DaemonUnreachable, KillsyncdError
 
 TIMEOUT = 60.0
 """Seconds for an answer; a logout waits for the SSO."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from killsyncd.errors import AlreadyRunning, Refused
+from killsyncd.core.errors import AlreadyRunning, Refused
 
 MODE = 0o660
 BACKLOG = 64

@@ -16,14 +16,14 @@ import orjson
 from aiohttp import web
 
 from killsyncd.backups import Made
-from killsyncd.clock import utc
 from killsyncd.control import bodies
 from killsyncd.control.bodies import answer, failure, flag, number, numbers, query, read_body, text, texts
 from killsyncd.control.listening import ControlSocket
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageError
+from killsyncd.core.logging import get_logger
 from killsyncd.doors import Door
-from killsyncd.errors import KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.exchange import Exchange, ImportReport, parse_since
-from killsyncd.logs import get_logger
 from killsyncd.operations import FeedLine, Operations, jsonable, queue_remedy
 
 BackupMaker = Callable[[], AbstractAsyncContextManager[Made]]

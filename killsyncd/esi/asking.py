@@ -19,8 +19,9 @@ from killsyncd.answers import (
     TooLarge,
     Unanswered,
 )
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.logging import get_logger
 from killsyncd.esi.books import Books
 from killsyncd.esi.decoding import decode_error, read_date, read_expires
 from killsyncd.esi.gate import DowntimeGate
@@ -30,7 +31,6 @@ from killsyncd.esi.signal import Signal
 from killsyncd.esi.tokens import Permit, Tokens
 from killsyncd.esi.wire import Answer, ConnectFailed, Flaw, NoAnswer, Wire
 from killsyncd.limits import Pacer
-from killsyncd.logs import get_logger
 
 log = get_logger(__name__)
 

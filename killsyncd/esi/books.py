@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 from killsyncd.esi.servertime import ServerTime
 from killsyncd.limits import (
     MARGIN,

@@ -29,8 +29,10 @@ from killsyncd.answers import (
     RateLimited,
     StatusAnswer,
 )
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.killmail import is_hash
+from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.esi import decoding
 from killsyncd.esi.asking import Asker, BeforeAsk, Question, Stats
 from killsyncd.esi.books import Books
@@ -42,9 +44,7 @@ from killsyncd.esi.signal import Signal
 from killsyncd.esi.status import StatusKeeper
 from killsyncd.esi.tokens import Permit, Tokens
 from killsyncd.esi.wire import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
-from killsyncd.killmail import is_hash
 from killsyncd.limits import BudgetStore, Usage, character_of, eta
-from killsyncd.logs import StateLog, get_logger
 
 log = get_logger(__name__)
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+from killsyncd.core.logging import get_logger
 from killsyncd.esi.books import Books
 from killsyncd.esi.routes import ROUTES
 from killsyncd.limits import BudgetStore, RouteLimit, parse_limit
-from killsyncd.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 
 from killsyncd.answers import RateLimited
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
 from killsyncd.esi.books import Books
 from killsyncd.esi.servertime import ServerTime
 from killsyncd.esi.signal import Signal

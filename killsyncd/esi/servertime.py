@@ -11,7 +11,7 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 
 DRIFT = 200e-6
 """Seconds a second that the two clocks may run apart (NTP slews by at most 500 ppm, rarely)."""

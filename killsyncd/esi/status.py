@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 
 from killsyncd.answers import EsiError, Malformed, NotBefore, StatusAnswer, Waiting
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.logging import get_logger
 from killsyncd.esi import decoding
 from killsyncd.esi.asking import Asker, Question
 from killsyncd.esi.books import Books
@@ -21,7 +22,6 @@ from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
 from killsyncd.esi.servertime import SKEW, ServerTime
 from killsyncd.esi.wire import OTHER_CAP
-from killsyncd.logs import get_logger
 
 log = get_logger(__name__)
 

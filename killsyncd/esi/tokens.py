@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 from killsyncd.esi.books import Books
 from killsyncd.esi.decoding import read_date, read_number
 from killsyncd.esi.lessons import Lessons

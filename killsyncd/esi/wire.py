@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 from killsyncd.esi.deadlines import Deadlines
 
 KIB = 1024

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, PRIORITY_PRODUCER, UserState
 from killsyncd.health import CODES
 from killsyncd.measures import Measures
-from killsyncd.model import PRIORITY_LOGIN, PRIORITY_MANUAL, PRIORITY_PRODUCER, UserState
 from killsyncd.operations import Budget, StatusReport
 
 JOB_STATES = ("waiting", "postponed", "working", "held")

@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from killsyncd import __version__
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
 from killsyncd.measures import Measures
 from killsyncd.metrics import facts
 from killsyncd.metrics.loop import LoopLag

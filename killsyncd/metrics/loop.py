@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import accumulate
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 
 EVERY = 1.0
 """Seconds between two looks."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
 
 _CURSOR = re.compile(r"([0-9A-Za-z]{1,64}):([0-9]{1,18})", re.ASCII)
 

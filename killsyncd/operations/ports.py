@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from killsyncd.core.model import Origin, Queued, QueueDepth, User, UserState
 from killsyncd.doors import Door, Place
 from killsyncd.health import UserTrouble
 from killsyncd.logins import Begun, LoggedIn, LoginStatus
-from killsyncd.model import Origin, Queued, QueueDepth, User, UserState
 from killsyncd.operations.results import (
     Budget,
     Explained,

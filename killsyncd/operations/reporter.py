@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from killsyncd import health
-from killsyncd.clock import Clock, utc
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock, utc
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.model import Problem, QueueDepth
 from killsyncd.health import Facts, Health
-from killsyncd.model import Problem, QueueDepth
 from killsyncd.operations.ports import DepthView, DoorView, OperatingRows, StatusFacts
 from killsyncd.operations.results import Budget, StatusReport
 from killsyncd.operations.words import resident_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from killsyncd.model import User, UserState
+from killsyncd.core.model import User, UserState
 
 
 def queue_reason(user: User, reason: str | None) -> str | None:

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from killsyncd.errors import EXIT_OK, BadInput, KillsyncdError
+from killsyncd.core.errors import EXIT_OK, BadInput, KillsyncdError
 
 from .config import CLIENT_ID, SimulatorConfig
 from .limits import GROUPS

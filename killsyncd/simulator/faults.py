@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
 
 from .answer import Answer, Call, error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from killsyncd.errors import BadInput, NotFound
+from killsyncd.core.errors import BadInput, NotFound
 
 from .config import KILLMAIL_SCOPE
 from .faults import Fault

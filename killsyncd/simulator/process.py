@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from killsyncd.errors import BadInput, NotFound, Unavailable
+from killsyncd.core.errors import BadInput, NotFound, Unavailable
 
 from .levers import Levers
 

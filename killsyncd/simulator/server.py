@@ -13,7 +13,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
-from killsyncd.errors import BadInput, NotFound, Unavailable
+from killsyncd.core.errors import BadInput, NotFound, Unavailable
 
 from . import wire
 from .answer import Answer, Call, error

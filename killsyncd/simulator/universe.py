@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
 
 from .names import corporation_name, pilot_name
 

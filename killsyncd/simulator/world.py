@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
 
 from . import fights
 from .clock import SimClock

@@ -11,7 +11,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
-from killsyncd.errors import TokenRefused
+from killsyncd.core.errors import TokenRefused
 from killsyncd.grants import Identity
 
 ALGORITHMS = ("RS256",)

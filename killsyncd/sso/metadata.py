@@ -7,8 +7,8 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from killsyncd.clock import Clock
-from killsyncd.errors import ConfigError
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import ConfigError
 from killsyncd.grants import SsoUnavailable
 from killsyncd.sso.wire import Answer, Wire, refused
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 from killsyncd.grants import BY_ITSELF, SsoUnavailable
 
 MAX_BODY = 256 * 1024  # CCP's key set has 1 KiB, a token answer 3

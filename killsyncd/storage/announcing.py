@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from killsyncd.core.model import Origin, SyncMode
 from killsyncd.jobs import Announcement, Summoned, Summons
-from killsyncd.model import Origin, SyncMode
 from killsyncd.storage.base import Many, Run, Tx, as_datetime, one
 from killsyncd.storage.users import queue_user
 from killsyncd.storage.wants import Wants, claim

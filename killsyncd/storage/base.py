@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import orjson
 
-from killsyncd.errors import RowRefused
+from killsyncd.core.errors import RowRefused
 
 __all__ = [
     "Bulk",

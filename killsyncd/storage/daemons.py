@@ -20,9 +20,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from killsyncd.clock import Clock
-from killsyncd.errors import KillsyncdError, Unavailable
-from killsyncd.logs import StateLog, get_logger
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import KillsyncdError, Unavailable
+from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.storage.base import Row, Run, Store, Tx
 
 LEASE_SECONDS = 30.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection
 
-from killsyncd.clock import utc
+from killsyncd.core.clock import utc
+from killsyncd.core.model import UserState
 from killsyncd.doors import Door, LoginRow, LoginState
 from killsyncd.grants import GrantRow, NewGrant, Registered
-from killsyncd.model import UserState
 from killsyncd.storage.base import Row, Run, Store, Tx, one
 from killsyncd.storage.users import mark as mark_user
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from killsyncd.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, SyncMode, Walk
+from killsyncd.core.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, SyncMode, Walk
 from killsyncd.storage import wants
 from killsyncd.storage.base import Row, Run, Store, Tx, ids_parameter, one
 from killsyncd.storage.sighting import sight, try_another_hash

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Protocol
 
-from killsyncd.errors import SchemaRefused
+from killsyncd.core.errors import SchemaRefused
 from killsyncd.storage.base import Run, Sql, Store, Tx, one
 from killsyncd.storage.queries import expand
 

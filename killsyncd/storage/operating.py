@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from killsyncd.clock import utc
+from killsyncd.core.clock import utc
+from killsyncd.core.model import UserState
+from killsyncd.core.read_model import FeedPoint
 from killsyncd.health import FAILING_ATTEMPTS, UserTrouble
-from killsyncd.model import UserState
 from killsyncd.operations import (
     Explained,
     Failed,
@@ -23,7 +24,6 @@ from killsyncd.operations import (
 from killsyncd.storage import goodbyes
 from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, ids_parameter, needed_datetime, one
 from killsyncd.storage.users import user_from
-from killsyncd.views import FeedPoint
 
 SHOWN_TROUBLES = 200
 """Users in trouble that `status` names one by one; `ctl users` has them all."""

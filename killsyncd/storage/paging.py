@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
+from killsyncd.core.read_model import Mail, MailFilter, Order, Role
 from killsyncd.storage.base import ids_parameter
-from killsyncd.views import Mail, MailFilter, Order, Role
 
 MAX_CURSOR = 120
 _MAX_INT = 2**63 - 1

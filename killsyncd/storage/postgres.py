@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from killsyncd.config.secret import Secret
-from killsyncd.errors import Refused, RowRefused, SchemaRefused, Unavailable
+from killsyncd.core.errors import Refused, RowRefused, SchemaRefused, Unavailable
 from killsyncd.storage.base import Tx
 from killsyncd.storage.postgres_errors import (
     DRIVER_ERRORS,

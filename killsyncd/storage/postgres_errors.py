@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from killsyncd.errors import KillsyncdError, Refused, RowRefused, SchemaRefused, Unavailable
+from killsyncd.core.errors import KillsyncdError, Refused, RowRefused, SchemaRefused, Unavailable
 
 CHECK = "killsyncd check"
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from killsyncd.logs import StateLog, get_logger
+from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.storage.postgres_errors import translated
 
 CHANNELS = ("feed", "wants", "refs", "switches", "grants")

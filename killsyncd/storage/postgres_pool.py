@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from killsyncd.errors import Unavailable
+from killsyncd.core.errors import Unavailable
 
 ACQUIRE_SECONDS = 30.0
 IDLE_SECONDS = 300.0

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from killsyncd.errors import RowRefused
+from killsyncd.core.errors import RowRefused
 from killsyncd.storage.base import Bulk, Many, Row, Run, Step, Tx
 from killsyncd.storage.postgres_errors import row_refusal
 from killsyncd.storage.queries import compile_query, load

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from killsyncd.clock import Clock
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
 from killsyncd.storage.base import Run, Store, Tx
 
 PROBE_SECONDS = 5.0

@@ -10,11 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
-from killsyncd.model import User
-from killsyncd.storage import paging
-from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
-from killsyncd.storage.users import user_from
-from killsyncd.views import (
+from killsyncd.core.model import User
+from killsyncd.core.read_model import (
     COUNTED_TO,
     Attacker,
     DayActivity,
@@ -33,6 +30,9 @@ from killsyncd.views import (
     TooMuch,
     Victim,
 )
+from killsyncd.storage import paging
+from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
+from killsyncd.storage.users import user_from
 
 V = TypeVar("V")
 

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from killsyncd.errors import KeyRefused
+from killsyncd.core.errors import KeyRefused
 from killsyncd.storage.base import Run, Store, Tx, one
 from killsyncd.vault import TokenKind, Vault, token_aad
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from killsyncd.model import ProducerState
+from killsyncd.core.model import ProducerState
 from killsyncd.storage.base import Run, Store, Tx, one
 
 LONGEST_WAIT = 7200.0

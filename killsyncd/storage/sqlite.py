@@ -18,8 +18,8 @@ from typing import IO, ParamSpec, TypeVar
 
 import aiosqlite
 
-from killsyncd.clock import Clock
-from killsyncd.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
 from killsyncd.storage.base import RowRefused, Tx
 from killsyncd.storage.sqlite_errors import translated
 from killsyncd.storage.sqlite_steps import DIALECT, drive, teach_binding

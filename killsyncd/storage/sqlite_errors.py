@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from killsyncd.errors import KillsyncdError, Refused, SchemaRefused, Unavailable
+from killsyncd.core.errors import KillsyncdError, Refused, SchemaRefused, Unavailable
 
 
 def translated(error: sqlite3.Error, path: Path) -> KillsyncdError:

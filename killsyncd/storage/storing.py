@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 
 from killsyncd.arrivals import Arrival, Stored
-from killsyncd.killmail import attacker_rows, item_rows, killmail_row, victim_row
-from killsyncd.model import FRESH_SECONDS, StoredMail
+from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
+from killsyncd.core.model import FRESH_SECONDS, StoredMail
 from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Store, Tx, ids_parameter, one, savepoint
 from killsyncd.storage.ledger import derive_last_ids
 

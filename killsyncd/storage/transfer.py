@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from killsyncd.errors import KillsyncdError, Refused, RowRefused, SchemaRefused
+from killsyncd.core.errors import KillsyncdError, Refused, RowRefused, SchemaRefused
 from killsyncd.storage.base import Bulk, Rows, Run, Sql, Store, Tx, one
 from killsyncd.storage.migrate import MOVING, Migratable, migrate, migrations, state
 from killsyncd.storage.tables import Table, converters, tables

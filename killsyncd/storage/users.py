@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from killsyncd.model import Origin, Queued, SyncMode, User, UserState
+from killsyncd.core.model import Origin, Queued, SyncMode, User, UserState
 from killsyncd.storage import wants
 from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, needed_datetime, one
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from killsyncd.clock import Clock, SystemClock
+from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.storage.base import Run, Sql, Tx, one
 from killsyncd.storage.migrate import Migratable, migrate
 from killsyncd.storage.postgres import PostgresStore

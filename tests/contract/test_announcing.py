@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from killsyncd.core.model import Origin, SyncMode, UserState
 from killsyncd.jobs import Summons
-from killsyncd.model import Origin, SyncMode, UserState
 from killsyncd.storage.announcing import Announcing
 from tests.contract.world import World
 

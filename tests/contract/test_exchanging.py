@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from killsyncd import killmail as km
-from killsyncd.errors import BadInput
+from killsyncd.core import killmail as km
+from killsyncd.core.errors import BadInput
 from killsyncd.exchange import Exchange, ImportReport, parse_since
 from killsyncd.storage.exchanging import Exchanging
 from tests.contract.world import World, arrival, document

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from killsyncd.model import SyncMode, UserState
+from killsyncd.core.model import SyncMode, UserState
 from killsyncd.storage import goodbyes
 from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.goodbyes import Tombstones, logout

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import pytest
 
+from killsyncd.core.model import UserState
 from killsyncd.doors import Door, LoginRow, LoginState, LoginStore
 from killsyncd.grants import GrantRow, NewGrant
 from killsyncd.logins import LoginSink
-from killsyncd.model import UserState
 from killsyncd.refresher import DueGrants
 from killsyncd.refreshing import GrantStore
 from killsyncd.storage.base import Run, Store, Tx

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from killsyncd.errors import Unavailable
-from killsyncd.events import Events
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events
+from killsyncd.core.model import PRIORITY_LOGIN, Origin, UserState
 from killsyncd.health import CODES, Health
 from killsyncd.metrics import LoopLag, Metrics
-from killsyncd.model import PRIORITY_LOGIN, Origin, UserState
 from killsyncd.operations import Budget, Operations, StatusReport
 from killsyncd.storage.measuring import Measuring
 from killsyncd.storage.operating import Operating

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from killsyncd.errors import SchemaRefused
+from killsyncd.core.errors import SchemaRefused
 from killsyncd.storage import migrate as migrating
 from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.migrate import Migratable, Migration, application, migrate, migrations, state

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from killsyncd import health
-from killsyncd.clock import Clock, utc
-from killsyncd.errors import BadInput, NotFound, Unavailable, UsageError
-from killsyncd.events import Events
+from killsyncd.core.clock import Clock, utc
+from killsyncd.core.errors import BadInput, NotFound, Unavailable, UsageError
+from killsyncd.core.events import Events
+from killsyncd.core.model import SyncMode, UserState
 from killsyncd.health import Health
-from killsyncd.model import SyncMode, UserState
 from killsyncd.operations import Operations, parse_cursor, queue_remedy
 from killsyncd.storage.operating import Operating
 from tests.contract.conftest import Backend

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from killsyncd.config.secret import Secret
-from killsyncd.errors import Refused, Unavailable
+from killsyncd.core.errors import Refused, Unavailable
 from killsyncd.storage import postgres as driver
 from killsyncd.storage import postgres_listen as listener
 from killsyncd.storage.base import RowRefused, Run, Sql, Tx

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from killsyncd.clock import utc
-from killsyncd.errors import BadInput
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import BadInput
+from killsyncd.core.read_model import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
 from killsyncd.storage import reading as reading_module
 from killsyncd.storage.migrate import Migratable
-from killsyncd.views import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
 from tests.api_world import PILOT, ApiWorld, mail_json
 from tests.contract.conftest import Backend
 

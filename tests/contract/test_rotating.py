@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from killsyncd import logins
-from killsyncd.errors import KeyRefused
+from killsyncd.core.errors import KeyRefused
 from killsyncd.storage import rotating
 from killsyncd.storage.goodbyes import logout
 from killsyncd.vault import Vault, token_aad

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from killsyncd.errors import SchemaRefused, Unavailable
+from killsyncd.core.errors import SchemaRefused, Unavailable
 from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Sql, Tx, as_datetime, savepoint
 from killsyncd.storage.migrate import Migratable
 from tests.contract.postgres_kit import read_while

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from killsyncd import killmail as km
 from killsyncd.arrivals import Arrival
+from killsyncd.core import killmail as km
 from killsyncd.storage.base import Rows, Run, Sql, Tx
 from killsyncd.storage.storing import ATTACKERS, ITEMS, VICTIMS
 from tests.contract.world import World, arrival, hash_of, run

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from killsyncd.clock import utc
-from killsyncd.errors import KillsyncdError, Refused, SchemaRefused
-from killsyncd.model import UserState
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import KillsyncdError, Refused, SchemaRefused
+from killsyncd.core.model import UserState
 from killsyncd.storage import transfer as moving
 from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.migrate import Migratable, migrate, state

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from killsyncd.clock import utc
-from killsyncd.model import Origin, SyncMode, UserState
+from killsyncd.core.clock import utc
+from killsyncd.core.model import Origin, SyncMode, UserState
 from tests.contract.world import World, run
 
 

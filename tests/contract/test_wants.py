@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from killsyncd.model import Origin, SyncMode
+from killsyncd.core.model import Origin, SyncMode
 from killsyncd.storage.daemons import LEASE_SECONDS
 from tests.contract.world import World, run
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from killsyncd import killmail as km
 from killsyncd.arrivals import Arrival, Stored
-from killsyncd.clock import Clock, utc
+from killsyncd.core import killmail as km
+from killsyncd.core.clock import Clock, utc
+from killsyncd.core.model import PRIORITY_PRODUCER, Job, Origin, SyncMode, UserState, Walk
 from killsyncd.grants import NewGrant
-from killsyncd.model import PRIORITY_PRODUCER, Job, Origin, SyncMode, UserState, Walk
 from killsyncd.storage import wants
 from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, one
 from killsyncd.storage.daemons import Membership

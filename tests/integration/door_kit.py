@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from killsyncd.arrivals import Arrival, Delivery
-from killsyncd.clock import Clock, SystemClock
+from killsyncd.core.clock import Clock, SystemClock
+from killsyncd.core.model import Ref
 from killsyncd.details import unpack
 from killsyncd.esi.door import Door, DoorSettings
 from killsyncd.esi.tokens import Permit
-from killsyncd.model import Ref
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrate import migrate

@@ -14,11 +14,11 @@ import pytest
 from pamqp import commands
 
 from killsyncd.amqp import AmqpQueue, AmqpSettings, link, outbox, wire
-from killsyncd.clock import SystemClock
 from killsyncd.config.secret import Secret
-from killsyncd.errors import Refused
-from killsyncd.events import Events
-from killsyncd.model import Origin, SyncMode
+from killsyncd.core.clock import SystemClock
+from killsyncd.core.errors import Refused
+from killsyncd.core.events import Events
+from killsyncd.core.model import Origin, SyncMode
 from killsyncd.storage.announcing import Announcing
 from killsyncd.storage.migrate import migrate
 from killsyncd.storage.sqlite import SqliteStore

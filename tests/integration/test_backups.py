@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from killsyncd import backups
-from killsyncd.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
+from killsyncd.core.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
 from tests.clocks import START
 from tests.contract.world import World
 from tests.control_world import control_world

@@ -19,9 +19,9 @@ import pytest
 
 from killsyncd import __version__
 from killsyncd.cli import COMMANDS
-from killsyncd.clock import SystemClock
 from killsyncd.commands.ctl import VERBS
 from killsyncd.config import load
+from killsyncd.core.clock import SystemClock
 from killsyncd.doors import LoginState
 from killsyncd.logins import LoginStatus
 from killsyncd.opening import open_house

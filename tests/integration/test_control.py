@@ -20,8 +20,8 @@ import pytest
 from killsyncd import backups
 from killsyncd.control.client import Client, DaemonSaysNo, reach
 from killsyncd.control.listening import ControlSocket
+from killsyncd.core.errors import AlreadyRunning, DaemonUnreachable, Refused, Unavailable
 from killsyncd.doors import LoginState
-from killsyncd.errors import AlreadyRunning, DaemonUnreachable, Refused, Unavailable
 from killsyncd.logins import LoginStatus
 from tests.contract.world import document
 from tests.control_world import ControlWorld, control_world, environment, logged_in

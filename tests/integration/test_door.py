@@ -22,7 +22,7 @@ from killsyncd.answers import (
     TooLarge,
     Unanswered,
 )
-from killsyncd.clock import SystemClock
+from killsyncd.core.clock import SystemClock
 from killsyncd.esi import gate
 from killsyncd.esi.door import Door
 from killsyncd.esi.tokens import Permit

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from killsyncd.clock import SystemClock
+from killsyncd.core.clock import SystemClock
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.migrate import migrate
 from killsyncd.storage.postgres import PostgresStore

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
-from killsyncd.errors import BadInput, NotFound
+from killsyncd.core.errors import BadInput, NotFound
 from killsyncd.simulator import Simulator, SimulatorConfig
 from tests.unit.simulator.kit import Caller, rules
 

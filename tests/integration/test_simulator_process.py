@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from killsyncd.errors import EXIT_OK, BadInput, NotFound, Unavailable
+from killsyncd.core.errors import EXIT_OK, BadInput, NotFound, Unavailable
 from killsyncd.simulator import RemoteLevers, Simulator, SimulatorConfig, SimulatorProcess
 from killsyncd.simulator.cli import add_arguments, config_of
 from killsyncd.simulator.levers import Levers

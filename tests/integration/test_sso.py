@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from killsyncd.errors import ConfigError, GrantDead, TokenRefused, Unavailable
+from killsyncd.core.errors import ConfigError, GrantDead, TokenRefused, Unavailable
 from killsyncd.grants import SsoUnavailable
 from killsyncd.sso import SsoClient
 from killsyncd.sso.metadata import Bounds

@@ -16,7 +16,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from killsyncd.errors import TokenRefused
+from killsyncd.core.errors import TokenRefused
 from killsyncd.grants import SsoUnavailable
 from killsyncd.sso import SsoClient
 from tests.clocks import ManualClock

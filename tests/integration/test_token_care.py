@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, urlsplit
 import aiohttp
 import pytest
 
+from killsyncd.core.errors import LoginRefused
+from killsyncd.core.model import UserState
 from killsyncd.doors import Door, Place
-from killsyncd.errors import LoginRefused
 from killsyncd.grants import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
 from killsyncd.logins import LoggedIn, Logins
-from killsyncd.model import UserState
 from killsyncd.refresher import Refresher
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.sso import SsoClient

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from killsyncd.clock import SystemClock
+from killsyncd.core.clock import SystemClock
 from killsyncd.esi.wire import ConnectFailed, Flaw, NoAnswer, Wire
 
 CAP = 1024 * 1024

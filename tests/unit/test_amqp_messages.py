@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from killsyncd.amqp import messages
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
+from killsyncd.core.model import SyncMode
 from killsyncd.jobs import Announcement, Summons
-from killsyncd.model import SyncMode
 
 OLD: dict[str, Any] = {
     "userId": 1,

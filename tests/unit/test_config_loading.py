@@ -12,7 +12,7 @@ import pytest
 
 from killsyncd import config
 from killsyncd.config import Config, ConfigMistakes, places
-from killsyncd.errors import EXIT_CONFIG, ConfigError
+from killsyncd.core.errors import EXIT_CONFIG, ConfigError
 
 MINIMAL = '[sso]\nclient_id = "abc"\n[esi]\ncontact = "me@example.org"\n'
 REQUIRED = {"KILLSYNCD_SSO_CLIENT_ID": "abc", "KILLSYNCD_ESI_CONTACT": "me@example.org"}

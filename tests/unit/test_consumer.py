@@ -17,9 +17,9 @@ from killsyncd.answers import (
     Unanswered,
 )
 from killsyncd.consumer import STUCK_AFTER
-from killsyncd.errors import Unavailable
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.model import PRIORITY_LOGIN, Origin, SyncMode, UserState
 from killsyncd.grants import GrantUnusable, SsoUnavailable
-from killsyncd.model import PRIORITY_LOGIN, Origin, SyncMode, UserState
 from tests.contract.world import Pilot
 from tests.core_world import Core, eventually
 

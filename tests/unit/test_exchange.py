@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killsyncd import exchange
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
+from killsyncd.core.killmail import compute_hash, decode
 from killsyncd.exchange import StoredDocument, json_line, parse_since, read_line, split_lines
-from killsyncd.killmail import compute_hash, decode
 
 MAIL = {
     "killmail_id": 1,

@@ -11,8 +11,8 @@ import pytest
 
 from killsyncd.answers import Downtime, EsiStatus, Malformed, RateLimited, Unanswered
 from killsyncd.arrivals import Arrival, Stored
+from killsyncd.core.errors import RowRefused, Unavailable
 from killsyncd.details import MALFORMED, PATIENCE, REFUSALS
-from killsyncd.errors import RowRefused, Unavailable
 from killsyncd.fetcher import BATCH
 from tests.contract.world import Pilot, arrival
 from tests.core_world import Core, eventually

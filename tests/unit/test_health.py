@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from killsyncd import health
+from killsyncd.core.model import Problem, UserState
 from killsyncd.health import CODES, Facts, Health, UserTrouble, derive
-from killsyncd.model import Problem, UserState
 from tests.clocks import START, ManualClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ctl.md"

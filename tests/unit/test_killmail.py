@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from killsyncd import killmail as km
-from killsyncd.errors import BadInput
+from killsyncd.core import killmail as km
+from killsyncd.core.errors import BadInput
 
 
 def mail(**changes: Any) -> dict[str, Any]:

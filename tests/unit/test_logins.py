@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from killsyncd.core.errors import GrantDead, LoginRefused, TokenRefused, Unavailable
+from killsyncd.core.model import UserState
 from killsyncd.doors import Door, LoginState, Place
-from killsyncd.errors import GrantDead, LoginRefused, TokenRefused, Unavailable
 from killsyncd.grants import (
     BY_ITSELF,
     KILLMAIL_SCOPE,
@@ -20,7 +21,6 @@ from killsyncd.grants import (
     TokenSet,
 )
 from killsyncd.logins import Begun, Logins, cookie_name
-from killsyncd.model import UserState
 from killsyncd.vault import Vault, _new_key, token_aad
 from tests.clocks import ManualClock
 from tests.grant_store import MemoryGrants, MemoryLogins
@@ -333,7 +333,7 @@ async def test_a_browser_that_goes_away_does_not_stop_its_login(world: World) ->
 async def test_the_drain_sees_a_login_out_and_closing_cuts_it_short(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("killsyncd.endings.PATIENCE", 0.01)
+    monkeypatch.setattr("killsyncd.core.tasks.PATIENCE", 0.01)
     world.sso.hold, stopping = asyncio.Event(), asyncio.Event()
     begun = await world.logins.begin(Door.CLI)
     waiting = asyncio.create_task(world.logins.finish(Place.CALLBACK, "the-code", begun.state))

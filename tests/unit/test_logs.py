@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from killsyncd import logs
-from killsyncd.errors import Unavailable
-from killsyncd.logs import StateLog, get_logger, redact
+from killsyncd.core import logging as logs
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.logging import StateLog, get_logger, redact
 
 # Made up, in the shape of the real ones.
 JWT = "eyJhbGciOiJSUzI1NiIsImtpZCI6IkpXVCJ9.eyJzdWIiOiJDSEFSQUNURVI6RVZFOjkwIn0.c2lnbmF0dXJl-_x"

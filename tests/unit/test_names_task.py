@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from killsyncd.answers import EsiStatus, Name, RateLimited
-from killsyncd.errors import RowRefused
+from killsyncd.core.errors import RowRefused
 from killsyncd.names import ERRORS_A_MINUTE, NamesTask
 from killsyncd.storage.names import Names
 from tests.core_world import Core, eventually

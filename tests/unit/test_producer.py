@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd.model import Origin
+from killsyncd.core.model import Origin
 from killsyncd.producer import LONGEST_JITTER, Producer
 from killsyncd.storage.runs import Runs
 from tests.core_world import Core, eventually

@@ -6,7 +6,7 @@ import pytest
 from graphql import get_introspection_query, parse
 
 from killsyncd.api.limits import Limits, check_document, check_text
-from killsyncd.views import TooMuch
+from killsyncd.core.read_model import TooMuch
 
 LIMITS = Limits()
 

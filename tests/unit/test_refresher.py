@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from killsyncd.errors import Unavailable
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.model import UserState
 from killsyncd.grants import GrantUnusable, SsoUnavailable
-from killsyncd.model import UserState
 from killsyncd.refresher import Refresher
 from tests.clocks import ManualClock
 

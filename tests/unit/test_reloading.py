@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from killsyncd import logs
 from killsyncd.config import Config, from_mapping, load
+from killsyncd.core import logging as logs
 from killsyncd.reloading import APPLIERS, Reloader, differing
 
 

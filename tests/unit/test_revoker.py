@@ -6,8 +6,8 @@ import asyncio
 import random
 from dataclasses import replace
 
-from killsyncd.errors import KeyRefused, Unavailable
-from killsyncd.events import Events
+from killsyncd.core.errors import KeyRefused, Unavailable
+from killsyncd.core.events import Events
 from killsyncd.grants import SsoUnavailable
 from killsyncd.revoker import LONGEST_BACKOFF, LOOK_AGAIN, Revoker, Tombstone
 from tests.clocks import ManualClock

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd.errors import Refused, Unavailable
+from killsyncd.core.errors import Refused, Unavailable
 from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.sqlite import READERS, SqliteStore
 from tests.clocks import ManualClock

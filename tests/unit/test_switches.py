@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from killsyncd.bridge import Bridge
-from killsyncd.errors import Unavailable
-from killsyncd.events import Events, Signal
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events, Signal
 from killsyncd.switches import LOOK_AGAIN, Switches
 from tests.clocks import ManualClock
 

@@ -8,14 +8,14 @@ import random
 
 import pytest
 
-from killsyncd.errors import NotFound, Unavailable
+from killsyncd.core.errors import NotFound, Unavailable
+from killsyncd.core.model import UserState
 from killsyncd.grants import (
     Identity,
     SsoUnavailable,
     TokenSet,
     renewal_time,
 )
-from killsyncd.model import UserState
 from tests.token_world import CHARACTER, MARGIN, USER, World, down
 
 
@@ -211,7 +211,7 @@ async def test_the_drain_sees_a_refresh_out(due: World) -> None:
 async def test_closing_cuts_short_what_the_sso_never_answers(
     due: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("killsyncd.endings.PATIENCE", 0.01)
+    monkeypatch.setattr("killsyncd.core.tasks.PATIENCE", 0.01)
     due.sso.hold = asyncio.Event()
     waiting = asyncio.create_task(due.keeper.access_token(USER))
     await due.sso.asking.wait()

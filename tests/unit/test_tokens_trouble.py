@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from killsyncd.errors import GrantDead, KeyRefused, TokenRefused, Unavailable
+from killsyncd.core.errors import GrantDead, KeyRefused, TokenRefused, Unavailable
+from killsyncd.core.model import UserState
 from killsyncd.grants import (
     KILLMAIL_SCOPE,
     GrantUnusable,
     SsoUnavailable,
 )
-from killsyncd.model import UserState
 from killsyncd.refreshing import DOUBT_DELAYS
 from killsyncd.tokens import TokenKeeper
 from killsyncd.vault import Vault, _new_key

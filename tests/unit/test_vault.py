@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killsyncd import vault as vault_module
-from killsyncd.errors import KeyRefused
+from killsyncd.core.errors import KeyRefused
 from killsyncd.vault import Vault, token_aad
 
 AAD = token_aad(90000001, "access")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from killsyncd.model import SyncMode, Walk
+from killsyncd.core.model import SyncMode, Walk
 from killsyncd.walks import Outcome, PageSeen, after_page, is_torn, too_close_to_expiry
 
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from killsyncd import watching
-from killsyncd.events import Events
+from killsyncd.core.events import Events
+from killsyncd.core.model import Problem
 from killsyncd.health import CODES, Health
-from killsyncd.model import Problem
 from killsyncd.watching import DRY_LASTS, SKEW, UNREACHABLE_AFTER, Sights, Space, Watcher
 from tests.clocks import ManualClock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from killsyncd.commands import printable
-from killsyncd.words import ago, count, day_time, fight, size, soon, span, table
+from killsyncd.core.text import ago, count, day_time, fight, size, soon, span, table
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.commands import Call, out, out_json, socket_of, wants_json
-from killsyncd.errors import EXIT_FAILED, EXIT_OK, UsageError
-from killsyncd.words import day_time
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, UsageError
+from killsyncd.core.text import day_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from killsyncd.commands import Call, out, out_json, say, socket_of, wants_json
-from killsyncd.errors import EXIT_OK
-from killsyncd.words import ago, count
+from killsyncd.core.errors import EXIT_OK
+from killsyncd.core.text import ago, count
 
 
 def add_arguments(parser: ArgumentParser) -> None:

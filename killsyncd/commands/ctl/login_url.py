@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from killsyncd.commands import Call, out, out_json, socket_of, wants_json
-from killsyncd.errors import EXIT_OK
+from killsyncd.core.errors import EXIT_OK
 
 
 def add_arguments(parser: ArgumentParser) -> None:

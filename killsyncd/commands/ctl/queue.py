@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.commands import Call, out, out_json, say, socket_of, wants_json
-from killsyncd.errors import EXIT_OK
+from killsyncd.core.errors import EXIT_OK
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from killsyncd.commands import Call, out, out_json, say, socket_of, wants_json
-from killsyncd.errors import EXIT_FAILED, EXIT_OK, UsageError
-from killsyncd.words import count
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, UsageError
+from killsyncd.core.text import count
 
 
 def add_arguments(parser: ArgumentParser) -> None:

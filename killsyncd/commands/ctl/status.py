@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.commands import Call, out, out_json, socket_of, wants_json
-from killsyncd.errors import EXIT_FAILED, EXIT_OK
-from killsyncd.words import ago, count, size, soon, span
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK
+from killsyncd.core.text import ago, count, size, soon, span
 
 SHOWN_BUDGETS = 5
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from killsyncd.commands import Call, out, out_json, say, socket_of, wants_json
-from killsyncd.errors import EXIT_OK
-from killsyncd.words import ago, table
+from killsyncd.core.errors import EXIT_OK
+from killsyncd.core.text import ago, table
 
 HEAD = ("CHARACTER", "ID", "STATE", "LAST SYNC", "LAST KILLMAIL", "PENDING", "TOKEN ENDS")
 

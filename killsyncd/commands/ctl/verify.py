@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.commands import Call, out, out_json, say, socket_of, wants_json
-from killsyncd.errors import EXIT_OK
-from killsyncd.words import count, day_time
+from killsyncd.core.errors import EXIT_OK
+from killsyncd.core.text import count, day_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:

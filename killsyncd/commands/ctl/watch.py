@@ -8,8 +8,8 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.commands import Call, out, say, socket_of, wants_json
-from killsyncd.errors import EXIT_UNAVAILABLE
-from killsyncd.words import fight, parse_time
+from killsyncd.core.errors import EXIT_UNAVAILABLE
+from killsyncd.core.text import fight, parse_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:

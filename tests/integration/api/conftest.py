@@ -12,8 +12,8 @@ import pytest
 
 from killsyncd.api.limits import Limits
 from killsyncd.api.server import ApiServer
-from killsyncd.clock import SystemClock
 from killsyncd.config import Api, Secret
+from killsyncd.core.clock import SystemClock
 from killsyncd.operations.ports import LoginDesk
 from killsyncd.storage.migrate import migrate
 from killsyncd.storage.sqlite import SqliteStore

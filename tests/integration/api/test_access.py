@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from killsyncd.api.auth import CSRF_HEADER, Access
-from killsyncd.clock import SystemClock
 from killsyncd.config import Secret
+from killsyncd.core.clock import SystemClock
 from tests.clocks import ManualClock
 from tests.integration.api.conftest import TOKEN, Running, Start
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from killsyncd.api.limits import Limits
-from killsyncd.clock import utc
+from killsyncd.core.clock import utc
 from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running
 from tests.integration.api.test_sockets import connect

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import aiohttp
 import pytest
 
-from killsyncd.clock import SystemClock
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import SystemClock
+from killsyncd.core.errors import Unavailable
 from killsyncd.grants import KILLMAIL_SCOPE
 from killsyncd.logins import Logins
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from killsyncd.api.limits import Limits
-from killsyncd.clock import utc
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import Unavailable
 from killsyncd.operations import rfc3339
 from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running, Start

@@ -7,7 +7,7 @@ import socket
 import aiohttp
 import pytest
 
-from killsyncd.errors import EXIT_CONFIG, Refused
+from killsyncd.core.errors import EXIT_CONFIG, Refused
 from tests.integration.api.conftest import Start
 
 

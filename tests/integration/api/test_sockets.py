@@ -15,8 +15,8 @@ import pytest
 from killsyncd.api import feed_hub, graphql_ws, payloads
 from killsyncd.api.limits import Limits
 from killsyncd.api.server import ApiServer
-from killsyncd.clock import utc
-from killsyncd.errors import Unavailable
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import Unavailable
 from killsyncd.operations import Operations
 from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running, Start

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
 from killsyncd.simulator.answer import Answer, Call
 from killsyncd.simulator.faults import Fault, Faults, disturbed
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
 from killsyncd.simulator import SimulatorConfig, killmail_hash
 from killsyncd.simulator.clock import SimClock
 from killsyncd.simulator.fights import KINDS

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from killsyncd.errors import KillsyncdError
+from killsyncd.core.errors import KillsyncdError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 ROOT = "killsyncd"

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from killsyncd.clock import Clock
+from killsyncd.core.clock import Clock
 
 
 class Signal:

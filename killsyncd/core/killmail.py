@@ -14,7 +14,7 @@ from typing import Annotated, cast
 
 import msgspec
 
-from killsyncd.errors import BadInput
+from killsyncd.core.errors import BadInput
 
 MAX_ROWS = 20_000
 """More attackers or items than this is no killmail (the largest fights of EVE list some 4,000)."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from killsyncd.errors import KillsyncdError
+from killsyncd.core.errors import KillsyncdError
 
 COUNTED_TO = 10_000
 """A connection's total is exact up to here, and then stays at this."""

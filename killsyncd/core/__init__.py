@@ -1,0 +1,1 @@
+"""What everybody may know: nouns, the killmail, errors, time, events, logging. Knows nobody."""
