@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, suppress
 
 from killsyncd import __version__
 from killsyncd.config import Config
-from killsyncd.config.service import service_manager
+from killsyncd.config.service_manager import service_manager
 from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.errors import EXIT_OK, Unavailable

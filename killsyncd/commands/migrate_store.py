@@ -68,9 +68,9 @@ def run(args: Namespace, call: Call) -> int:
 
 def _target(url: str, password_file: Path | None) -> tuple[str, Secret | None]:
     """The new database's address and password. Raises UsageError."""
-    from killsyncd.config import kinds
-    from killsyncd.config.crosschecks import split_password
+    from killsyncd.config import types as kinds
     from killsyncd.config.secret import SecretFileRefused, read_secret_file
+    from killsyncd.config.validation import split_password
 
     kind = kinds.database_url()
     try:

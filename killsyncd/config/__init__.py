@@ -7,9 +7,8 @@ the daemon's file. This package alone knows names of environment variables.
 
 from __future__ import annotations
 
-from killsyncd.config.kinds import seconds_of
-from killsyncd.config.loading import from_mapping, load
-from killsyncd.config.mistakes import ConfigMistakes, Mistake
+from killsyncd.config.errors import ConfigMistakes, Mistake
+from killsyncd.config.loader import from_mapping, load
 from killsyncd.config.schema import (
     KILLMAIL_SCOPE,
     Api,
@@ -28,6 +27,7 @@ from killsyncd.config.schema import (
 )
 from killsyncd.config.secret import Secret, SecretFileRefused, open_to_others, read_secret_file
 from killsyncd.config.sockets import SocketCandidate, control_sockets
+from killsyncd.config.types import seconds_of
 
 __all__ = [
     "KILLMAIL_SCOPE",

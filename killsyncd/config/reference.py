@@ -13,7 +13,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from killsyncd.config.names import variable_of
+from killsyncd.config.environment import variable_of
 from killsyncd.config.schema import REQUIRED, SECTIONS, keys_of
 
 

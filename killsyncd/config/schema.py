@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from killsyncd.config import kinds
-from killsyncd.config.kinds import Kind
+from killsyncd.config import types as kinds
 from killsyncd.config.secret import Secret
+from killsyncd.config.types import Kind
 
 T = TypeVar("T")
 

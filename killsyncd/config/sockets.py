@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from killsyncd.config.kinds import Bad
-from killsyncd.config.places import candidates, find_places
+from killsyncd.config.paths import candidates, find_places
 from killsyncd.config.schema import keys_of
+from killsyncd.config.types import Bad
 
 FILE_NAME = "killsyncd.sock"
 

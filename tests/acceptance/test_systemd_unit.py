@@ -67,7 +67,7 @@ class TestTheFile:
     def test_its_configuration_names_what_the_unit_makes(self) -> None:
         import tomllib
 
-        from killsyncd.config.loading import from_mapping
+        from killsyncd.config.loader import from_mapping
         from killsyncd.config.schema import Config
 
         document: dict[str, Any] = tomllib.loads((ROOT / "systemd/killsyncd.toml").read_text())

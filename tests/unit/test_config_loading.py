@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from killsyncd import config
-from killsyncd.config import Config, ConfigMistakes, places
+from killsyncd.config import Config, ConfigMistakes
+from killsyncd.config import paths as places
 from killsyncd.core.errors import EXIT_CONFIG, ConfigError
 
 MINIMAL = '[sso]\nclient_id = "abc"\n[esi]\ncontact = "me@example.org"\n'

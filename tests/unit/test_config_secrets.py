@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from killsyncd import config
-from killsyncd.config import ConfigMistakes, Secret, places
+from killsyncd.config import ConfigMistakes, Secret
+from killsyncd.config import paths as places
 
 REQUIRED = {"KILLSYNCD_SSO_CLIENT_ID": "abc", "KILLSYNCD_ESI_CONTACT": "me@example.org"}
 MINIMAL = '[sso]\nclient_id = "abc"\n[esi]\ncontact = "me@example.org"\n'

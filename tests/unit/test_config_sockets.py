@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd.config import control_sockets, places
+from killsyncd.config import control_sockets
+from killsyncd.config import paths as places
 
 
 @pytest.fixture(autouse=True)

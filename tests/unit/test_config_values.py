@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from killsyncd import config
 from killsyncd.config import ConfigMistakes
-from killsyncd.config.kinds import Bad, seconds_of
+from killsyncd.config.types import Bad, seconds_of
 
 
 def value_of(section: str, key: str, raw: object) -> Any:

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from killsyncd.config import crosschecks, names
-from killsyncd.config.kinds import Bad
-from killsyncd.config.mistakes import ConfigMistakes, Mistake, shown
-from killsyncd.config.places import Places, candidates, find_places
+from killsyncd.config import environment as names
+from killsyncd.config import validation as crosschecks
+from killsyncd.config.errors import ConfigMistakes, Mistake, shown
+from killsyncd.config.paths import Places, candidates, find_places
 from killsyncd.config.schema import REQUIRED, SECTIONS, Config, Key, keys_of
 from killsyncd.config.secret import SecretFileRefused, open_to_others, read_secret_file
+from killsyncd.config.types import Bad
 from killsyncd.core.errors import ConfigError
 
 CONFIG_FILE_BYTES = 1_000_000

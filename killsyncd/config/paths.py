@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from killsyncd.config.kinds import Bad
+from killsyncd.config.types import Bad
 
 FILE_NAME = "killsyncd.toml"
 SYSTEM_DIRECTORY = Path("/etc/killsyncd")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from killsyncd.config.kinds import split_listen
-from killsyncd.config.mistakes import Mistake, shown
+from killsyncd.config.errors import Mistake, shown
 from killsyncd.config.schema import host_of, is_loopback
 from killsyncd.config.secret import Secret
+from killsyncd.config.types import split_listen
 
 FASTEST = 150
 """Requests a second: the burst that ESI bears."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from killsyncd.config.mistakes import Mistake, nearest, shown
+from killsyncd.config.errors import Mistake, nearest, shown
 from killsyncd.config.schema import SECTIONS, keys_of
 
 PREFIX = "KILLSYNCD_"
