@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from killsyncd.answers import Downtime, EsiError, EsiStatus, NotBefore, RateLimited, Waiting
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import Job, SyncMode, Walk
 from killsyncd.core.retry import full_jitter
+from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, NotBefore, RateLimited, Waiting
 from killsyncd.grants import GrantUnusable, SsoUnavailable
 from killsyncd.jobs import Jobs
 from killsyncd.lists import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger

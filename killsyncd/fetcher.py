@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from typing import Generic
 
-from killsyncd.answers import Downtime, EsiError, RateLimited, Waiting
 from killsyncd.arrivals import Arrival, Delivery, Stored
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, RowRefused, Unavailable
@@ -20,6 +19,7 @@ from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import Ref
 from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Setbacks
+from killsyncd.esi.responses import Downtime, EsiError, RateLimited, Waiting
 from killsyncd.fair import FairQueue
 
 BATCH = 500

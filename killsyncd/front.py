@@ -16,7 +16,7 @@ from killsyncd.control.server import BackupMaker, ControlServer
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
-from killsyncd.esi.door import Door
+from killsyncd.esi.client import Door
 from killsyncd.esi.tokens import Permit
 from killsyncd.exchange import Exchange
 from killsyncd.fetcher import Fetcher

@@ -23,7 +23,7 @@ from killsyncd.consumer import Consumer
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
-from killsyncd.esi.door import Door, DoorSettings
+from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.tokens import Permit
 from killsyncd.fetcher import Fetcher
 from killsyncd.front import Front, make_front

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from killsyncd.answers import EsiError, EsiStatus, PageAnswer
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
 from killsyncd.core.model import Job, PageState, SyncMode, Walk
+from killsyncd.esi.responses import EsiError, EsiStatus, PageAnswer
 from killsyncd.walks import PageNews, PageWritten, SourceState
 
 

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from killsyncd.answers import EsiError, EsiStatus, Name, Waiting
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import RowRefused, Unavailable
 from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.esi.responses import EsiError, EsiStatus, Name, Waiting
 
 BATCH = 1000
 """As many ids as the route takes at once."""

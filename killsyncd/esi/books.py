@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from killsyncd.core.clock import Clock
-from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.server_clock import ServerTime
 from killsyncd.limits import (
     MARGIN,
     OBSERVATION_LIFE,

@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from killsyncd.answers import Malformed, Name, StatusAnswer
-from killsyncd.esi.servertime import parse_http_date
+from killsyncd.esi.responses import Malformed, Name, StatusAnswer
+from killsyncd.esi.server_clock import parse_http_date
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
-from killsyncd.answers import RateLimited
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.esi.books import Books
-from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.responses import RateLimited
+from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Signal
 from killsyncd.limits import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
 

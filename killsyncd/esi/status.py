@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 
-from killsyncd.answers import EsiError, Malformed, NotBefore, StatusAnswer, Waiting
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.esi import decoding
-from killsyncd.esi.asking import Asker, Question
 from killsyncd.esi.books import Books
-from killsyncd.esi.gate import DowntimeGate
+from killsyncd.esi.downtime import DowntimeGate
+from killsyncd.esi.http import OTHER_CAP
 from killsyncd.esi.lessons import Lessons
+from killsyncd.esi.pipeline import Asker, Question
+from killsyncd.esi.responses import EsiError, Malformed, NotBefore, StatusAnswer, Waiting
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
-from killsyncd.esi.servertime import SKEW, ServerTime
-from killsyncd.esi.wire import OTHER_CAP
+from killsyncd.esi.server_clock import SKEW, ServerTime
 
 log = get_logger(__name__)
 

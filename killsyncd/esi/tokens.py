@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from killsyncd.core.clock import Clock
 from killsyncd.esi.books import Books
 from killsyncd.esi.decoding import read_date, read_number
+from killsyncd.esi.http import Answer
 from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.pool import LONGEST_LIFE, DetailPool, limited
 from killsyncd.esi.routes import DETAIL, ERROR_GROUP, ERROR_WINDOW, ERRORS_A_MINUTE
-from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Signal
-from killsyncd.esi.wire import Answer
 from killsyncd.limits import (
     MARGIN,
     Bucket,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.answers import Name
+from killsyncd.esi.responses import Name
 from killsyncd.storage.base import Many, Run, Store, Tx, one
 
 

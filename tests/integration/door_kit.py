@@ -13,7 +13,7 @@ from killsyncd.arrivals import Arrival, Delivery
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.model import Ref
 from killsyncd.details import unpack
-from killsyncd.esi.door import Door, DoorSettings
+from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.tokens import Permit
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from killsyncd.answers import (
+from killsyncd.core.clock import SystemClock
+from killsyncd.esi import downtime as gate
+from killsyncd.esi.client import Door
+from killsyncd.esi.responses import (
     BrokenOff,
     Downtime,
     EsiStatus,
@@ -22,9 +25,6 @@ from killsyncd.answers import (
     TooLarge,
     Unanswered,
 )
-from killsyncd.core.clock import SystemClock
-from killsyncd.esi import gate
-from killsyncd.esi.door import Door
 from killsyncd.esi.tokens import Permit
 from killsyncd.simulator import Simulator, SimulatorConfig
 from tests.integration.door_kit import door_on, house, postgres_doors

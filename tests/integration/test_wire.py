@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from killsyncd.core.clock import SystemClock
-from killsyncd.esi.wire import ConnectFailed, Flaw, NoAnswer, Wire
+from killsyncd.esi.http import ConnectFailed, Flaw, NoAnswer, Wire
 
 CAP = 1024 * 1024
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from killsyncd.esi.deadlines import Deadlines
+from killsyncd.esi.timeouts import Deadlines
 
 
 async def _under(deadlines: Deadlines, work: asyncio.Event) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from killsyncd.answers import Malformed
 from killsyncd.esi import decoding
+from killsyncd.esi.responses import Malformed
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 

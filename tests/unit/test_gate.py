@@ -5,7 +5,14 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from killsyncd.esi.gate import DISTINCT, FIRST_PAUSE, LONGEST_PAUSE, SUSPECT_FOR, TRIAL_AFTER, DowntimeGate
+from killsyncd.esi.downtime import (
+    DISTINCT,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    SUSPECT_FOR,
+    TRIAL_AFTER,
+    DowntimeGate,
+)
 
 NOON = 43_200.0
 DOWN_AT = 11 * 3600.0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd.answers import EsiStatus, Name, RateLimited
 from killsyncd.core.errors import RowRefused
+from killsyncd.esi.responses import EsiStatus, Name, RateLimited
 from killsyncd.names import ERRORS_A_MINUTE, NamesTask
 from killsyncd.storage.names import Names
 from tests.core_world import Core, eventually

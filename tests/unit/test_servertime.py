@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killsyncd.esi.servertime import ServerTime, parse_http_date
+from killsyncd.esi.server_clock import ServerTime, parse_http_date
 from tests.clocks import START, ManualClock
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from killsyncd.answers import RateLimited
 from killsyncd.esi.books import Books
+from killsyncd.esi.http import Answer, Flaw
 from killsyncd.esi.lessons import Lessons
+from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.routes import CHARACTER_LIST, DETAIL
-from killsyncd.esi.servertime import ServerTime, parse_http_date
+from killsyncd.esi.server_clock import ServerTime, parse_http_date
 from killsyncd.esi.signal import Signal
 from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.esi.wire import Answer, Flaw
 from killsyncd.limits import RouteLimit, price
 from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.budgets import Budgets

@@ -8,7 +8,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from killsyncd.answers import (
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.logging import get_logger
+from killsyncd.esi.books import Books
+from killsyncd.esi.decoding import decode_error, read_date, read_expires
+from killsyncd.esi.downtime import DowntimeGate
+from killsyncd.esi.http import Answer, ConnectFailed, Flaw, NoAnswer, Wire
+from killsyncd.esi.responses import (
     BrokenOff,
     Downtime,
     EsiError,
@@ -19,17 +26,10 @@ from killsyncd.answers import (
     TooLarge,
     Unanswered,
 )
-from killsyncd.core.clock import Clock
-from killsyncd.core.errors import Unavailable
-from killsyncd.core.logging import get_logger
-from killsyncd.esi.books import Books
-from killsyncd.esi.decoding import decode_error, read_date, read_expires
-from killsyncd.esi.gate import DowntimeGate
 from killsyncd.esi.routes import DETAIL
-from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Signal
 from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.esi.wire import Answer, ConnectFailed, Flaw, NoAnswer, Wire
 from killsyncd.limits import Pacer
 
 log = get_logger(__name__)

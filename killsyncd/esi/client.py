@@ -17,7 +17,17 @@ from dataclasses import dataclass
 import msgspec
 
 from killsyncd import user_agent
-from killsyncd.answers import (
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.killmail import is_hash
+from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.esi import decoding
+from killsyncd.esi.books import Books
+from killsyncd.esi.downtime import Closed, DowntimeGate
+from killsyncd.esi.http import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
+from killsyncd.esi.lessons import Lessons
+from killsyncd.esi.pipeline import Asker, BeforeAsk, Question, Stats
+from killsyncd.esi.responses import (
     BudgetView,
     DetailAnswer,
     Downtime,
@@ -29,21 +39,11 @@ from killsyncd.answers import (
     RateLimited,
     StatusAnswer,
 )
-from killsyncd.core.clock import Clock
-from killsyncd.core.errors import Unavailable
-from killsyncd.core.killmail import is_hash
-from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.esi import decoding
-from killsyncd.esi.asking import Asker, BeforeAsk, Question, Stats
-from killsyncd.esi.books import Books
-from killsyncd.esi.gate import Closed, DowntimeGate
-from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.routes import AFTER_EXPIRES, DETAIL, ERROR_WINDOW, ERRORS_A_MINUTE, LISTS, NAMES
-from killsyncd.esi.servertime import ServerTime
+from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Signal
 from killsyncd.esi.status import StatusKeeper
 from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.esi.wire import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
 from killsyncd.limits import BudgetStore, Usage, character_of, eta
 
 log = get_logger(__name__)

@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from killsyncd.core.clock import Clock
-from killsyncd.esi.deadlines import Deadlines
+from killsyncd.esi.timeouts import Deadlines
 
 KIB = 1024
 LIST_CAP = 4 * KIB * KIB
