@@ -17,7 +17,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.esi.client import Door
-from killsyncd.esi.tokens import Permit
+from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.exchange import Exchange
 from killsyncd.fetcher import Fetcher
 from killsyncd.metrics import LoopLag, Metrics

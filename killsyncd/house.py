@@ -24,7 +24,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.esi.client import Door, DoorSettings
-from killsyncd.esi.tokens import Permit
+from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.fetcher import Fetcher
 from killsyncd.front import Front, make_front
 from killsyncd.health import Health

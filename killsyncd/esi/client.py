@@ -22,11 +22,13 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.killmail import is_hash
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.esi import decoding
-from killsyncd.esi.books import Books
 from killsyncd.esi.downtime import Closed, DowntimeGate
 from killsyncd.esi.http import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
-from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.pipeline import Asker, BeforeAsk, Question, Stats
+from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.permits import Permit, Tokens
+from killsyncd.esi.ratelimit.route_limits import Lessons
+from killsyncd.esi.ratelimit.windows import BudgetStore, Usage, character_of, eta
 from killsyncd.esi.responses import (
     BudgetView,
     DetailAnswer,
@@ -43,8 +45,6 @@ from killsyncd.esi.routes import AFTER_EXPIRES, DETAIL, ERROR_WINDOW, ERRORS_A_M
 from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Signal
 from killsyncd.esi.status import StatusKeeper
-from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.limits import BudgetStore, Usage, character_of, eta
 
 log = get_logger(__name__)
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import get_logger
-from killsyncd.esi.books import Books
 from killsyncd.esi.decoding import decode_error, read_date, read_expires
 from killsyncd.esi.downtime import DowntimeGate
 from killsyncd.esi.http import Answer, ConnectFailed, Flaw, NoAnswer, Wire
+from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.permits import Permit, Tokens
+from killsyncd.esi.ratelimit.windows import Pacer
 from killsyncd.esi.responses import (
     BrokenOff,
     Downtime,
@@ -29,8 +31,6 @@ from killsyncd.esi.responses import (
 from killsyncd.esi.routes import DETAIL
 from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Signal
-from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.limits import Pacer
 
 log = get_logger(__name__)
 

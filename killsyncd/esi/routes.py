@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from killsyncd.limits import RouteLimit
+from killsyncd.esi.ratelimit.windows import RouteLimit
 
 CHARACTER_LIST = "character-killmails"
 CORPORATION_LIST = "corporation-killmails"

@@ -14,11 +14,11 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.esi import decoding
-from killsyncd.esi.books import Books
 from killsyncd.esi.downtime import DowntimeGate
 from killsyncd.esi.http import OTHER_CAP
-from killsyncd.esi.lessons import Lessons
 from killsyncd.esi.pipeline import Asker, Question
+from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.route_limits import Lessons
 from killsyncd.esi.responses import EsiError, Malformed, NotBefore, StatusAnswer, Waiting
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
 from killsyncd.esi.server_clock import SKEW, ServerTime

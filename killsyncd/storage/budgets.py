@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from killsyncd.limits import (
+from killsyncd.esi.ratelimit.windows import (
     KEPT_AFTER_RETURN,
     MARGIN,
     Ask,

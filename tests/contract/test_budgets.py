@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from killsyncd.limits import Ask, Bill, Bucket, BudgetStore, Observation, RouteLimit, address_subject
+from killsyncd.esi.ratelimit.windows import (
+    Ask,
+    Bill,
+    Bucket,
+    BudgetStore,
+    Observation,
+    RouteLimit,
+    address_subject,
+)
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrate import Migratable
 from tests.contract.conftest import Backend

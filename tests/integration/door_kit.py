@@ -14,7 +14,7 @@ from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.model import Ref
 from killsyncd.details import unpack
 from killsyncd.esi.client import Door, DoorSettings
-from killsyncd.esi.tokens import Permit
+from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrate import migrate

@@ -14,6 +14,7 @@ import pytest
 from killsyncd.core.clock import SystemClock
 from killsyncd.esi import downtime as gate
 from killsyncd.esi.client import Door
+from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.esi.responses import (
     BrokenOff,
     Downtime,
@@ -25,7 +26,6 @@ from killsyncd.esi.responses import (
     TooLarge,
     Unanswered,
 )
-from killsyncd.esi.tokens import Permit
 from killsyncd.simulator import Simulator, SimulatorConfig
 from tests.integration.door_kit import door_on, house, postgres_doors
 from tests.servers import create_database, drop_database

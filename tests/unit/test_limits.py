@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killsyncd.limits import (
+from killsyncd.esi.ratelimit.windows import (
     Ask,
     Bucket,
     Chunk,

@@ -18,15 +18,15 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from killsyncd.esi.books import Books
 from killsyncd.esi.http import Answer, Flaw
-from killsyncd.esi.lessons import Lessons
+from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.permits import Permit, Tokens
+from killsyncd.esi.ratelimit.route_limits import Lessons
+from killsyncd.esi.ratelimit.windows import RouteLimit, price
 from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.routes import CHARACTER_LIST, DETAIL
 from killsyncd.esi.server_clock import ServerTime, parse_http_date
 from killsyncd.esi.signal import Signal
-from killsyncd.esi.tokens import Permit, Tokens
-from killsyncd.limits import RouteLimit, price
 from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrate import migrate

@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import partial
 
 from killsyncd.core.logging import get_logger
-from killsyncd.esi.books import Books
+from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.windows import BudgetStore, RouteLimit, parse_limit
 from killsyncd.esi.routes import ROUTES
-from killsyncd.limits import BudgetStore, RouteLimit, parse_limit
 
 log = get_logger(__name__)
 

@@ -11,15 +11,12 @@ import random
 from collections.abc import Mapping
 
 from killsyncd.core.clock import Clock
-from killsyncd.esi.books import Books
 from killsyncd.esi.decoding import read_date, read_number
 from killsyncd.esi.http import Answer
-from killsyncd.esi.lessons import Lessons
-from killsyncd.esi.pool import LONGEST_LIFE, DetailPool, limited
-from killsyncd.esi.routes import DETAIL, ERROR_GROUP, ERROR_WINDOW, ERRORS_A_MINUTE
-from killsyncd.esi.server_clock import ServerTime
-from killsyncd.esi.signal import Signal
-from killsyncd.limits import (
+from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.detail_pool import LONGEST_LIFE, DetailPool, limited
+from killsyncd.esi.ratelimit.route_limits import Lessons
+from killsyncd.esi.ratelimit.windows import (
     MARGIN,
     Bucket,
     Chunk,
@@ -29,6 +26,9 @@ from killsyncd.limits import (
     price,
     worst_price,
 )
+from killsyncd.esi.routes import DETAIL, ERROR_GROUP, ERROR_WINDOW, ERRORS_A_MINUTE
+from killsyncd.esi.server_clock import ServerTime
+from killsyncd.esi.signal import Signal
 
 RETRY_WITHOUT_HEADER = 60.0
 LONGEST_RETRY = 3600.0

@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from killsyncd.core.clock import Clock
-from killsyncd.esi.server_clock import ServerTime
-from killsyncd.limits import (
+from killsyncd.esi.ratelimit.windows import (
     MARGIN,
     OBSERVATION_LIFE,
     Ask,
@@ -24,6 +23,7 @@ from killsyncd.limits import (
     Grant,
     Observation,
 )
+from killsyncd.esi.server_clock import ServerTime
 
 Write = Callable[[], Awaitable[None]]
 

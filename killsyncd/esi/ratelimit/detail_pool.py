@@ -10,11 +10,11 @@ import asyncio
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
-from killsyncd.esi.books import Books
+from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.windows import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
 from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Signal
-from killsyncd.limits import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
 
 FIRST_CHUNK = 50
 LONGEST_LIFE = 10.0
