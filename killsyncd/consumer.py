@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from killsyncd.auth.grant import GrantUnusable, SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Signal
@@ -20,7 +21,6 @@ from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import Job, SyncMode, Walk
 from killsyncd.core.retry import full_jitter
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, NotBefore, RateLimited, Waiting
-from killsyncd.grants import GrantUnusable, SsoUnavailable
 from killsyncd.jobs import Jobs
 from killsyncd.lists import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger
 from killsyncd.walks import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry

@@ -17,6 +17,10 @@ import aiohttp
 
 from killsyncd import __version__
 from killsyncd.amqp import AmqpQueue, AmqpSettings
+from killsyncd.auth.login import Logins
+from killsyncd.auth.refresher import Refresher
+from killsyncd.auth.revoker import Revoker
+from killsyncd.auth.token_manager import TokenKeeper
 from killsyncd.bridge import Bridge
 from killsyncd.config import Config
 from killsyncd.consumer import Consumer
@@ -29,14 +33,11 @@ from killsyncd.fetcher import Fetcher
 from killsyncd.front import Front, make_front
 from killsyncd.health import Health
 from killsyncd.jobs import EmbeddedJobs
-from killsyncd.logins import Logins
 from killsyncd.metrics import LoopLag
 from killsyncd.names import NamesTask
 from killsyncd.opening import await_house, read_switches
 from killsyncd.operations import Budget, Operations
 from killsyncd.producer import Producer
-from killsyncd.refresher import Refresher
-from killsyncd.revoker import Revoker
 from killsyncd.sso import SsoClient
 from killsyncd.storage.announcing import Announcing
 from killsyncd.storage.base import Store
@@ -53,7 +54,6 @@ from killsyncd.storage.runs import Runs
 from killsyncd.storage.storing import Storing
 from killsyncd.storage.users import Users
 from killsyncd.switches import Switches
-from killsyncd.tokens import TokenKeeper
 from killsyncd.watching import Sights, Space, Watcher
 
 Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]

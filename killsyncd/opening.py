@@ -10,6 +10,7 @@ import asyncio
 import base64
 from pathlib import Path
 
+from killsyncd.auth.encryption import Vault
 from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KeyRefused, Unavailable
@@ -18,7 +19,6 @@ from killsyncd.storage.base import Run, Store, Tx, one
 from killsyncd.storage.migrate import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
-from killsyncd.vault import Vault
 
 CANARY = "key_canary"
 

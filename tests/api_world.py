@@ -11,11 +11,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import orjson
 
+from killsyncd.auth.grant import NewGrant
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.events import Events
 from killsyncd.core.killmail import compute_hash, decode, entity_ids
 from killsyncd.core.model import StoredMail, UserState
-from killsyncd.grants import NewGrant
 from killsyncd.health import Health
 from killsyncd.operations import Operations, rfc3339
 from killsyncd.operations.ports import LoginDesk

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from killsyncd import backups
+from killsyncd.auth.grant import SsoUnavailable
+from killsyncd.auth.login import Begun, LoggedIn, LoginStatus
+from killsyncd.auth.login_state import Door, LoginState, Place
+from killsyncd.auth.revoker import Revoker
 from killsyncd.control.client import Client
 from killsyncd.control.listening import ControlSocket
 from killsyncd.control.server import ControlServer
@@ -21,13 +25,9 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.events import Events
 from killsyncd.core.model import UserState
-from killsyncd.doors import Door, LoginState, Place
 from killsyncd.exchange import Exchange
-from killsyncd.grants import SsoUnavailable
 from killsyncd.health import Health
-from killsyncd.logins import Begun, LoggedIn, LoginStatus
 from killsyncd.operations import Operations
-from killsyncd.revoker import Revoker
 from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.goodbyes import Tombstones
 from killsyncd.storage.migrate import migrate

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from killsyncd.auth.grant import GrantUnusable
 from killsyncd.consumer import Consumer
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job, UserState
 from killsyncd.esi.responses import DetailAnswer, EsiError, NotBefore, PageAnswer
 from killsyncd.fetcher import Fetcher
-from killsyncd.grants import GrantUnusable
 from killsyncd.jobs import EmbeddedJobs
 from killsyncd.storage.base import Tx
 from killsyncd.storage.migrate import migrate

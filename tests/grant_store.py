@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from killsyncd.auth.grant import GrantRow, NewGrant, Registered
+from killsyncd.auth.login_state import Door, LoginRow, LoginState
 from killsyncd.core.model import UserState
-from killsyncd.doors import Door, LoginRow, LoginState
-from killsyncd.grants import GrantRow, NewGrant, Registered
 
 
 class Watched:

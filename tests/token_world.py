@@ -6,18 +6,11 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
+from killsyncd.auth.encryption import Vault, _new_key, token_aad
+from killsyncd.auth.grant import KILLMAIL_SCOPE, Identity, NewGrant, SsoUnavailable, TokenSet, renewal_time
+from killsyncd.auth.token_manager import TokenKeeper
 from killsyncd.core.errors import GrantDead
 from killsyncd.core.model import UserState
-from killsyncd.grants import (
-    KILLMAIL_SCOPE,
-    Identity,
-    NewGrant,
-    SsoUnavailable,
-    TokenSet,
-    renewal_time,
-)
-from killsyncd.tokens import TokenKeeper
-from killsyncd.vault import Vault, _new_key, token_aad
 from tests.clocks import ManualClock
 from tests.grant_store import MemoryGrants
 

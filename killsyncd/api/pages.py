@@ -16,12 +16,12 @@ from killsyncd.api.auth import Access, Forbidden
 from killsyncd.api.graphql_http import prefers_html
 from killsyncd.api.ports import Verbs
 from killsyncd.api.problems import UNAUTHENTICATED
+from killsyncd.auth.login import LIFE, cookie_name
+from killsyncd.auth.login_state import Door, LoginState, Place
 from killsyncd.config import host_of
 from killsyncd.core.errors import KillsyncdError, LoginRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import UserState
-from killsyncd.doors import Door, LoginState, Place
-from killsyncd.logins import LIFE, cookie_name
 
 CALLBACK_PATH = "/auth/callback"
 LOGIN_PATH = "/auth/login"

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from killsyncd.auth.login import Begun
+from killsyncd.auth.login_state import Door, Place
 from killsyncd.core.model import Queued, User
 from killsyncd.core.read_model import (
     Attacker,
@@ -20,8 +22,6 @@ from killsyncd.core.read_model import (
     Order,
     Victim,
 )
-from killsyncd.doors import Door, Place
-from killsyncd.logins import Begun
 from killsyncd.operations import LoginEnded, StatusReport
 
 

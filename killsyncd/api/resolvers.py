@@ -13,6 +13,8 @@ from graphql import GraphQLResolveInfo
 from killsyncd import health
 from killsyncd.api.context import Connection, Context, Entity
 from killsyncd.api.inputs import character_ids, filter_of, first_of, id_of
+from killsyncd.auth.login import Begun
+from killsyncd.auth.login_state import Door, Place
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput, NotFound, Unavailable
 from killsyncd.core.model import Queued, SyncMode, User, UserState
@@ -28,8 +30,6 @@ from killsyncd.core.read_model import (
     Role,
     Victim,
 )
-from killsyncd.doors import Door, Place
-from killsyncd.logins import Begun
 from killsyncd.operations import LoginEnded, StatusReport, feed_cursor, remedy_of
 
 T = TypeVar("T")

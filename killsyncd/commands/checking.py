@@ -170,7 +170,7 @@ async def queue(config: Config) -> Finding:
 
 async def key(config: Config) -> Finding:
     """Is there a key, safe from others, that opens what is in the database."""
-    from killsyncd.vault import Vault
+    from killsyncd.auth.encryption import Vault
 
     path = config.security.key_file
     try:

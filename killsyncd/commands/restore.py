@@ -76,7 +76,7 @@ def _refuse_beside_a_daemon(config: Config) -> None:
 
 
 def _accept(config: Config, canary: str | None) -> None:
-    from killsyncd.vault import Vault
+    from killsyncd.auth.encryption import Vault
 
     key = config.security.key_file
     if canary is None:

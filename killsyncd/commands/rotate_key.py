@@ -33,11 +33,11 @@ def run(args: Namespace, call: Call) -> int:
 
 
 async def _rotate(config: Config) -> tuple[str, str]:
+    from killsyncd.auth.encryption import Vault
     from killsyncd.commands.direct import opened
     from killsyncd.opening import open_vault
     from killsyncd.storage import rotating
     from killsyncd.storage.daemons import daemons_alive
-    from killsyncd.vault import Vault
 
     path = config.security.key_file
     if config.security.key_is_credential:

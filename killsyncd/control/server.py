@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 import orjson
 from aiohttp import web
 
+from killsyncd.auth.login_state import Door
 from killsyncd.backups import Made
 from killsyncd.control import bodies
 from killsyncd.control.bodies import answer, failure, flag, number, numbers, query, read_body, text, texts
@@ -22,7 +23,6 @@ from killsyncd.control.listening import ControlSocket
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
-from killsyncd.doors import Door
 from killsyncd.exchange import Exchange, ImportReport, parse_since
 from killsyncd.operations import FeedLine, Operations, jsonable, queue_remedy
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from killsyncd.auth.login import Begun, LoggedIn, LoginStatus
+from killsyncd.auth.login_state import Door, Place
 from killsyncd.core.model import Origin, Queued, QueueDepth, User, UserState
-from killsyncd.doors import Door, Place
 from killsyncd.health import UserTrouble
-from killsyncd.logins import Begun, LoggedIn, LoginStatus
 from killsyncd.operations.results import (
     Budget,
     Explained,

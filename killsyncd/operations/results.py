@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from killsyncd import health
+from killsyncd.auth.login_state import LoginState
 from killsyncd.core.model import REMEDIES, Problem, QueueDepth, User, UserState
-from killsyncd.doors import LoginState
 
 
 def rfc3339(moment: datetime) -> str:

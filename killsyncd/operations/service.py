@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from killsyncd.auth.login import Begun, LoggedIn
+from killsyncd.auth.login_state import Door, LoginState, Place
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, UsageError
 from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import Logger, get_logger
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, Origin, Queued, User, UserState
-from killsyncd.doors import Door, LoginState, Place
 from killsyncd.health import Health
-from killsyncd.logins import Begun, LoggedIn
 from killsyncd.operations.ports import (
     DepthView,
     DoorView,

@@ -11,8 +11,8 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from killsyncd.auth.grant import Identity
 from killsyncd.core.errors import TokenRefused
-from killsyncd.grants import Identity
 
 ALGORITHMS = ("RS256",)
 AUDIENCE = "EVE Online"

@@ -20,9 +20,9 @@ from authlib.oauth2.rfc7636 import (
     create_s256_code_challenge,
 )
 
+from killsyncd.auth.grant import Identity, LoginAttempt, SsoUnavailable, TokenSet
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import GrantDead, TokenRefused
-from killsyncd.grants import Identity, LoginAttempt, SsoUnavailable, TokenSet
 from killsyncd.sso import claims
 from killsyncd.sso.keys import KeySource
 from killsyncd.sso.metadata import MetadataSource

@@ -9,9 +9,9 @@ from typing import Any
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from killsyncd.auth.grant import BY_ITSELF, SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import TokenRefused
-from killsyncd.grants import BY_ITSELF, SsoUnavailable
 from killsyncd.sso.metadata import MetadataSource
 from killsyncd.sso.wire import Wire, refused
 

@@ -7,9 +7,9 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import ConfigError
-from killsyncd.grants import SsoUnavailable
 from killsyncd.sso.wire import Answer, Wire, refused
 
 PATH = "/.well-known/oauth-authorization-server"

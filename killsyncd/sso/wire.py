@@ -13,8 +13,8 @@ from typing import Any
 
 import aiohttp
 
+from killsyncd.auth.grant import BY_ITSELF, SsoUnavailable
 from killsyncd.core.clock import Clock
-from killsyncd.grants import BY_ITSELF, SsoUnavailable
 
 MAX_BODY = 256 * 1024  # CCP's key set has 1 KiB, a token answer 3
 _MAX_RETRY_AFTER = 3600.0

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from killsyncd.auth.revoker import Tombstone
 from killsyncd.operations import Goodbye
-from killsyncd.revoker import Tombstone
 from killsyncd.storage.base import Bulk, Row, Run, Store, Tx, ids_parameter, one
 
 _TABLES = ("documents", "victims", "attackers", "items")

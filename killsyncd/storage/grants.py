@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection
 
+from killsyncd.auth.grant import GrantRow, NewGrant, Registered
+from killsyncd.auth.login_state import Door, LoginRow, LoginState
 from killsyncd.core.clock import utc
 from killsyncd.core.model import UserState
-from killsyncd.doors import Door, LoginRow, LoginState
-from killsyncd.grants import GrantRow, NewGrant, Registered
 from killsyncd.storage.base import Row, Run, Store, Tx, one
 from killsyncd.storage.users import mark as mark_user
 

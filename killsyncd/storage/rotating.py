@@ -10,9 +10,9 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from killsyncd.auth.encryption import TokenKind, Vault, token_aad
 from killsyncd.core.errors import KeyRefused
 from killsyncd.storage.base import Run, Store, Tx, one
-from killsyncd.vault import TokenKind, Vault, token_aad
 
 BATCH = 200
 CANARY = "key_canary"

@@ -10,12 +10,12 @@ from typing import Protocol
 
 import pytest
 
+from killsyncd.auth.grant import GrantRow, NewGrant
+from killsyncd.auth.login import LoginSink
+from killsyncd.auth.login_state import Door, LoginRow, LoginState, LoginStore
+from killsyncd.auth.refresher import DueGrants
+from killsyncd.auth.token_refresh import GrantStore
 from killsyncd.core.model import UserState
-from killsyncd.doors import Door, LoginRow, LoginState, LoginStore
-from killsyncd.grants import GrantRow, NewGrant
-from killsyncd.logins import LoginSink
-from killsyncd.refresher import DueGrants
-from killsyncd.refreshing import GrantStore
 from killsyncd.storage.base import Run, Store, Tx
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrate import migrate

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd import logins
+from killsyncd.auth import login as logins
+from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.core.errors import KeyRefused
 from killsyncd.storage import rotating
 from killsyncd.storage.goodbyes import logout
-from killsyncd.vault import Vault, token_aad
 from tests.contract.world import World
 
 

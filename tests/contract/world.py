@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from killsyncd.arrivals import Arrival, Stored
+from killsyncd.auth.grant import NewGrant
 from killsyncd.core import killmail as km
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.model import PRIORITY_PRODUCER, Job, Origin, SyncMode, UserState, Walk
-from killsyncd.grants import NewGrant
 from killsyncd.storage import wants
 from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, one
 from killsyncd.storage.daemons import Membership

@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 
 from killsyncd import __version__
+from killsyncd.auth.encryption import Vault
+from killsyncd.auth.login import LoginStatus
+from killsyncd.auth.login_state import LoginState
 from killsyncd.cli import COMMANDS
 from killsyncd.commands.ctl import VERBS
 from killsyncd.config import load
 from killsyncd.core.clock import SystemClock
-from killsyncd.doors import LoginState
-from killsyncd.logins import LoginStatus
 from killsyncd.opening import open_house
 from killsyncd.storage.sqlite import SqliteStore
-from killsyncd.vault import Vault
 from tests.contract.world import document
 from tests.control_world import ControlWorld, control_world, environment, execute, logged_in
 

@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.core.errors import ConfigError, GrantDead, TokenRefused, Unavailable
-from killsyncd.grants import SsoUnavailable
 from killsyncd.sso import SsoClient
 from killsyncd.sso.metadata import Bounds
 from tests.clocks import ManualClock

@@ -16,8 +16,8 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.core.errors import TokenRefused
-from killsyncd.grants import SsoUnavailable
 from killsyncd.sso import SsoClient
 from tests.clocks import ManualClock
 from tests.sso_server import (

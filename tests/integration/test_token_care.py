@@ -11,20 +11,20 @@ from urllib.parse import parse_qsl, urlsplit
 import aiohttp
 import pytest
 
+from killsyncd.auth.encryption import Vault
+from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
+from killsyncd.auth.login import LoggedIn, Logins
+from killsyncd.auth.login_state import Door, Place
+from killsyncd.auth.refresher import Refresher
+from killsyncd.auth.token_manager import TokenKeeper
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.model import UserState
-from killsyncd.doors import Door, Place
-from killsyncd.grants import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
-from killsyncd.logins import LoggedIn, Logins
-from killsyncd.refresher import Refresher
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.sso import SsoClient
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrate import migrate
 from killsyncd.storage.sqlite import SqliteStore
-from killsyncd.tokens import TokenKeeper
-from killsyncd.vault import Vault
 from tests.clocks import ManualClock
 
 CALLBACK = "http://127.0.0.1:7420/auth/callback"

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from killsyncd.circuit import Circuit
+from killsyncd.auth.circuit_breaker import Circuit
 from tests.clocks import ManualClock
 
 

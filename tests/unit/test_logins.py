@@ -9,19 +9,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from killsyncd.auth.encryption import Vault, _new_key, token_aad
+from killsyncd.auth.grant import BY_ITSELF, KILLMAIL_SCOPE, Identity, LoginAttempt, SsoUnavailable, TokenSet
+from killsyncd.auth.login import Begun, Logins, cookie_name
+from killsyncd.auth.login_state import Door, LoginState, Place
 from killsyncd.core.errors import GrantDead, LoginRefused, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
-from killsyncd.doors import Door, LoginState, Place
-from killsyncd.grants import (
-    BY_ITSELF,
-    KILLMAIL_SCOPE,
-    Identity,
-    LoginAttempt,
-    SsoUnavailable,
-    TokenSet,
-)
-from killsyncd.logins import Begun, Logins, cookie_name
-from killsyncd.vault import Vault, _new_key, token_aad
 from tests.clocks import ManualClock
 from tests.grant_store import MemoryGrants, MemoryLogins
 

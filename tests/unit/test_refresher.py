@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from killsyncd.auth.grant import GrantUnusable, SsoUnavailable
+from killsyncd.auth.refresher import Refresher
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import UserState
-from killsyncd.grants import GrantUnusable, SsoUnavailable
-from killsyncd.refresher import Refresher
 from tests.clocks import ManualClock
 
 

@@ -6,10 +6,10 @@ import asyncio
 import random
 from dataclasses import replace
 
+from killsyncd.auth.grant import SsoUnavailable
+from killsyncd.auth.revoker import LONGEST_BACKOFF, LOOK_AGAIN, Revoker, Tombstone
 from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.events import Events
-from killsyncd.grants import SsoUnavailable
-from killsyncd.revoker import LONGEST_BACKOFF, LOOK_AGAIN, Revoker, Tombstone
 from tests.clocks import ManualClock
 
 

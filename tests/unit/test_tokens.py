@@ -8,14 +8,9 @@ import random
 
 import pytest
 
+from killsyncd.auth.grant import Identity, SsoUnavailable, TokenSet, renewal_time
 from killsyncd.core.errors import NotFound, Unavailable
 from killsyncd.core.model import UserState
-from killsyncd.grants import (
-    Identity,
-    SsoUnavailable,
-    TokenSet,
-    renewal_time,
-)
 from tests.token_world import CHARACTER, MARGIN, USER, World, down
 
 

@@ -8,16 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from killsyncd.auth.encryption import Vault, _new_key
+from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
+from killsyncd.auth.token_manager import TokenKeeper
+from killsyncd.auth.token_refresh import DOUBT_DELAYS
 from killsyncd.core.errors import GrantDead, KeyRefused, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
-from killsyncd.grants import (
-    KILLMAIL_SCOPE,
-    GrantUnusable,
-    SsoUnavailable,
-)
-from killsyncd.refreshing import DOUBT_DELAYS
-from killsyncd.tokens import TokenKeeper
-from killsyncd.vault import Vault, _new_key
 from tests.token_world import CHARACTER, MARGIN, USER, World, down, gone
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killsyncd import vault as vault_module
+from killsyncd.auth import encryption as vault_module
+from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.core.errors import KeyRefused
-from killsyncd.vault import Vault, token_aad
 
 AAD = token_aad(90000001, "access")
 

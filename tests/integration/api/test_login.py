@@ -12,15 +12,15 @@ from urllib.parse import parse_qsl, urlsplit
 import aiohttp
 import pytest
 
+from killsyncd.auth.encryption import Vault
+from killsyncd.auth.grant import KILLMAIL_SCOPE
+from killsyncd.auth.login import Logins
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Unavailable
-from killsyncd.grants import KILLMAIL_SCOPE
-from killsyncd.logins import Logins
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.sso import SsoClient
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.sqlite import SqliteStore
-from killsyncd.vault import Vault
 from tests.integration.api.conftest import TOKEN, Running, Start
 
 CALLBACK = "http://127.0.0.1:7420/auth/callback"

@@ -17,14 +17,14 @@ import random
 from collections.abc import Collection
 from typing import NoReturn
 
+from killsyncd.auth.encryption import Vault, token_aad
+from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantRow, SsoUnavailable
+from killsyncd.auth.token_refresh import GrantStore, Refreshing, SsoPort, unusable
 from killsyncd.core import tasks as endings
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, TokenRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Problem, UserState
-from killsyncd.grants import KILLMAIL_SCOPE, GrantRow, SsoUnavailable
-from killsyncd.refreshing import GrantStore, Refreshing, SsoPort, unusable
-from killsyncd.vault import Vault, token_aad
 
 __all__ = ["GrantStore", "SsoPort", "TokenKeeper"]
 

@@ -16,12 +16,9 @@ import functools
 import random
 from typing import NoReturn, Protocol
 
-from killsyncd.circuit import Circuit
-from killsyncd.core.clock import Clock
-from killsyncd.core.errors import GrantDead
-from killsyncd.core.logging import get_logger
-from killsyncd.core.model import REMEDIES, Problem, UserState
-from killsyncd.grants import (
+from killsyncd.auth.circuit_breaker import Circuit
+from killsyncd.auth.encryption import TokenKind, Vault, token_aad
+from killsyncd.auth.grant import (
     BY_ITSELF,
     GrantRow,
     GrantUnusable,
@@ -30,7 +27,10 @@ from killsyncd.grants import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.vault import TokenKind, Vault, token_aad
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import GrantDead
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import REMEDIES, Problem, UserState
 
 DOUBT_DELAYS = (60.0, 300.0, 900.0, 3600.0)
 """Seconds after each `invalid_grant` that a lost answer may explain; the next one after them is believed."""

@@ -11,12 +11,12 @@ import random
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KeyRefused, KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.retry import full_jitter
-from killsyncd.grants import SsoUnavailable
 
 FIRST_BACKOFF = 60.0
 LONGEST_BACKOFF = 6 * 3600.0

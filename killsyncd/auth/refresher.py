@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from killsyncd.auth.grant import GrantUnusable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.grants import GrantUnusable
 
 _IDLE = 60.0  # seconds; other daemons' logins and a wall clock put right are found within them
 _STAGGER = 1.0  # seconds at most by which a round starts late, so that several daemons don't race

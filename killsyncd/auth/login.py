@@ -23,13 +23,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from killsyncd.core import tasks as endings
-from killsyncd.core.clock import Clock
-from killsyncd.core.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
-from killsyncd.core.logging import get_logger
-from killsyncd.core.model import REMEDIES, UserState
-from killsyncd.doors import DOORS, Door, LoginRow, LoginState, LoginStore, Place
-from killsyncd.grants import (
+from killsyncd.auth.encryption import Vault, token_aad
+from killsyncd.auth.grant import (
     BY_ITSELF,
     KILLMAIL_SCOPE,
     Identity,
@@ -39,7 +34,12 @@ from killsyncd.grants import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.vault import Vault, token_aad
+from killsyncd.auth.login_state import DOORS, Door, LoginRow, LoginState, LoginStore, Place
+from killsyncd.core import tasks as endings
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
+from killsyncd.core.logging import get_logger
+from killsyncd.core.model import REMEDIES, UserState
 
 LIFE = 600.0
 """Seconds for which a state is good."""
