@@ -20,6 +20,7 @@ from killsyncd.amqp import AmqpQueue, AmqpSettings
 from killsyncd.auth.login import Logins
 from killsyncd.auth.refresher import Refresher
 from killsyncd.auth.revoker import Revoker
+from killsyncd.auth.sso import SsoClient
 from killsyncd.auth.token_manager import TokenKeeper
 from killsyncd.bridge import Bridge
 from killsyncd.config import Config
@@ -38,7 +39,6 @@ from killsyncd.names import NamesTask
 from killsyncd.opening import await_house, read_switches
 from killsyncd.operations import Budget, Operations
 from killsyncd.producer import Producer
-from killsyncd.sso import SsoClient
 from killsyncd.storage.announcing import Announcing
 from killsyncd.storage.base import Store
 from killsyncd.storage.budgets import Budgets

@@ -18,8 +18,8 @@ from aiohttp.test_utils import TestServer
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from killsyncd.auth.sso import SsoClient
 from killsyncd.core.clock import Clock
-from killsyncd.sso import SsoClient
 
 CALLBACK = "http://127.0.0.1:7420/auth/callback"
 CLIENT_ID = "0123456789abcdef"

@@ -69,7 +69,7 @@ class LoginSink(Protocol):
 
 
 class LoginSso(Protocol):
-    """The SSO; see `killsyncd.sso.SsoClient` for what each raises."""
+    """The SSO; see `killsyncd.auth.sso.SsoClient` for what each raises."""
 
     async def begin(self) -> LoginAttempt: ...
 

@@ -115,7 +115,7 @@ class GrantStore(Protocol):
 
 
 class SsoPort(Protocol):
-    """The SSO; see `killsyncd.sso.SsoClient` for what each raises."""
+    """The SSO; see `killsyncd.auth.sso.SsoClient` for what each raises."""
 
     async def refresh(self, refresh_token: str) -> TokenSet: ...
 

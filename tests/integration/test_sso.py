@@ -15,9 +15,9 @@ from aiohttp import web
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from killsyncd.auth.grant import SsoUnavailable
+from killsyncd.auth.sso import SsoClient
+from killsyncd.auth.sso.metadata import Bounds
 from killsyncd.core.errors import ConfigError, GrantDead, TokenRefused, Unavailable
-from killsyncd.sso import SsoClient
-from killsyncd.sso.metadata import Bounds
 from tests.clocks import ManualClock
 from tests.sso_server import (
     CALLBACK,

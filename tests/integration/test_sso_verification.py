@@ -17,8 +17,8 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from killsyncd.auth.grant import SsoUnavailable
+from killsyncd.auth.sso import SsoClient
 from killsyncd.core.errors import TokenRefused
-from killsyncd.sso import SsoClient
 from tests.clocks import ManualClock
 from tests.sso_server import (
     CHARACTER,

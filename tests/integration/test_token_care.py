@@ -16,11 +16,11 @@ from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
 from killsyncd.auth.login import LoggedIn, Logins
 from killsyncd.auth.login_state import Door, Place
 from killsyncd.auth.refresher import Refresher
+from killsyncd.auth.sso import SsoClient
 from killsyncd.auth.token_manager import TokenKeeper
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.model import UserState
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
-from killsyncd.sso import SsoClient
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrate import migrate

@@ -15,10 +15,10 @@ import pytest
 from killsyncd.auth.encryption import Vault
 from killsyncd.auth.grant import KILLMAIL_SCOPE
 from killsyncd.auth.login import Logins
+from killsyncd.auth.sso import SsoClient
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Unavailable
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
-from killsyncd.sso import SsoClient
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.sqlite import SqliteStore
 from tests.integration.api.conftest import TOKEN, Running, Start

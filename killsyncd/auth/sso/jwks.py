@@ -10,10 +10,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from killsyncd.auth.grant import BY_ITSELF, SsoUnavailable
+from killsyncd.auth.sso.http import Wire, refused
+from killsyncd.auth.sso.metadata import MetadataSource
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import TokenRefused
-from killsyncd.sso.metadata import MetadataSource
-from killsyncd.sso.wire import Wire, refused
 
 LIFE = 3600.0
 AGAIN_AFTER = 60.0

@@ -1,6 +1,6 @@
 """EVE's single sign-on: OAuth 2 authorization code with PKCE, refresh, revocation, verification."""
 
 from killsyncd.auth.grant import Identity, LoginAttempt, SsoUnavailable, TokenSet
-from killsyncd.sso.client import SsoClient
+from killsyncd.auth.sso.client import SsoClient
 
 __all__ = ["Identity", "LoginAttempt", "SsoClient", "SsoUnavailable", "TokenSet"]

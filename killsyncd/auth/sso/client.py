@@ -21,12 +21,12 @@ from authlib.oauth2.rfc7636 import (
 )
 
 from killsyncd.auth.grant import Identity, LoginAttempt, SsoUnavailable, TokenSet
+from killsyncd.auth.sso import claims
+from killsyncd.auth.sso.http import Answer, Wire, refused
+from killsyncd.auth.sso.jwks import KeySource
+from killsyncd.auth.sso.metadata import MetadataSource
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import GrantDead, TokenRefused
-from killsyncd.sso import claims
-from killsyncd.sso.keys import KeySource
-from killsyncd.sso.metadata import MetadataSource
-from killsyncd.sso.wire import Answer, Wire, refused
 
 TIMEOUT = 20.0
 """Seconds for one request, from the first byte sent to the last read."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from killsyncd.auth.grant import SsoUnavailable
+from killsyncd.auth.sso.http import Answer, Wire, refused
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import ConfigError
-from killsyncd.sso.wire import Answer, Wire, refused
 
 PATH = "/.well-known/oauth-authorization-server"
 LIFE = 3600.0
