@@ -10,7 +10,8 @@ from typing import Any
 import aiormq
 from aiormq.abc import DeliveredMessage
 
-from killsyncd.amqp import AmqpQueue, AmqpSettings, outbox
+from killsyncd.amqp import AmqpQueue, AmqpSettings
+from killsyncd.amqp import publisher as outbox
 from killsyncd.config.secret import Secret
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job

@@ -13,7 +13,10 @@ import pamqp.frame
 import pytest
 from pamqp import commands
 
-from killsyncd.amqp import AmqpQueue, AmqpSettings, link, outbox, wire
+from killsyncd.amqp import AmqpQueue, AmqpSettings
+from killsyncd.amqp import connection as wire
+from killsyncd.amqp import publisher as outbox
+from killsyncd.amqp import reconnect as link
 from killsyncd.config.secret import Secret
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Refused

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from killsyncd.amqp.wire import BROKEN, PROBE_SECONDS, Wire, translated
+from killsyncd.amqp.connection import BROKEN, PROBE_SECONDS, Wire, translated
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import StateLog, get_logger
 

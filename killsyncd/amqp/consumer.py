@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from killsyncd.amqp import messages
-from killsyncd.amqp.link import Link
-from killsyncd.amqp.outbox import Outbox, dead, declare
-from killsyncd.amqp.wire import ANSWER_SECONDS, BROKEN, Wire, unbroken
+from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, Wire, unbroken
+from killsyncd.amqp.publisher import Outbox, dead, declare
+from killsyncd.amqp.reconnect import Link
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput
 from killsyncd.core.events import Signal

@@ -12,8 +12,8 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
 from killsyncd.amqp import messages
-from killsyncd.amqp.link import Link
-from killsyncd.amqp.wire import ANSWER_SECONDS, BROKEN, Wire, unbroken
+from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, Wire, unbroken
+from killsyncd.amqp.reconnect import Link
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Signal

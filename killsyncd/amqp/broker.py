@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from killsyncd.amqp.inbox import Inbox
-from killsyncd.amqp.outbox import Outbox, TokenOf, declare
-from killsyncd.amqp.wire import BROKEN, Wire, label, translated
+from killsyncd.amqp.connection import BROKEN, Wire, label, translated
+from killsyncd.amqp.consumer import Inbox
+from killsyncd.amqp.publisher import Outbox, TokenOf, declare
 from killsyncd.config.secret import Secret
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Refused
