@@ -76,7 +76,7 @@ def part_store(given: dict[str, Any]) -> None:
 def _prepare_store(given: dict[str, Any], folder: Path) -> None:
     """The rows that the daemon has stored, as they stand in its database, in batches by its feed."""
     from killsyncd.core.killmail import decode, entity_ids
-    from killsyncd.storage.migrate import migrations
+    from killsyncd.storage.migrations import migrations
 
     connection = sqlite3.connect(folder / "parts.db", isolation_level=None)
     connection.create_function("epoch_now", 0, time.time)

@@ -6,7 +6,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import get_logger
-from killsyncd.storage.base import Store
+from killsyncd.storage.transaction import Store
 
 CHANNELS = ("feed", "wants", "refs", "switches")
 GATHER = 0.05

@@ -22,12 +22,12 @@ from killsyncd.exchange import Exchange
 from killsyncd.fetcher import Fetcher
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.operations import Operations
-from killsyncd.storage.base import Run, Store, Tx
 from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.measuring import Measuring
 from killsyncd.storage.reading import Reading
 from killsyncd.storage.sqlite import SqliteStore
 from killsyncd.storage.storing import Storing
+from killsyncd.storage.transaction import Run, Store, Tx
 
 
 @dataclass

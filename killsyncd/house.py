@@ -40,7 +40,6 @@ from killsyncd.opening import await_house, read_switches
 from killsyncd.operations import Budget, Operations
 from killsyncd.producer import Producer
 from killsyncd.storage.announcing import Announcing
-from killsyncd.storage.base import Store
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.goodbyes import Tombstones
@@ -48,10 +47,11 @@ from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.ledger import Ledger
 from killsyncd.storage.names import Names
 from killsyncd.storage.operating import Operating
-from killsyncd.storage.probing import keep_probing
+from killsyncd.storage.probe import keep_probing
 from killsyncd.storage.reading import Reading
 from killsyncd.storage.runs import Runs
 from killsyncd.storage.storing import Storing
+from killsyncd.storage.transaction import Store
 from killsyncd.storage.users import Users
 from killsyncd.switches import Switches
 from killsyncd.watching import Sights, Space, Watcher

@@ -15,10 +15,10 @@ from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.storage.base import Run, Store, Tx, one
-from killsyncd.storage.migrate import Migratable, migrate, migrations, state
+from killsyncd.storage.migrations import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.transaction import Run, Store, Tx, one
 
 CANARY = "key_canary"
 

@@ -19,13 +19,13 @@ from killsyncd.core.model import StoredMail, UserState
 from killsyncd.health import Health
 from killsyncd.operations import Operations, rfc3339
 from killsyncd.operations.ports import LoginDesk
-from killsyncd.storage.base import Bulk, Many, Run, Sql, Store, Tx
 from killsyncd.storage.grants import Grants
 from killsyncd.storage.ledger import Ledger
-from killsyncd.storage.migrate import Migratable
+from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.operating import Operating
 from killsyncd.storage.reading import Reading
 from killsyncd.storage.storing import Arrival, Storing
+from killsyncd.storage.transaction import Bulk, Many, Run, Sql, Store, Tx
 from killsyncd.storage.users import Users
 from killsyncd.storage.wants import Wants
 

@@ -30,7 +30,7 @@ from killsyncd.health import Health
 from killsyncd.operations import Operations
 from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.goodbyes import Tombstones
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.operating import Operating
 from killsyncd.storage.sqlite import SqliteStore
 from tests.contract.world import World

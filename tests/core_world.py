@@ -17,9 +17,9 @@ from killsyncd.core.model import Job, UserState
 from killsyncd.esi.responses import DetailAnswer, EsiError, NotBefore, PageAnswer
 from killsyncd.fetcher import Fetcher
 from killsyncd.jobs import EmbeddedJobs
-from killsyncd.storage.base import Tx
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.transaction import Tx
 from tests.clocks import ManualClock
 from tests.contract.world import Pilot, World, arrival, hash_of
 

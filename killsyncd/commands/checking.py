@@ -20,7 +20,7 @@ from killsyncd import user_agent
 from killsyncd.config import Config
 from killsyncd.core.errors import KillsyncdError, SchemaRefused
 from killsyncd.core.text import count, size
-from killsyncd.storage.migrate import migrations
+from killsyncd.storage.migrations import migrations
 from killsyncd.watching import ENOUGH_FREE
 
 ROOMY = 1 << 30
@@ -135,7 +135,7 @@ def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> in
 async def _postgres(config: Config) -> Finding:
     from killsyncd.core.clock import SystemClock
     from killsyncd.opening import open_store
-    from killsyncd.storage.migrate import state
+    from killsyncd.storage.migrations import state
 
     store = await open_store(config, SystemClock())
     try:

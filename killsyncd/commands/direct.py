@@ -13,7 +13,7 @@ from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError
 from killsyncd.exchange import Exchange
 from killsyncd.opening import open_store
 from killsyncd.storage.exchanging import Exchanging
-from killsyncd.storage.migrate import migrate, migrations, state
+from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
 from killsyncd.storage.storing import Storing

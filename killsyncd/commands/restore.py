@@ -32,7 +32,7 @@ def run(args: Namespace, call: Call) -> int:
     """Put a backup in the database's place."""
     from killsyncd import backups
     from killsyncd.core.clock import SystemClock
-    from killsyncd.storage.migrate import migrations
+    from killsyncd.storage.migrations import migrations
 
     # The very lock that a daemon holds, without opening (and so making) the database.
     from killsyncd.storage.sqlite import _take_lock

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from killsyncd.core.model import Origin, SyncMode
 from killsyncd.jobs import Announcement, Summoned, Summons
-from killsyncd.storage.base import Many, Run, Tx, as_datetime, one
+from killsyncd.storage.transaction import Many, Run, Tx, as_datetime, one
 from killsyncd.storage.users import queue_user
 from killsyncd.storage.wants import Wants, claim
 

@@ -22,7 +22,7 @@ from killsyncd.esi.ratelimit.windows import (
     decide,
     when_free,
 )
-from killsyncd.storage.base import Many, Run, Store, Tx, one
+from killsyncd.storage.transaction import Many, Run, Store, Tx, one
 
 
 def _reserve(ask: Ask) -> Tx[Grant]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.storage.base import Row, Run, Store, Tx
+from killsyncd.storage.transaction import Row, Run, Store, Tx
 
 LEASE_SECONDS = 30.0
 BEAT_SECONDS = 8.0

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.exchange import StoredDocument
-from killsyncd.storage.base import Run, Sql, Store, Tx, ids_parameter, one
 from killsyncd.storage.storing import Storing
+from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
 
 _INVOLVED = (
     "k.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = :character_id "

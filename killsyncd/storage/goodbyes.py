@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from killsyncd.auth.revoker import Tombstone
 from killsyncd.operations import Goodbye
-from killsyncd.storage.base import Bulk, Row, Run, Store, Tx, ids_parameter, one
+from killsyncd.storage.transaction import Bulk, Row, Run, Store, Tx, ids_parameter, one
 
 _TABLES = ("documents", "victims", "attackers", "items")
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from killsyncd.core.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, SyncMode, Walk
 from killsyncd.storage import wants
-from killsyncd.storage.base import Row, Run, Store, Tx, ids_parameter, one
 from killsyncd.storage.sighting import sight, try_another_hash
+from killsyncd.storage.transaction import Row, Run, Store, Tx, ids_parameter, one
 from killsyncd.walks import (
     Outcome,
     PageNews,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from killsyncd.measures import Measures
-from killsyncd.storage.base import Run, Store, Tx, needed_datetime, one
+from killsyncd.storage.transaction import Run, Store, Tx, needed_datetime, one
 
 LAST_BACKUP = "last_backup_at"
 """Key in `meta`: when a backup was last finished and checked, in seconds since 1970."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.esi.responses import Name
-from killsyncd.storage.base import Many, Run, Store, Tx, one
+from killsyncd.storage.transaction import Many, Run, Store, Tx, one
 
 
 def _unresolved(limit: int) -> Tx[list[int]]:

@@ -22,7 +22,16 @@ from killsyncd.operations import (
     parse_cursor,
 )
 from killsyncd.storage import goodbyes
-from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, ids_parameter, needed_datetime, one
+from killsyncd.storage.transaction import (
+    Row,
+    Run,
+    Store,
+    Tx,
+    as_datetime,
+    ids_parameter,
+    needed_datetime,
+    one,
+)
 from killsyncd.storage.users import user_from
 
 SHOWN_TROUBLES = 200

@@ -15,7 +15,7 @@ import orjson
 
 from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import Mail, MailFilter, Order, Role
-from killsyncd.storage.base import ids_parameter
+from killsyncd.storage.transaction import ids_parameter
 
 MAX_CURSOR = 120
 _MAX_INT = 2**63 - 1

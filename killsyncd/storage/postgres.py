@@ -23,7 +23,6 @@ import asyncpg
 
 from killsyncd.config.secret import Secret
 from killsyncd.core.errors import Refused, RowRefused, SchemaRefused, Unavailable
-from killsyncd.storage.base import Tx
 from killsyncd.storage.postgres_errors import (
     DRIVER_ERRORS,
     OutcomeUnknown,
@@ -36,6 +35,7 @@ from killsyncd.storage.postgres_listen import listening, say
 from killsyncd.storage.postgres_pool import Pool, Session, keep_alive
 from killsyncd.storage.postgres_steps import Steps
 from killsyncd.storage.queries import expand
+from killsyncd.storage.transaction import Tx
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from killsyncd.core.errors import RowRefused
-from killsyncd.storage.base import Bulk, Many, Row, Run, Step, Tx
 from killsyncd.storage.postgres_errors import row_refusal
 from killsyncd.storage.queries import compile_query, load
+from killsyncd.storage.transaction import Bulk, Many, Row, Run, Step, Tx
 
 T = TypeVar("T")
 

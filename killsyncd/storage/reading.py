@@ -31,7 +31,7 @@ from killsyncd.core.read_model import (
     Victim,
 )
 from killsyncd.storage import paging
-from killsyncd.storage.base import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
+from killsyncd.storage.transaction import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
 from killsyncd.storage.users import user_from
 
 V = TypeVar("V")

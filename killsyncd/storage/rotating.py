@@ -12,7 +12,7 @@ from typing import Any
 
 from killsyncd.auth.encryption import TokenKind, Vault, token_aad
 from killsyncd.core.errors import KeyRefused
-from killsyncd.storage.base import Run, Store, Tx, one
+from killsyncd.storage.transaction import Run, Store, Tx, one
 
 BATCH = 200
 CANARY = "key_canary"

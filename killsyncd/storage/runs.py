@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from killsyncd.core.model import ProducerState
-from killsyncd.storage.base import Run, Store, Tx, one
+from killsyncd.storage.transaction import Run, Store, Tx, one
 
 LONGEST_WAIT = 7200.0
 """Nothing is put off for longer than this, in seconds. What is was put off while the clock stood wrong."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.storage.base import Bulk, Many, Row, Run, Tx, ids_parameter
+from killsyncd.storage.transaction import Bulk, Many, Row, Run, Tx, ids_parameter
 from killsyncd.walks import Sighted
 
 

@@ -20,9 +20,9 @@ import aiosqlite
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
-from killsyncd.storage.base import RowRefused, Tx
 from killsyncd.storage.sqlite_errors import translated
 from killsyncd.storage.sqlite_steps import DIALECT, drive, teach_binding
+from killsyncd.storage.transaction import RowRefused, Tx
 
 P = ParamSpec("P")
 T = TypeVar("T")

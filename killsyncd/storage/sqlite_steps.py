@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from killsyncd.storage.base import Bulk, Many, Row, RowRefused, Run, Step, Tx
 from killsyncd.storage.queries import Query, compile_query, load
+from killsyncd.storage.transaction import Bulk, Many, Row, RowRefused, Run, Step, Tx
 
 T = TypeVar("T")
 

@@ -14,8 +14,18 @@ from itertools import chain
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.core.model import FRESH_SECONDS, StoredMail
-from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Store, Tx, ids_parameter, one, savepoint
 from killsyncd.storage.ledger import derive_last_ids
+from killsyncd.storage.transaction import (
+    Bulk,
+    Many,
+    RowRefused,
+    Run,
+    Store,
+    Tx,
+    ids_parameter,
+    one,
+    savepoint,
+)
 
 ATTACKERS = (
     "killmail_id",

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from killsyncd.core.errors import KillsyncdError, Refused, RowRefused, SchemaRefused
-from killsyncd.storage.base import Bulk, Rows, Run, Sql, Store, Tx, one
-from killsyncd.storage.migrate import MOVING, Migratable, migrate, migrations, state
-from killsyncd.storage.tables import Table, converters, tables
+from killsyncd.storage.migrations import MOVING, Migratable, migrate, migrations, state
+from killsyncd.storage.schema import Table, converters, tables
+from killsyncd.storage.transaction import Bulk, Rows, Run, Sql, Store, Tx, one
 
 LEFT_BEHIND = frozenset({"daemons", "outcomes"})
 SINGLE = frozenset({"feed", "producer"})

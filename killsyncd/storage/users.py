@@ -7,7 +7,7 @@ from datetime import datetime
 
 from killsyncd.core.model import Origin, Queued, SyncMode, User, UserState
 from killsyncd.storage import wants
-from killsyncd.storage.base import Row, Run, Store, Tx, as_datetime, needed_datetime, one
+from killsyncd.storage.transaction import Row, Run, Store, Tx, as_datetime, needed_datetime, one
 
 
 def user_from(row: Row) -> User:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.core.model import Job, Origin, QueueDepth, SyncMode
-from killsyncd.storage.base import Row, Run, Store, Tx, one
+from killsyncd.storage.transaction import Row, Run, Store, Tx, one
 
 _WIDTH = {SyncMode.INCREMENTAL: 0, SyncMode.FIRST_SYNC: 1, SyncMode.FULL_SYNC: 2}
 

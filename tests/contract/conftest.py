@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import pytest
 
 from killsyncd.core.clock import Clock, SystemClock
-from killsyncd.storage.base import Run, Sql, Tx, one
-from killsyncd.storage.migrate import Migratable, migrate
+from killsyncd.storage.migrations import Migratable, migrate
 from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.transaction import Run, Sql, Tx, one
 from tests.clocks import ManualClock
 from tests.contract.world import World
 from tests.servers import create_database, drop_database

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from killsyncd.storage.base import Store, Tx
 from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.transaction import Store, Tx
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from killsyncd.api.context import Room
 from killsyncd.api.execution import Engine
 from killsyncd.api.limits import Limits
-from killsyncd.storage.migrate import Migratable
+from killsyncd.storage.migrations import Migratable
 from tests.api_world import ApiWorld
 from tests.contract.conftest import Backend
 

@@ -17,7 +17,7 @@ from killsyncd.esi.ratelimit.windows import (
     address_subject,
 )
 from killsyncd.storage.budgets import Budgets
-from killsyncd.storage.migrate import Migratable
+from killsyncd.storage.migrations import Migratable
 from tests.contract.conftest import Backend
 
 BUCKET = Bucket("killmail", address_subject("default"))

@@ -16,11 +16,11 @@ from killsyncd.auth.login_state import Door, LoginRow, LoginState, LoginStore
 from killsyncd.auth.refresher import DueGrants
 from killsyncd.auth.token_refresh import GrantStore
 from killsyncd.core.model import UserState
-from killsyncd.storage.base import Run, Store, Tx
 from killsyncd.storage.grants import Grants, PendingLogins
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.transaction import Run, Store, Tx
 from tests.clocks import START, ManualClock
 from tests.grant_store import MemoryGrants, MemoryLogins
 from tests.servers import create_database, drop_database

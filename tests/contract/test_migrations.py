@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from killsyncd.core.errors import SchemaRefused
-from killsyncd.storage import migrate as migrating
-from killsyncd.storage.base import Sql, Tx
-from killsyncd.storage.migrate import Migratable, Migration, application, migrate, migrations, state
+from killsyncd.storage import migrations as migrating
+from killsyncd.storage.migrations import Migratable, Migration, application, migrate, migrations, state
+from killsyncd.storage.transaction import Sql, Tx
 from tests.contract.conftest import Backend
 
 

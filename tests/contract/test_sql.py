@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from killsyncd.storage.base import Sql, Tx
-from killsyncd.storage.migrate import Migratable
+from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.queries import load
+from killsyncd.storage.transaction import Sql, Tx
 from tests.contract.postgres_kit import generic_plan, prepare
 
 # What runs for every page, every mail, every job or every look of somebody: no scan of what grows.

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from killsyncd.core.errors import SchemaRefused, Unavailable
-from killsyncd.storage.base import Bulk, Many, RowRefused, Run, Sql, Tx, as_datetime, savepoint
-from killsyncd.storage.migrate import Migratable
+from killsyncd.storage.migrations import Migratable
+from killsyncd.storage.transaction import Bulk, Many, RowRefused, Run, Sql, Tx, as_datetime, savepoint
 from tests.contract.postgres_kit import read_while
 from tests.contract.world import World, run
 

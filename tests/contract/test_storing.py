@@ -8,8 +8,8 @@ import pytest
 
 from killsyncd.arrivals import Arrival
 from killsyncd.core import killmail as km
-from killsyncd.storage.base import Rows, Run, Sql, Tx
 from killsyncd.storage.storing import ATTACKERS, ITEMS, VICTIMS
+from killsyncd.storage.transaction import Rows, Run, Sql, Tx
 from tests.contract.world import World, arrival, hash_of, run
 
 

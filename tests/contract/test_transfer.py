@@ -12,9 +12,9 @@ from killsyncd.core.clock import utc
 from killsyncd.core.errors import KillsyncdError, Refused, SchemaRefused
 from killsyncd.core.model import UserState
 from killsyncd.storage import transfer as moving
-from killsyncd.storage.base import Sql, Tx
-from killsyncd.storage.migrate import Migratable, migrate, state
-from killsyncd.storage.tables import tables
+from killsyncd.storage.migrations import Migratable, migrate, state
+from killsyncd.storage.schema import tables
+from killsyncd.storage.transaction import Sql, Tx
 from killsyncd.storage.transfer import LEFT_BEHIND, TransferReport, moved_tables, transfer
 from tests.contract.conftest import POSTGRES, Backend, Postgres, Sqlite
 from tests.contract.world import Pilot, World, arrival, run
@@ -97,7 +97,7 @@ async def test_every_table_is_known_with_every_column(store: Migratable) -> None
 
 
 def all_tables() -> Tx[set[str]]:
-    from killsyncd.storage.migrate import _tables
+    from killsyncd.storage.migrations import _tables
 
     return (yield from _tables())
 

@@ -17,7 +17,7 @@ from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
 

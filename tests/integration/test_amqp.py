@@ -23,7 +23,7 @@ from killsyncd.core.errors import Refused
 from killsyncd.core.events import Events
 from killsyncd.core.model import Origin, SyncMode
 from killsyncd.storage.announcing import Announcing
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite import SqliteStore
 from tests.amqp_world import (
     Broker,

@@ -13,7 +13,7 @@ import pytest
 
 from killsyncd.core.clock import SystemClock
 from killsyncd.storage.daemons import Membership
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres import PostgresStore
 from killsyncd.storage.sqlite import SqliteStore
 from tests.contract.world import World

@@ -23,7 +23,7 @@ from killsyncd.core.model import UserState
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.grants import Grants, PendingLogins
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite import SqliteStore
 from tests.clocks import ManualClock
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.errors import Refused, Unavailable
-from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.sqlite import READERS, SqliteStore
+from killsyncd.storage.transaction import Sql, Tx
 from tests.clocks import ManualClock
 
 

@@ -27,10 +27,10 @@ from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.routes import CHARACTER_LIST, DETAIL
 from killsyncd.esi.server_clock import ServerTime, parse_http_date
 from killsyncd.esi.signal import Signal
-from killsyncd.storage.base import Sql, Tx
 from killsyncd.storage.budgets import Budgets
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.transaction import Sql, Tx
 from tests.clocks import START, ManualClock
 
 TIMEOUT = 20.0

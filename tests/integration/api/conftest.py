@@ -15,7 +15,7 @@ from killsyncd.api.server import ApiServer
 from killsyncd.config import Api, Secret
 from killsyncd.core.clock import SystemClock
 from killsyncd.operations.ports import LoginDesk
-from killsyncd.storage.migrate import migrate
+from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite import SqliteStore
 from tests.api_world import ApiWorld
 

@@ -11,8 +11,8 @@ from importlib.resources import files
 from typing import Protocol
 
 from killsyncd.core.errors import SchemaRefused
-from killsyncd.storage.base import Run, Sql, Store, Tx, one
 from killsyncd.storage.queries import expand
+from killsyncd.storage.transaction import Run, Sql, Store, Tx, one
 
 APPLICATION = "killsyncd"
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from killsyncd.storage.migrate import migrations
+from killsyncd.storage.migrations import migrations
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
-from killsyncd.storage.base import Run, Store, Tx
+from killsyncd.storage.transaction import Run, Store, Tx
 
 PROBE_SECONDS = 5.0
 
