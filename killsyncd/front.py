@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from killsyncd import __version__, backups
+from killsyncd import __version__
 from killsyncd.api.server import ApiServer
 from killsyncd.config import Config
 from killsyncd.consumer import Consumer
@@ -25,7 +25,8 @@ from killsyncd.operations import Operations
 from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.measuring import Measuring
 from killsyncd.storage.reading import Reading
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite import backup as backups
+from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.storing import Storing
 from killsyncd.storage.transaction import Run, Store, Tx
 

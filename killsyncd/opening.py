@@ -17,7 +17,7 @@ from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.storage.migrations import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres import PostgresStore
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx, one
 
 CANARY = "key_canary"

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from killsyncd import backups
 from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.auth.login import Begun, LoggedIn, LoginStatus
 from killsyncd.auth.login_state import Door, LoginState, Place
@@ -32,7 +31,8 @@ from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.goodbyes import Tombstones
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.operating import Operating
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite import backup as backups
+from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import World
 
 ROOT = Path(__file__).parents[1]

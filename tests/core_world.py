@@ -18,7 +18,7 @@ from killsyncd.esi.responses import DetailAnswer, EsiError, NotBefore, PageAnswe
 from killsyncd.fetcher import Fetcher
 from killsyncd.jobs import EmbeddedJobs
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Tx
 from tests.clocks import ManualClock
 from tests.contract.world import Pilot, World, arrival, hash_of

@@ -31,8 +31,8 @@ examples:
 
 def run(args: Namespace, call: Call) -> int:
     """Write a backup and read it back."""
-    from killsyncd import backups
     from killsyncd.commands.direct import daemon_or_config
+    from killsyncd.storage.sqlite import backup as backups
 
     if args.output.exists() and not args.output.is_file():
         raise UsageError(f"{args.output} is no regular file", "a backup is read back, so it needs one")
@@ -57,11 +57,12 @@ def run(args: Namespace, call: Call) -> int:
 
 
 async def _directly(config: Config, file: BinaryIO) -> None:
-    from killsyncd import __version__, backups
+    from killsyncd import __version__
     from killsyncd.commands.direct import opened
     from killsyncd.core.clock import SystemClock
     from killsyncd.storage.measuring import Measuring
-    from killsyncd.storage.sqlite import SqliteStore
+    from killsyncd.storage.sqlite import backup as backups
+    from killsyncd.storage.sqlite.store import SqliteStore
 
     async with opened(config) as store:
         if not isinstance(store, SqliteStore):

@@ -15,7 +15,7 @@ from killsyncd.opening import open_store
 from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres import PostgresStore
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.storing import Storing
 
 if TYPE_CHECKING:

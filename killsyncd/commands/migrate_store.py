@@ -97,7 +97,7 @@ async def _move(config: Config, url: str, password: Secret | None) -> TransferRe
     from killsyncd.commands.direct import opened
     from killsyncd.core.clock import SystemClock
     from killsyncd.storage.postgres import PostgresStore
-    from killsyncd.storage.sqlite import SqliteStore
+    from killsyncd.storage.sqlite.store import SqliteStore
     from killsyncd.storage.transfer import transfer
 
     if url == config.database.url:

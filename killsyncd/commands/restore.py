@@ -30,12 +30,12 @@ examples:
 
 def run(args: Namespace, call: Call) -> int:
     """Put a backup in the database's place."""
-    from killsyncd import backups
     from killsyncd.core.clock import SystemClock
     from killsyncd.storage.migrations import migrations
+    from killsyncd.storage.sqlite import backup as backups
 
     # The very lock that a daemon holds, without opening (and so making) the database.
-    from killsyncd.storage.sqlite import _take_lock
+    from killsyncd.storage.sqlite.store import _take_lock
 
     config = call.config()
     target = config.database.sqlite_path

@@ -16,7 +16,6 @@ import orjson
 from aiohttp import web
 
 from killsyncd.auth.login_state import Door
-from killsyncd.backups import Made
 from killsyncd.control import bodies
 from killsyncd.control.bodies import answer, failure, flag, number, numbers, query, read_body, text, texts
 from killsyncd.control.listening import ControlSocket
@@ -25,6 +24,7 @@ from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageEr
 from killsyncd.core.logging import get_logger
 from killsyncd.exchange import Exchange, ImportReport, parse_since
 from killsyncd.operations import FeedLine, Operations, jsonable, queue_remedy
+from killsyncd.storage.sqlite.backup import Made
 
 BackupMaker = Callable[[], AbstractAsyncContextManager[Made]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -19,7 +19,7 @@ from killsyncd.core.model import UserState
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres import PostgresStore
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
 from tests.clocks import START, ManualClock
 from tests.grant_store import MemoryGrants, MemoryLogins

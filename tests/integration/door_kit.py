@@ -19,7 +19,7 @@ from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres import PostgresStore
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 
 
 def settings(base_url: str, **changes: Any) -> DoorSettings:

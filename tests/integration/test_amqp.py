@@ -24,7 +24,7 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import Origin, SyncMode
 from killsyncd.storage.announcing import Announcing
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from tests.amqp_world import (
     Broker,
     House,

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd import backups
 from killsyncd.core.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
+from killsyncd.storage.sqlite import backup as backups
 from tests.clocks import START
 from tests.contract.world import World
 from tests.control_world import control_world

@@ -26,7 +26,7 @@ from killsyncd.commands.ctl import VERBS
 from killsyncd.config import load
 from killsyncd.core.clock import SystemClock
 from killsyncd.opening import open_house
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import document
 from tests.control_world import ControlWorld, control_world, environment, execute, logged_in
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from killsyncd import backups
 from killsyncd.auth.login import LoginStatus
 from killsyncd.auth.login_state import LoginState
 from killsyncd.control.client import Client, DaemonSaysNo, reach
 from killsyncd.control.listening import ControlSocket
 from killsyncd.core.errors import AlreadyRunning, DaemonUnreachable, Refused, Unavailable
+from killsyncd.storage.sqlite import backup as backups
 from tests.contract.world import document
 from tests.control_world import ControlWorld, control_world, environment, logged_in
 

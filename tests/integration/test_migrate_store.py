@@ -15,7 +15,7 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres import PostgresStore
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import World
 from tests.control_world import execute
 from tests.servers import create_database, drop_database

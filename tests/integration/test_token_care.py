@@ -24,7 +24,7 @@ from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from tests.clocks import ManualClock
 
 CALLBACK = "http://127.0.0.1:7420/auth/callback"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.errors import Refused, Unavailable
-from killsyncd.storage.sqlite import READERS, SqliteStore
+from killsyncd.storage.sqlite.store import READERS, SqliteStore
 from killsyncd.storage.transaction import Sql, Tx
 from tests.clocks import ManualClock
 

@@ -29,7 +29,7 @@ from killsyncd.esi.server_clock import ServerTime, parse_http_date
 from killsyncd.esi.signal import Signal
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Sql, Tx
 from tests.clocks import START, ManualClock
 

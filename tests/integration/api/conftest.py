@@ -16,7 +16,7 @@ from killsyncd.config import Api, Secret
 from killsyncd.core.clock import SystemClock
 from killsyncd.operations.ports import LoginDesk
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from tests.api_world import ApiWorld
 
 TOKEN = "correct-horse-battery-staple"

@@ -20,7 +20,7 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Unavailable
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.grants import Grants, PendingLogins
-from killsyncd.storage.sqlite import SqliteStore
+from killsyncd.storage.sqlite.store import SqliteStore
 from tests.integration.api.conftest import TOKEN, Running, Start
 
 CALLBACK = "http://127.0.0.1:7420/auth/callback"

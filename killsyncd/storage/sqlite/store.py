@@ -20,8 +20,8 @@ import aiosqlite
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
-from killsyncd.storage.sqlite_errors import translated
-from killsyncd.storage.sqlite_steps import DIALECT, drive, teach_binding
+from killsyncd.storage.sqlite.driver import DIALECT, drive, teach_binding
+from killsyncd.storage.sqlite.errors import translated
 from killsyncd.storage.transaction import RowRefused, Tx
 
 P = ParamSpec("P")
