@@ -16,7 +16,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.storage.migrations import Migratable, migrate, migrations, state
-from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx, one
 

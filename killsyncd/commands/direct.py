@@ -14,7 +14,7 @@ from killsyncd.exchange import Exchange
 from killsyncd.opening import open_store
 from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.migrations import migrate, migrations, state
-from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.storing import Storing
 

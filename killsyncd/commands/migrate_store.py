@@ -96,7 +96,7 @@ def _target(url: str, password_file: Path | None) -> tuple[str, Secret | None]:
 async def _move(config: Config, url: str, password: Secret | None) -> TransferReport:
     from killsyncd.commands.direct import opened
     from killsyncd.core.clock import SystemClock
-    from killsyncd.storage.postgres import PostgresStore
+    from killsyncd.storage.postgres.store import PostgresStore
     from killsyncd.storage.sqlite.store import SqliteStore
     from killsyncd.storage.transfer import transfer
 

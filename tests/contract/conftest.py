@@ -15,7 +15,7 @@ import pytest
 
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.storage.migrations import Migratable, migrate
-from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Sql, Tx, one
 from tests.clocks import ManualClock

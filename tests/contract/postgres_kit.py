@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.transaction import Store, Tx
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from killsyncd.auth.token_refresh import GrantStore
 from killsyncd.core.model import UserState
 from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
 from tests.clocks import START, ManualClock

@@ -10,10 +10,10 @@ import pytest
 
 from killsyncd.config.secret import Secret
 from killsyncd.core.errors import Refused, Unavailable
-from killsyncd.storage import postgres as driver
-from killsyncd.storage import postgres_listen as listener
-from killsyncd.storage.postgres import PostgresStore, label
-from killsyncd.storage.postgres_errors import OutcomeUnknown
+from killsyncd.storage.postgres import listen as listener
+from killsyncd.storage.postgres import store as driver
+from killsyncd.storage.postgres.errors import OutcomeUnknown
+from killsyncd.storage.postgres.store import PostgresStore, label
 from killsyncd.storage.transaction import RowRefused, Run, Sql, Tx
 from tests.contract.conftest import Postgres
 from tests.contract.postgres_kit import backends, kill

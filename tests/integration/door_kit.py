@@ -18,7 +18,7 @@ from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 
 

@@ -14,7 +14,7 @@ import pytest
 from killsyncd.core.clock import SystemClock
 from killsyncd.storage.daemons import Membership
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.postgres import PostgresStore
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import World
 from tests.control_world import execute

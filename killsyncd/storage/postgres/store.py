@@ -23,7 +23,8 @@ import asyncpg
 
 from killsyncd.config.secret import Secret
 from killsyncd.core.errors import Refused, RowRefused, SchemaRefused, Unavailable
-from killsyncd.storage.postgres_errors import (
+from killsyncd.storage.postgres.driver import Steps
+from killsyncd.storage.postgres.errors import (
     DRIVER_ERRORS,
     OutcomeUnknown,
     is_lost,
@@ -31,9 +32,8 @@ from killsyncd.storage.postgres_errors import (
     is_race,
     translated,
 )
-from killsyncd.storage.postgres_listen import listening, say
-from killsyncd.storage.postgres_pool import Pool, Session, keep_alive
-from killsyncd.storage.postgres_steps import Steps
+from killsyncd.storage.postgres.listen import listening, say
+from killsyncd.storage.postgres.pool import Pool, Session, keep_alive
 from killsyncd.storage.queries import expand
 from killsyncd.storage.transaction import Tx
 

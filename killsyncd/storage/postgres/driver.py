@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from killsyncd.core.errors import RowRefused
-from killsyncd.storage.postgres_errors import row_refusal
+from killsyncd.storage.postgres.errors import row_refusal
 from killsyncd.storage.queries import compile_query, load
 from killsyncd.storage.transaction import Bulk, Many, Row, Run, Step, Tx
 

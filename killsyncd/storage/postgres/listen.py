@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.storage.postgres_errors import translated
+from killsyncd.storage.postgres.errors import translated
 
 CHANNELS = ("feed", "wants", "refs", "switches", "grants")
 """What is told after a reconnect."""

@@ -1,0 +1,1 @@
+"""The PostgreSQL driver. Knows `storage.transaction` and core."""
