@@ -22,12 +22,12 @@ from killsyncd.exchange import Exchange
 from killsyncd.fetcher import Fetcher
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.operations import Operations
-from killsyncd.storage.exchanging import Exchanging
-from killsyncd.storage.measuring import Measuring
-from killsyncd.storage.reading import Reading
+from killsyncd.storage.repositories.import_export import Exchanging
+from killsyncd.storage.repositories.killmails import Storing
+from killsyncd.storage.repositories.metrics import Measuring
+from killsyncd.storage.repositories.search import Reading
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
-from killsyncd.storage.storing import Storing
 from killsyncd.storage.transaction import Run, Store, Tx
 
 

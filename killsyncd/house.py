@@ -39,20 +39,20 @@ from killsyncd.names import NamesTask
 from killsyncd.opening import await_house, read_switches
 from killsyncd.operations import Budget, Operations
 from killsyncd.producer import Producer
-from killsyncd.storage.announcing import Announcing
-from killsyncd.storage.budgets import Budgets
-from killsyncd.storage.daemons import Membership
-from killsyncd.storage.goodbyes import Tombstones
-from killsyncd.storage.grants import Grants, PendingLogins
-from killsyncd.storage.ledger import Ledger
-from killsyncd.storage.names import Names
-from killsyncd.storage.operating import Operating
 from killsyncd.storage.probe import keep_probing
-from killsyncd.storage.reading import Reading
-from killsyncd.storage.runs import Runs
-from killsyncd.storage.storing import Storing
+from killsyncd.storage.repositories.announcing import Announcing
+from killsyncd.storage.repositories.budgets import Budgets
+from killsyncd.storage.repositories.daemons import Membership
+from killsyncd.storage.repositories.grants import Grants, PendingLogins
+from killsyncd.storage.repositories.killmails import Storing
+from killsyncd.storage.repositories.ledger import Ledger
+from killsyncd.storage.repositories.names import Names
+from killsyncd.storage.repositories.producer_runs import Runs
+from killsyncd.storage.repositories.revocations import Tombstones
+from killsyncd.storage.repositories.search import Reading
+from killsyncd.storage.repositories.status import Operating
+from killsyncd.storage.repositories.users import Users
 from killsyncd.storage.transaction import Store
-from killsyncd.storage.users import Users
 from killsyncd.switches import Switches
 from killsyncd.watching import Sights, Space, Watcher
 

@@ -15,7 +15,7 @@ from killsyncd.amqp import publisher as outbox
 from killsyncd.config.secret import Secret
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job
-from killsyncd.storage.announcing import Announcing
+from killsyncd.storage.repositories.announcing import Announcing
 from tests.contract.world import World
 from tests.proxy import Proxy
 

@@ -19,15 +19,15 @@ from killsyncd.core.model import StoredMail, UserState
 from killsyncd.health import Health
 from killsyncd.operations import Operations, rfc3339
 from killsyncd.operations.ports import LoginDesk
-from killsyncd.storage.grants import Grants
-from killsyncd.storage.ledger import Ledger
 from killsyncd.storage.migrations import Migratable
-from killsyncd.storage.operating import Operating
-from killsyncd.storage.reading import Reading
-from killsyncd.storage.storing import Arrival, Storing
+from killsyncd.storage.repositories.grants import Grants
+from killsyncd.storage.repositories.killmails import Arrival, Storing
+from killsyncd.storage.repositories.ledger import Ledger
+from killsyncd.storage.repositories.search import Reading
+from killsyncd.storage.repositories.status import Operating
+from killsyncd.storage.repositories.sync_requests import Wants
+from killsyncd.storage.repositories.users import Users
 from killsyncd.storage.transaction import Bulk, Many, Run, Sql, Store, Tx
-from killsyncd.storage.users import Users
-from killsyncd.storage.wants import Wants
 
 P = ParamSpec("P")
 T = TypeVar("T")

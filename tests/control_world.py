@@ -27,10 +27,10 @@ from killsyncd.core.model import UserState
 from killsyncd.exchange import Exchange
 from killsyncd.health import Health
 from killsyncd.operations import Operations
-from killsyncd.storage.exchanging import Exchanging
-from killsyncd.storage.goodbyes import Tombstones
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.operating import Operating
+from killsyncd.storage.repositories.import_export import Exchanging
+from killsyncd.storage.repositories.revocations import Tombstones
+from killsyncd.storage.repositories.status import Operating
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import World

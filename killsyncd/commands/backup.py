@@ -60,7 +60,7 @@ async def _directly(config: Config, file: BinaryIO) -> None:
     from killsyncd import __version__
     from killsyncd.commands.direct import opened
     from killsyncd.core.clock import SystemClock
-    from killsyncd.storage.measuring import Measuring
+    from killsyncd.storage.repositories.metrics import Measuring
     from killsyncd.storage.sqlite import backup as backups
     from killsyncd.storage.sqlite.store import SqliteStore
 

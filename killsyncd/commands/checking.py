@@ -207,7 +207,7 @@ async def _canary(config: Config) -> bytes | None:
 async def _postgres_canary(config: Config) -> bytes | None:
     from killsyncd.core.clock import SystemClock
     from killsyncd.opening import open_store
-    from killsyncd.storage import rotating
+    from killsyncd.storage.repositories import key_rotation as rotating
 
     try:
         store = await open_store(config, SystemClock())

@@ -12,11 +12,11 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
 from killsyncd.exchange import Exchange
 from killsyncd.opening import open_store
-from killsyncd.storage.exchanging import Exchanging
 from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.repositories.import_export import Exchanging
+from killsyncd.storage.repositories.killmails import Storing
 from killsyncd.storage.sqlite.store import SqliteStore
-from killsyncd.storage.storing import Storing
 
 if TYPE_CHECKING:
     from killsyncd.control.client import Client

@@ -117,7 +117,7 @@ async def _move(config: Config, url: str, password: Secret | None) -> TransferRe
 
 async def _nobody_runs(store: AnyStore) -> None:
     """A daemon on SQLite holds the file's lock; those on PostgreSQL have signed on."""
-    from killsyncd.storage.daemons import daemons_alive
+    from killsyncd.storage.repositories.daemons import daemons_alive
 
     if not store.exclusive and (alive := await daemons_alive(store)):
         where = ", ".join(f"{each.host} (process {each.pid})" for each in alive)

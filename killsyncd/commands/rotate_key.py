@@ -36,8 +36,8 @@ async def _rotate(config: Config) -> tuple[str, str]:
     from killsyncd.auth.encryption import Vault
     from killsyncd.commands.direct import opened
     from killsyncd.opening import open_vault
-    from killsyncd.storage import rotating
-    from killsyncd.storage.daemons import daemons_alive
+    from killsyncd.storage.repositories import key_rotation as rotating
+    from killsyncd.storage.repositories.daemons import daemons_alive
 
     path = config.security.key_file
     if config.security.key_is_credential:

@@ -6,7 +6,7 @@ import asyncio
 
 from killsyncd.core.model import Origin, SyncMode, UserState
 from killsyncd.jobs import Summons
-from killsyncd.storage.announcing import Announcing
+from killsyncd.storage.repositories.announcing import Announcing
 from tests.contract.world import World
 
 

@@ -16,8 +16,8 @@ from killsyncd.esi.ratelimit.windows import (
     RouteLimit,
     address_subject,
 )
-from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrations import Migratable
+from killsyncd.storage.repositories.budgets import Budgets
 from tests.contract.conftest import Backend
 
 BUCKET = Bucket("killmail", address_subject("default"))

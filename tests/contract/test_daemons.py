@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from killsyncd.storage.daemons import LEASE_SECONDS, Membership, daemons_alive
 from killsyncd.storage.migrations import Migratable
+from killsyncd.storage.repositories.daemons import LEASE_SECONDS, Membership, daemons_alive
 from killsyncd.storage.transaction import Sql, Tx
 from tests.contract.conftest import Backend
 from tests.contract.world import World

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from killsyncd.core.model import SyncMode, UserState
-from killsyncd.storage import goodbyes
-from killsyncd.storage.exchanging import Exchanging
-from killsyncd.storage.goodbyes import Tombstones, logout
+from killsyncd.storage.repositories import revocations as goodbyes
+from killsyncd.storage.repositories.import_export import Exchanging
+from killsyncd.storage.repositories.revocations import Tombstones, logout
 from tests.contract.world import World, arrival
 
 TABLES = ("killmails", "killmail_documents", "victims", "attackers", "killmail_items")

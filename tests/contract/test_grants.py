@@ -16,9 +16,9 @@ from killsyncd.auth.login_state import Door, LoginRow, LoginState, LoginStore
 from killsyncd.auth.refresher import DueGrants
 from killsyncd.auth.token_refresh import GrantStore
 from killsyncd.core.model import UserState
-from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.repositories.grants import Grants, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
 from tests.clocks import START, ManualClock

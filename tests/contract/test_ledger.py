@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from killsyncd.core.model import Origin, SyncMode, Walk
-from killsyncd.storage.ledger import derive_last_ids
+from killsyncd.storage.repositories.ledger import derive_last_ids
 from killsyncd.walks import Outcome, Sighted
 from tests.contract.world import Pilot, World, entries, hash_of, run
 

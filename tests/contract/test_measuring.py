@@ -15,8 +15,8 @@ from killsyncd.core.model import PRIORITY_LOGIN, Origin, UserState
 from killsyncd.health import CODES, Health
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.operations import Budget, Operations, StatusReport
-from killsyncd.storage.measuring import Measuring
-from killsyncd.storage.operating import Operating
+from killsyncd.storage.repositories.metrics import Measuring
+from killsyncd.storage.repositories.status import Operating
 from tests.contract.world import World
 
 

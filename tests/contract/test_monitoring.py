@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from killsyncd.storage.measuring import Measuring
+from killsyncd.storage.repositories.metrics import Measuring
 from tests.contract.test_measuring import Door, metrics_of, samples
 from tests.contract.world import World
 

@@ -13,7 +13,7 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import SyncMode, UserState
 from killsyncd.health import Health
 from killsyncd.operations import Operations, parse_cursor, queue_remedy
-from killsyncd.storage.operating import Operating
+from killsyncd.storage.repositories.status import Operating
 from tests.contract.conftest import Backend
 from tests.contract.world import World
 

@@ -11,8 +11,8 @@ import pytest
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
-from killsyncd.storage import reading as reading_module
 from killsyncd.storage.migrations import Migratable
+from killsyncd.storage.repositories import search as reading_module
 from tests.api_world import PILOT, ApiWorld, mail_json
 from tests.contract.conftest import Backend
 

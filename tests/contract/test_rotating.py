@@ -10,8 +10,8 @@ import pytest
 from killsyncd.auth import login as logins
 from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.core.errors import KeyRefused
-from killsyncd.storage import rotating
-from killsyncd.storage.goodbyes import logout
+from killsyncd.storage.repositories import key_rotation as rotating
+from killsyncd.storage.repositories.revocations import logout
 from tests.contract.world import World
 
 

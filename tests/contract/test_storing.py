@@ -8,7 +8,7 @@ import pytest
 
 from killsyncd.arrivals import Arrival
 from killsyncd.core import killmail as km
-from killsyncd.storage.storing import ATTACKERS, ITEMS, VICTIMS
+from killsyncd.storage.repositories.killmails import ATTACKERS, ITEMS, VICTIMS
 from killsyncd.storage.transaction import Rows, Run, Sql, Tx
 from tests.contract.world import World, arrival, hash_of, run
 
@@ -224,7 +224,7 @@ async def test_nothing_is_stored_when_the_transaction_fails_at_its_end(world: Wo
     at = await world.now()
 
     def storing_and_failing() -> Tx[None]:
-        from killsyncd.storage.storing import _store
+        from killsyncd.storage.repositories.killmails import _store
 
         yield from _store(world.store.dialect, world.holder, [arrival(1, at)], [], careful=False)
         yield Run("meta.now", {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from killsyncd.core.model import Origin, SyncMode
-from killsyncd.storage.daemons import LEASE_SECONDS
+from killsyncd.storage.repositories.daemons import LEASE_SECONDS
 from tests.contract.world import World, run
 
 

@@ -13,14 +13,14 @@ from killsyncd.auth.grant import NewGrant
 from killsyncd.core import killmail as km
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.model import PRIORITY_PRODUCER, Job, Origin, SyncMode, UserState, Walk
-from killsyncd.storage import wants
-from killsyncd.storage.daemons import Membership
-from killsyncd.storage.grants import Grants
-from killsyncd.storage.ledger import Ledger
-from killsyncd.storage.storing import Storing
+from killsyncd.storage.repositories import sync_requests as wants
+from killsyncd.storage.repositories.daemons import Membership
+from killsyncd.storage.repositories.grants import Grants
+from killsyncd.storage.repositories.killmails import Storing
+from killsyncd.storage.repositories.ledger import Ledger
+from killsyncd.storage.repositories.sync_requests import Wants
+from killsyncd.storage.repositories.users import Users
 from killsyncd.storage.transaction import Row, Rows, Run, Sql, Store, Tx, one
-from killsyncd.storage.users import Users
-from killsyncd.storage.wants import Wants
 from killsyncd.walks import PageNews, PageWritten
 
 

@@ -16,9 +16,9 @@ from killsyncd.details import unpack
 from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
-from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.repositories.budgets import Budgets
 from killsyncd.storage.sqlite.store import SqliteStore
 
 

@@ -22,8 +22,8 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Refused
 from killsyncd.core.events import Events
 from killsyncd.core.model import Origin, SyncMode
-from killsyncd.storage.announcing import Announcing
 from killsyncd.storage.migrations import migrate
+from killsyncd.storage.repositories.announcing import Announcing
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.amqp_world import (
     Broker,

@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 
 from killsyncd.core.clock import SystemClock
-from killsyncd.storage.daemons import Membership
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import World
 from tests.control_world import execute

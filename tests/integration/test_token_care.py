@@ -21,9 +21,9 @@ from killsyncd.auth.token_manager import TokenKeeper
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.model import UserState
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
-from killsyncd.storage.daemons import Membership
-from killsyncd.storage.grants import Grants, PendingLogins
 from killsyncd.storage.migrations import migrate
+from killsyncd.storage.repositories.daemons import Membership
+from killsyncd.storage.repositories.grants import Grants, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.clocks import ManualClock
 

@@ -12,7 +12,7 @@ import pytest
 from killsyncd.core.errors import RowRefused
 from killsyncd.esi.responses import EsiStatus, Name, RateLimited
 from killsyncd.names import ERRORS_A_MINUTE, NamesTask
-from killsyncd.storage.names import Names
+from killsyncd.storage.repositories.names import Names
 from tests.core_world import Core, eventually
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from killsyncd.core.model import Origin
 from killsyncd.producer import LONGEST_JITTER, Producer
-from killsyncd.storage.runs import Runs
+from killsyncd.storage.repositories.producer_runs import Runs
 from tests.core_world import Core, eventually
 
 INTERVAL = 600.0

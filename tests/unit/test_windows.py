@@ -27,8 +27,8 @@ from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.routes import CHARACTER_LIST, DETAIL
 from killsyncd.esi.server_clock import ServerTime, parse_http_date
 from killsyncd.esi.signal import Signal
-from killsyncd.storage.budgets import Budgets
 from killsyncd.storage.migrations import migrate
+from killsyncd.storage.repositories.budgets import Budgets
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Sql, Tx
 from tests.clocks import START, ManualClock

@@ -19,7 +19,7 @@ from killsyncd.auth.sso import SsoClient
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Unavailable
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
-from killsyncd.storage.grants import Grants, PendingLogins
+from killsyncd.storage.repositories.grants import Grants, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.integration.api.conftest import TOKEN, Running, Start
 

@@ -9,8 +9,8 @@ from killsyncd.auth.grant import GrantRow, NewGrant, Registered
 from killsyncd.auth.login_state import Door, LoginRow, LoginState
 from killsyncd.core.clock import utc
 from killsyncd.core.model import UserState
+from killsyncd.storage.repositories.users import mark as mark_user
 from killsyncd.storage.transaction import Row, Run, Store, Tx, one
-from killsyncd.storage.users import mark as mark_user
 
 NEVER = 0.0
 

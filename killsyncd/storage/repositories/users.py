@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from killsyncd.core.model import Origin, Queued, SyncMode, User, UserState
-from killsyncd.storage import wants
+from killsyncd.storage.repositories import sync_requests as wants
 from killsyncd.storage.transaction import Row, Run, Store, Tx, as_datetime, needed_datetime, one
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.exchange import StoredDocument
-from killsyncd.storage.storing import Storing
+from killsyncd.storage.repositories.killmails import Storing
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
 
 _INVOLVED = (

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from killsyncd.core.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, SyncMode, Walk
-from killsyncd.storage import wants
-from killsyncd.storage.sighting import sight, try_another_hash
+from killsyncd.storage.repositories import sync_requests as wants
+from killsyncd.storage.repositories.sightings import sight, try_another_hash
 from killsyncd.storage.transaction import Row, Run, Store, Tx, ids_parameter, one
 from killsyncd.walks import (
     Outcome,

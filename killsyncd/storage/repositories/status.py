@@ -21,7 +21,8 @@ from killsyncd.operations import (
     feed_cursor,
     parse_cursor,
 )
-from killsyncd.storage import goodbyes
+from killsyncd.storage.repositories import revocations as goodbyes
+from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.transaction import (
     Row,
     Run,
@@ -32,7 +33,6 @@ from killsyncd.storage.transaction import (
     needed_datetime,
     one,
 )
-from killsyncd.storage.users import user_from
 
 SHOWN_TROUBLES = 200
 """Users in trouble that `status` names one by one; `ctl users` has them all."""

@@ -30,9 +30,9 @@ from killsyncd.core.read_model import (
     TooMuch,
     Victim,
 )
-from killsyncd.storage import paging
+from killsyncd.storage.repositories import paging
+from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.transaction import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
-from killsyncd.storage.users import user_from
 
 V = TypeVar("V")
 

@@ -14,7 +14,7 @@ from itertools import chain
 from killsyncd.arrivals import Arrival, Stored
 from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.core.model import FRESH_SECONDS, StoredMail
-from killsyncd.storage.ledger import derive_last_ids
+from killsyncd.storage.repositories.ledger import derive_last_ids
 from killsyncd.storage.transaction import (
     Bulk,
     Many,

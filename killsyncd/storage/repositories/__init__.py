@@ -1,0 +1,1 @@
+"""Repositories, one file a noun: transactions over named queries, the same for both databases."""
