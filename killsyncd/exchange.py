@@ -18,10 +18,10 @@ from typing import Protocol
 import msgspec
 import orjson
 
-from killsyncd.arrivals import Arrival, Stored
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput
 from killsyncd.core.killmail import Killmail, compute_hash, decode, entity_ids, is_hash, is_npc, is_solo
+from killsyncd.sync.batch import Arrival, Stored
 
 PAGE = 200
 """Mails read, or stored, at once."""

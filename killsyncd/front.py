@@ -10,7 +10,6 @@ from pathlib import Path
 from killsyncd import __version__
 from killsyncd.api.server import ApiServer
 from killsyncd.config import Config
-from killsyncd.consumer import Consumer
 from killsyncd.control.listening import ControlSocket
 from killsyncd.control.server import BackupMaker, ControlServer
 from killsyncd.core.clock import Clock
@@ -19,7 +18,6 @@ from killsyncd.core.events import Events
 from killsyncd.esi.client import Door
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.exchange import Exchange
-from killsyncd.fetcher import Fetcher
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.operations import Operations
 from killsyncd.storage.repositories.import_export import Exchanging
@@ -29,6 +27,8 @@ from killsyncd.storage.repositories.search import Reading
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
+from killsyncd.sync.consumer import Consumer
+from killsyncd.sync.fetcher import Fetcher
 
 
 @dataclass

@@ -24,21 +24,16 @@ from killsyncd.auth.sso import SsoClient
 from killsyncd.auth.token_manager import TokenKeeper
 from killsyncd.bridge import Bridge
 from killsyncd.config import Config
-from killsyncd.consumer import Consumer
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.ratelimit.permits import Permit
-from killsyncd.fetcher import Fetcher
 from killsyncd.front import Front, make_front
 from killsyncd.health import Health
-from killsyncd.jobs import EmbeddedJobs
 from killsyncd.metrics import LoopLag
-from killsyncd.names import NamesTask
 from killsyncd.opening import await_house, read_switches
 from killsyncd.operations import Budget, Operations
-from killsyncd.producer import Producer
 from killsyncd.storage.probe import keep_probing
 from killsyncd.storage.repositories.announcing import Announcing
 from killsyncd.storage.repositories.budgets import Budgets
@@ -53,7 +48,12 @@ from killsyncd.storage.repositories.search import Reading
 from killsyncd.storage.repositories.status import Operating
 from killsyncd.storage.repositories.users import Users
 from killsyncd.storage.transaction import Store
-from killsyncd.switches import Switches
+from killsyncd.sync.consumer import Consumer
+from killsyncd.sync.fetcher import Fetcher
+from killsyncd.sync.job_source import EmbeddedJobs
+from killsyncd.sync.name_resolver import NamesTask
+from killsyncd.sync.pause import Switches
+from killsyncd.sync.producer import Producer
 from killsyncd.watching import Sights, Space, Watcher
 
 Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from killsyncd.auth.grant import GrantUnusable
-from killsyncd.consumer import Consumer
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job, UserState
 from killsyncd.esi.responses import DetailAnswer, EsiError, NotBefore, PageAnswer
-from killsyncd.fetcher import Fetcher
-from killsyncd.jobs import EmbeddedJobs
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Tx
+from killsyncd.sync.consumer import Consumer
+from killsyncd.sync.fetcher import Fetcher
+from killsyncd.sync.job_source import EmbeddedJobs
 from tests.clocks import ManualClock
 from tests.contract.world import Pilot, World, arrival, hash_of
 

@@ -16,7 +16,7 @@ from killsyncd.core.errors import KillsyncdError, Refused
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
-from killsyncd.jobs import Announcement, Summoned, Summons
+from killsyncd.sync.job_source import Announcement, Summoned, Summons
 
 WITHOUT_BROKER = 10.0
 """Seconds without a broker after which jobs are claimed from the rows alone."""

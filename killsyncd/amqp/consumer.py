@@ -19,7 +19,7 @@ from killsyncd.core.errors import BadInput
 from killsyncd.core.events import Signal
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
-from killsyncd.jobs import LOOK_AGAIN, Summoned, Summons
+from killsyncd.sync.job_source import LOOK_AGAIN, Summoned, Summons
 
 STRANGERS = 10_000
 """Unknown characters that are remembered, so that each is told once."""

@@ -17,7 +17,7 @@ import orjson
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
 from killsyncd.core.model import PRIORITY_PRODUCER, SyncMode
-from killsyncd.jobs import Announcement, Summons
+from killsyncd.sync.job_source import Announcement, Summons
 
 HELD = "held-by-killsyncd"
 """Stands where old consumers insist on a refresh token; with the real one they would rotate it away."""

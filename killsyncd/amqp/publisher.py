@@ -18,7 +18,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Signal
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.jobs import Announcement
+from killsyncd.sync.job_source import Announcement
 
 BATCH = 100
 """Messages published at once, confirmed together."""

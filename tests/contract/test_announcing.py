@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from killsyncd.core.model import Origin, SyncMode, UserState
-from killsyncd.jobs import Summons
 from killsyncd.storage.repositories.announcing import Announcing
+from killsyncd.sync.job_source import Summons
 from tests.contract.world import World
 
 

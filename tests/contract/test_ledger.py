@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from killsyncd.core.model import Origin, SyncMode, Walk
 from killsyncd.storage.repositories.ledger import derive_last_ids
-from killsyncd.walks import Outcome, Sighted
+from killsyncd.sync.walk import Outcome, Sighted
 from tests.contract.world import Pilot, World, entries, hash_of, run
 
 

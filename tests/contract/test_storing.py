@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from killsyncd.arrivals import Arrival
 from killsyncd.core import killmail as km
 from killsyncd.storage.repositories.killmails import ATTACKERS, ITEMS, VICTIMS
 from killsyncd.storage.transaction import Rows, Run, Sql, Tx
+from killsyncd.sync.batch import Arrival
 from tests.contract.world import World, arrival, hash_of, run
 
 

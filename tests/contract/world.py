@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from killsyncd.arrivals import Arrival, Stored
 from killsyncd.auth.grant import NewGrant
 from killsyncd.core import killmail as km
 from killsyncd.core.clock import Clock, utc
@@ -21,7 +20,8 @@ from killsyncd.storage.repositories.ledger import Ledger
 from killsyncd.storage.repositories.sync_requests import Wants
 from killsyncd.storage.repositories.users import Users
 from killsyncd.storage.transaction import Row, Rows, Run, Sql, Store, Tx, one
-from killsyncd.walks import PageNews, PageWritten
+from killsyncd.sync.batch import Arrival, Stored
+from killsyncd.sync.walk import PageNews, PageWritten
 
 
 class Timed(Protocol):

@@ -9,10 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from killsyncd.arrivals import Arrival, Delivery
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.model import Ref
-from killsyncd.details import unpack
 from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
@@ -20,6 +18,8 @@ from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.budgets import Budgets
 from killsyncd.storage.sqlite.store import SqliteStore
+from killsyncd.sync.batch import Arrival, Delivery
+from killsyncd.sync.failure_policy import unpack
 
 
 def settings(base_url: str, **changes: Any) -> DoorSettings:

@@ -11,7 +11,7 @@ import pytest
 from killsyncd.amqp import messages
 from killsyncd.core.errors import BadInput
 from killsyncd.core.model import SyncMode
-from killsyncd.jobs import Announcement, Summons
+from killsyncd.sync.job_source import Announcement, Summons
 
 OLD: dict[str, Any] = {
     "userId": 1,

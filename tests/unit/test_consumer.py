@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from killsyncd.auth.grant import GrantUnusable, SsoUnavailable
-from killsyncd.consumer import STUCK_AFTER
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import PRIORITY_LOGIN, Origin, SyncMode, UserState
 from killsyncd.esi.responses import Downtime, EsiStatus, Malformed, NotBefore, RateLimited, Unanswered
+from killsyncd.sync.consumer import STUCK_AFTER
 from tests.contract.world import Pilot
 from tests.core_world import Core, eventually
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from killsyncd.fair import FairQueue
+from killsyncd.sync.fair_queue import FairQueue
 
 
 def drain(queue: FairQueue, allow_heavy: bool = True) -> list[tuple[int, int]]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from killsyncd.arrivals import Arrival, Stored
 from killsyncd.core.errors import RowRefused, Unavailable
-from killsyncd.details import MALFORMED, PATIENCE, REFUSALS
 from killsyncd.esi.responses import Downtime, EsiStatus, Malformed, RateLimited, Unanswered
-from killsyncd.fetcher import BATCH
+from killsyncd.sync.batch import Arrival, Stored
+from killsyncd.sync.failure_policy import MALFORMED, PATIENCE, REFUSALS
+from killsyncd.sync.fetcher import BATCH
 from tests.contract.world import Pilot, arrival
 from tests.core_world import Core, eventually
 

@@ -11,8 +11,8 @@ import pytest
 
 from killsyncd.core.errors import RowRefused
 from killsyncd.esi.responses import EsiStatus, Name, RateLimited
-from killsyncd.names import ERRORS_A_MINUTE, NamesTask
 from killsyncd.storage.repositories.names import Names
+from killsyncd.sync.name_resolver import ERRORS_A_MINUTE, NamesTask
 from tests.core_world import Core, eventually
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.model import Origin
-from killsyncd.producer import LONGEST_JITTER, Producer
 from killsyncd.storage.repositories.producer_runs import Runs
+from killsyncd.sync.producer import LONGEST_JITTER, Producer
 from tests.core_world import Core, eventually
 
 INTERVAL = 600.0

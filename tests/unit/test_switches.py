@@ -9,7 +9,7 @@ from typing import Any
 from killsyncd.bridge import Bridge
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events, Signal
-from killsyncd.switches import LOOK_AGAIN, Switches
+from killsyncd.sync.pause import LOOK_AGAIN, Switches
 from tests.clocks import ManualClock
 
 

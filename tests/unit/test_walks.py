@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from killsyncd.core.model import SyncMode, Walk
-from killsyncd.walks import Outcome, PageSeen, after_page, is_torn, too_close_to_expiry
+from killsyncd.sync.walk import Outcome, PageSeen, after_page, is_torn, too_close_to_expiry
 
 
 def walk(mode: SyncMode = SyncMode.INCREMENTAL, **changes: Any) -> Walk:

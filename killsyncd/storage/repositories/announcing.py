@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.core.model import Origin, SyncMode
-from killsyncd.jobs import Announcement, Summoned, Summons
 from killsyncd.storage.repositories.sync_requests import Wants, claim
 from killsyncd.storage.repositories.users import queue_user
 from killsyncd.storage.transaction import Many, Run, Tx, as_datetime, one
+from killsyncd.sync.job_source import Announcement, Summoned, Summons
 
 NEVER = 1e9
 """Seconds; longer than any message has been on its way, and shorter than the time since 1970."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from killsyncd.arrivals import Arrival, Stored
 from killsyncd.exchange import StoredDocument
 from killsyncd.storage.repositories.killmails import Storing
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
+from killsyncd.sync.batch import Arrival, Stored
 
 _INVOLVED = (
     "k.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = :character_id "

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from itertools import chain
 
-from killsyncd.arrivals import Arrival, Stored
 from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.core.model import FRESH_SECONDS, StoredMail
 from killsyncd.storage.repositories.ledger import derive_last_ids
@@ -26,6 +25,7 @@ from killsyncd.storage.transaction import (
     one,
     savepoint,
 )
+from killsyncd.sync.batch import Arrival, Stored
 
 ATTACKERS = (
     "killmail_id",

@@ -14,7 +14,7 @@ from killsyncd.core.model import HEAVY_PENDING, Job, PageState, PendingOf, Ref, 
 from killsyncd.storage.repositories import sync_requests as wants
 from killsyncd.storage.repositories.sightings import sight, try_another_hash
 from killsyncd.storage.transaction import Row, Run, Store, Tx, ids_parameter, one
-from killsyncd.walks import (
+from killsyncd.sync.walk import (
     Outcome,
     PageNews,
     PageSeen,

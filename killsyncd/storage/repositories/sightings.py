@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.storage.transaction import Bulk, Many, Row, Run, Tx, ids_parameter
-from killsyncd.walks import Sighted
+from killsyncd.sync.walk import Sighted
 
 
 def sight(dialect: str, source_id: int, listed: Sequence[tuple[int, str]], at: float) -> Tx[Sighted]:

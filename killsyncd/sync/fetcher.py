@@ -12,15 +12,15 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from typing import Generic
 
-from killsyncd.arrivals import Arrival, Delivery, Stored
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, RowRefused, Unavailable
 from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import Ref
-from killsyncd.details import DetailDoor, DetailLedger, MailStore, Permit, Setbacks
 from killsyncd.esi.responses import Downtime, EsiError, RateLimited, Waiting
-from killsyncd.fair import FairQueue
+from killsyncd.sync.batch import Arrival, Delivery, Stored
+from killsyncd.sync.failure_policy import DetailDoor, DetailLedger, MailStore, Permit, Setbacks
+from killsyncd.sync.fair_queue import FairQueue
 
 BATCH = 500
 """Mails stored in one transaction at most: each rewrites the same pages of the indexes."""

@@ -13,7 +13,7 @@ from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
 from killsyncd.core.model import Job, PageState, SyncMode, Walk
 from killsyncd.esi.responses import EsiError, EsiStatus, PageAnswer
-from killsyncd.walks import PageNews, PageWritten, SourceState
+from killsyncd.sync.walk import PageNews, PageWritten, SourceState
 
 
 class WalkLedger(Protocol):

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from killsyncd.arrivals import Arrival, Delivery, Stored
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput, KillsyncdError, RowRefused
 from killsyncd.core.events import Events
@@ -17,6 +16,7 @@ from killsyncd.core.logging import get_logger
 from killsyncd.core.model import PendingOf, Ref
 from killsyncd.core.retry import full_jitter
 from killsyncd.esi.responses import DetailAnswer, EsiError, EsiStatus, Malformed
+from killsyncd.sync.batch import Arrival, Delivery, Stored
 
 REFUSALS = 4
 """A wrong id and hash pair is tried so often: peers saw 422 under load for pairs that were right."""

@@ -21,9 +21,9 @@ from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import Job, SyncMode, Walk
 from killsyncd.core.retry import full_jitter
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, NotBefore, RateLimited, Waiting
-from killsyncd.jobs import Jobs
-from killsyncd.lists import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger
-from killsyncd.walks import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
+from killsyncd.sync.job_source import Jobs
+from killsyncd.sync.list_reader import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger
+from killsyncd.sync.walk import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
 
 T = TypeVar("T")
 
