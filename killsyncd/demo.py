@@ -30,7 +30,7 @@ from killsyncd.core.errors import EXIT_OK, KillsyncdError, Unavailable
 from killsyncd.core.text import count, fight
 from killsyncd.daemon import serve
 from killsyncd.house import House
-from killsyncd.operations import FeedLine
+from killsyncd.service import FeedLine
 from killsyncd.simulator import CLIENT_ID, SimulatorProcess
 from killsyncd.simulator.cli import amount, any_port, whole
 

@@ -17,9 +17,9 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.esi.client import Door
 from killsyncd.esi.ratelimit.permits import Permit
-from killsyncd.exchange import Exchange
 from killsyncd.metrics import LoopLag, Metrics
-from killsyncd.operations import Operations
+from killsyncd.service import Operations
+from killsyncd.service.import_export import Exchange
 from killsyncd.storage.repositories.import_export import Exchanging
 from killsyncd.storage.repositories.killmails import Storing
 from killsyncd.storage.repositories.metrics import Measuring

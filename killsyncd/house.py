@@ -30,10 +30,11 @@ from killsyncd.core.logging import get_logger
 from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.front import Front, make_front
-from killsyncd.health import Health
 from killsyncd.metrics import LoopLag
 from killsyncd.opening import await_house, read_switches
-from killsyncd.operations import Budget, Operations
+from killsyncd.service import Budget, Operations
+from killsyncd.service.health import Health
+from killsyncd.service.monitor import Sights, Space, Watcher
 from killsyncd.storage.probe import keep_probing
 from killsyncd.storage.repositories.announcing import Announcing
 from killsyncd.storage.repositories.budgets import Budgets
@@ -54,7 +55,6 @@ from killsyncd.sync.job_source import EmbeddedJobs
 from killsyncd.sync.name_resolver import NamesTask
 from killsyncd.sync.pause import Switches
 from killsyncd.sync.producer import Producer
-from killsyncd.watching import Sights, Space, Watcher
 
 Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 Tend = Callable[[], Coroutine[Any, Any, None]]

@@ -16,9 +16,9 @@ from killsyncd.core.clock import Clock, utc
 from killsyncd.core.events import Events
 from killsyncd.core.killmail import compute_hash, decode, entity_ids
 from killsyncd.core.model import StoredMail, UserState
-from killsyncd.health import Health
-from killsyncd.operations import Operations, rfc3339
-from killsyncd.operations.ports import LoginDesk
+from killsyncd.service import Operations, rfc3339
+from killsyncd.service.health import Health
+from killsyncd.service.ports import LoginDesk
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories.grants import Grants
 from killsyncd.storage.repositories.killmails import Arrival, Storing

@@ -24,9 +24,9 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.events import Events
 from killsyncd.core.model import UserState
-from killsyncd.exchange import Exchange
-from killsyncd.health import Health
-from killsyncd.operations import Operations
+from killsyncd.service import Operations
+from killsyncd.service.health import Health
+from killsyncd.service.import_export import Exchange
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.import_export import Exchanging
 from killsyncd.storage.repositories.revocations import Tombstones

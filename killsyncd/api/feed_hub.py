@@ -19,7 +19,7 @@ from killsyncd.core.errors import BadInput, Unavailable
 from killsyncd.core.events import Signal
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
-from killsyncd.operations import parse_cursor
+from killsyncd.service import parse_cursor
 
 LOOK_AGAIN = 5.0
 """Seconds after which the feed is looked at although nobody said so."""

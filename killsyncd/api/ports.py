@@ -22,7 +22,7 @@ from killsyncd.core.read_model import (
     Order,
     Victim,
 )
-from killsyncd.operations import LoginEnded, StatusReport
+from killsyncd.service import LoginEnded, StatusReport
 
 
 class MailReading(Protocol):

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from ariadne import EnumType, MutationType, ObjectType, QueryType, SubscriptionType
 from graphql import GraphQLResolveInfo
 
-from killsyncd import health
 from killsyncd.api.context import Connection, Context, Entity
 from killsyncd.api.inputs import character_ids, filter_of, first_of, id_of
 from killsyncd.auth.login import Begun
@@ -30,7 +29,7 @@ from killsyncd.core.read_model import (
     Role,
     Victim,
 )
-from killsyncd.operations import LoginEnded, StatusReport, feed_cursor, remedy_of
+from killsyncd.service import LoginEnded, StatusReport, feed_cursor, health, remedy_of
 
 T = TypeVar("T")
 R = TypeVar("R")

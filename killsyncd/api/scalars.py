@@ -10,7 +10,7 @@ import orjson
 from ariadne import ScalarType
 from graphql import GraphQLError
 
-from killsyncd.operations import rfc3339
+from killsyncd.service import rfc3339
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII

@@ -10,7 +10,7 @@ from killsyncd.api.payloads import Event
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Signal
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.operations import StatusReport
+from killsyncd.service import StatusReport
 
 LOOK_AGAIN = 2.0
 """Seconds after which the queue is looked at although nobody said so: a broker says nothing."""

@@ -20,8 +20,8 @@ from killsyncd import user_agent
 from killsyncd.config import Config
 from killsyncd.core.errors import KillsyncdError, SchemaRefused
 from killsyncd.core.text import count, size
+from killsyncd.service.monitor import ENOUGH_FREE
 from killsyncd.storage.migrations import migrations
-from killsyncd.watching import ENOUGH_FREE
 
 ROOMY = 1 << 30
 """Bytes: less than this on the database's disk is a warning; where the daemon pauses it is a failure."""

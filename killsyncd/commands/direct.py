@@ -10,8 +10,8 @@ from killsyncd.commands import Call, say
 from killsyncd.config import Config
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
-from killsyncd.exchange import Exchange
 from killsyncd.opening import open_store
+from killsyncd.service.import_export import Exchange
 from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.import_export import Exchanging

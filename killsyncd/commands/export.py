@@ -67,7 +67,7 @@ def run(args: Namespace, call: Call) -> int:
 
 def _date(text: str) -> None:
     """Look at --since before anything is opened. Empty is an unset variable, not "all"."""
-    from killsyncd.exchange import parse_since
+    from killsyncd.service.import_export import parse_since
 
     try:
         parse_since(text)
@@ -90,7 +90,7 @@ class Counted:
 
 async def _directly(args: Namespace, config: Config, file: BinaryIO) -> Counted:
     from killsyncd.commands.direct import exchange_of, opened
-    from killsyncd.exchange import parse_since
+    from killsyncd.service.import_export import parse_since
 
     counted = Counted(file)
     since = parse_since(args.since) if args.since is not None else None

@@ -121,8 +121,8 @@ def _open(name: str) -> IO[bytes]:
 
 async def _directly(names: list[str], config: Config) -> list[tuple[str, dict[str, Any]]]:
     from killsyncd.commands.direct import exchange_of, opened
-    from killsyncd.exchange import ImportReport
-    from killsyncd.operations import jsonable
+    from killsyncd.service import jsonable
+    from killsyncd.service.import_export import ImportReport
 
     reports = []
     async with opened(config, create=True) as store:

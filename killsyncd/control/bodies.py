@@ -21,7 +21,7 @@ from killsyncd.core.errors import (
     Unavailable,
     UsageError,
 )
-from killsyncd.operations import jsonable
+from killsyncd.service import jsonable
 
 MAX_BODY = 1 << 20
 """Bytes of a JSON body; imports are streamed and not bounded by this."""

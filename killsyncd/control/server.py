@@ -22,8 +22,8 @@ from killsyncd.control.listening import ControlSocket
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
-from killsyncd.exchange import Exchange, ImportReport, parse_since
-from killsyncd.operations import FeedLine, Operations, jsonable, queue_remedy
+from killsyncd.service import FeedLine, Operations, jsonable, queue_remedy
+from killsyncd.service.import_export import Exchange, ImportReport, parse_since
 from killsyncd.storage.sqlite.backup import Made
 
 BackupMaker = Callable[[], AbstractAsyncContextManager[Made]]

@@ -9,9 +9,9 @@ from datetime import datetime
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, PRIORITY_PRODUCER, UserState
-from killsyncd.health import CODES
-from killsyncd.measures import Measures
-from killsyncd.operations import Budget, StatusReport
+from killsyncd.service import Budget, StatusReport
+from killsyncd.service.health import CODES
+from killsyncd.service.measures import Measures
 
 JOB_STATES = ("waiting", "postponed", "working", "held")
 PRIORITIES = (PRIORITY_PRODUCER, PRIORITY_MANUAL, PRIORITY_LOGIN)

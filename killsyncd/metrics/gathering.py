@@ -14,12 +14,12 @@ from prometheus_client.registry import Collector
 from killsyncd import __version__
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
-from killsyncd.measures import Measures
 from killsyncd.metrics import facts
 from killsyncd.metrics.loop import LoopLag
 from killsyncd.metrics.ports import DoorCounters, FetchCounters, JobCounters, MeasuredRows, Reports
 from killsyncd.metrics.process import disk_families, process_families
-from killsyncd.operations import StatusReport
+from killsyncd.service import StatusReport
+from killsyncd.service.measures import Measures
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

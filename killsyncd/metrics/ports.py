@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from killsyncd.measures import Measures
-from killsyncd.operations import StatusReport
+from killsyncd.service import StatusReport
+from killsyncd.service.measures import Measures
 
 
 class Reports(Protocol):

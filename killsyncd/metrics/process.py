@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from killsyncd.operations.words import resident_bytes
+from killsyncd.service.wording import resident_bytes
 
 
 def process_families(started_at: float) -> Iterator[Metric]:

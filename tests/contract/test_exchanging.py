@@ -10,7 +10,7 @@ import pytest
 
 from killsyncd.core import killmail as km
 from killsyncd.core.errors import BadInput
-from killsyncd.exchange import Exchange, ImportReport, parse_since
+from killsyncd.service.import_export import Exchange, ImportReport, parse_since
 from killsyncd.storage.repositories.import_export import Exchanging
 from tests.contract.world import World, arrival, document
 

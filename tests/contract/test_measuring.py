@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import PRIORITY_LOGIN, Origin, UserState
-from killsyncd.health import CODES, Health
 from killsyncd.metrics import LoopLag, Metrics
-from killsyncd.operations import Budget, Operations, StatusReport
+from killsyncd.service import Budget, Operations, StatusReport
+from killsyncd.service.health import CODES, Health
 from killsyncd.storage.repositories.metrics import Measuring
 from killsyncd.storage.repositories.status import Operating
 from tests.contract.world import World

@@ -6,13 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from killsyncd import health
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import BadInput, NotFound, Unavailable, UsageError
 from killsyncd.core.events import Events
 from killsyncd.core.model import SyncMode, UserState
-from killsyncd.health import Health
-from killsyncd.operations import Operations, parse_cursor, queue_remedy
+from killsyncd.service import Operations, health, parse_cursor, queue_remedy
+from killsyncd.service.health import Health
 from killsyncd.storage.repositories.status import Operating
 from tests.contract.conftest import Backend
 from tests.contract.world import World

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killsyncd import exchange
 from killsyncd.core.errors import BadInput
 from killsyncd.core.killmail import compute_hash, decode
-from killsyncd.exchange import StoredDocument, json_line, parse_since, read_line, split_lines
+from killsyncd.service import import_export as exchange
+from killsyncd.service.import_export import StoredDocument, json_line, parse_since, read_line, split_lines
 
 MAIL = {
     "killmail_id": 1,

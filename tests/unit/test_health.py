@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd import health
 from killsyncd.core.model import Problem, UserState
-from killsyncd.health import CODES, Facts, Health, UserTrouble, derive
+from killsyncd.service import health
+from killsyncd.service.health import CODES, Facts, Health, UserTrouble, derive
 from tests.clocks import START, ManualClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ctl.md"

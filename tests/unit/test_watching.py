@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from killsyncd import watching
 from killsyncd.core.events import Events
 from killsyncd.core.model import Problem
-from killsyncd.health import CODES, Health
-from killsyncd.watching import DRY_LASTS, SKEW, UNREACHABLE_AFTER, Sights, Space, Watcher
+from killsyncd.service import monitor as watching
+from killsyncd.service.health import CODES, Health
+from killsyncd.service.monitor import DRY_LASTS, SKEW, UNREACHABLE_AFTER, Sights, Space, Watcher
 from tests.clocks import ManualClock
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from killsyncd.exchange import StoredDocument
+from killsyncd.service.import_export import StoredDocument
 from killsyncd.storage.repositories.killmails import Storing
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
 from killsyncd.sync.batch import Arrival, Stored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from killsyncd.measures import Measures
+from killsyncd.service.measures import Measures
 from killsyncd.storage.transaction import Run, Store, Tx, needed_datetime, one
 
 LAST_BACKUP = "last_backup_at"

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.auth.revoker import Tombstone
-from killsyncd.operations import Goodbye
+from killsyncd.service import Goodbye
 from killsyncd.storage.transaction import Bulk, Row, Run, Store, Tx, ids_parameter, one
 
 _TABLES = ("documents", "victims", "attackers", "items")

@@ -9,8 +9,7 @@ from email.utils import parsedate_to_datetime
 from killsyncd.core.clock import utc
 from killsyncd.core.model import UserState
 from killsyncd.core.read_model import FeedPoint
-from killsyncd.health import FAILING_ATTEMPTS, UserTrouble
-from killsyncd.operations import (
+from killsyncd.service import (
     Explained,
     Failed,
     FeedLine,
@@ -21,6 +20,7 @@ from killsyncd.operations import (
     feed_cursor,
     parse_cursor,
 )
+from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble
 from killsyncd.storage.repositories import revocations as goodbyes
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.transaction import (

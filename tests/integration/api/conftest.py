@@ -14,7 +14,7 @@ from killsyncd.api.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.config import Api, Secret
 from killsyncd.core.clock import SystemClock
-from killsyncd.operations.ports import LoginDesk
+from killsyncd.service.ports import LoginDesk
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.api_world import ApiWorld

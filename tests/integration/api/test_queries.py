@@ -11,7 +11,7 @@ import pytest
 from killsyncd.api.limits import Limits
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
-from killsyncd.operations import rfc3339
+from killsyncd.service import rfc3339
 from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running, Start
 

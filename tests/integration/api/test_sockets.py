@@ -17,7 +17,7 @@ from killsyncd.api.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
-from killsyncd.operations import Operations
+from killsyncd.service import Operations
 from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running, Start
 

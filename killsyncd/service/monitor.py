@@ -16,7 +16,7 @@ from killsyncd.core.clock import Clock, utc
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Problem
-from killsyncd.health import Health
+from killsyncd.service.health import Health
 
 EVERY = 5.0
 LEAST_FREE = 64 * 2**20

@@ -12,8 +12,8 @@ from killsyncd.core.errors import NotFound, UsageError
 from killsyncd.core.events import Events, Signal
 from killsyncd.core.logging import Logger, get_logger
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, Origin, Queued, User, UserState
-from killsyncd.health import Health
-from killsyncd.operations.ports import (
+from killsyncd.service.health import Health
+from killsyncd.service.ports import (
     DepthView,
     DoorView,
     LoginDesk,
@@ -22,8 +22,7 @@ from killsyncd.operations.ports import (
     Revoker,
     UserRows,
 )
-from killsyncd.operations.reporter import DAEMON_SWITCH, PRODUCER_SWITCH, Reporter
-from killsyncd.operations.results import (
+from killsyncd.service.results import (
     Explained,
     Failed,
     FeedLine,
@@ -34,7 +33,8 @@ from killsyncd.operations.results import (
     Switched,
     Verified,
 )
-from killsyncd.operations.words import queue_reason
+from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, Reporter
+from killsyncd.service.wording import queue_reason
 
 NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
 MAX_SELECTORS = 10_000

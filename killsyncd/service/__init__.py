@@ -7,8 +7,8 @@ others, `cursor` the feed's cursors.
 
 from __future__ import annotations
 
-from killsyncd.operations.cursor import feed_cursor, parse_cursor
-from killsyncd.operations.ports import (
+from killsyncd.service.cursor import feed_cursor, parse_cursor
+from killsyncd.service.ports import (
     DepthView,
     DoorView,
     Goodbye,
@@ -18,8 +18,7 @@ from killsyncd.operations.ports import (
     StatusFacts,
     UserRows,
 )
-from killsyncd.operations.reporter import DAEMON_SWITCH, PRODUCER_SWITCH
-from killsyncd.operations.results import (
+from killsyncd.service.results import (
     Budget,
     Explained,
     Failed,
@@ -35,7 +34,8 @@ from killsyncd.operations.results import (
     remedy_of,
     rfc3339,
 )
-from killsyncd.operations.service import FEED_START, Operations, queue_remedy
+from killsyncd.service.service import FEED_START, Operations, queue_remedy
+from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH
 
 __all__ = [
     "DAEMON_SWITCH",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from killsyncd import health
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import Problem, QueueDepth
-from killsyncd.health import Facts, Health
-from killsyncd.operations.ports import DepthView, DoorView, OperatingRows, StatusFacts
-from killsyncd.operations.results import Budget, StatusReport
-from killsyncd.operations.words import resident_bytes
+from killsyncd.service import health
+from killsyncd.service.health import Facts, Health
+from killsyncd.service.ports import DepthView, DoorView, OperatingRows, StatusFacts
+from killsyncd.service.results import Budget, StatusReport
+from killsyncd.service.wording import resident_bytes
 
 DAEMON_SWITCH = "daemon"
 PRODUCER_SWITCH = "producer"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from killsyncd import health
 from killsyncd.auth.login_state import LoginState
 from killsyncd.core.model import REMEDIES, Problem, QueueDepth, User, UserState
+from killsyncd.service import health
 
 
 def rfc3339(moment: datetime) -> str:

@@ -9,14 +9,8 @@ from typing import Protocol
 from killsyncd.auth.login import Begun, LoggedIn, LoginStatus
 from killsyncd.auth.login_state import Door, Place
 from killsyncd.core.model import Origin, Queued, QueueDepth, User, UserState
-from killsyncd.health import UserTrouble
-from killsyncd.operations.results import (
-    Budget,
-    Explained,
-    Failed,
-    FeedLine,
-    Verified,
-)
+from killsyncd.service.health import UserTrouble
+from killsyncd.service.results import Budget, Explained, Failed, FeedLine, Verified
 
 
 @dataclass(frozen=True, slots=True)
