@@ -10,7 +10,7 @@ docs/metrics.md lists every name; a test compares it with what comes out.
 
 from __future__ import annotations
 
-from killsyncd.metrics.gathering import CONTENT_TYPE, Metrics
+from killsyncd.metrics.collector import CONTENT_TYPE, Metrics
 from killsyncd.metrics.loop import LoopLag
 from killsyncd.metrics.ports import DoorCounters, DoorStats, FetchCounters, JobCounters, MeasuredRows, Reports
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from killsyncd import __version__
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
-from killsyncd.metrics import facts
+from killsyncd.metrics import samples as facts
 from killsyncd.metrics.loop import LoopLag
 from killsyncd.metrics.ports import DoorCounters, FetchCounters, JobCounters, MeasuredRows, Reports
 from killsyncd.metrics.process import disk_families, process_families
