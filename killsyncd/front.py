@@ -10,8 +10,8 @@ from pathlib import Path
 from killsyncd import __version__
 from killsyncd.api.server import ApiServer
 from killsyncd.config import Config
-from killsyncd.control.listening import ControlSocket
 from killsyncd.control.server import BackupMaker, ControlServer
+from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events

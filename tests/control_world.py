@@ -18,8 +18,8 @@ from killsyncd.auth.login import Begun, LoggedIn, LoginStatus
 from killsyncd.auth.login_state import Door, LoginState, Place
 from killsyncd.auth.revoker import Revoker
 from killsyncd.control.client import Client
-from killsyncd.control.listening import ControlSocket
 from killsyncd.control.server import ControlServer
+from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.events import Events

@@ -16,9 +16,9 @@ import orjson
 from aiohttp import web
 
 from killsyncd.auth.login_state import Door
-from killsyncd.control import bodies
-from killsyncd.control.bodies import answer, failure, flag, number, numbers, query, read_body, text, texts
-from killsyncd.control.listening import ControlSocket
+from killsyncd.control import requests as bodies
+from killsyncd.control.requests import answer, failure, flag, number, numbers, query, read_body, text, texts
+from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger

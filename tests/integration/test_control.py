@@ -20,7 +20,7 @@ import pytest
 from killsyncd.auth.login import LoginStatus
 from killsyncd.auth.login_state import LoginState
 from killsyncd.control.client import Client, DaemonSaysNo, reach
-from killsyncd.control.listening import ControlSocket
+from killsyncd.control.socket import ControlSocket
 from killsyncd.core.errors import AlreadyRunning, DaemonUnreachable, Refused, Unavailable
 from killsyncd.storage.sqlite import backup as backups
 from tests.contract.world import document
@@ -361,7 +361,7 @@ def test_a_folder_is_made_closed_to_others(tmp_path: Path) -> None:
 async def test_a_killed_daemons_socket_is_free_again(tmp_path: Path) -> None:
     path = tmp_path / "k.sock"
     code = (
-        "import sys, time; from pathlib import Path; from killsyncd.control.listening import ControlSocket;"
+        "import sys, time; from pathlib import Path; from killsyncd.control.socket import ControlSocket;"
         "s = ControlSocket.bind(Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen(
