@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from killsyncd.api.problems import Unauthenticated
+from killsyncd.api.graphql.errors import Unauthenticated
 from killsyncd.config import Secret, host_of, is_loopback
 from killsyncd.core.clock import Clock
 

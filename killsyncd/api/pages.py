@@ -13,9 +13,9 @@ import orjson
 from aiohttp import web
 
 from killsyncd.api.auth import Access, Forbidden
-from killsyncd.api.graphql_http import prefers_html
+from killsyncd.api.graphql.errors import UNAUTHENTICATED
+from killsyncd.api.graphql.http import prefers_html
 from killsyncd.api.ports import Verbs
-from killsyncd.api.problems import UNAUTHENTICATED
 from killsyncd.auth.login import LIFE, cookie_name
 from killsyncd.auth.login_state import Door, LoginState, Place
 from killsyncd.config import host_of

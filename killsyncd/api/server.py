@@ -10,12 +10,15 @@ import orjson
 from aiohttp import web
 
 from killsyncd.api.auth import Access, Forbidden
-from killsyncd.api.context import Room
-from killsyncd.api.execution import Engine, schema_text
-from killsyncd.api.feed_hub import FeedHub
-from killsyncd.api.graphql_http import GraphqlHttp, prefers_html, respond
-from killsyncd.api.graphql_ws import GraphqlWs
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql.context import Room
+from killsyncd.api.graphql.engine import Engine, schema_text
+from killsyncd.api.graphql.errors import INTERNAL, Unauthenticated, plain
+from killsyncd.api.graphql.feed import FeedHub
+from killsyncd.api.graphql.http import GraphqlHttp, prefers_html, respond
+from killsyncd.api.graphql.limits import Limits
+from killsyncd.api.graphql.status_feed import StatusHub
+from killsyncd.api.graphql.subscriptions import Live
+from killsyncd.api.graphql.websocket import GraphqlWs
 from killsyncd.api.pages import (
     CALLBACK_PATH,
     LOGIN_PATH,
@@ -27,10 +30,7 @@ from killsyncd.api.pages import (
     wrong_host,
 )
 from killsyncd.api.ports import Listen, MailReading, MetricsText, Readiness, Verbs
-from killsyncd.api.problems import INTERNAL, Unauthenticated, plain
-from killsyncd.api.sources import Live
 from killsyncd.api.static import load_folder, make_file, send
-from killsyncd.api.status_hub import StatusHub
 from killsyncd.config import Api
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Refused

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from killsyncd.api.context import Room
-from killsyncd.api.execution import Engine
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql.context import Room
+from killsyncd.api.graphql.engine import Engine
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.storage.migrations import Migratable
 from tests.api_world import ApiWorld
 from tests.contract.conftest import Backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from graphql import get_introspection_query, parse
 
-from killsyncd.api.limits import Limits, check_document, check_text
+from killsyncd.api.graphql.limits import Limits, check_document, check_text
 from killsyncd.core.read_model import TooMuch
 
 LIMITS = Limits()

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.config import Api, Secret
 from killsyncd.core.clock import SystemClock

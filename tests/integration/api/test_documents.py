@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.clock import utc
 from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running

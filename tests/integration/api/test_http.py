@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql.limits import Limits
 from tests.integration.api.conftest import Running, Start
 
 GRAPHQL = "application/graphql-response+json"

@@ -8,7 +8,7 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.service import rfc3339

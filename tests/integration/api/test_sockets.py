@@ -12,8 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from killsyncd.api import feed_hub, graphql_ws, payloads
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql import feed as feed_hub
+from killsyncd.api.graphql import shared_results as payloads
+from killsyncd.api.graphql import websocket as graphql_ws
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable

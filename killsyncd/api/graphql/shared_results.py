@@ -26,9 +26,9 @@ from graphql import (
     visit,
 )
 
-from killsyncd.api.context import Context
-from killsyncd.api.execution import Engine, refusal
-from killsyncd.api.problems import cause_of, formatted_all
+from killsyncd.api.graphql.context import Context
+from killsyncd.api.graphql.engine import Engine, refusal
+from killsyncd.api.graphql.errors import cause_of, formatted_all
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.read_model import TooMuch
 

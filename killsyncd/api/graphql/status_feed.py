@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from killsyncd.api.context import Context, Room
-from killsyncd.api.payloads import Event
+from killsyncd.api.graphql.context import Context, Room
+from killsyncd.api.graphql.shared_results import Event
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Signal
 from killsyncd.core.logging import StateLog, get_logger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from killsyncd.api.limits import Limits
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import MailFilter
 

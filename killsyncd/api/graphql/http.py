@@ -15,8 +15,8 @@ import orjson
 from aiohttp import web
 from graphql import OperationType
 
-from killsyncd.api.execution import Answer, Engine
-from killsyncd.api.problems import BAD_USER_INPUT, TOO_EXPENSIVE, for_log, log
+from killsyncd.api.graphql.engine import Answer, Engine
+from killsyncd.api.graphql.errors import BAD_USER_INPUT, TOO_EXPENSIVE, for_log, log
 from killsyncd.core.errors import KillsyncdError
 
 GRAPHQL_JSON = "application/graphql-response+json"

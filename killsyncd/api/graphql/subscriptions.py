@@ -8,12 +8,12 @@ from typing import Any, cast
 
 from graphql import GraphQLResolveInfo
 
-from killsyncd.api.context import Room
-from killsyncd.api.feed_hub import FeedHub
-from killsyncd.api.inputs import optional_ids
-from killsyncd.api.payloads import Event
-from killsyncd.api.resolvers import subscription
-from killsyncd.api.status_hub import StatusHub
+from killsyncd.api.graphql.context import Room
+from killsyncd.api.graphql.feed import FeedHub
+from killsyncd.api.graphql.inputs import optional_ids
+from killsyncd.api.graphql.resolvers import subscription
+from killsyncd.api.graphql.shared_results import Event
+from killsyncd.api.graphql.status_feed import StatusHub
 
 
 @dataclass(frozen=True, slots=True)

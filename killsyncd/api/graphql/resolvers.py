@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from ariadne import EnumType, MutationType, ObjectType, QueryType, SubscriptionType
 from graphql import GraphQLResolveInfo
 
-from killsyncd.api.context import Connection, Context, Entity
-from killsyncd.api.inputs import character_ids, filter_of, first_of, id_of
+from killsyncd.api.graphql.context import Connection, Context, Entity
+from killsyncd.api.graphql.inputs import character_ids, filter_of, first_of, id_of
 from killsyncd.auth.login import Begun
 from killsyncd.auth.login_state import Door, Place
 from killsyncd.core.clock import utc

@@ -13,8 +13,8 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from killsyncd.api.context import Context, Room
-from killsyncd.api.payloads import FRESH_SECONDS, Event
+from killsyncd.api.graphql.context import Context, Room
+from killsyncd.api.graphql.shared_results import FRESH_SECONDS, Event
 from killsyncd.core.errors import BadInput, Unavailable
 from killsyncd.core.events import Signal
 from killsyncd.core.logging import StateLog, get_logger

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from killsyncd.api.limits import Limits
-from killsyncd.api.loaders import Loaders
+from killsyncd.api.graphql.limits import Limits
+from killsyncd.api.graphql.loaders import Loaders
 from killsyncd.api.ports import MailReading, Verbs
 from killsyncd.core.clock import Clock
 from killsyncd.core.read_model import Mail, MailFilter, MailPage

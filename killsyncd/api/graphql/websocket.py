@@ -18,11 +18,11 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 from graphql import ExecutionResult, Executor, OperationType, create_source_event_stream
 
 from killsyncd.api.auth import Access
-from killsyncd.api.execution import Engine, Prepared, refusal
-from killsyncd.api.feed_hub import RETRY
-from killsyncd.api.payloads import Asked, Event, Payloads, shape_of
-from killsyncd.api.problems import Unauthenticated, formatted_all
-from killsyncd.api.sources import Live
+from killsyncd.api.graphql.engine import Engine, Prepared, refusal
+from killsyncd.api.graphql.errors import Unauthenticated, formatted_all
+from killsyncd.api.graphql.feed import RETRY
+from killsyncd.api.graphql.shared_results import Asked, Event, Payloads, shape_of
+from killsyncd.api.graphql.subscriptions import Live
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.read_model import TooMuch

@@ -33,11 +33,11 @@ from graphql import (
     visit,
 )
 
-from killsyncd.api.context import Context, Room
-from killsyncd.api.limits import check_document, check_text
-from killsyncd.api.problems import for_log, formatted_all, log, plain
-from killsyncd.api.resolvers import BINDABLES
-from killsyncd.api.scalars import SCALARS
+from killsyncd.api.graphql.context import Context, Room
+from killsyncd.api.graphql.errors import for_log, formatted_all, log, plain
+from killsyncd.api.graphql.limits import check_document, check_text
+from killsyncd.api.graphql.resolvers import BINDABLES
+from killsyncd.api.graphql.scalars import SCALARS
 from killsyncd.core.errors import BadInput, KillsyncdError
 from killsyncd.core.read_model import TooMuch
 
@@ -51,7 +51,7 @@ def make_schema() -> GraphQLSchema:
 
 def schema_text() -> str:
     """The schema as it stands in its file."""
-    return (files("killsyncd.api") / "schema.graphql").read_text("utf-8")
+    return (files("killsyncd.api.graphql") / "schema.graphql").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
