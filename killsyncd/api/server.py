@@ -19,7 +19,8 @@ from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.status_feed import StatusHub
 from killsyncd.api.graphql.subscriptions import Live
 from killsyncd.api.graphql.websocket import GraphqlWs
-from killsyncd.api.pages import (
+from killsyncd.api.ports import Listen, MailReading, MetricsText, Readiness, Verbs
+from killsyncd.api.web.pages import (
     CALLBACK_PATH,
     LOGIN_PATH,
     LoginPages,
@@ -29,8 +30,7 @@ from killsyncd.api.pages import (
     refuse,
     wrong_host,
 )
-from killsyncd.api.ports import Listen, MailReading, MetricsText, Readiness, Verbs
-from killsyncd.api.static import load_folder, make_file, send
+from killsyncd.api.web.static import load_folder, make_file, send
 from killsyncd.config import Api
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Refused

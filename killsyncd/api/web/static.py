@@ -34,7 +34,7 @@ class File:
 
 def load_folder(name: str) -> dict[str, File]:
     """Every file below a folder beside this module, by its path in it. A missing folder is empty."""
-    folder = files("killsyncd.api") / name
+    folder = files("killsyncd.api.web") / name
     return dict(_walk(folder, "")) if folder.is_dir() else {}
 
 

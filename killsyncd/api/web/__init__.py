@@ -1,0 +1,1 @@
+"""Pages for people: the dashboard, the explorer, logins in a browser."""
