@@ -55,10 +55,10 @@ docs: $(VENV)/.dev  ## write again what is generated from the code
 	$(BIN)/python -m killsyncd.config.reference docs/configuration.md killsyncd.toml.example
 
 man: $(VENV)/.dev  ## write the man page again (share/man)
-	$(BIN)/python -m killsyncd.manual . --only man
+	$(BIN)/python -m killsyncd.cli.manual . --only man
 
 completions: $(VENV)/.dev  ## write the completions of bash, zsh and fish again (share/)
-	$(BIN)/python -m killsyncd.manual . --only completions
+	$(BIN)/python -m killsyncd.cli.manual . --only completions
 
 check: lint types layers test  ## all of the above, as CI does it
 
@@ -73,7 +73,7 @@ binary: $(VENV)/.dev  ## one executable file: dist/killsyncd
 	$(BIN)/python -m build --no-isolation --wheel --outdir build/wheel
 	@$(PIP) install --no-index --no-deps --no-compile --target build/app build/wheel/*.whl
 	$(BIN)/pex --requirement requirements/runtime.txt --no-build --sources-directory build/app \
-		--entry-point killsyncd.cli:main --venv prepend --sh-boot --python-shebang '/usr/bin/env python3' \
+		--entry-point killsyncd.cli.main:main --venv prepend --sh-boot --python-shebang '/usr/bin/env python3' \
 		--output-file dist/killsyncd
 
 venv: $(VENV)/.dev  ## the environment in .venv, from the lock files

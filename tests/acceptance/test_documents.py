@@ -23,9 +23,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from killsyncd.cli import build_parser
+from killsyncd.cli.main import build_parser
+from killsyncd.cli.manual import read_parser
 from killsyncd.config.schema import SECTIONS, keys_of
-from killsyncd.manual import read_parser
 from tests.acceptance import machine
 from tests.acceptance.documents import (
     FOREGROUND,

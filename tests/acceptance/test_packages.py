@@ -134,7 +134,7 @@ def test_the_single_file_works(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PEX_ROOT": str(tmp_path / "unpacked")}
     smoke([str(binary)], environ, tmp_path)
     subprocess.run(
-        [binary, str(tmp_path / "prefix")], env={**environ, "PEX_MODULE": "killsyncd.manual"}, check=True
+        [binary, str(tmp_path / "prefix")], env={**environ, "PEX_MODULE": "killsyncd.cli.manual"}, check=True
     )
     assert (tmp_path / "prefix/share/man/man1/killsyncd.1").is_file()
 

@@ -21,8 +21,8 @@ from killsyncd import __version__
 from killsyncd.auth.encryption import Vault
 from killsyncd.auth.login import LoginStatus
 from killsyncd.auth.login_state import LoginState
-from killsyncd.cli import COMMANDS
-from killsyncd.commands.ctl import VERBS
+from killsyncd.cli.ctl import VERBS
+from killsyncd.cli.main import COMMANDS
 from killsyncd.config import load
 from killsyncd.core.clock import SystemClock
 from killsyncd.opening import open_house

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from killsyncd.cli import COMMANDS, build_parser
-from killsyncd.manual import (
+from killsyncd.cli.main import COMMANDS, build_parser
+from killsyncd.cli.manual import (
     Section,
     bash_completion,
     fish_completion,
@@ -20,7 +20,7 @@ from killsyncd.manual import (
     read_parser,
     zsh_completion,
 )
-from killsyncd.manual.__main__ import files
+from killsyncd.cli.manual.__main__ import files
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from killsyncd.commands.ctl.status import lines
+from killsyncd.cli.ctl.status import lines
 
 
 def test_nothing_is_claimed_while_the_database_is_away() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from killsyncd.commands import printable
+from killsyncd.cli.command import printable
 from killsyncd.core.text import ago, count, day_time, fight, size, soon, span, table
 
 

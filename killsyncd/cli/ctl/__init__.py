@@ -1,0 +1,50 @@
+"""`killsyncd ctl`: talks to the running daemon. One module a verb; it is imported when it is chosen."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from killsyncd.cli.command import Call, add_json, add_socket
+from killsyncd.cli.parsing import Lazy
+
+VERBS = {
+    "status": "is it syncing, and if not, why",
+    "queue": "queue users for a sync",
+    "users": "who is logged in, and how they do",
+    "watch": "the live feed in the terminal",
+    "pause": "stop everything, the producer alone, or users",
+    "resume": "undo pause",
+    "failed": "quarantined mails, with the reason",
+    "retry": "try quarantined mails again",
+    "verify": "from when to when each character is complete",
+    "explain": "where a mail came from, or why it is not here",
+    "logout": "take a grant back and forget the tokens",
+    "login-url": "an address to log in at",
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The verbs."""
+    add_socket(parser)
+    add_json(parser)
+    parser.epilog = """\
+Without --socket the configuration's socket is tried, then $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/killsyncd
+and /run/killsyncd. Whoever may open the socket (mode 0660: its owner and its group) may do all of this.
+
+examples:
+  killsyncd ctl status
+  killsyncd ctl queue --force --user "John Doe"
+  killsyncd ctl verify --json
+"""
+    verbs = parser.add_subparsers(
+        title="verbs", metavar="VERB", dest="verb", required=True, parser_class=Lazy
+    )
+    for name, summary in VERBS.items():
+        description = f"{summary[0].upper()}{summary[1:]}."
+        module = f"ctl.{name.replace('-', '_')}"
+        verbs.add_parser(name, help=summary, description=description, module=module)
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Never reached: the verb's own `run` takes its place."""
+    raise AssertionError("argparse requires a verb")

@@ -1,0 +1,54 @@
+"""`killsyncd ctl explain`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from killsyncd.cli.command import Call, out, out_json, socket_of, wants_json
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, UsageError
+from killsyncd.core.text import day_time
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """A killmail's id."""
+    parser.add_argument("id", metavar="KILLMAIL_ID", help="the killmail's id")
+    parser.epilog = """\
+Exit code 1 for a mail that is not known.
+
+examples:
+  killsyncd ctl explain 128000001
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Print a mail's way through the daemon."""
+    if not (args.id.isascii() and args.id.isdigit()):
+        raise UsageError(f"{args.id!r} is no killmail id", "it is a number, such as 128000001")
+    answer = call.daemon(socket_of(args)).get(f"/v1/explain/{args.id}")
+    if wants_json(args):
+        out_json(answer)
+    else:
+        for line in lines(answer):
+            out(line)
+    return EXIT_FAILED if answer["state"] == "unknown" else EXIT_OK
+
+
+def lines(answer: dict[str, Any]) -> list[str]:
+    """The mail's way, one step a line."""
+    found = [f"{answer['killmailId']}: {answer['verdict']}"]
+    if answer["killmailTime"]:
+        found.append(f"  killed   {day_time(answer['killmailTime'])}")
+    for each in answer["seen"]:
+        through = "an import" if each["source"] == "import" else each["characterName"] or each["characterId"]
+        found.append(f"  listed   {day_time(each['listedAt'])} through {through}")
+    if answer["fetchedAt"]:
+        found.append(f"  fetched  {day_time(answer['fetchedAt'])}")
+    if answer["storedAt"]:
+        fresh = " (fresh: at most an hour old when first listed)" if answer["fresh"] else ""
+        found.append(f"  stored   {day_time(answer['storedAt'])}{fresh}")
+    if answer["reason"]:
+        found.append(f"  reason   {answer['reason']}")
+    if answer["nextTryAt"]:
+        found.append(f"  again    {day_time(answer['nextTryAt'])}")
+    return found

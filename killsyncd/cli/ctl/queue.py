@@ -1,0 +1,63 @@
+"""`killsyncd ctl queue`: queue users by hand, at priority 5."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from killsyncd.cli.command import Call, out, out_json, say, socket_of, wants_json
+from killsyncd.core.errors import EXIT_OK
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """`--force`, `--full`, `--quiet`, `--user`."""
+    parser.add_argument("--force", action="store_true", help="also who was synced a moment ago")
+    parser.add_argument("--full", action="store_true", help="read every page, no incremental stop")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument(
+        "--user",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME-or-ID",
+        help="only these, by name or character id; may be given several times",
+    )
+    parser.epilog = """\
+Plain queues those not synced within queue.skip_within (15 minutes unless told otherwise). ESI's cache
+holds for --force too: a list is read when it can hold something new.
+
+examples:
+  killsyncd ctl queue
+  killsyncd ctl queue --force --user "John Doe" 95465499
+  killsyncd ctl queue --force --full
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Queue and say what became of each; nobody to queue is no failure."""
+    body = {"force": args.force, "full": args.full, "users": args.user or None}
+    answer = call.daemon(socket_of(args)).post("/v1/queue", body)
+    if wants_json(args):
+        out_json(answer)
+        return EXIT_OK
+    if args.quiet:
+        return EXIT_OK
+    done = answer["queued"]
+    for each in done:
+        out(line(each))
+    queued = sum(each["queued"] for each in done)
+    if queued:
+        out(f"Queued {queued} of {len(done)} users.")
+    else:
+        out("Nobody to queue.")
+        say(f"  {answer['remedy']}")
+    return EXIT_OK
+
+
+def line(each: dict[str, Any]) -> str:
+    """One user, in the reference's words."""
+    who = f"{each['user']['characterName']} (ID: {each['user']['characterId']})"
+    if not each["queued"]:
+        return f"  Skipped: {who} [SKIPPED: {each['reason'] or 'nothing to do'}]"
+    waits = f"  {each['reason']}" if each["reason"] else ""
+    return f"  Queued: {who} [{each['mode'].replace('_', ' ')}]{waits}"

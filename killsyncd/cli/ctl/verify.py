@@ -1,0 +1,60 @@
+"""`killsyncd ctl verify`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from killsyncd.cli.command import Call, out, out_json, say, socket_of, wants_json
+from killsyncd.core.errors import EXIT_OK
+from killsyncd.core.text import count, day_time
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """`--user`."""
+    parser.add_argument("--user", metavar="NAME-or-ID", help="only this character")
+    parser.epilog = """\
+Complete means: every mail that ESI listed for the character with a time in that span is stored, but for
+those counted as pending or quarantined. ESI lists 90 days; docs/ctl.md says what is claimed and why.
+
+examples:
+  killsyncd ctl verify
+  killsyncd ctl verify --user "John Doe" --json
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Print what can be claimed for each character."""
+    answer = call.daemon(socket_of(args)).get("/v1/verify", {"user": args.user})
+    if wants_json(args):
+        out_json(answer)
+        return EXIT_OK
+    for each in answer["characters"]:
+        out(line(each))
+    if not answer["characters"]:
+        out("Nobody has logged in yet.")
+        say("  killsyncd login")
+    return EXIT_OK
+
+
+def line(each: dict[str, Any]) -> str:
+    """One character."""
+    who = f"{each['characterName']} ({each['characterId']})"
+    if each["completeFrom"]:
+        claim = f"complete from {day_time(each['completeFrom'])} to {day_time(each['completeTo'])}"
+    else:
+        claim = f"nothing can be claimed yet: {each['why']}"
+    parts = [
+        f"{each['listed']:,} listed",
+        f"{each['pending']:,} pending",
+        f"{each['quarantined']:,} quarantined",
+    ]
+    if each["missing"]:
+        parts.append(f"{each['missing']:,} MISSING (report this)")
+    if each["walksCut"]:
+        parts.append(f"{count(each['walksCut'], 'walk')} cut short by [producer] max_pages")
+    if each["walksTorn"]:
+        parts.append(f"{count(each['walksTorn'], 'walk')} torn")
+    if each["keptSince"]:
+        parts.append(f"oldest mail {each['keptSince'][:10]}")
+    return f"{who}: {claim}; {', '.join(parts)}"

@@ -1,0 +1,82 @@
+"""Commands that work on the database while no daemon runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from killsyncd.cli.command import Call, say
+from killsyncd.config import Config
+from killsyncd.core.clock import SystemClock
+from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
+from killsyncd.opening import open_store
+from killsyncd.service.import_export import Exchange
+from killsyncd.storage.migrations import migrate, migrations, state
+from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.repositories.import_export import Exchanging
+from killsyncd.storage.repositories.killmails import Storing
+from killsyncd.storage.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from killsyncd.control.client import Client
+
+AnyStore = SqliteStore | PostgresStore
+
+
+def daemon_or_config(call: Call, socket: str | None) -> tuple[Client | None, Config | None]:
+    """The daemon if it runs, else the configuration to open the database by.
+
+    Who may read the configuration asks the daemon that it names, and no other. Raises ConfigError
+    where neither can be had, DaemonUnreachable where --socket names one that does not answer.
+    """
+    from killsyncd.control.client import reach
+
+    if socket is not None:
+        return call.daemon(socket), None
+    try:
+        config = call.config()
+    except ConfigError as refusal:
+        try:
+            return call.daemon(), None
+        except DaemonUnreachable:
+            raise refusal from None
+    try:
+        return reach([(str(config.control.socket), "control.socket")]), None
+    except DaemonUnreachable:
+        return None, config
+
+
+@asynccontextmanager
+async def opened(config: Config, *, create: bool = False) -> AsyncIterator[AnyStore]:
+    """The database with today's schema. create: make it, or bring it up to date, where needed.
+
+    Raises AlreadyRunning, Refused, SchemaRefused, Unavailable; KillsyncdError where there is none.
+    """
+    path = config.database.sqlite_path
+    if path is not None and not create and not path.exists():
+        raise KillsyncdError(f"there is no database at {path} yet", "killsyncd run makes it")
+    store = await open_store(config, SystemClock())
+    try:
+        applied = await state(store)
+        if len(applied) < len(migrations()):
+            if not create:
+                raise SchemaRefused(
+                    "the database has an older schema than this killsyncd",
+                    "killsyncd run brings it up to date",
+                )
+            await migrate(store)
+        yield store
+    finally:
+        await store.close()
+
+
+def exchange_of(store: AnyStore) -> Exchange:
+    """Exports and imports over a database that no daemon of ours serves."""
+    clock = SystemClock()
+    return Exchange(Exchanging(store, Storing(store, "command")), clock)
+
+
+def told_directly() -> None:
+    """Say that no daemon is asked; for a person who may have expected one."""
+    say("No daemon runs here; working on the database itself.")

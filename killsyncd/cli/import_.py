@@ -1,0 +1,145 @@
+"""`killsyncd import`."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from killsyncd.cli.command import Call, add_json, add_socket, out, out_json, say, socket_of, wants_json
+from killsyncd.cli.files import Progress
+from killsyncd.config import Config
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, KillsyncdError, Unavailable
+from killsyncd.core.text import count
+
+CHUNK = 1 << 16
+SHOWN_ERRORS = 50
+_AGAIN = "run the same import again: what is stored is passed over"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Files."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON lines, .gz too; - is stdin")
+    add_socket(parser)
+    add_json(parser)
+    parser.epilog = """\
+One killmail a line in ESI's format. killmail_hash in it must be right; without one it is computed. What is
+stored already is passed over, so an import that was interrupted is simply run again. A bad line is reported
+with its number and passed over; the exit code is then 1. While a daemon runs the import goes through it.
+
+examples:
+  killsyncd import killmails.jsonl
+  zcat old/*.jsonl.gz | killsyncd import -
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Import the files one after the other; exit 1 when a line was bad."""
+    from killsyncd.cli.direct import daemon_or_config
+
+    for name in args.files:  # before anything is stored: a name mistyped at the end shall not surprise
+        if name != "-":
+            _open(name).close()
+    daemon, config = daemon_or_config(call, socket_of(args))
+    if daemon is not None:
+        reports = [(name, daemon.upload("/v1/import", _Upload(name))) for name in args.files]
+    else:
+        assert config is not None, "one of the two is there"
+        reports = asyncio.run(_directly(args.files, config))
+    total = {key: sum(report[key] for _, report in reports) for key in ("lines", "stored", "known", "bad")}
+    if wants_json(args):
+        out_json({**total, "files": [{"file": name, **report} for name, report in reports]})
+    for name, report in reports:
+        _show_errors(name, report)
+    if not wants_json(args):
+        words = f"{count(total['stored'], 'killmail')} stored, {total['known']:,} known before"
+        out(f"{words}, {count(total['bad'], 'bad line')}.")
+    return EXIT_FAILED if total["bad"] else EXIT_OK
+
+
+def _show_errors(name: str, report: dict[str, Any]) -> None:
+    for each in report["errors"][:SHOWN_ERRORS]:
+        say(f"{name}:{each['line']}: {each['reason']}")
+    more = report["bad"] - min(len(report["errors"]), SHOWN_ERRORS)
+    if more > 0:
+        say(f"{name}: and {count(more, 'bad line')} more; --json has the first thousand")
+
+
+class _Upload:
+    """A file in chunks, with a bar that follows what the daemon has taken."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _Reading(self._name) as reading:
+            yield from iter(reading.chunk, b"")
+
+
+class _Reading:
+    """A file, or stdin, read in chunks while its progress is shown."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._raw = sys.stdin.buffer if name == "-" else _open(name)
+        zipped = name.endswith(".gz")
+        self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw  # type: ignore[assignment]
+        total = 0 if name == "-" else Path(name).stat().st_size
+        self._progress = Progress(f"importing {name}", total)
+        self._read = 0
+
+    def __enter__(self) -> _Reading:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.end()
+        if self._name != "-":
+            self._raw.close()
+
+    def chunk(self, note: str = "") -> bytes:
+        """The next chunk; empty at the end. Raises KillsyncdError where it cannot be read."""
+        try:
+            data = self._file.read(CHUNK)
+            done = self._raw.tell() if self._name != "-" else self._read + len(data)
+        except (OSError, EOFError) as error:
+            raise KillsyncdError(f"{self._name} cannot be read: {error}", _AGAIN) from None
+        self._read += len(data)
+        self._progress.show(done, note)
+        return data
+
+
+def _open(name: str) -> IO[bytes]:
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise KillsyncdError(f"{name} cannot be read: {error.strerror}", "nothing was imported") from None
+
+
+async def _directly(names: list[str], config: Config) -> list[tuple[str, dict[str, Any]]]:
+    from killsyncd.cli.direct import exchange_of, opened
+    from killsyncd.service import jsonable
+    from killsyncd.service.import_export import ImportReport
+
+    reports = []
+    async with opened(config, create=True) as store:
+        exchange = exchange_of(store)
+        for name in names:
+            report = ImportReport()
+            with _Reading(name) as reading:
+                try:
+                    await exchange.import_lines(_chunks(reading.chunk, report), report=report)
+                except Unavailable as error:
+                    raise KillsyncdError(
+                        f"{name}: after line {report.lines}: {error.message}", _AGAIN
+                    ) from None
+            reports.append((name, jsonable(report)))
+    return reports
+
+
+async def _chunks(read: Callable[[str], bytes], report: Any) -> AsyncIterator[bytes]:
+    while data := await asyncio.to_thread(read, f"{report.stored:,} stored, {report.known:,} known"):
+        yield data

@@ -1,0 +1,93 @@
+"""The executable: parses the command line, runs one command, turns what it raises into an exit code.
+
+Every command is a module of `commands` with `add_arguments(parser)` and `run(args, call) -> int`.
+It is imported when it is chosen: `killsyncd ctl status` must not wait for aiohttp.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from killsyncd import __version__
+from killsyncd.cli.parsing import Lazy, add_config
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, KillsyncdError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+COMMANDS: Mapping[str, str] = {
+    "run": "the daemon, in the foreground",
+    "demo": "the whole thing with no account and no network",
+    "simulate": "the EVE simulator alone, for people who write corporation tools",
+    "check": "look at configuration, database, queue, key, modes, clock and space",
+    "login": "log a pilot in",
+    "ctl": "talk to the running daemon",
+    "export": "killmails to JSON lines or CSV",
+    "import": "killmails from JSON lines",
+    "backup": "a consistent copy of the database",
+    "restore": "put a backup in the database's place",
+    "migrate-store": "move the whole store between SQLite and PostgreSQL",
+    "rotate-key": "make a new encryption key and encrypt everything anew",
+}
+
+DESCRIPTION = "Brings the killmails of EVE Online pilots home who logged in once, and serves them."
+EPILOG = """\
+The configuration is --config FILE, $KILLSYNCD_CONFIG, $CONFIGURATION_DIRECTORY/killsyncd.toml,
+~/.config/killsyncd/killsyncd.toml or /etc/killsyncd/killsyncd.toml; `killsyncd check` says which.
+
+exit codes: 0 fine, 1 failed, 2 usage, 69 daemon not reachable, 78 configuration, key or schema refused
+
+examples:
+  killsyncd demo              see it work, with no account
+  killsyncd check             is everything in place?
+  killsyncd run               the daemon
+  killsyncd login             log a pilot in
+  killsyncd ctl status        is it syncing, and if not, why
+"""
+
+
+def build_parser() -> Lazy:
+    """The whole command line; each command's own part is filled in when it is used."""
+    parser = Lazy(prog="killsyncd", description=DESCRIPTION, epilog=EPILOG)
+    add_config(parser)
+    parser.add_argument("--version", action="version", version=f"killsyncd {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="name", required=True)
+    for name, summary in COMMANDS.items():
+        module = {"import": "import_"}.get(name, name.replace("-", "_"))
+        commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", module=module
+        )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run the command that the words name; answers the exit code."""
+    environ = os.environ if environ is None else environ
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv, environ)
+        sys.stdout.flush()
+        return code
+    except KillsyncdError as error:
+        sys.stderr.write(f"killsyncd: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone: `killsyncd export | head`. Python would complain at its
+        # own end once more, so stdout goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    from killsyncd.cli.command import Call
+
+    parser = build_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as end:  # --help and --version end with 0, mistakes with 2 after a word on stderr
+        return EXIT_OK if end.code in (None, 0) else EXIT_USAGE
+    code: int = args.command(args, Call(getattr(args, "config", None), environ))
+    return code

@@ -1,0 +1,91 @@
+"""`killsyncd restore`."""
+
+from __future__ import annotations
+
+import base64
+from argparse import ArgumentParser, Namespace
+from contextlib import closing
+from pathlib import Path
+
+from killsyncd.cli.command import Call, add_json, out, out_json, say, wants_json
+from killsyncd.config import Config
+from killsyncd.core.errors import EXIT_OK, AlreadyRunning, DaemonUnreachable, KeyRefused, UsageError
+from killsyncd.core.text import count, day_time
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The backup's file."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a backup of killsyncd")
+    add_json(parser)
+    parser.epilog = """\
+Refuses while a daemon runs. The backup is checked before anything is touched; the database that was there
+is kept beside it. Live feeds begin anew (cursors from before are refused), and what ESI remembers of us
+(spent budgets, cached lists) is carried over from the database that is replaced. Pilots whose refresh token
+was replaced since the backup have to log in again.
+
+examples:
+  killsyncd restore killsyncd-2026-11-18.tar
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Put a backup in the database's place."""
+    from killsyncd.core.clock import SystemClock
+    from killsyncd.storage.migrations import migrations
+    from killsyncd.storage.sqlite import backup as backups
+
+    # The very lock that a daemon holds, without opening (and so making) the database.
+    from killsyncd.storage.sqlite.store import _take_lock
+
+    config = call.config()
+    target = config.database.sqlite_path
+    if target is None:
+        raise UsageError("a backup of killsyncd is a SQLite database", "restore PostgreSQL with pg_restore")
+    backups.read_manifest(args.file)
+    _refuse_beside_a_daemon(config)
+    with closing(_take_lock(target)):
+        done = backups.restore(
+            args.file,
+            target,
+            newest_schema=max(each.number for each in migrations()),
+            accept=lambda canary: _accept(config, canary),
+            now=SystemClock().now(),
+        )
+    if wants_json(args):
+        kept = str(done.kept) if done.kept else None
+        out_json({"database": str(target), "kept": kept, "backup": backups.describe(done.manifest)})
+        return EXIT_OK
+    counts = done.manifest.counts
+    out(
+        f"Restored {count(counts['killmails'], 'killmail')} of {count(counts['users'], 'user')}, "
+        f"as of {day_time(done.manifest.created_at)}, to {target}."
+    )
+    if done.kept:
+        say(f"The database that was there is kept: {done.kept}")
+    return EXIT_OK
+
+
+def _refuse_beside_a_daemon(config: Config) -> None:
+    from killsyncd.control.client import reach
+
+    try:
+        daemon = reach([(str(config.control.socket), "control.socket")])
+    except DaemonUnreachable:
+        return
+    raise AlreadyRunning(f"a daemon runs and listens at {daemon.path}", "stop it first, then restore")
+
+
+def _accept(config: Config, canary: str | None) -> None:
+    from killsyncd.auth.encryption import Vault
+
+    key = config.security.key_file
+    if canary is None:
+        return
+    if not key.exists():
+        say(f"There is no key at {key}: put the backup's key there before you start the daemon.")
+        return
+    if not Vault.open(key, credential=config.security.key_is_credential).opens(base64.b64decode(canary)):
+        raise KeyRefused(
+            f"the key in {key} is not the one that this backup was made with",
+            "put the right key file there first; nothing was changed",
+        )

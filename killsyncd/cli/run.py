@@ -1,0 +1,27 @@
+"""`killsyncd run`: the daemon."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from killsyncd.cli.command import Call
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Nothing but the configuration: what it does stands there."""
+    parser.epilog = """\
+SIGTERM or Ctrl-C ends it after what is under way; a second one at once.
+SIGHUP reads the configuration again; the log says what changed and what needs a restart.
+
+examples:
+  killsyncd run
+  killsyncd run --config /etc/killsyncd/killsyncd.toml
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Run until a signal ends it."""
+    config = call.config()
+    from killsyncd import daemon
+
+    return daemon.run(config, call.environ, call.config)

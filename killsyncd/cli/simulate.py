@@ -1,0 +1,27 @@
+"""`killsyncd simulate`: the EVE simulator alone."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from killsyncd.cli.command import Call
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The simulator's own arguments."""
+    from killsyncd.simulator import cli
+
+    cli.add_arguments(parser)
+    parser.epilog = """\
+examples:
+  killsyncd simulate --port 7421
+  killsyncd simulate --pilots 20 --history 500 --window 60 --latency 0.05
+  killsyncd simulate --killmails killmails.jsonl --page-size 50
+"""
+
+
+def run(args: Namespace, call: Call) -> int:
+    """Simulate until a signal ends it."""
+    from killsyncd.simulator import cli
+
+    return cli.run(args)
