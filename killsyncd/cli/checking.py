@@ -134,7 +134,7 @@ def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> in
 
 async def _postgres(config: Config) -> Finding:
     from killsyncd.core.clock import SystemClock
-    from killsyncd.opening import open_store
+    from killsyncd.daemon.startup import open_store
     from killsyncd.storage.migrations import state
 
     store = await open_store(config, SystemClock())
@@ -206,7 +206,7 @@ async def _canary(config: Config) -> bytes | None:
 
 async def _postgres_canary(config: Config) -> bytes | None:
     from killsyncd.core.clock import SystemClock
-    from killsyncd.opening import open_store
+    from killsyncd.daemon.startup import open_store
     from killsyncd.storage.repositories import key_rotation as rotating
 
     try:

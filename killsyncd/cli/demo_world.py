@@ -28,8 +28,8 @@ from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.errors import EXIT_OK, KillsyncdError, Unavailable
 from killsyncd.core.text import count, fight
-from killsyncd.daemon import serve
-from killsyncd.house import House
+from killsyncd.daemon.app import House
+from killsyncd.daemon.run import serve
 from killsyncd.service import FeedLine
 from killsyncd.simulator import CLIENT_ID, SimulatorProcess
 from killsyncd.simulator.cli import amount, any_port, whole

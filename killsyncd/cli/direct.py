@@ -10,7 +10,7 @@ from killsyncd.cli.command import Call, say
 from killsyncd.config import Config
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
-from killsyncd.opening import open_store
+from killsyncd.daemon.startup import open_store
 from killsyncd.service.import_export import Exchange
 from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore

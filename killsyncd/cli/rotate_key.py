@@ -35,7 +35,7 @@ def run(args: Namespace, call: Call) -> int:
 async def _rotate(config: Config) -> tuple[str, str]:
     from killsyncd.auth.encryption import Vault
     from killsyncd.cli.direct import opened
-    from killsyncd.opening import open_vault
+    from killsyncd.daemon.startup import open_vault
     from killsyncd.storage.repositories import key_rotation as rotating
     from killsyncd.storage.repositories.daemons import daemons_alive
 

@@ -22,6 +22,6 @@ examples:
 def run(args: Namespace, call: Call) -> int:
     """Run until a signal ends it."""
     config = call.config()
-    from killsyncd import daemon
+    from killsyncd.daemon import run as daemon
 
     return daemon.run(config, call.environ, call.config)

@@ -25,7 +25,7 @@ from killsyncd.cli.ctl import VERBS
 from killsyncd.cli.main import COMMANDS
 from killsyncd.config import load
 from killsyncd.core.clock import SystemClock
-from killsyncd.opening import open_house
+from killsyncd.daemon.startup import open_house
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import document
 from tests.control_world import ControlWorld, control_world, environment, execute, logged_in

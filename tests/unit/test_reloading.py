@@ -13,7 +13,7 @@ import pytest
 
 from killsyncd.config import Config, from_mapping, load
 from killsyncd.core import logging as logs
-from killsyncd.reloading import APPLIERS, Reloader, differing
+from killsyncd.daemon.reload import APPLIERS, Reloader, differing
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from killsyncd.bridge import Bridge
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events, Signal
+from killsyncd.daemon.peers import Bridge
 from killsyncd.sync.pause import LOOK_AGAIN, Switches
 from tests.clocks import ManualClock
 

@@ -22,9 +22,9 @@ from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.errors import EXIT_OK, Unavailable
 from killsyncd.core.logging import get_logger
-from killsyncd.house import House, build
-from killsyncd.reloading import Reloader
-from killsyncd.systemd import Notifier, tell_status, watchdog
+from killsyncd.daemon.app import House, build
+from killsyncd.daemon.reload import Reloader
+from killsyncd.daemon.systemd import Notifier, tell_status, watchdog
 
 DRAIN_SECONDS = 20.0
 """How long what is under way may take to end after the first signal. Closing takes 8 s more at the worst (API

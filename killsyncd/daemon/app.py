@@ -22,16 +22,16 @@ from killsyncd.auth.refresher import Refresher
 from killsyncd.auth.revoker import Revoker
 from killsyncd.auth.sso import SsoClient
 from killsyncd.auth.token_manager import TokenKeeper
-from killsyncd.bridge import Bridge
 from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
+from killsyncd.daemon.peers import Bridge
+from killsyncd.daemon.servers import Front, make_front
+from killsyncd.daemon.startup import await_house, read_switches
 from killsyncd.esi.client import Door, DoorSettings
 from killsyncd.esi.ratelimit.permits import Permit
-from killsyncd.front import Front, make_front
 from killsyncd.metrics import LoopLag
-from killsyncd.opening import await_house, read_switches
 from killsyncd.service import Budget, Operations
 from killsyncd.service.health import Health
 from killsyncd.service.monitor import Sights, Space, Watcher

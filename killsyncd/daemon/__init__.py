@@ -1,0 +1,1 @@
+"""One process: who knows whom, what starts and stops when. The only package that knows all adapters."""
