@@ -1,1 +1,4 @@
-"""What people type: one module a command. Importing this package costs nothing; it may know everything below."""
+"""What people type: one module a command.
+
+Importing this package costs nothing; a command imports what it needs inside its functions.
+"""

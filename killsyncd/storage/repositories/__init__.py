@@ -1,1 +1,4 @@
-"""Repositories, one file a noun: transactions over named queries, the same for both databases."""
+"""Repositories, one file a noun: transactions over named queries, the same for both databases.
+
+They fill the ports of sync, auth and service, and know their values.
+"""

@@ -163,8 +163,7 @@ def _schema(connection: sqlite3.Connection) -> int:
 
 def _counts(connection: sqlite3.Connection) -> dict[str, int]:
     return {
-        table: int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608  our tables
-        for table in _COUNTED
+        table: int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]) for table in _COUNTED
     }
 
 
@@ -358,7 +357,7 @@ def _carry_over(connection: sqlite3.Connection, old: Path) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for table in ("budgets", "gates", "esi_routes"):
-                connection.execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM old.{table}")  # noqa: S608  our tables
+                connection.execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM old.{table}")
             connection.execute("DELETE FROM main.spends")
             connection.execute("INSERT INTO main.spends SELECT * FROM old.spends")
             connection.execute(_LATER_PAGES)

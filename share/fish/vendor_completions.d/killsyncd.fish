@@ -1,4 +1,4 @@
-# Completion of killsyncd for fish. Generated from the parser: python -m killsyncd.manual
+# Completion of killsyncd for fish. Generated from the parser: python -m killsyncd.cli.manual
 
 # Whether the words so far lead to this command; an option's value is passed over.
 function __killsyncd_at
