@@ -15,7 +15,7 @@ from killsyncd.amqp import publisher as outbox
 from killsyncd.config.secret import Secret
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job
-from killsyncd.storage.repositories.announcing import Announcing
+from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from tests.contract.world import World
 from tests.proxy import Proxy
 
@@ -121,7 +121,7 @@ def old_message(character_id: int, **more: Any) -> bytes:
 
 
 def plain_queue(url: str, broker: Broker, world: World, password: Secret | None = None) -> AmqpQueue:
-    rows = Announcing(world.store, broker.name, world.holder)
+    rows = QueueAnnouncements(world.store, broker.name, world.holder)
     settings = AmqpSettings(url, broker.name, 4, password)
     return AmqpQueue(settings, rows, Events(), world.timed.clock, lambda: False)
 

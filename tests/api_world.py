@@ -18,15 +18,15 @@ from killsyncd.core.killmail import compute_hash, decode, entity_ids
 from killsyncd.core.model import StoredMail, UserState
 from killsyncd.service import Operations, rfc3339
 from killsyncd.service.health import Health
-from killsyncd.service.ports import LoginDesk
+from killsyncd.service.ports import LoginService
 from killsyncd.storage.migrations import Migratable
-from killsyncd.storage.repositories.grants import Grants
-from killsyncd.storage.repositories.killmails import Arrival, Storing
-from killsyncd.storage.repositories.ledger import Ledger
-from killsyncd.storage.repositories.search import Reading
-from killsyncd.storage.repositories.status import Operating
-from killsyncd.storage.repositories.sync_requests import Wants
-from killsyncd.storage.repositories.users import Users
+from killsyncd.storage.repositories.grants import GrantRepository
+from killsyncd.storage.repositories.killmails import Arrival, KillmailWriter
+from killsyncd.storage.repositories.ledger import LedgerRepository
+from killsyncd.storage.repositories.search import KillmailSearch
+from killsyncd.storage.repositories.status import StatusRepository
+from killsyncd.storage.repositories.sync_requests import SyncRequests
+from killsyncd.storage.repositories.users import UserRepository
 from killsyncd.storage.transaction import Bulk, Many, Run, Sql, Store, Tx
 
 P = ParamSpec("P")
@@ -145,20 +145,20 @@ class ApiWorld:
     store: Migratable
     clock: Clock
     events: Events = field(default_factory=Events)
-    logins: LoginDesk | None = None
+    logins: LoginService | None = None
     import_source: int = 0
     next_id: int = 100_000_000
 
     def __post_init__(self) -> None:
         self.counting = CountingStore(self.store)
         self.health = Health(self.clock)
-        self.reading = Reading(self.counting)
-        self.storing = Storing(self.counting, "test")
+        self.reading = KillmailSearch(self.counting)
+        self.storing = KillmailWriter(self.counting, "test")
         self.operations = Operations(
-            rows=Operating(self.counting),
-            users=Users(self.counting),
-            ledger=Ledger(self.counting, "test"),
-            depth=Wants(self.counting, "esi_user_killmails_queue", "test"),
+            rows=StatusRepository(self.counting),
+            users=UserRepository(self.counting),
+            ledger=LedgerRepository(self.counting, "test"),
+            depth=SyncRequests(self.counting, "esi_user_killmails_queue", "test"),
             events=self.events,
             health=self.health,
             clock=self.clock,
@@ -171,7 +171,7 @@ class ApiWorld:
 
     async def pilot(self, character_id: int = PILOT, name: str = "Aldo Abrakov") -> str:
         """Somebody who logged in; answers our id."""
-        registered = await Grants(self.counting).register(
+        registered = await GrantRepository(self.counting).register(
             NewGrant(
                 character_id=character_id,
                 character_name=name,

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from killsyncd.auth.grant import SsoUnavailable
-from killsyncd.auth.login import Begun, LoggedIn, LoginStatus
-from killsyncd.auth.login_state import Door, LoginState, Place
+from killsyncd.auth.login import LoggedIn, LoginStatus, PendingLogin
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.auth.revoker import Revoker
-from killsyncd.control.client import Client
+from killsyncd.control.client import ControlClient
 from killsyncd.control.server import ControlServer
 from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import SystemClock
@@ -26,11 +26,11 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import UserState
 from killsyncd.service import Operations
 from killsyncd.service.health import Health
-from killsyncd.service.import_export import Exchange
+from killsyncd.service.import_export import ImportExport
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.repositories.import_export import Exchanging
-from killsyncd.storage.repositories.revocations import Tombstones
-from killsyncd.storage.repositories.status import Operating
+from killsyncd.storage.repositories.import_export import ImportExportRepository
+from killsyncd.storage.repositories.revocations import Revocations
+from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.contract.world import World
@@ -45,16 +45,20 @@ class Desk:
         self.states: dict[str, LoginStatus] = {}
         self.pasted: dict[str, LoggedIn] = {}
 
-    async def begin(self, door: Door) -> Begun:
-        assert door is Door.CLI
+    async def begin(self, esi: LoginOrigin) -> PendingLogin:
+        assert esi is LoginOrigin.CLI
         login_id = f"login{len(self.states)}"
         self.states[login_id] = LoginStatus(LoginState.PENDING)
-        return Begun("https://sso.invalid/authorize?state=s3cret", "s3cret", None, login_id, 1_795_000_000.0)
+        return PendingLogin(
+            "https://sso.invalid/authorize?state=s3cret", "s3cret", None, login_id, 1_795_000_000.0
+        )
 
-    async def finish(self, at: Place, code: str, state: str, cookie: str | None = None) -> LoggedIn:
+    async def finish(self, at: LoginReturn, code: str, state: str, cookie: str | None = None) -> LoggedIn:
         raise AssertionError("nobody comes back here")
 
-    async def finish_query(self, at: Place, query: Mapping[str, str], cookie: str | None = None) -> LoggedIn:
+    async def finish_query(
+        self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
+    ) -> LoggedIn:
         return self.pasted[query["code"]]
 
     async def finish_redirect(self, url: str) -> LoggedIn:
@@ -102,9 +106,9 @@ class ControlWorld:
     socket: Path
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ControlClient:
         """A client of the socket; its methods block, so `asyncio.to_thread` them."""
-        return Client(str(self.socket))
+        return ControlClient(str(self.socket))
 
     async def get(self, route: str, **parameters: str) -> Any:
         """GET through the client."""
@@ -167,9 +171,9 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
     desk, sso = Desk(), Sso()
     import random
 
-    revoker = Revoker(rows=Tombstones(store), sso=sso, events=events, clock=clock, rng=random.Random(1))
+    revoker = Revoker(rows=Revocations(store), sso=sso, events=events, clock=clock, rng=random.Random(1))
     operations = Operations(
-        rows=Operating(store),
+        rows=StatusRepository(store),
         users=world.users,
         ledger=world.ledger,
         depth=world.wants,
@@ -183,7 +187,9 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
         logins=desk,
         revoker=revoker,
     )
-    exchange = Exchange(Exchanging(store, world.storing), clock, stored=partial(events.tell, "feed"))
+    exchange = ImportExport(
+        ImportExportRepository(store, world.storing), clock, stored=partial(events.tell, "feed")
+    )
     server = ControlServer(operations, exchange, lambda: backups.make(store, "1.2.3", clock.now()))
     socket = folder / "killsyncd.sock"
     await server.start(ControlSocket.bind(socket))

@@ -13,17 +13,17 @@ from killsyncd.auth.grant import GrantUnusable
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job, UserState
-from killsyncd.esi.responses import DetailAnswer, EsiError, NotBefore, PageAnswer
+from killsyncd.esi.responses import EsiError, KillmailResponse, ListPage, NotBefore
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Tx
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
-from killsyncd.sync.job_source import EmbeddedJobs
+from killsyncd.sync.job_source import EmbeddedJobSource
 from tests.clocks import ManualClock
 from tests.contract.world import Pilot, World, arrival, hash_of
 
-Scripted = PageAnswer | Exception
+Scripted = ListPage | Exception
 
 
 async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
@@ -80,11 +80,11 @@ class ListDoor:
         modified: str | None = "monday",
         expires: float = 300.0,
         unchanged: bool = False,
-    ) -> PageAnswer:
+    ) -> ListPage:
         """An answer. expires: seconds from now."""
         now = self._clock.now()
         entries = None if unchanged else [(each, hash_of(each)) for each in ids]
-        return PageAnswer(304 if unchanged else 200, entries, etag, modified, now + expires, pages, now, now)
+        return ListPage(304 if unchanged else 200, entries, etag, modified, now + expires, pages, now, now)
 
     async def list_page(
         self,
@@ -96,7 +96,7 @@ class ListDoor:
         etag: str | None = None,
         not_before: float = 0.0,
         before_ask: Callable[[float], Awaitable[None]] | None = None,
-    ) -> PageAnswer:
+    ) -> ListPage:
         if self.esi_now() < not_before:
             raise NotBefore("still cached", not_before)
         answers = self.script[page]
@@ -148,12 +148,12 @@ class Tokens:
 class Permit:
     """Leave for one request."""
 
-    def __init__(self, door: DetailDoor) -> None:
-        self._door = door
+    def __init__(self, esi: DetailDoor) -> None:
+        self._esi = esi
         self.open = True
 
     def release(self) -> None:
-        self._door.released += self.open
+        self._esi.released += self.open
         self.open = False
 
 
@@ -175,7 +175,7 @@ class DetailDoor:
             raise self.dry
         return [Permit(self) for _ in range(count)]
 
-    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> DetailAnswer:
+    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> KillmailResponse:
         permit.open = False
         self.asked.append(killmail_id)
         if self.held is not None:
@@ -187,7 +187,7 @@ class DetailDoor:
         assert killmail_hash == hash_of(killmail_id)
         bodies = self.bodies.get(killmail_id)
         raw = bodies.pop(0) if bodies else arrival(killmail_id, self._clock.now()).raw
-        return DetailAnswer(raw, self._clock.now())
+        return KillmailResponse(raw, self._clock.now())
 
 
 class Core:
@@ -223,10 +223,10 @@ class Core:
     def make_consumer(self, **changes: Any) -> Consumer:
         """A consumer; changes: other arguments than ours."""
         arguments: dict[str, Any] = {
-            "jobs": EmbeddedJobs(self.world.wants, self.events, self.clock, lambda: self.paused),
+            "jobs": EmbeddedJobSource(self.world.wants, self.events, self.clock, lambda: self.paused),
             "rows": self.world.wants,
             "ledger": self.world.ledger,
-            "door": self.lists,
+            "esi": self.lists,
             "tokens": self.tokens,
             "events": self.events,
             "clock": self.clock,
@@ -244,7 +244,7 @@ class Core:
         arguments: dict[str, Any] = {
             "ledger": self.world.ledger,
             "store": self.world.storing,
-            "door": self.details,
+            "esi": self.details,
             "events": self.events,
             "clock": self.clock,
             "in_flight": 8,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from killsyncd.auth.grant import GrantRow, NewGrant, Registered
-from killsyncd.auth.login_state import Door, LoginRow, LoginState
+from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
 from killsyncd.core.model import UserState
 
 
@@ -198,7 +198,7 @@ class MemoryLogins(Watched):
         self.rows[row.state_hash] = row
 
     async def take(
-        self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
+        self, state_hash: str, *, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
     ) -> LoginRow | None:
         await self._enter("take")
         row = self.rows.get(state_hash)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from killsyncd.auth.encryption import Vault, _new_key, token_aad
 from killsyncd.auth.grant import KILLMAIL_SCOPE, Identity, NewGrant, SsoUnavailable, TokenSet, renewal_time
-from killsyncd.auth.token_manager import TokenKeeper
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.errors import GrantDead
 from killsyncd.core.model import UserState
 from tests.clocks import ManualClock
@@ -88,8 +88,8 @@ class World:
         self.sso = ScriptedSso(self.clock)
         self.keeper = self.daemon("daemon-1")
 
-    def daemon(self, name: str) -> TokenKeeper:
-        return TokenKeeper(
+    def daemon(self, name: str) -> TokenManager:
+        return TokenManager(
             self.store, self.sso, self.vault, self.clock, name, MARGIN, rng=random.Random(name)
         )
 

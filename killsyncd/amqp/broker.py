@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from killsyncd.amqp.connection import BROKEN, Wire, label, translated
-from killsyncd.amqp.consumer import Inbox
-from killsyncd.amqp.publisher import Outbox, TokenOf, declare
+from killsyncd.amqp.connection import BROKEN, AmqpConnection, label, translated
+from killsyncd.amqp.consumer import MessageConsumer
+from killsyncd.amqp.publisher import MessagePublisher, TokenOf, declare
 from killsyncd.config.secret import Secret
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Refused
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
-from killsyncd.sync.job_source import Announcement, Summoned, Summons
+from killsyncd.sync.job_source import Announcement, WakeupMessage, WakeupResult
 
 WITHOUT_BROKER = 10.0
 """Seconds without a broker after which jobs are claimed from the rows alone."""
@@ -32,7 +32,7 @@ class QueueRows(Protocol):
 
     async def announce(self, limit: int, lost_after: float | None) -> list[Announcement]: ...
     async def unannounce(self, source_ids: Sequence[int]) -> None: ...
-    async def summon(self, summons: Summons) -> Summoned: ...
+    async def summon(self, summons: WakeupMessage) -> WakeupResult: ...
     async def due(self) -> int: ...
     async def next_due(self) -> float | None: ...
     async def claim(self, source_id: int | None = None) -> Job | None: ...
@@ -89,10 +89,10 @@ class AmqpQueue:
     ) -> None:
         self._settings = settings
         self._where = label(settings.url)
-        self._outbox = Outbox(
+        self._outbox = MessagePublisher(
             settings.name, self._where, lambda: self._dial("publishing"), rows, clock, token_of
         )
-        self._inbox = Inbox(
+        self._inbox = MessageConsumer(
             settings.name,
             self._where,
             settings.prefetch,
@@ -165,5 +165,5 @@ class AmqpQueue:
             trouble=trouble.message if trouble else None,
         )
 
-    async def _dial(self, purpose: str) -> Wire:
-        return await Wire.open(self._settings.url, self._settings.password, purpose)
+    async def _dial(self, purpose: str) -> AmqpConnection:
+        return await AmqpConnection.open(self._settings.url, self._settings.password, purpose)

@@ -91,7 +91,7 @@ async def unbroken(work: Awaitable[T]) -> T:
     return result
 
 
-class Wire:
+class AmqpConnection:
     """An open connection."""
 
     def __init__(self, connection: Connection, transport: _Transport) -> None:
@@ -99,7 +99,7 @@ class Wire:
         self._transport = transport
 
     @classmethod
-    async def open(cls, url: str, password: Secret | None, purpose: str) -> Wire:
+    async def open(cls, url: str, password: Secret | None, purpose: str) -> AmqpConnection:
         """Connect. Raises what the broker or the network answers (BROKEN), TimeoutError."""
         address = URL(url)
         if password is not None:

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from killsyncd.amqp import messages
-from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, Wire, unbroken
-from killsyncd.amqp.publisher import Outbox, dead, declare
-from killsyncd.amqp.reconnect import Link
+from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, unbroken
+from killsyncd.amqp.publisher import MessagePublisher, dead, declare
+from killsyncd.amqp.reconnect import ReconnectingConnection
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput
-from killsyncd.core.events import Signal
+from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
-from killsyncd.sync.job_source import LOOK_AGAIN, Summoned, Summons
+from killsyncd.sync.job_source import LOOK_AGAIN, WakeupMessage, WakeupResult
 
 STRANGERS = 10_000
 """Unknown characters that are remembered, so that each is told once."""
@@ -32,14 +32,14 @@ log = get_logger(__name__)
 class ClaimedRows(Protocol):
     """The queue's rows, where a message leads to."""
 
-    async def summon(self, summons: Summons) -> Summoned:
+    async def summon(self, summons: WakeupMessage) -> WakeupResult:
         """Do what a message says."""
 
     async def claim(self, source_id: int | None = None) -> Job | None:
         """Take the most urgent job that is due, without any message."""
 
 
-class Inbox:
+class MessageConsumer:
     """Deliveries turned into jobs; a delivery is acknowledged when its job is done.
 
     paused: whether nothing shall be consumed. without_broker: seconds without a connection
@@ -51,9 +51,9 @@ class Inbox:
         name: str,
         where: str,
         prefetch: int,
-        dial: Callable[[], Awaitable[Wire]],
+        dial: Callable[[], Awaitable[AmqpConnection]],
         rows: ClaimedRows,
-        outbox: Outbox,
+        outbox: MessagePublisher,
         clock: Clock,
         paused: Callable[[], bool],
         without_broker: float,
@@ -69,7 +69,7 @@ class Inbox:
         self._working: dict[int, DeliveredMessage] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._strangers: set[int] = set()
-        self._signal = Signal()
+        self._signal = Wakeup()
         self._switched = asyncio.Event()
         self._down_since: float | None = clock.monotonic()
         self.consuming = False
@@ -77,7 +77,7 @@ class Inbox:
         self.buried = 0
         # Its probes count the messages: this connection is never blocked.
         queues = (name, dead(name))
-        self.link = Link("consuming", where, queues, dial, self._consume, outbox.watched)
+        self.link = ReconnectingConnection("consuming", where, queues, dial, self._consume, outbox.watched)
 
     def switched(self) -> None:
         """Somebody paused or resumed."""
@@ -157,7 +157,7 @@ class Inbox:
         self._burials.add(task)
         task.add_done_callback(self._burials.discard)
 
-    async def _consume(self, wire: Wire) -> None:
+    async def _consume(self, wire: AmqpConnection) -> None:
         """The work of the link: consume, unless paused, as long as the channel works."""
         channel = await wire.channel(confirms=False)
         asked_at = asyncio.get_running_loop().time()

@@ -17,7 +17,7 @@ import orjson
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
 from killsyncd.core.model import PRIORITY_PRODUCER, SyncMode
-from killsyncd.sync.job_source import Announcement, Summons
+from killsyncd.sync.job_source import Announcement, WakeupMessage
 
 HELD = "held-by-killsyncd"
 """Stands where old consumers insist on a refresh token; with the real one they would rotate it away."""
@@ -46,7 +46,7 @@ def build(wanted: Announcement, access_token: str | None) -> bytes:
     return orjson.dumps(message)
 
 
-def read(body: bytes, priority: int | None) -> Summons:
+def read(body: bytes, priority: int | None) -> WakeupMessage:
     """What a message asks for. Raises BadInput with a reason that shows nothing of its content."""
     if len(body) > MAX_BYTES:
         raise BadInput(f"it has {len(body)} bytes, and {MAX_BYTES} are allowed")
@@ -67,7 +67,7 @@ def read(body: bytes, priority: int | None) -> Summons:
     mode = message.get("mode")
     if mode is not None and mode not in SyncMode.__members__:
         raise BadInput("mode is none that is known")
-    return Summons(
+    return WakeupMessage(
         character_id=character_id,
         priority=min(MAX_PRIORITY, max(0, PRIORITY_PRODUCER if priority is None else priority)),
         ours=mode is not None,

@@ -12,11 +12,11 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
 from killsyncd.amqp import messages
-from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, Wire, unbroken
-from killsyncd.amqp.reconnect import Link
+from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, unbroken
+from killsyncd.amqp.reconnect import ReconnectingConnection
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
-from killsyncd.core.events import Signal
+from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.sync.job_source import Announcement
 
@@ -72,7 +72,7 @@ def dead(name: str) -> str:
     return f"{name}.dead"
 
 
-class Outbox:
+class MessagePublisher:
     """Publishes until confirmed, over whatever connection there is.
 
     token_of: an access token for a user; None where messages carry none.
@@ -82,7 +82,7 @@ class Outbox:
         self,
         name: str,
         where: str,
-        dial: Callable[[], Awaitable[Wire]],
+        dial: Callable[[], Awaitable[AmqpConnection]],
         rows: AnnouncedRows,
         clock: Clock,
         token_of: TokenOf | None,
@@ -94,7 +94,7 @@ class Outbox:
         self._channel: AbstractChannel | None = None
         self._ready = asyncio.Event()
         self._broken = asyncio.Event()
-        self._signal = Signal()
+        self._signal = Wakeup()
         self._state = StateLog(log)
         self.messages: int | None = None
         """Messages that wait in the queue, as of the last probe; None before the first."""
@@ -104,7 +104,7 @@ class Outbox:
         self.published = 0
         self._doubtful = False
         self._renewed_at = 0.0
-        self.link = Link("publishing", where, (name,), dial, self._hold, lambda found: None)
+        self.link = ReconnectingConnection("publishing", where, (name,), dial, self._hold, lambda found: None)
 
     def watched(self, found: list[tuple[int, int]]) -> None:
         """What a probe of the queue and of its dead said: (messages, consumers) of each."""
@@ -173,7 +173,7 @@ class Outbox:
             self._ready.clear()
             self._broken.set()
 
-    async def _hold(self, wire: Wire) -> None:
+    async def _hold(self, wire: AmqpConnection) -> None:
         """The work of the link: keep a channel ready, as long as it works."""
         channel = await wire.channel(confirms=True)
         asked_at = asyncio.get_running_loop().time()

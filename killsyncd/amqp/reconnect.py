@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from killsyncd.amqp.connection import BROKEN, PROBE_SECONDS, Wire, translated
+from killsyncd.amqp.connection import BROKEN, PROBE_SECONDS, AmqpConnection, translated
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import StateLog, get_logger
 
@@ -17,7 +17,7 @@ LONGEST_PAUSE = 2.0
 log = get_logger(__name__)
 
 
-class Link:
+class ReconnectingConnection:
     """Keeps `work` going on some connection.
 
     dial: opens a connection. work: what to do on it; it ends only by raising. watched: given what
@@ -29,8 +29,8 @@ class Link:
         purpose: str,
         where: str,
         queues: tuple[str, ...],
-        dial: Callable[[], Awaitable[Wire]],
-        work: Callable[[Wire], Awaitable[None]],
+        dial: Callable[[], Awaitable[AmqpConnection]],
+        work: Callable[[AmqpConnection], Awaitable[None]],
         watched: Callable[[list[tuple[int, int]]], None],
     ) -> None:
         self._purpose = purpose
@@ -77,7 +77,7 @@ class Link:
         self.up.set()
         self._state.set("link", "ok", "connected to RabbitMQ again", purpose=self._purpose)
 
-    async def _live(self, wire: Wire) -> None:
+    async def _live(self, wire: AmqpConnection) -> None:
         tasks = [asyncio.ensure_future(each) for each in (self._work(wire), self._watch(wire), wire.ended())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -90,7 +90,7 @@ class Link:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, wire: Wire) -> None:
+    async def _watch(self, wire: AmqpConnection) -> None:
         """Ask now and then whether anybody is there: a half-open connection is as silent as an idle one."""
         while True:
             await asyncio.sleep(PROBE_SECONDS)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from killsyncd.auth.login import Begun
-from killsyncd.auth.login_state import Door, Place
+from killsyncd.auth.login import PendingLogin
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn
 from killsyncd.core.model import Queued, User
 from killsyncd.core.read_model import (
     Attacker,
@@ -25,7 +25,7 @@ from killsyncd.core.read_model import (
 from killsyncd.service import LoginEnded, StatusReport
 
 
-class MailReading(Protocol):
+class KillmailReader(Protocol):
     """Stored mails (`storage/reading.py`). Batches are one statement, however many ids."""
 
     async def page(
@@ -57,7 +57,7 @@ class MailReading(Protocol):
     async def activity(self, days: int, now: datetime) -> list[DayActivity]: ...
 
 
-class Verbs(Protocol):
+class ApiOperations(Protocol):
     """What the API does and asks (`operations.Operations`)."""
 
     async def status(self) -> StatusReport: ...
@@ -65,9 +65,9 @@ class Verbs(Protocol):
     async def queue(
         self, selectors: Sequence[str] | None = None, *, force: bool = False, full: bool = False
     ) -> list[Queued]: ...
-    async def begin_login(self, door: Door) -> Begun: ...
+    async def begin_login(self, door: LoginOrigin) -> PendingLogin: ...
     async def finish_login(
-        self, at: Place, query: Mapping[str, str], cookie: str | None = None
+        self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
     ) -> LoginEnded: ...
 
 

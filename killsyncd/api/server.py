@@ -10,16 +10,16 @@ import orjson
 from aiohttp import web
 
 from killsyncd.api.auth import Access, Forbidden
-from killsyncd.api.graphql.context import Room
+from killsyncd.api.graphql.context import ApiServices
 from killsyncd.api.graphql.engine import Engine, schema_text
 from killsyncd.api.graphql.errors import INTERNAL, Unauthenticated, plain
 from killsyncd.api.graphql.feed import FeedHub
 from killsyncd.api.graphql.http import GraphqlHttp, prefers_html, respond
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.status_feed import StatusHub
-from killsyncd.api.graphql.subscriptions import Live
+from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.api.graphql.websocket import GraphqlWs
-from killsyncd.api.ports import Listen, MailReading, MetricsText, Readiness, Verbs
+from killsyncd.api.ports import ApiOperations, KillmailReader, Listen, MetricsText, Readiness
 from killsyncd.api.web.pages import (
     CALLBACK_PATH,
     LOGIN_PATH,
@@ -31,7 +31,7 @@ from killsyncd.api.web.pages import (
     wrong_host,
 )
 from killsyncd.api.web.static import load_folder, make_file, send
-from killsyncd.config import Api
+from killsyncd.config import ApiConfig
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Refused
 from killsyncd.core.logging import get_logger
@@ -55,10 +55,10 @@ class ApiServer:
     def __init__(
         self,
         *,
-        config: Api,
+        config: ApiConfig,
         callback_url: str,
-        verbs: Verbs,
-        reading: MailReading,
+        verbs: ApiOperations,
+        reading: KillmailReader,
         clock: Clock,
         listen_to: Listen,
         readiness: Readiness,
@@ -70,7 +70,7 @@ class ApiServer:
         self._readiness = readiness
         self._metrics = metrics
         self._listen_to = listen_to
-        room = Room(reading, verbs, clock, self._limits)
+        room = ApiServices(reading, verbs, clock, self._limits)
         self.access = Access(
             clock,
             token=config.token,
@@ -80,7 +80,7 @@ class ApiServer:
             cookie_suffix=f"_{config.port}" if config.port else "",
         )
         self._engine = Engine(room)
-        self._live = Live(room, FeedHub(room), StatusHub(room))
+        self._live = SubscriptionContext(room, FeedHub(room), StatusHub(room))
         self._http = GraphqlHttp(self._engine)
         self._ws = GraphqlWs(self._engine, self.access, self._live)
         self._logins = LoginPages(verbs, callback_url)

@@ -7,7 +7,7 @@ import random
 from killsyncd.core.clock import Clock
 
 
-class Circuit:
+class CircuitBreaker:
     """Closed until a failure; then open for a while that doubles with every further one.
 
     Once the while is over whoever comes may ask again; the first success closes it for all,

@@ -34,7 +34,7 @@ from killsyncd.auth.grant import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.auth.login_state import DOORS, Door, LoginRow, LoginState, LoginStore, Place
+from killsyncd.auth.login_state import DOORS, LoginOrigin, LoginReturn, LoginRow, LoginState, LoginStore
 from killsyncd.core import tasks as endings
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
@@ -79,7 +79,7 @@ class LoginSso(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class PendingLogin:
     """A login that waits for its pilot.
 
     url: where to send the pilot. state: comes back with the code; secret, like url.
@@ -145,7 +145,7 @@ class Logins:
         self._begun: deque[float] = deque()
         self._finishing: set[asyncio.Task[LoggedIn]] = set()
 
-    async def begin(self, door: Door) -> Begun:
+    async def begin(self, door: LoginOrigin) -> PendingLogin:
         """A new login. Raises Unavailable: the SSO's endpoints are not known, or far too many are pending."""
         self._limit()
         try:
@@ -153,7 +153,7 @@ class Logins:
         except Unavailable as error:
             raise _passing(error) from None
         now = self._clock.now()
-        cookie = secrets.token_urlsafe(32) if door is Door.BROWSER else None
+        cookie = secrets.token_urlsafe(32) if door is LoginOrigin.BROWSER else None
         state_hash = _digest("state", attempt.state)
         row = LoginRow(
             state_hash=state_hash,
@@ -164,9 +164,9 @@ class Logins:
             expires_at=now + LIFE,
         )
         await self._store.put(row, forget_before=now - KEPT)
-        return Begun(attempt.url, attempt.state, cookie, state_hash, row.expires_at)
+        return PendingLogin(attempt.url, attempt.state, cookie, state_hash, row.expires_at)
 
-    async def finish(self, at: Place, code: str, state: str, cookie: str | None = None) -> LoggedIn:
+    async def finish(self, at: LoginReturn, code: str, state: str, cookie: str | None = None) -> LoggedIn:
         """Finish a login with what the pilot brought back. The caller then queues the user at priority 8.
 
         at: where it was brought. cookie: the value of the browser's cookie `cookie_name(state)`.
@@ -182,7 +182,9 @@ class Logins:
         task.add_done_callback(functools.partial(_seen, self._finishing))
         return await asyncio.shield(task)
 
-    async def finish_query(self, at: Place, query: Mapping[str, str], cookie: str | None = None) -> LoggedIn:
+    async def finish_query(
+        self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
+    ) -> LoggedIn:
         """`finish` with the query that the SSO redirected with; it may tell of an error instead of a code."""
         error = query.get("error", "")
         if not error:
@@ -212,10 +214,10 @@ class Logins:
                 "Copy the whole address from the browser's address bar after the login, also if the page "
                 "itself could not be shown.",
             )
-        return await self.finish_query(Place.PASTE, fields)
+        return await self.finish_query(LoginReturn.PASTE, fields)
 
     async def status(self, login_id: str) -> LoginStatus:
-        """What became of a login (`Begun.login_id`), for those who wait for the pilot."""
+        """What became of a login (`PendingLogin.login_id`), for those who wait for the pilot."""
         row = await self._store.load(login_id)
         if row is None:
             return LoginStatus(LoginState.UNKNOWN, message="there is no such login any more")
@@ -235,7 +237,7 @@ class Logins:
 
     # -- steps ---------------------------------------------------------------------------------
 
-    async def _take(self, at: Place, state: str, cookie: str | None) -> LoginRow:
+    async def _take(self, at: LoginReturn, state: str, cookie: str | None) -> LoginRow:
         if not 0 < len(state) <= _MAX_LENGTH:
             raise LoginRefused("the address holds no state", _BEGIN_AGAIN)
         state_hash = _digest("state", state)
@@ -247,7 +249,7 @@ class Logins:
             self._refuse(at, await self._store.load(state_hash))
         return row
 
-    def _refuse(self, at: Place, row: LoginRow | None) -> NoReturn:
+    def _refuse(self, at: LoginReturn, row: LoginRow | None) -> NoReturn:
         if row is None:
             why = "this login is not known here (any more)"
         elif row.status is not LoginState.PENDING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
-class Door(enum.StrEnum):
+class LoginOrigin(enum.StrEnum):
     """Who began a login."""
 
     BROWSER = "browser"
@@ -16,7 +16,7 @@ class Door(enum.StrEnum):
     GRAPHQL = "graphql"
 
 
-class Place(enum.StrEnum):
+class LoginReturn(enum.StrEnum):
     """Where a pilot comes back."""
 
     CALLBACK = "callback"
@@ -24,10 +24,10 @@ class Place(enum.StrEnum):
     GRAPHQL = "graphql"
 
 
-DOORS: Mapping[Place, frozenset[Door]] = {
-    Place.CALLBACK: frozenset({Door.BROWSER, Door.CLI}),
-    Place.PASTE: frozenset({Door.CLI}),
-    Place.GRAPHQL: frozenset({Door.GRAPHQL}),
+DOORS: Mapping[LoginReturn, frozenset[LoginOrigin]] = {
+    LoginReturn.CALLBACK: frozenset({LoginOrigin.BROWSER, LoginOrigin.CLI}),
+    LoginReturn.PASTE: frozenset({LoginOrigin.CLI}),
+    LoginReturn.GRAPHQL: frozenset({LoginOrigin.GRAPHQL}),
 }
 
 
@@ -54,7 +54,7 @@ class LoginRow:
 
     state_hash: str
     verifier_enc: bytes = field(repr=False)
-    door: Door
+    door: LoginOrigin
     cookie_hash: str | None
     created_at: float
     expires_at: float
@@ -70,7 +70,7 @@ class LoginStore(Protocol):
         """Keep a new login, and drop those whose expires_at lies before `forget_before`."""
 
     async def take(
-        self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
+        self, state_hash: str, *, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
     ) -> LoginRow | None:
         """The pending login, as it was, turned to working with its verifier wiped; for one caller only.
 

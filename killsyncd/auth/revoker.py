@@ -14,7 +14,7 @@ from typing import Protocol
 from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KeyRefused, KillsyncdError, Unavailable
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.retry import full_jitter
 
@@ -27,7 +27,7 @@ BATCH = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Tombstone:
+class PendingRevocation:
     """A grant that is still to be taken back at the SSO. not_before: seconds since 1970."""
 
     id: int
@@ -37,11 +37,11 @@ class Tombstone:
     not_before: float
 
 
-class TombstoneRows(Protocol):
+class RevocationRows(Protocol):
     """Tombstones in the database (`storage/goodbyes.py`)."""
 
-    async def get(self, tombstone_id: int) -> Tombstone | None: ...
-    async def due(self, limit: int) -> list[Tombstone]: ...
+    async def get(self, tombstone_id: int) -> PendingRevocation | None: ...
+    async def due(self, limit: int) -> list[PendingRevocation]: ...
     async def next_due(self) -> float | None: ...
     async def done(self, tombstone_id: int) -> None: ...
     async def failed(self, tombstone_id: int, not_before: float) -> None: ...
@@ -58,13 +58,13 @@ class Revoker:
     """Works tombstones off. One a daemon; two daemons at the same one do no harm."""
 
     def __init__(
-        self, *, rows: TombstoneRows, sso: Revoking, events: Events, clock: Clock, rng: random.Random
+        self, *, rows: RevocationRows, sso: Revoking, events: Events, clock: Clock, rng: random.Random
     ) -> None:
         self._rows = rows
         self._sso = sso
         self._clock = clock
         self._rng = rng
-        self._signal = Signal()
+        self._signal = Wakeup()
         self._one_at_a_time = asyncio.Lock()
         events.on("grants", self._signal.ring)
         self._log = get_logger(__name__)
@@ -109,7 +109,7 @@ class Revoker:
                 return True
             return tombstone.not_before <= self._clock.now() and await self._ask(tombstone)
 
-    async def _ask(self, tombstone: Tombstone) -> bool:
+    async def _ask(self, tombstone: PendingRevocation) -> bool:
         try:
             await self._sso.revoke(tombstone.character_id, tombstone.refresh_token_enc)
         except (SsoUnavailable, KeyRefused) as error:
@@ -120,7 +120,7 @@ class Revoker:
         self._log.info("grant taken back at the SSO", character_id=tombstone.character_id)
         return True
 
-    async def _later(self, tombstone: Tombstone, error: KillsyncdError) -> None:
+    async def _later(self, tombstone: PendingRevocation, error: KillsyncdError) -> None:
         wait = full_jitter(tombstone.attempts + 1, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
         if isinstance(error, SsoUnavailable) and error.retry_after:
             wait = max(wait, error.retry_after)

@@ -19,14 +19,14 @@ from typing import NoReturn
 
 from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantRow, SsoUnavailable
-from killsyncd.auth.token_refresh import GrantStore, Refreshing, SsoPort, unusable
+from killsyncd.auth.token_refresh import GrantStore, SsoPort, TokenRefresh, unusable
 from killsyncd.core import tasks as endings
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, TokenRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Problem, UserState
 
-__all__ = ["GrantStore", "SsoPort", "TokenKeeper"]
+__all__ = ["GrantStore", "SsoPort", "TokenManager"]
 
 _LEAST_LEFT = 5.0  # seconds of life with which a token is still worth sending
 _LEASE_PATIENCE = 60.0
@@ -34,7 +34,7 @@ _LEASE_PATIENCE = 60.0
 log = get_logger(__name__)
 
 
-class TokenKeeper:
+class TokenManager:
     """Gives access tokens, renewing them when their time has come. One a process.
 
     daemon_id: names us in leases; other daemons of the same database have others.
@@ -60,7 +60,7 @@ class TokenKeeper:
         self._clock = clock
         self._required = frozenset(required_scopes)
         self._rng = rng or random.Random()
-        self._refreshing = Refreshing(grants, sso, vault, clock, daemon_id, margin, self._rng)
+        self._refreshing = TokenRefresh(grants, sso, vault, clock, daemon_id, margin, self._rng)
         self._running: dict[str, asyncio.Task[str]] = {}
         self._vouched: dict[str, int] = {}
         self._distrust: Problem | None = None

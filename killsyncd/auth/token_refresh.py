@@ -16,7 +16,7 @@ import functools
 import random
 from typing import NoReturn, Protocol
 
-from killsyncd.auth.circuit_breaker import Circuit
+from killsyncd.auth.circuit_breaker import CircuitBreaker
 from killsyncd.auth.encryption import TokenKind, Vault, token_aad
 from killsyncd.auth.grant import (
     BY_ITSELF,
@@ -124,7 +124,7 @@ class SsoPort(Protocol):
     async def revoke(self, refresh_token: str) -> None: ...
 
 
-class Refreshing:
+class TokenRefresh:
     """Refreshes grants, one call a refresh, with back-off a grant and one circuit for all.
 
     The caller sees to it that no two calls for one user run at once in this process; the lease
@@ -148,7 +148,7 @@ class Refreshing:
         self._daemon_id = daemon_id
         self._margin = margin
         self._rng = rng
-        self._circuit = Circuit(clock, rng)
+        self._circuit = CircuitBreaker(clock, rng)
         self._trouble: SsoUnavailable | None = None
 
     def pause(self) -> float:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import BinaryIO
 
-from killsyncd.cli.command import Call, add_json, add_socket, out, out_json, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, add_json, add_socket, out, out_json, say, socket_of, wants_json
 from killsyncd.cli.files import written
 from killsyncd.config import Config
 from killsyncd.core.errors import EXIT_OK, UsageError
@@ -29,7 +29,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Write a backup and read it back."""
     from killsyncd.cli.direct import daemon_or_config
     from killsyncd.storage.sqlite import backup as backups
@@ -60,7 +60,7 @@ async def _directly(config: Config, file: BinaryIO) -> None:
     from killsyncd import __version__
     from killsyncd.cli.direct import opened
     from killsyncd.core.clock import SystemClock
-    from killsyncd.storage.repositories.metrics import Measuring
+    from killsyncd.storage.repositories.metrics import MetricsRepository
     from killsyncd.storage.sqlite import backup as backups
     from killsyncd.storage.sqlite.store import SqliteStore
 
@@ -70,4 +70,4 @@ async def _directly(config: Config, file: BinaryIO) -> None:
         async with backups.make(store, __version__, SystemClock().now()) as made:
             async for chunk in made.chunks():
                 file.write(chunk)
-        await Measuring(store).backed_up(SystemClock().now())
+        await MetricsRepository(store).backed_up(SystemClock().now())

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 
 from killsyncd.cli import checking
-from killsyncd.cli.command import Call, add_json, out, out_json, say, wants_json
+from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
 from killsyncd.core.errors import EXIT_CONFIG, EXIT_OK, KillsyncdError
 
 
@@ -24,7 +24,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Look at everything; 78 when something failed."""
     checks = list(_checks(call))
     ok = all(each.status != "fail" for each in checks)
@@ -39,7 +39,7 @@ def run(args: Namespace, call: Call) -> int:
     return EXIT_OK if ok else EXIT_CONFIG
 
 
-def _checks(call: Call) -> Iterator[checking.Finding]:
+def _checks(call: Invocation) -> Iterator[checking.Finding]:
     try:
         config = call.config()
     except KillsyncdError as error:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from killsyncd.config import Config
-    from killsyncd.control.client import Client
+    from killsyncd.control.client import ControlClient
 
 
-class Call:
+class Invocation:
     """One call of the executable: which configuration was named, and the environment.
 
     config_file: as given with --config; None looks in the usual places.
@@ -32,7 +32,7 @@ class Call:
 
         return load(self._path(), self.environ)
 
-    def daemon(self, socket: str | None = None) -> Client:
+    def daemon(self, socket: str | None = None) -> ControlClient:
         """A client of the running daemon. socket: from --socket. Raises DaemonUnreachable."""
         from killsyncd.control.client import reach
 

@@ -28,7 +28,7 @@ from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.errors import EXIT_OK, KillsyncdError, Unavailable
 from killsyncd.core.text import count, fight
-from killsyncd.daemon.app import House
+from killsyncd.daemon.app import App
 from killsyncd.daemon.run import serve
 from killsyncd.service import FeedLine
 from killsyncd.simulator import CLIENT_ID, SimulatorProcess
@@ -157,7 +157,7 @@ async def _show(config: Config, eve: str, pilots: int) -> None:
             loop.add_signal_handler(number, stopping.set)
     clock = SystemClock()
     screen = Screen(sys.stdout, stopping.set)
-    house: asyncio.Future[House] = loop.create_future()
+    house: asyncio.Future[App] = loop.create_future()
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(serve(config, clock, stopping, ready=house.set_result))
         serving.add_done_callback(lambda _: house.cancel())
@@ -227,13 +227,13 @@ class Screen:
             self.line("-" if lost else "+", "saved", f"{what}  ({mail.killmail_time:%Y-%m-%d})", "2")
 
 
-async def _feed(house: House, screen: Screen) -> None:
+async def _feed(house: App, screen: Screen) -> None:
     """Every mail from the first on, with its names as soon as ESI told them."""
     async for mail in house.operations.follow(0, names_patience=NAMES_PATIENCE):
         screen.mail(mail)
 
 
-async def _progress(house: House, screen: Screen, clock: Clock) -> None:
+async def _progress(house: App, screen: Screen, clock: Clock) -> None:
     """First syncs under way, and totals now and then."""
     pending: dict[int, int] = {}
     totals = ""

@@ -6,25 +6,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from killsyncd.cli.command import Call, say
+from killsyncd.cli.command import Invocation, say
 from killsyncd.config import Config
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
 from killsyncd.daemon.startup import open_store
-from killsyncd.service.import_export import Exchange
+from killsyncd.service.import_export import ImportExport
 from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
-from killsyncd.storage.repositories.import_export import Exchanging
-from killsyncd.storage.repositories.killmails import Storing
+from killsyncd.storage.repositories.import_export import ImportExportRepository
+from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
-    from killsyncd.control.client import Client
+    from killsyncd.control.client import ControlClient
 
 AnyStore = SqliteStore | PostgresStore
 
 
-def daemon_or_config(call: Call, socket: str | None) -> tuple[Client | None, Config | None]:
+def daemon_or_config(call: Invocation, socket: str | None) -> tuple[ControlClient | None, Config | None]:
     """The daemon if it runs, else the configuration to open the database by.
 
     Who may read the configuration asks the daemon that it names, and no other. Raises ConfigError
@@ -71,10 +71,10 @@ async def opened(config: Config, *, create: bool = False) -> AsyncIterator[AnySt
         await store.close()
 
 
-def exchange_of(store: AnyStore) -> Exchange:
+def exchange_of(store: AnyStore) -> ImportExport:
     """Exports and imports over a database that no daemon of ours serves."""
     clock = SystemClock()
-    return Exchange(Exchanging(store, Storing(store, "command")), clock)
+    return ImportExport(ImportExportRepository(store, KillmailWriter(store, "command")), clock)
 
 
 def told_directly() -> None:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import BinaryIO
 
-from killsyncd.cli.command import Call, add_json, add_socket, out_json, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, add_json, add_socket, out_json, say, socket_of, wants_json
 from killsyncd.cli.files import written
 from killsyncd.config import Config
 from killsyncd.core.errors import EXIT_OK, BadInput, UsageError
@@ -34,7 +34,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Write the export; with --json and --output a summary on stdout."""
     from killsyncd.cli.direct import daemon_or_config
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from killsyncd.cli.command import Call, add_json, add_socket, out, out_json, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, add_json, add_socket, out, out_json, say, socket_of, wants_json
 from killsyncd.cli.files import Progress
 from killsyncd.config import Config
 from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, KillsyncdError, Unavailable
@@ -37,7 +37,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Import the files one after the other; exit 1 when a line was bad."""
     from killsyncd.cli.direct import daemon_or_config
 

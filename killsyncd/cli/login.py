@@ -7,8 +7,8 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Call, add_json, add_socket, out, out_json, say, socket_of, wants_json
-from killsyncd.control.client import Client
+from killsyncd.cli.command import Invocation, add_json, add_socket, out, out_json, say, socket_of, wants_json
+from killsyncd.control.client import ControlClient
 from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, KillsyncdError
 
 POLL_SECONDS = 1.0
@@ -48,7 +48,7 @@ def _duration(text: str) -> float:
     return seconds
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Begin a login and wait for the pilot."""
     daemon = call.daemon(socket_of(args))
     begun = daemon.post("/v1/login")
@@ -70,7 +70,7 @@ def run(args: Namespace, call: Call) -> int:
     return EXIT_OK if user is None or user["state"] in ("ok", "paused") else EXIT_FAILED
 
 
-def _paste(daemon: Client) -> Any:
+def _paste(daemon: ControlClient) -> Any:
     say("Log in there, on any machine. Then copy the whole address that the browser was sent to,")
     say("also if its page could not be shown, and paste it here:")
     address = sys.stdin.readline().strip().strip("'\"<>")
@@ -79,7 +79,7 @@ def _paste(daemon: Client) -> Any:
     return daemon.post("/v1/login/paste", {"url": address})
 
 
-def _wait(daemon: Client, login_id: str, timeout: float) -> Any:
+def _wait(daemon: ControlClient, login_id: str, timeout: float) -> Any:
     say("Open this address in a browser on this machine; waiting for the pilot ...")
     deadline = time.monotonic() + timeout
     while True:

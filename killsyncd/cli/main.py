@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from killsyncd import __version__
-from killsyncd.cli.parsing import Lazy, add_config
+from killsyncd.cli.parsing import LazyParser, add_config
 from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, KillsyncdError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -47,9 +47,9 @@ examples:
 """
 
 
-def build_parser() -> Lazy:
+def build_parser() -> LazyParser:
     """The whole command line; each command's own part is filled in when it is used."""
-    parser = Lazy(prog="killsyncd", description=DESCRIPTION, epilog=EPILOG)
+    parser = LazyParser(prog="killsyncd", description=DESCRIPTION, epilog=EPILOG)
     add_config(parser)
     parser.add_argument("--version", action="version", version=f"killsyncd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="name", required=True)
@@ -82,12 +82,12 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    from killsyncd.cli.command import Call
+    from killsyncd.cli.command import Invocation
 
     parser = build_parser()
     try:
         args = parser.parse_args(argv)
     except SystemExit as end:  # --help and --version end with 0, mistakes with 2 after a word on stderr
         return EXIT_OK if end.code in (None, 0) else EXIT_USAGE
-    code: int = args.command(args, Call(getattr(args, "config", None), environ))
+    code: int = args.command(args, Invocation(getattr(args, "config", None), environ))
     return code

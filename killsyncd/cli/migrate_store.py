@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from killsyncd.cli.command import Call, add_json, out, out_json, say, wants_json
+from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
 from killsyncd.core.errors import EXIT_OK, AlreadyRunning, UsageError
 from killsyncd.core.text import count
 
@@ -42,7 +42,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Copy the store to another database, and verify it."""
     config = call.config()
     url, password = _target(args.to, args.password_file)
@@ -75,7 +75,7 @@ def _target(url: str, password_file: Path | None) -> tuple[str, Secret | None]:
     kind = kinds.database_url()
     try:
         url = kind.read(url)
-    except kinds.Bad as error:
+    except kinds.BadValue as error:
         raise UsageError(f"--to {url!r} is no database", str(error) or kind.allowed) from None
     if url.startswith("sqlite:"):
         return url, None

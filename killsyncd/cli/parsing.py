@@ -8,7 +8,7 @@ from typing import Any
 from killsyncd.cli.command import add_json, add_socket
 
 
-class Lazy(argparse.ArgumentParser):
+class LazyParser(argparse.ArgumentParser):
     """A parser that gets its arguments when it is used, from its command's module."""
 
     def __init__(self, *args: Any, module: str = "", **kwargs: Any) -> None:

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import closing
 from pathlib import Path
 
-from killsyncd.cli.command import Call, add_json, out, out_json, say, wants_json
+from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
 from killsyncd.config import Config
 from killsyncd.core.errors import EXIT_OK, AlreadyRunning, DaemonUnreachable, KeyRefused, UsageError
 from killsyncd.core.text import count, day_time
@@ -28,7 +28,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Put a backup in the database's place."""
     from killsyncd.core.clock import SystemClock
     from killsyncd.storage.migrations import migrations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call, add_json, out, out_json, wants_json
+from killsyncd.cli.command import Invocation, add_json, out, out_json, wants_json
 from killsyncd.config import Config
 from killsyncd.core.errors import EXIT_OK, AlreadyRunning, KeyRefused
 
@@ -22,7 +22,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Make a new key, encrypt everything anew, retire the old one."""
     old, new = asyncio.run(_rotate(call.config()))
     if wants_json(args):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call
+from killsyncd.cli.command import Invocation
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -19,7 +19,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Run until a signal ends it."""
     config = call.config()
     from killsyncd.daemon import run as daemon

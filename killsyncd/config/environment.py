@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from killsyncd.config.errors import Mistake, nearest, shown
+from killsyncd.config.errors import ConfigMistake, nearest, shown
 from killsyncd.config.schema import SECTIONS, keys_of
 
 PREFIX = "KILLSYNCD_"
@@ -27,7 +27,7 @@ def of_variable(variable: str) -> tuple[str, str] | None:
     return None
 
 
-def unknown_variable(where: str, variable: str) -> Mistake | None:
+def unknown_variable(where: str, variable: str) -> ConfigMistake | None:
     """What is said of a `KILLSYNCD_` variable that is no key's.
 
     One of a known section is a mistake, and so is one that looks like a key's. Others may belong to anything.
@@ -40,13 +40,17 @@ def unknown_variable(where: str, variable: str) -> Mistake | None:
             known = keys_of(section)
             key = nearest(variable.removeprefix(start), known, 0.5)
             guess = f"did you mean {start}{key.upper()}?" if key else f"[{section}] has " + ", ".join(known)
-            return Mistake(where, f"is an unknown variable; {guess}", "", variable)
+            return ConfigMistake(where, f"is an unknown variable; {guess}", "", variable)
     known_variables = {variable_of(each, key).lower() for each in SECTIONS for key in keys_of(each)}
     match = nearest(variable, known_variables, 0.85).upper()
-    return Mistake(where, f"is an unknown variable; did you mean {match}?", "", variable) if match else None
+    return (
+        ConfigMistake(where, f"is an unknown variable; did you mean {match}?", "", variable)
+        if match
+        else None
+    )
 
 
-def unknown_section(where: str, section: str, table: object) -> Mistake:
+def unknown_section(where: str, section: str, table: object) -> ConfigMistake:
     """What is said of a section that is none, or of a key outside of any."""
     if not isinstance(table, Mapping):
         homes = [each for each in SECTIONS if section in keys_of(each)]
@@ -55,15 +59,15 @@ def unknown_section(where: str, section: str, table: object) -> Mistake:
             every = {key: each for each in SECTIONS for key in keys_of(each)}
             if match := nearest(section, every):
                 guess = f"; did you mean {match} of [{every[match]}]?"
-        return Mistake(
+        return ConfigMistake(
             where, f"stands outside of a section{guess}", "", _plain(section), shown(section, table)
         )
     match = nearest(section, SECTIONS)
     guess = f"did you mean [{match}]?" if match else "sections are " + ", ".join(SECTIONS)
-    return Mistake(where, f"is an unknown section; {guess}", _plain(section))
+    return ConfigMistake(where, f"is an unknown section; {guess}", _plain(section))
 
 
-def unknown_key(where: str, section: str, key: str, raw: object) -> Mistake:
+def unknown_key(where: str, section: str, key: str, raw: object) -> ConfigMistake:
     """What is said of a key that its section does not have."""
     known = keys_of(section)
     elsewhere = next((each for each in SECTIONS if key in keys_of(each)), "")
@@ -75,7 +79,7 @@ def unknown_key(where: str, section: str, key: str, raw: object) -> Mistake:
         guess = f"did you mean {match}?"
     else:
         guess = f"[{section}] has " + ", ".join(known)
-    return Mistake(where, f"is an unknown key; {guess}", section, _plain(key), shown(key, raw))
+    return ConfigMistake(where, f"is an unknown key; {guess}", section, _plain(key), shown(key, raw))
 
 
 def _plain(name: str) -> str:

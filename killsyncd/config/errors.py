@@ -18,7 +18,7 @@ _URL_PASSWORD = re.compile(
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ConfigMistake:
     """One thing that does not hold.
 
     where: the file, or the environment. section, key: empty where there is none.
@@ -44,7 +44,7 @@ class Mistake:
 class ConfigMistakes(ConfigError):
     """All mistakes of a configuration at once, one a line; `mistakes` has them singly."""
 
-    def __init__(self, mistakes: Iterable[Mistake], hint: str) -> None:
+    def __init__(self, mistakes: Iterable[ConfigMistake], hint: str) -> None:
         self.mistakes = tuple(mistakes)
         count = len(self.mistakes)
         title = "1 mistake" if count == 1 else f"{count} mistakes"

@@ -16,11 +16,11 @@ from typing import Any
 
 from killsyncd.config import environment as names
 from killsyncd.config import validation as crosschecks
-from killsyncd.config.errors import ConfigMistakes, Mistake, shown
-from killsyncd.config.paths import Places, candidates, find_places
+from killsyncd.config.errors import ConfigMistake, ConfigMistakes, shown
+from killsyncd.config.paths import Directories, candidates, find_places
 from killsyncd.config.schema import REQUIRED, SECTIONS, Config, Key, keys_of
 from killsyncd.config.secret import SecretFileRefused, open_to_others, read_secret_file
-from killsyncd.config.types import Bad
+from killsyncd.config.types import BadValue
 from killsyncd.core.errors import ConfigError
 
 CONFIG_FILE_BYTES = 1_000_000
@@ -28,7 +28,7 @@ REFERENCE = "docs/configuration.md has every key; killsyncd.toml.example is a fi
 
 
 @dataclass(frozen=True)
-class Given:
+class RawValue:
     """A raw value and who gave it.
 
     private: whether others can read it there; a password may stand only where they cannot.
@@ -47,8 +47,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     """
     places = find_places(environ)
     file = path or _named(environ) or next((each for each in candidates(environ) if _exists(each)), None)
-    mistakes: list[Mistake] = []
-    given: dict[tuple[str, str], Given] = {}
+    mistakes: list[ConfigMistake] = []
+    given: dict[tuple[str, str], RawValue] = {}
     if file is not None:
         private, document = _read(file, places)
         mistakes += _take_document(document, str(file), private, given)
@@ -77,7 +77,7 @@ def from_mapping(
     environ: only for `$STATE`, `$RUNTIME` and home; `KILLSYNCD_` variables are
     not looked at. Passwords in URLs are fine: memory is private.
     """
-    given: dict[tuple[str, str], Given] = {}
+    given: dict[tuple[str, str], RawValue] = {}
     mistakes = _take_document(sections, source, True, given)
     return _build(given, find_places(environ or {}), source, source, mistakes, REFERENCE)
 
@@ -110,7 +110,7 @@ def _is_there(directory: Path) -> bool:
     return True
 
 
-def _read(file: Path, places: Places) -> tuple[bool, dict[str, Any]]:
+def _read(file: Path, places: Directories) -> tuple[bool, dict[str, Any]]:
     """Whether the file is closed to others, and what TOML it holds."""
     try:
         status = file.stat()
@@ -138,15 +138,15 @@ def _read(file: Path, places: Places) -> tuple[bool, dict[str, Any]]:
 
 
 def _take_document(
-    document: Mapping[str, object], where: str, private: bool, given: dict[tuple[str, str], Given]
-) -> list[Mistake]:
+    document: Mapping[str, object], where: str, private: bool, given: dict[tuple[str, str], RawValue]
+) -> list[ConfigMistake]:
     mistakes = []
     for section, table in document.items():
         if section not in SECTIONS:
             mistakes.append(names.unknown_section(where, section, table))
         elif not isinstance(table, Mapping):
             mistakes.append(
-                Mistake(
+                ConfigMistake(
                     where,
                     f"must be a section: write [{section}] on a line of its own",
                     section,
@@ -158,7 +158,7 @@ def _take_document(
             known = keys_of(section)
             for key, raw in table.items():
                 if key in known:
-                    given[section, key] = Given(raw, where, private)
+                    given[section, key] = RawValue(raw, where, private)
                 else:
                     mistakes.append(names.unknown_key(where, section, key, raw))
     return mistakes
@@ -169,7 +169,9 @@ def _take_document(
 ENVIRONMENT = "environment"
 
 
-def _take_environment(environ: Mapping[str, str], given: dict[tuple[str, str], Given]) -> list[Mistake]:
+def _take_environment(
+    environ: Mapping[str, str], given: dict[tuple[str, str], RawValue]
+) -> list[ConfigMistake]:
     mistakes = []
     for variable in sorted(environ):
         if not variable.startswith(names.PREFIX) or variable in names.OTHERS:
@@ -184,15 +186,15 @@ def _take_environment(environ: Mapping[str, str], given: dict[tuple[str, str], G
         kind = keys_of(section)[key].kind
         try:
             raw = kind.from_text(text)
-        except Bad as bad:
+        except BadValue as bad:
             where = f"{ENVIRONMENT} ({variable})"
             mistakes.append(
-                Mistake(where, f"must be {str(bad) or kind.allowed}", section, key, shown(key, text))
+                ConfigMistake(where, f"must be {str(bad) or kind.allowed}", section, key, shown(key, text))
             )
             given.pop((section, key), None)  # one mistake is enough: not "required" or the file's as well
-            given[section, key] = Given(REQUIRED, ENVIRONMENT, False)
+            given[section, key] = RawValue(REQUIRED, ENVIRONMENT, False)
         else:
-            given[section, key] = Given(raw, ENVIRONMENT, False)
+            given[section, key] = RawValue(raw, ENVIRONMENT, False)
     return mistakes
 
 
@@ -200,11 +202,11 @@ def _take_environment(environ: Mapping[str, str], given: dict[tuple[str, str], G
 
 
 def _build(
-    given: Mapping[tuple[str, str], Given],
-    places: Places,
+    given: Mapping[tuple[str, str], RawValue],
+    places: Directories,
     source: str,
     where: str,
-    mistakes: list[Mistake],
+    mistakes: list[ConfigMistake],
     hint: str,
 ) -> Config:
     sections: dict[str, dict[str, Any]] = {}
@@ -231,41 +233,41 @@ def _build(
 
 
 def _default(
-    section: str, key: str, about: Key, places: Places, where: str, mistakes: list[Mistake]
-) -> Given | None:
+    section: str, key: str, about: Key, places: Directories, where: str, mistakes: list[ConfigMistake]
+) -> RawValue | None:
     """What holds for a key that nobody gave: a systemd credential of its name, else its default."""
     if about.credential and places.credentials is not None:
         try:
             file = names.credential_of(places.credentials, section, key)
         except names.Ambiguous as error:
-            mistakes.append(Mistake(str(places.credentials), str(error), section, key))
+            mistakes.append(ConfigMistake(str(places.credentials), str(error), section, key))
             return None
         if file is not None:
-            return Given(str(file), "systemd credential", True)
+            return RawValue(str(file), "systemd credential", True)
     if about.raw is REQUIRED:
-        mistakes.append(Mistake(where, f"is required: {about.kind.allowed}", section, key))
+        mistakes.append(ConfigMistake(where, f"is required: {about.kind.allowed}", section, key))
         return None
-    return Given(about.raw, "default", True)
+    return RawValue(about.raw, "default", True)
 
 
 def _take_value(
     section: str,
     key: str,
     about: Key,
-    one: Given,
-    places: Places,
+    one: RawValue,
+    places: Directories,
     values: dict[str, Any],
-    mistakes: list[Mistake],
+    mistakes: list[ConfigMistake],
 ) -> None:
     where = f"{ENVIRONMENT} ({names.variable_of(section, key)})" if one.where == ENVIRONMENT else one.where
 
     def mistaken(problem: str, raw: object = one.raw) -> None:
-        mistakes.append(Mistake(where, problem, section, key, shown(key, raw)))
+        mistakes.append(ConfigMistake(where, problem, section, key, shown(key, raw)))
 
     try:
         raw = places.expand(one.raw) if about.kind.expands else one.raw
         value = about.kind.read(raw)
-    except Bad as bad:
+    except BadValue as bad:
         if about.raw is REQUIRED and one.raw == "":
             mistaken(f"is required: {about.kind.allowed}")
         else:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from killsyncd.config.types import Bad
+from killsyncd.config.types import BadValue
 
 FILE_NAME = "killsyncd.toml"
 SYSTEM_DIRECTORY = Path("/etc/killsyncd")
 
 
 @dataclass(frozen=True)
-class Places:
+class Directories:
     """Directories, none of which need exist.
 
     credentials: systemd's `$CREDENTIALS_DIRECTORY`, None outside of it.
@@ -28,7 +28,7 @@ class Places:
     credentials: Path | None
 
     def expand(self, raw: object) -> object:
-        """Replace `$STATE`, `$RUNTIME`, `$CREDENTIALS_DIRECTORY` and a leading `~/`; raises `Bad`."""
+        """Replace `$STATE`, `$RUNTIME`, `$CREDENTIALS_DIRECTORY` and a leading `~/`; raises `BadValue`."""
         if not isinstance(raw, str):
             return raw
         known = {"STATE": self.state, "RUNTIME": self.runtime, "CREDENTIALS_DIRECTORY": self.credentials}
@@ -36,9 +36,11 @@ class Places:
         def replacement(match: re.Match[str]) -> str:
             name = match[1] or match[2]
             if name not in known:
-                raise Bad("a path in which only $STATE, $RUNTIME and $CREDENTIALS_DIRECTORY are replaced")
+                raise BadValue(
+                    "a path in which only $STATE, $RUNTIME and $CREDENTIALS_DIRECTORY are replaced"
+                )
             if (value := known[name]) is None:
-                raise Bad(
+                raise BadValue(
                     "a path that exists: $CREDENTIALS_DIRECTORY is set only where systemd passes credentials"
                 )
             return str(value)
@@ -51,7 +53,7 @@ class Places:
         return self.credentials is not None and file.parent == self.credentials
 
 
-def find_places(environ: Mapping[str, str]) -> Places:
+def find_places(environ: Mapping[str, str]) -> Directories:
     """The directories as systemd (`StateDirectory=` and so on), XDG and HOME give them."""
     home = _directory(environ, "HOME") or _home_of_user()
     state = _directory(environ, "STATE_DIRECTORY") or home / ".local/state/killsyncd"
@@ -59,7 +61,7 @@ def find_places(environ: Mapping[str, str]) -> Places:
     if runtime is None:
         session = _directory(environ, "XDG_RUNTIME_DIR")
         runtime = session / "killsyncd" if session else state
-    return Places(home, state, runtime, _directory(environ, "CREDENTIALS_DIRECTORY"))
+    return Directories(home, state, runtime, _directory(environ, "CREDENTIALS_DIRECTORY"))
 
 
 def _home_of_user() -> Path:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from killsyncd.config import types as kinds
 from killsyncd.config.secret import Secret
-from killsyncd.config.types import Kind
+from killsyncd.config.types import ValueType
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Key:
     credential: a systemd credential of the key's name may stand for the file.
     """
 
-    kind: Kind[Any]
+    kind: ValueType[Any]
     raw: object
     meaning: str
     fills: str = ""
@@ -40,7 +40,7 @@ class Key:
 
 
 def key(
-    raw: object, kind: Kind[T], meaning: str, *, fills: str = "", credential: bool = False
+    raw: object, kind: ValueType[T], meaning: str, *, fills: str = "", credential: bool = False
 ) -> T:  # as dataclasses.field: declared to return the value's type
     about = Key(kind, raw, meaning, fills, credential or bool(fills))
     metadata = {"key": about}
@@ -55,7 +55,7 @@ def _none() -> Secret | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sso:
+class SsoConfig:
     """EVE's login server and the application registered with CCP."""
 
     base_url: str = key("https://login.eveonline.com", kinds.http_url(bare=True), "EVE's login server.")
@@ -84,7 +84,7 @@ class Sso:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Esi:
+class EsiConfig:
     """EVE's API and how it is treated."""
 
     base_url: str = key("https://esi.evetech.net", kinds.http_url(bare=True), "EVE's API.")
@@ -114,7 +114,7 @@ class Esi:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Database:
+class DatabaseConfig:
     """Where everything is kept."""
 
     url: str = key(
@@ -140,7 +140,7 @@ class Database:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Queue:
+class QueueConfig:
     """Jobs: one waits per character."""
 
     url: str = key(
@@ -179,7 +179,7 @@ class Queue:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Producer:
+class ProducerConfig:
     """The task that queues everybody again and again."""
 
     enabled: bool = key(True, kinds.flag(), "Whether it runs.")
@@ -200,7 +200,7 @@ class Producer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refresher:
+class RefresherConfig:
     """The task that renews access tokens."""
 
     margin: float = key(
@@ -211,7 +211,7 @@ class Refresher:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Api:
+class ApiConfig:
     """GraphQL, dashboard, login and metrics over HTTP."""
 
     listen: str = key("127.0.0.1:7420", kinds.listen(), "Address and port; port 0 takes any free one.")
@@ -250,7 +250,7 @@ class Api:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Control:
+class ControlConfig:
     """The socket of `killsyncd ctl`."""
 
     socket: Path = key(
@@ -259,7 +259,7 @@ class Control:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Security:
+class SecurityConfig:
     """How tokens are encrypted in the database."""
 
     key_file: Path = key(
@@ -273,7 +273,7 @@ class Security:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Log:
+class LogConfig:
     """What is logged, and how."""
 
     level: str = key(
@@ -293,16 +293,16 @@ class Config:
     state_directory, runtime_directory: `$STATE` and `$RUNTIME`; neither need exist yet.
     """
 
-    sso: Sso
-    esi: Esi
-    database: Database
-    queue: Queue
-    producer: Producer
-    refresher: Refresher
-    api: Api
-    control: Control
-    security: Security
-    log: Log
+    sso: SsoConfig
+    esi: EsiConfig
+    database: DatabaseConfig
+    queue: QueueConfig
+    producer: ProducerConfig
+    refresher: RefresherConfig
+    api: ApiConfig
+    control: ControlConfig
+    security: SecurityConfig
+    log: LogConfig
     source: str
     state_directory: Path
     runtime_directory: Path
@@ -311,16 +311,16 @@ class Config:
 
 SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
     {
-        "sso": Sso,
-        "esi": Esi,
-        "database": Database,
-        "queue": Queue,
-        "producer": Producer,
-        "refresher": Refresher,
-        "api": Api,
-        "control": Control,
-        "security": Security,
-        "log": Log,
+        "sso": SsoConfig,
+        "esi": EsiConfig,
+        "database": DatabaseConfig,
+        "queue": QueueConfig,
+        "producer": ProducerConfig,
+        "refresher": RefresherConfig,
+        "api": ApiConfig,
+        "control": ControlConfig,
+        "security": SecurityConfig,
+        "log": LogConfig,
     }
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from killsyncd.config.paths import candidates, find_places
 from killsyncd.config.schema import keys_of
-from killsyncd.config.types import Bad
+from killsyncd.config.types import BadValue
 
 FILE_NAME = "killsyncd.sock"
 
@@ -55,7 +55,7 @@ def control_sockets(path: Path | None, environ: Mapping[str, str]) -> list[Socke
 def _expanded(text: object, environ: Mapping[str, str]) -> Path | None:
     try:
         expanded = find_places(environ).expand(text)
-    except Bad:
+    except BadValue:
         return None
     return Path(expanded) if isinstance(expanded, str) and expanded.startswith("/") else None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from killsyncd.config.errors import Mistake, shown
+from killsyncd.config.errors import ConfigMistake, shown
 from killsyncd.config.schema import host_of, is_loopback
 from killsyncd.config.secret import Secret
 from killsyncd.config.types import split_listen
@@ -28,7 +28,7 @@ def run(
     origins: Mapping[str, str],
     given: Mapping[tuple[str, str], _Given],
     where: str,
-    mistakes: list[Mistake],
+    mistakes: list[ConfigMistake],
 ) -> None:
     """Check what single keys cannot, and move passwords out of URLs; adds to `mistakes`.
 
@@ -45,21 +45,26 @@ def run(
                 f"is required when listen = {shown('', api['listen'])} is not loopback; make one with: "
                 "(umask 077; openssl rand -hex 32 > /etc/killsyncd/api.token)"
             )
-            mistakes.append(Mistake(origins.get("api.listen", where), problem, "api", "token_file"))
+            mistakes.append(ConfigMistake(origins.get("api.listen", where), problem, "api", "token_file"))
 
 
-def _pace(esi: Mapping[str, Any], origins: Mapping[str, str], where: str, mistakes: list[Mistake]) -> None:
+def _pace(
+    esi: Mapping[str, Any], origins: Mapping[str, str], where: str, mistakes: list[ConfigMistake]
+) -> None:
     """ESI's own burst is the most that it may be asked; a simulator on this machine bears more."""
     pace, base_url = esi.get("requests_per_second", 0), esi.get("base_url")
     if pace > FASTEST and base_url is not None and not is_loopback(host_of(base_url)):
         problem = f"must be a number above 0 and at most {FASTEST}"
         given = f"{pace:g}"
         origin = origins.get("esi.requests_per_second", where)
-        mistakes.append(Mistake(origin, problem, "esi", "requests_per_second", given))
+        mistakes.append(ConfigMistake(origin, problem, "esi", "requests_per_second", given))
 
 
 def _password_in_url(
-    section: str, values: dict[str, Any], given: Mapping[tuple[str, str], _Given], mistakes: list[Mistake]
+    section: str,
+    values: dict[str, Any],
+    given: Mapping[tuple[str, str], _Given],
+    mistakes: list[ConfigMistake],
 ) -> None:
     url = values.get("url")
     if not isinstance(url, str) or url == "embedded" or url.startswith("sqlite:"):
@@ -72,7 +77,7 @@ def _password_in_url(
     where = one.where if one else "default"
 
     def mistaken(problem: str) -> None:
-        mistakes.append(Mistake(where, problem, section, "url", shown("url", url)))
+        mistakes.append(ConfigMistake(where, problem, section, "url", shown("url", url)))
 
     if one is not None and not one.private:
         remedy = f"put it into a file of mode 0600 and name that as password_file of [{section}]"

@@ -28,7 +28,7 @@ _EXITS = {
 }
 
 
-class DaemonSaysNo(KillsyncdError):
+class ControlError(KillsyncdError):
     """The daemon answered with an error. code: as in docs/ctl.md. document: the whole answer."""
 
     def __init__(self, code: str, message: str, hint: str, document: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ class DaemonSaysNo(KillsyncdError):
         self.exit_code = _EXITS.get(code, EXIT_FAILED)
 
 
-class _Connection(http.client.HTTPConnection):
+class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: str, timeout: float | None) -> None:
@@ -56,7 +56,7 @@ class _Connection(http.client.HTTPConnection):
             raise
 
 
-class Client:
+class ControlClient:
     """Talks to the daemon behind one socket. Make one with `reach`."""
 
     def __init__(self, path: str) -> None:
@@ -99,7 +99,7 @@ class Client:
     def _asked(
         self, method: str, route: str, body: bytes | Iterable[bytes] | None, timeout: float | None
     ) -> Iterator[http.client.HTTPResponse]:
-        with closing(_Connection(self.path, timeout)) as connection:
+        with closing(_UnixConnection(self.path, timeout)) as connection:
             try:
                 try:
                     self._send(connection, method, route, body)
@@ -115,7 +115,9 @@ class Client:
                 raise self._broken(error) from None
 
     @staticmethod
-    def _send(connection: _Connection, method: str, route: str, body: bytes | Iterable[bytes] | None) -> None:
+    def _send(
+        connection: _UnixConnection, method: str, route: str, body: bytes | Iterable[bytes] | None
+    ) -> None:
         if body is None or isinstance(body, bytes):
             connection.request(method, route, body, {"Content-Type": "application/json"})
         else:
@@ -132,7 +134,7 @@ class Client:
         )
 
 
-def reach(candidates: Sequence[tuple[str, str]]) -> Client:
+def reach(candidates: Sequence[tuple[str, str]]) -> ControlClient:
     """A client of the first daemon that answers. candidates: (path, why this one).
 
     Raises DaemonUnreachable, which names what was tried and how to get permission.
@@ -141,9 +143,9 @@ def reach(candidates: Sequence[tuple[str, str]]) -> Client:
     hints: list[str] = []
     for path, why in candidates:
         try:
-            with closing(_Connection(path, TIMEOUT)) as connection:
+            with closing(_UnixConnection(path, TIMEOUT)) as connection:
                 connection.connect()
-            return Client(path)
+            return ControlClient(path)
         except OSError as error:
             reason, hint = _why_not(path, error)
             tried.append(f"{path} ({why}): {reason}")
@@ -203,7 +205,7 @@ def _refusal(response: http.client.HTTPResponse) -> KillsyncdError:
     try:
         document = json.loads(response.read())
         error = document["error"]
-        return DaemonSaysNo(str(error["code"]), str(error["message"]), str(error["hint"]), document)
+        return ControlError(str(error["code"]), str(error["message"]), str(error["hint"]), document)
     except (ValueError, KeyError, TypeError):
         return KillsyncdError(
             f"the daemon answered {response.status} {response.reason}",

@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 import orjson
 from aiohttp import web
 
-from killsyncd.auth.login_state import Door
+from killsyncd.auth.login_state import LoginOrigin
 from killsyncd.control import requests as bodies
 from killsyncd.control.requests import answer, failure, flag, number, numbers, query, read_body, text, texts
 from killsyncd.control.socket import ControlSocket
@@ -23,7 +23,7 @@ from killsyncd.core.clock import utc
 from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
 from killsyncd.service import FeedLine, Operations, jsonable, queue_remedy
-from killsyncd.service.import_export import Exchange, ImportReport, parse_since
+from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.storage.sqlite.backup import Made
 
 BackupMaker = Callable[[], AbstractAsyncContextManager[Made]]
@@ -45,7 +45,7 @@ class ControlServer:
     backup: makes a copy to send away; None where the database is backed up by other means.
     """
 
-    def __init__(self, operations: Operations, exchange: Exchange, backup: BackupMaker | None) -> None:
+    def __init__(self, operations: Operations, exchange: ImportExport, backup: BackupMaker | None) -> None:
         self._operations = operations
         self._exchange = exchange
         self._backup = backup
@@ -144,7 +144,7 @@ class ControlServer:
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
         await read_body(request, {})
-        begun = await self._operations.begin_login(Door.CLI)
+        begun = await self._operations.begin_login(LoginOrigin.CLI)
         return answer({"id": begun.login_id, "url": begun.url, "expiresAt": utc(begun.expires_at)})
 
     async def _login_status(self, request: web.Request) -> web.StreamResponse:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from killsyncd.core.clock import Clock
 
 
-class Signal:
+class Wakeup:
     """One waiter's bell. Ringing it twice before it is heard is ringing it once."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 # the garbage collector.
 
 
-class Position(msgspec.Struct, frozen=True, gc=False):
+class EsiPosition(msgspec.Struct, frozen=True, gc=False):
     """Metres from the centre of the solar system."""
 
     x: float
@@ -38,7 +38,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     z: float
 
 
-class Item(msgspec.Struct, frozen=True, gc=False):
+class EsiItem(msgspec.Struct, frozen=True, gc=False):
     """One stack in the wreck. `singleton` 2 is a blueprint copy."""
 
     item_type_id: Int64
@@ -46,10 +46,10 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     singleton: Int64
     quantity_dropped: Int64 | None = None
     quantity_destroyed: Int64 | None = None
-    items: Annotated[list[Item], msgspec.Meta(max_length=MAX_ROWS)] | None = None
+    items: Annotated[list[EsiItem], msgspec.Meta(max_length=MAX_ROWS)] | None = None
 
 
-class Attacker(msgspec.Struct, frozen=True, gc=False):
+class EsiAttacker(msgspec.Struct, frozen=True, gc=False):
     """One line of the attackers. Identical lines (NPCs) are different attackers."""
 
     damage_done: Int64
@@ -63,7 +63,7 @@ class Attacker(msgspec.Struct, frozen=True, gc=False):
     weapon_type_id: Int64 | None = None
 
 
-class Victim(msgspec.Struct, frozen=True, gc=False):
+class EsiVictim(msgspec.Struct, frozen=True, gc=False):
     """Who, or what structure, was destroyed."""
 
     damage_taken: Int64
@@ -72,8 +72,8 @@ class Victim(msgspec.Struct, frozen=True, gc=False):
     corporation_id: Int64 | None = None
     alliance_id: Int64 | None = None
     faction_id: Int64 | None = None
-    items: Annotated[list[Item], msgspec.Meta(max_length=MAX_ROWS)] | None = None
-    position: Position | None = None
+    items: Annotated[list[EsiItem], msgspec.Meta(max_length=MAX_ROWS)] | None = None
+    position: EsiPosition | None = None
 
 
 class Killmail(msgspec.Struct, frozen=True, gc=False):
@@ -82,8 +82,8 @@ class Killmail(msgspec.Struct, frozen=True, gc=False):
     killmail_id: Id
     killmail_time: Time
     solar_system_id: Int64
-    victim: Victim
-    attackers: Annotated[list[Attacker], msgspec.Meta(max_length=MAX_ROWS)]
+    victim: EsiVictim
+    attackers: Annotated[list[EsiAttacker], msgspec.Meta(max_length=MAX_ROWS)]
     war_id: Int64 | None = None
     moon_id: Int64 | None = None
 
@@ -114,7 +114,7 @@ def decode(raw: bytes) -> Killmail:
     return killmail
 
 
-def _measure(items: list[Item]) -> None:
+def _measure(items: list[EsiItem]) -> None:
     """Refuse too many items in sum, or containers in containers without end."""
     total, depth = len(items), 1
     level = [item.items for item in items if item.items]
@@ -282,7 +282,7 @@ def item_rows(killmail: Killmail) -> list[ItemRow]:
     return rows
 
 
-def _flatten(killmail_id: int, items: list[Item], parent: int | None, rows: list[ItemRow]) -> None:
+def _flatten(killmail_id: int, items: list[EsiItem], parent: int | None, rows: list[ItemRow]) -> None:
     for item in items:
         position = len(rows)
         rows.append(
@@ -339,7 +339,7 @@ def entity_ids(*killmails: Killmail) -> set[int]:
     return ids if min(ids, default=1) > 0 else {number for number in ids if number > 0}
 
 
-def _add_types(items: list[Item], found: set[int | None]) -> None:
+def _add_types(items: list[EsiItem], found: set[int | None]) -> None:
     found.update([item.item_type_id for item in items])
     for item in items:
         if item.items:

@@ -21,39 +21,39 @@ from killsyncd.auth.login import Logins
 from killsyncd.auth.refresher import Refresher
 from killsyncd.auth.revoker import Revoker
 from killsyncd.auth.sso import SsoClient
-from killsyncd.auth.token_manager import TokenKeeper
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
-from killsyncd.daemon.peers import Bridge
-from killsyncd.daemon.servers import Front, make_front
+from killsyncd.daemon.peers import PeerEvents
+from killsyncd.daemon.servers import Servers, make_front
 from killsyncd.daemon.startup import await_house, read_switches
-from killsyncd.esi.client import Door, DoorSettings
+from killsyncd.esi.client import EsiClient, EsiSettings
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.metrics import LoopLag
 from killsyncd.service import Budget, Operations
 from killsyncd.service.health import Health
-from killsyncd.service.monitor import Sights, Space, Watcher
+from killsyncd.service.monitor import DiskSpace, Monitor, MonitorSources
 from killsyncd.storage.probe import keep_probing
-from killsyncd.storage.repositories.announcing import Announcing
-from killsyncd.storage.repositories.budgets import Budgets
+from killsyncd.storage.repositories.announcing import QueueAnnouncements
+from killsyncd.storage.repositories.budgets import BudgetRepository
 from killsyncd.storage.repositories.daemons import Membership
-from killsyncd.storage.repositories.grants import Grants, PendingLogins
-from killsyncd.storage.repositories.killmails import Storing
-from killsyncd.storage.repositories.ledger import Ledger
-from killsyncd.storage.repositories.names import Names
-from killsyncd.storage.repositories.producer_runs import Runs
-from killsyncd.storage.repositories.revocations import Tombstones
-from killsyncd.storage.repositories.search import Reading
-from killsyncd.storage.repositories.status import Operating
-from killsyncd.storage.repositories.users import Users
+from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
+from killsyncd.storage.repositories.killmails import KillmailWriter
+from killsyncd.storage.repositories.ledger import LedgerRepository
+from killsyncd.storage.repositories.names import NameRepository
+from killsyncd.storage.repositories.producer_runs import ProducerRuns
+from killsyncd.storage.repositories.revocations import Revocations
+from killsyncd.storage.repositories.search import KillmailSearch
+from killsyncd.storage.repositories.status import StatusRepository
+from killsyncd.storage.repositories.users import UserRepository
 from killsyncd.storage.transaction import Store
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
-from killsyncd.sync.job_source import EmbeddedJobs
-from killsyncd.sync.name_resolver import NamesTask
-from killsyncd.sync.pause import Switches
+from killsyncd.sync.job_source import EmbeddedJobSource
+from killsyncd.sync.name_resolver import NameResolver
+from killsyncd.sync.pause import Pauses
 from killsyncd.sync.producer import Producer
 
 Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -66,7 +66,7 @@ log = get_logger(__name__)
 
 
 @dataclass
-class House:
+class App:
     """A daemon's parts, as far as somebody outside of them needs them.
 
     workers: tasks that drain when the event is set. tenders: tasks that live until they are
@@ -79,15 +79,15 @@ class House:
     events: Events
     health: Health
     operations: Operations
-    reading: Reading
-    door: Door
+    reading: KillmailSearch
+    esi: EsiClient
     consumer: Consumer
     fetcher: Fetcher[Permit]
     producer: Producer | None
     workers: dict[str, Work]
     tenders: dict[str, Tend]
     progress: dict[str, Callable[[], float]]
-    front: Front
+    front: Servers
     addresses: dict[str, str] = field(default_factory=dict)
 
     def standing_still(self, seconds: float) -> str | None:
@@ -104,7 +104,7 @@ class House:
 
     def status_line(self) -> str:
         """What the daemon is doing, in a line."""
-        if self.door.downtime is not None:
+        if self.esi.downtime is not None:
             return "waiting for EVE to come back"
         busy = f"{self.consumer.working} lists and {self.fetcher.in_flight} mails under way"
         return f"{busy}, {self.fetcher.stored} killmails stored since the start"
@@ -137,7 +137,7 @@ class House:
 
 async def build(
     stack: AsyncExitStack, config: Config, clock: Clock, rng: random.Random, stopping: asyncio.Event
-) -> House:
+) -> App:
     """Open the database and make every part. What must be closed goes onto the stack.
 
     stopping: ends the wait for a database that is not there yet.
@@ -150,9 +150,9 @@ async def build(
     member = await Membership.join(store, clock, egress=config.esi.egress, version=__version__)
     stack.push_async_callback(member.leave)
 
-    door = Door(_door_settings(config), Budgets(store), clock, rng=rng)
-    stack.push_async_callback(door.close)
-    await door.start()
+    esi = EsiClient(_door_settings(config), BudgetRepository(store), clock, rng=rng)
+    stack.push_async_callback(esi.close)
+    await esi.start()
 
     session = await stack.enter_async_context(
         aiohttp.ClientSession(
@@ -171,22 +171,24 @@ async def build(
         clock=clock,
         timeout=config.esi.timeout,
     )
-    grants = Grants(store)
+    grants = GrantRepository(store)
     margin = config.refresher.margin
-    keeper = TokenKeeper(grants, sso, vault, clock, member.id, margin, rng=rng)
+    keeper = TokenManager(grants, sso, vault, clock, member.id, margin, rng=rng)
     stack.push_async_callback(keeper.aclose)
     logins = Logins(PendingLogins(store), grants, sso, vault, clock, margin, rng=rng)
     stack.push_async_callback(logins.aclose)
     refresher = Refresher(keeper, grants, clock, rng=rng)
     events.on("grants", refresher.wake)
-    revoker = Revoker(rows=Tombstones(store), sso=keeper, events=events, clock=clock, rng=rng)
+    revoker = Revoker(rows=Revocations(store), sso=keeper, events=events, clock=clock, rng=rng)
 
-    switches = Switches(lambda: read_switches(store), events, clock)
+    switches = Pauses(lambda: read_switches(store), events, clock)
     await switches.load()
-    users = Users(store)
-    ledger = Ledger(store, member.id)
-    rows = Announcing(store, config.queue.name, member.id)
-    space = Space(config.database.sqlite_path.parent if config.database.sqlite_path else None, health, events)
+    users = UserRepository(store)
+    ledger = LedgerRepository(store, member.id)
+    rows = QueueAnnouncements(store, config.queue.name, member.id)
+    space = DiskSpace(
+        config.database.sqlite_path.parent if config.database.sqlite_path else None, health, events
+    )
     space.look()
 
     def paused() -> bool:
@@ -197,8 +199,8 @@ async def build(
         await broker.check()
     fetcher: Fetcher[Permit] = Fetcher(
         ledger=ledger,
-        store=Storing(store, member.id),
-        door=door,
+        store=KillmailWriter(store, member.id),
+        esi=esi,
         events=events,
         clock=clock,
         in_flight=config.esi.max_connections,
@@ -206,10 +208,10 @@ async def build(
         paused=paused,
     )
     consumer = Consumer(
-        jobs=broker or EmbeddedJobs(rows, events, clock, paused),
+        jobs=broker or EmbeddedJobSource(rows, events, clock, paused),
         rows=rows,
         ledger=ledger,
-        door=door,
+        esi=esi,
         tokens=keeper,
         events=events,
         clock=clock,
@@ -223,7 +225,7 @@ async def build(
     producer = None
     if config.producer.enabled:
         producer = Producer(
-            runs=Runs(store, member.id),
+            runs=ProducerRuns(store, member.id),
             users=users,
             events=events,
             clock=clock,
@@ -232,9 +234,9 @@ async def build(
             min_age=config.producer.min_age,
             paused=lambda: switches.producer_paused() or space.low,
         )
-    names = NamesTask(door=door, book=Names(store), events=events, clock=clock)
+    names = NameResolver(esi=esi, book=NameRepository(store), events=events, clock=clock)
     operations = Operations(
-        rows=Operating(store),
+        rows=StatusRepository(store),
         users=users,
         ledger=ledger,
         depth=rows,
@@ -245,7 +247,7 @@ async def build(
         producer_enabled=config.producer.enabled,
         version=__version__,
         started_at=started_at,
-        door=DoorFacts(door),
+        esi=EsiFacts(esi),
         logins=logins,
         revoker=revoker,
     )
@@ -266,7 +268,7 @@ async def build(
         workers["producer"] = producer.run
         progress["producer"] = lambda: producer.progress
     tenders: dict[str, Tend] = {
-        "door": door.run,
+        "esi": esi.run,
         "names": names.run,
         "switches": switches.run,
         "member": lambda: member.run(on_lost=lambda: events.tell("refs")),
@@ -277,7 +279,7 @@ async def build(
     if broker is not None:
         tenders["broker"] = broker.run
     if not store.exclusive:
-        bridge = Bridge(store, events, clock)
+        bridge = PeerEvents(store, events, clock)
         tenders["bridge"] = bridge.run
         await stack.enter_async_context(store.listen(bridge.hear))
     front = make_front(
@@ -287,21 +289,21 @@ async def build(
         holder=member.id,
         events=events,
         operations=operations,
-        door=door,
+        esi=esi,
         consumer=consumer,
         fetcher=fetcher,
         lag=lag,
         started_at=started_at,
     )
-    house = House(
+    house = App(
         config=config,
         clock=clock,
         store=store,
         events=events,
         health=health,
         operations=operations,
-        reading=Reading(store),
-        door=door,
+        reading=KillmailSearch(store),
+        esi=esi,
         consumer=consumer,
         fetcher=fetcher,
         producer=producer,
@@ -310,12 +312,12 @@ async def build(
         progress=progress,
         front=front,
     )
-    tenders["watcher"] = Watcher(
+    tenders["watcher"] = Monitor(
         health=health,
         clock=clock,
-        door=door,
+        esi=esi,
         space=space,
-        sights=Sights(
+        sights=MonitorSources(
             problems=keeper.problems,
             broker=lambda: broker.facts().trouble if broker is not None else None,
             database=lambda: store.trouble or fetcher.trouble or consumer.trouble,
@@ -328,11 +330,11 @@ async def build(
 
 def _broker(
     config: Config,
-    rows: Announcing,
+    rows: QueueAnnouncements,
     events: Events,
     clock: Clock,
     paused: Callable[[], bool],
-    keeper: TokenKeeper,
+    keeper: TokenManager,
 ) -> AmqpQueue | None:
     """RabbitMQ, where it is configured."""
     queue = config.queue
@@ -343,15 +345,15 @@ def _broker(
     return AmqpQueue(settings, rows, events, clock, paused, token_of)
 
 
-class DoorFacts:
+class EsiFacts:
     """The door as the operations see it."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, esi: EsiClient) -> None:
+        self._esi = esi
 
     async def budgets(self) -> Sequence[Budget]:
         """Every budget in use, the address's first."""
-        views = await self._door.budgets()
+        views = await self._esi.budgets()
         found = [
             Budget(
                 each.group,
@@ -369,16 +371,16 @@ class DoorFacts:
 
     async def eta(self, details: int) -> float | None:
         """Seconds until that many mails can have been fetched under the budget."""
-        return await self._door.eta(details)
+        return await self._esi.eta(details)
 
     def downtime(self) -> bool:
         """Whether ESI or the game is known to be down."""
-        return self._door.downtime is not None
+        return self._esi.downtime is not None
 
 
-def _door_settings(config: Config) -> DoorSettings:
+def _door_settings(config: Config) -> EsiSettings:
     esi = config.esi
-    return DoorSettings(
+    return EsiSettings(
         base_url=esi.base_url,
         contact=esi.contact,
         compatibility_date=esi.compatibility_date,

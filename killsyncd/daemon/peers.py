@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import get_logger
 from killsyncd.storage.transaction import Store
 
@@ -15,7 +15,7 @@ GATHER = 0.05
 log = get_logger(__name__)
 
 
-class Bridge:
+class PeerEvents:
     """Between this process's events and the store's notifications."""
 
     def __init__(self, store: Store, events: Events, clock: Clock) -> None:
@@ -23,7 +23,7 @@ class Bridge:
         self._events = events
         self._clock = clock
         self._waiting: set[str] = set()
-        self._signal = Signal()
+        self._signal = Wakeup()
         self._hearing = False
         for channel in CHANNELS:
             events.on(channel, lambda channel=channel: self._told(channel))  # type: ignore[misc]

@@ -22,7 +22,7 @@ from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.errors import EXIT_OK, Unavailable
 from killsyncd.core.logging import get_logger
-from killsyncd.daemon.app import House, build
+from killsyncd.daemon.app import App, build
 from killsyncd.daemon.reload import Reloader
 from killsyncd.daemon.systemd import Notifier, tell_status, watchdog
 
@@ -108,7 +108,7 @@ async def serve(
     notifier: Notifier | None = None,
     watchdog_seconds: float | None = None,
     environ: Mapping[str, str] | None = None,
-    ready: Callable[[House], None] | None = None,
+    ready: Callable[[App], None] | None = None,
 ) -> None:
     """Open everything, run until `stopping`, drain, close.
 

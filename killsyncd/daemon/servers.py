@@ -15,15 +15,15 @@ from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
-from killsyncd.esi.client import Door
+from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.service import Operations
-from killsyncd.service.import_export import Exchange
-from killsyncd.storage.repositories.import_export import Exchanging
-from killsyncd.storage.repositories.killmails import Storing
-from killsyncd.storage.repositories.metrics import Measuring
-from killsyncd.storage.repositories.search import Reading
+from killsyncd.service.import_export import ImportExport
+from killsyncd.storage.repositories.import_export import ImportExportRepository
+from killsyncd.storage.repositories.killmails import KillmailWriter
+from killsyncd.storage.repositories.metrics import MetricsRepository
+from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
@@ -32,7 +32,7 @@ from killsyncd.sync.fetcher import Fetcher
 
 
 @dataclass
-class Front:
+class Servers:
     """Both servers, not listening yet."""
 
     api: ApiServer
@@ -59,18 +59,18 @@ def make_front(
     holder: str,
     events: Events,
     operations: Operations,
-    door: Door,
+    esi: EsiClient,
     consumer: Consumer,
     fetcher: Fetcher[Permit],
     lag: LoopLag,
     started_at: float,
-) -> Front:
+) -> Servers:
     """Make the servers. holder: this daemon's id in the database."""
     path = config.database.sqlite_path
     metrics = Metrics(
         reports=operations,
-        rows=Measuring(store),
-        door=door,
+        rows=MetricsRepository(store),
+        esi=esi,
         jobs=consumer,
         fetches=fetcher,
         lag=lag,
@@ -78,7 +78,7 @@ def make_front(
         started_at=started_at,
         database=path.parent if path is not None else None,
     )
-    front: Front
+    front: Servers
 
     async def readiness() -> Sequence[str]:
         if front.draining:
@@ -93,14 +93,16 @@ def make_front(
         config=config.api,
         callback_url=config.sso.callback_url,
         verbs=operations,
-        reading=Reading(store),
+        reading=KillmailSearch(store),
         clock=clock,
         listen_to=events.on,
         readiness=readiness,
         metrics=metrics.render,
     )
-    exchange = Exchange(Exchanging(store, Storing(store, holder)), clock, stored=lambda: _imported(events))
-    front = Front(
+    exchange = ImportExport(
+        ImportExportRepository(store, KillmailWriter(store, holder)), clock, stored=lambda: _imported(events)
+    )
+    front = Servers(
         api, ControlServer(operations, exchange, _backup_maker(store, clock)), config.control.socket
     )
     return front
@@ -122,7 +124,7 @@ def _backup_maker(store: Store, clock: Clock) -> BackupMaker | None:
     async def make() -> AsyncIterator[backups.Made]:
         async with backups.make(source, __version__, clock.now()) as made:
             yield made
-        await Measuring(source).backed_up(clock.now())
+        await MetricsRepository(source).backed_up(clock.now())
 
     return make
 

@@ -22,28 +22,28 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.killmail import is_hash
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.esi import decoding
-from killsyncd.esi.downtime import Closed, DowntimeGate
-from killsyncd.esi.http import DETAIL_CAP, LIST_CAP, OTHER_CAP, Answer, Wire
-from killsyncd.esi.pipeline import Asker, BeforeAsk, Question, Stats
-from killsyncd.esi.ratelimit.accounting import Books
-from killsyncd.esi.ratelimit.permits import Permit, Tokens
-from killsyncd.esi.ratelimit.route_limits import Lessons
+from killsyncd.esi.downtime import DowntimeGate, GateClosed
+from killsyncd.esi.http import DETAIL_CAP, LIST_CAP, OTHER_CAP, EsiHttp, HttpResponse
+from killsyncd.esi.pipeline import BeforeAsk, EsiRequest, EsiStats, RequestPipeline
+from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
+from killsyncd.esi.ratelimit.permits import Permit, PermitOffice
+from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import BudgetStore, Usage, character_of, eta
 from killsyncd.esi.responses import (
     BudgetView,
-    DetailAnswer,
     Downtime,
     EsiError,
-    Malformed,
-    Name,
+    KillmailResponse,
+    ListPage,
+    MalformedResponse,
     NotBefore,
-    PageAnswer,
     RateLimited,
-    StatusAnswer,
+    ResolvedName,
+    ServerStatus,
 )
 from killsyncd.esi.routes import AFTER_EXPIRES, DETAIL, ERROR_WINDOW, ERRORS_A_MINUTE, LISTS, NAMES
 from killsyncd.esi.server_clock import ServerTime
-from killsyncd.esi.signal import Signal
+from killsyncd.esi.signal import Condition
 from killsyncd.esi.status import StatusKeeper
 
 log = get_logger(__name__)
@@ -51,11 +51,11 @@ log = get_logger(__name__)
 MOST_NAMES = 1000
 
 _TIDY_EVERY = 3600.0
-_DETAIL = Question(DETAIL, "GET", "", resource="", cap=0)
+_DETAIL = EsiRequest(DETAIL, "GET", "", resource="", cap=0)
 
 
 @dataclass(frozen=True, slots=True)
-class DoorSettings:
+class EsiSettings:
     """What configuration says of ESI. timeout: seconds. client_id: of the EVE application."""
 
     base_url: str
@@ -73,23 +73,25 @@ class DoorSettings:
         return user_agent(self.contact)
 
 
-class Door:
+class EsiClient:
     """ESI, politely. `start` before the first question, `run` beside, `close` at the end."""
 
     def __init__(
-        self, settings: DoorSettings, store: BudgetStore, clock: Clock, *, rng: random.Random | None = None
+        self, settings: EsiSettings, store: BudgetStore, clock: Clock, *, rng: random.Random | None = None
     ) -> None:
         """rng: for jitter; tests pass their own."""
         self._settings = settings
         self._store = store
         self._clock = clock
         self._rng = rng or random.Random()
-        self._news = Signal(clock)
+        self._news = Condition(clock)
         self._time = ServerTime(clock)
         self._gate = DowntimeGate(self._rng)
-        self._books = Books(store, self._time, clock, egress=settings.egress, timeout=settings.timeout)
-        self._lessons = Lessons(store, self._books)
-        self._tokens = Tokens(
+        self._books = RateLimitAccounting(
+            store, self._time, clock, egress=settings.egress, timeout=settings.timeout
+        )
+        self._lessons = RouteLimits(store, self._books)
+        self._tokens = PermitOffice(
             self._books,
             self._lessons,
             self._time,
@@ -99,7 +101,7 @@ class Door:
             client_id=settings.client_id,
             egress=settings.egress,
         )
-        self._wire = Wire(
+        self._wire = EsiHttp(
             base_url=settings.base_url,
             user_agent=settings.user_agent,
             compatibility_date=settings.compatibility_date,
@@ -107,7 +109,7 @@ class Door:
             max_connections=settings.max_connections,
             clock=clock,
         )
-        self._asker = Asker(
+        self._asker = RequestPipeline(
             self._wire,
             self._tokens,
             self._books,
@@ -142,7 +144,7 @@ class Door:
         not_before: float = 0.0,
         before_ask: BeforeAsk | None = None,
         character_id: int | None = None,
-    ) -> PageAnswer:
+    ) -> ListPage:
         """One page of a list: `GET /characters/{id}/killmails/recent`, or a corporation's.
 
         kind: `character` or `corporation`. token: an access token of character_id (None: of subject_id).
@@ -162,7 +164,7 @@ class Door:
         if etag:
             headers["If-None-Match"] = etag
         answer, at = await self._asker.ask(
-            Question(
+            EsiRequest(
                 route,
                 "GET",
                 f"{path.format(int(subject_id))}?page={int(page)}",
@@ -194,7 +196,7 @@ class Door:
         """A moment of ESI's clock on this machine's wall clock, never before it."""
         return self._time.to_wall(esi_time)
 
-    def _read_page(self, route: str, answer: Answer, at: float, *, asked_with_etag: bool) -> PageAnswer:
+    def _read_page(self, route: str, answer: HttpResponse, at: float, *, asked_with_etag: bool) -> ListPage:
         date = decoding.read_date(answer.headers)
         expires_at = decoding.read_expires(answer.headers, at)
         if expires_at is None:
@@ -203,12 +205,12 @@ class Door:
             self._lessons.cached_for(route, expires_at - (date or at))
         try:
             if answer.status == 304 and not asked_with_etag:
-                raise Malformed("304, although no ETag was sent")
+                raise MalformedResponse("304, although no ETag was sent")
             pages = decoding.read_pages(answer.headers)
             entries = None if answer.status == 304 else decoding.decode_refs(answer.body)
-        except Malformed as error:
-            raise Malformed(error.reason, expires_at=expires_at, at=at) from None
-        return PageAnswer(
+        except MalformedResponse as error:
+            raise MalformedResponse(error.reason, expires_at=expires_at, at=at) from None
+        return ListPage(
             answer.status,
             entries,
             _short(answer.headers.get("ETag"), 200),
@@ -249,7 +251,7 @@ class Door:
         """Wait until then (wall clock), or until tokens came back or downtime began or ended."""
         await self._news.wait(max(0.0, until - self._clock.now()))
 
-    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> DetailAnswer:
+    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> KillmailResponse:
         """One killmail, not decoded yet: `GET /killmails/{killmail_id}/{killmail_hash}`, without a token.
 
         Uses up the permit, whatever happens. Raises RateLimited, Downtime (no attempt counts); EsiStatus (422
@@ -257,9 +259,9 @@ class Door:
         """
         if not is_hash(killmail_hash):
             permit.release()
-            raise Malformed("the killmail hash is not 40 lowercase hex digits")
+            raise MalformedResponse("the killmail hash is not 40 lowercase hex digits")
         answer, at = await self._asker.ask(
-            Question(
+            EsiRequest(
                 DETAIL,
                 "GET",
                 f"/killmails/{int(killmail_id)}/{killmail_hash}",
@@ -270,12 +272,12 @@ class Door:
             permit,
         )
         if answer.status == 304:
-            raise Malformed("304, although no ETag was sent", at=at)
-        return DetailAnswer(answer.body, at)
+            raise MalformedResponse("304, although no ETag was sent", at=at)
+        return KillmailResponse(answer.body, at)
 
     # The rest
 
-    async def names(self, ids: Sequence[int]) -> list[Name]:
+    async def names(self, ids: Sequence[int]) -> list[ResolvedName]:
         """Names of 1 to 1000 different ids: `POST /universe/names`. Names nobody asked for are dropped.
 
         All or nothing: one unknown id is EsiStatus 404 for the whole batch, and an error on the old error
@@ -285,7 +287,7 @@ class Door:
         if not 1 <= len(wanted) <= MOST_NAMES or len(wanted) != len(ids):
             raise ValueError(f"1 to {MOST_NAMES} different ids")
         answer, at = await self._asker.ask(
-            Question(
+            EsiRequest(
                 NAMES,
                 "POST",
                 "/universe/names",
@@ -297,10 +299,10 @@ class Door:
         )
         try:
             return [name for name in decoding.decode_names(answer.body) if name.id in wanted]
-        except Malformed as error:
-            raise Malformed(error.reason, at=at) from None
+        except MalformedResponse as error:
+            raise MalformedResponse(error.reason, at=at) from None
 
-    async def status(self) -> StatusAnswer:
+    async def status(self) -> ServerStatus:
         """EVE's status: `GET /status`, or what it was while that is cached. Also asked during downtime.
 
         Raises NotBefore (asked shortly before a restart), RateLimited, and the rest of EsiError.
@@ -320,7 +322,7 @@ class Door:
     # Watching
 
     @property
-    def downtime(self) -> Closed | None:
+    def downtime(self) -> GateClosed | None:
         """Why and since when (monotonic seconds) only the status is asked for; None when ESI works."""
         return self._gate.closed
 
@@ -334,7 +336,7 @@ class Door:
         return {group: self._time.to_wall(until) for group, until in self._books.blocks().items()}
 
     @property
-    def stats(self) -> Stats:
+    def stats(self) -> EsiStats:
         """Counters for metrics and the watchdog."""
         return self._asker.stats
 

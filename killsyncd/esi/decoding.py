@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from killsyncd.esi.responses import Malformed, Name, StatusAnswer
+from killsyncd.esi.responses import MalformedResponse, ResolvedName, ServerStatus
 from killsyncd.esi.server_clock import parse_http_date
 
 T = TypeVar("T")
@@ -60,9 +60,9 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise Malformed(str(error)) from None
+        raise MalformedResponse(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed("no JSON") from None
+        raise MalformedResponse("no JSON") from None
 
 
 def decode_refs(body: bytes) -> list[tuple[int, str]]:
@@ -70,7 +70,7 @@ def decode_refs(body: bytes) -> list[tuple[int, str]]:
     return [(each.killmail_id, each.killmail_hash) for each in _decode(_refs, body)]
 
 
-def decode_names(body: bytes) -> list[Name]:
+def decode_names(body: bytes) -> list[ResolvedName]:
     """An answer of `POST /universe/names`."""
     categories: dict[str, str] = {}
     found = []
@@ -78,7 +78,7 @@ def decode_names(body: bytes) -> list[Name]:
         category = categories.get(each.category)
         if category is None:
             category = categories[each.category] = printable(each.category, 40)
-        found.append(Name(each.id, category, printable_name(each.name)))
+        found.append(ResolvedName(each.id, category, printable_name(each.name)))
     return found
 
 
@@ -93,10 +93,10 @@ def _visible(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def decode_status(body: bytes, expires_at: float) -> StatusAnswer:
+def decode_status(body: bytes, expires_at: float) -> ServerStatus:
     """An answer of `GET /status`."""
     found = _decode(_status, body)
-    return StatusAnswer(
+    return ServerStatus(
         found.players,
         printable(found.server_version, 40),
         printable(found.start_time, 40),
@@ -119,7 +119,7 @@ def read_pages(headers: Mapping[str, str]) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGES and len(text) < 9):
-        raise Malformed(f"X-Pages is not a number from 1 to {MAX_PAGES}")
+        raise MalformedResponse(f"X-Pages is not a number from 1 to {MAX_PAGES}")
     return int(text)
 
 

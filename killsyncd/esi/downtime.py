@@ -29,7 +29,7 @@ _MOST_SUSPECTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class GateClosed:
     """since: monotonic seconds. reason: what was seen."""
 
     since: float
@@ -45,7 +45,7 @@ class DowntimeGate:
         self._suspects: dict[str, float] = {}
         self._pause = FIRST_PAUSE
         self._trial_at = 0.0
-        self.closed: Closed | None = None
+        self.closed: GateClosed | None = None
         self.probe_at = 0.0
         """When the status should be asked next, while it is closed."""
 
@@ -70,7 +70,7 @@ class DowntimeGate:
         daily = DAILY_FROM <= time_of_day % 86_400 < DAILY_TO
         if len(self._failing) < DISTINCT and not daily:
             return False
-        self.closed = Closed(
+        self.closed = GateClosed(
             now, f"{why} around the daily downtime" if daily else f"{why} on several resources"
         )
         self._trial_at = now + TRIAL_AFTER

@@ -30,7 +30,7 @@ class ConnectFailed(Exception):
     """No connection: nothing was sent. The text is safe to show."""
 
 
-class NoAnswer(Exception):
+class NoResponse(Exception):
     """Sent, perhaps, and no status line came back. early: before a byte of the answer, by a lost
     connection rather than a time-out. The text is safe to show."""
 
@@ -39,7 +39,7 @@ class NoAnswer(Exception):
         self.early = early
 
 
-class Flaw(enum.Enum):
+class BrokenResponse(enum.Enum):
     """What makes a body unusable."""
 
     NONE = "none"
@@ -51,20 +51,20 @@ class Flaw(enum.Enum):
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpResponse:
     """status and headers as sent. body: decompressed. flaw: what kind of thing makes the body unusable, if
     any, and broken: why, for people. sent, received: monotonic seconds."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    flaw: Flaw
+    flaw: BrokenResponse
     broken: str
     sent: float
     received: float
 
 
-class Wire:
+class EsiHttp:
     """A pool of connections to one ESI."""
 
     def __init__(
@@ -128,10 +128,10 @@ class Wire:
         cap: int,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Ask once. cap: bytes of a good answer's body, unpacked. Raises ConnectFailed, NoAnswer."""
         session = self._open()
-        answer: Answer | None = None
+        answer: HttpResponse | None = None
         try:
             with self._deadlines.limit():
                 sent = self._clock.monotonic()
@@ -144,7 +144,9 @@ class Wire:
                 ) as response:
                     # Both ends of the interval in which ESI stamped its `Date` and took its price.
                     received = self._clock.monotonic()
-                    answer = Answer(response.status, response.headers, b"", Flaw.NONE, "", sent, received)
+                    answer = HttpResponse(
+                        response.status, response.headers, b"", BrokenResponse.NONE, "", sent, received
+                    )
                     await self._read(response, answer, cap if response.status < 300 else ERROR_CAP)
                     return answer
         except aiohttp.ClientConnectorError as error:
@@ -153,13 +155,13 @@ class Wire:
             raise ConnectFailed("no connection: timed out") from None
         except TimeoutError:
             if answer is None:
-                raise NoAnswer("timed out", early=False) from None
-            answer.flaw, answer.broken = Flaw.SHORT, "it stopped in the middle (time-out)"
+                raise NoResponse("timed out", early=False) from None
+            answer.flaw, answer.broken = BrokenResponse.SHORT, "it stopped in the middle (time-out)"
             return answer
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
-            raise NoAnswer("the connection was lost", early=True) from None
+            raise NoResponse("the connection was lost", early=True) from None
         except (aiohttp.ClientError, ValueError) as error:
-            raise NoAnswer(f"unreadable as HTTP ({type(error).__name__})", early=False) from None
+            raise NoResponse(f"unreadable as HTTP ({type(error).__name__})", early=False) from None
 
     def _url(self, path: str) -> URL:
         """path: as it is sent, its query included."""
@@ -168,7 +170,7 @@ class Wire:
         url = self._base.with_path(self._base.raw_path.rstrip("/") + path, encoded=True)
         return url.with_query(query) if query else url
 
-    async def _read(self, response: aiohttp.ClientResponse, answer: Answer, cap: int) -> None:
+    async def _read(self, response: aiohttp.ClientResponse, answer: HttpResponse, cap: int) -> None:
         """Fill in the body. What goes wrong from here on is a property of the answer."""
         lenient = answer.status >= 300
         if not lenient and response.content_length is not None and response.content_length > cap:
@@ -185,7 +187,7 @@ class Wire:
                             break
                         return _refuse(response, answer, cap)
         except (aiohttp.ClientError, ConnectionError, ValueError):
-            answer.flaw, answer.broken = Flaw.SHORT, "it ends in the middle"
+            answer.flaw, answer.broken = BrokenResponse.SHORT, "it ends in the middle"
             return None
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding in ("identity", ""):
@@ -193,26 +195,26 @@ class Wire:
         elif encoding in ("gzip", "x-gzip"):
             _unpack(response, answer, bytes(packed), cap)
         else:
-            answer.flaw, answer.broken = Flaw.CODING, "its encoding was not asked for"
+            answer.flaw, answer.broken = BrokenResponse.CODING, "its encoding was not asked for"
         return None
 
 
-def _refuse(response: aiohttp.ClientResponse, answer: Answer, cap: int) -> None:
-    answer.flaw, answer.broken = Flaw.LARGE, f"longer than {cap // (KIB * KIB)} MiB"
+def _refuse(response: aiohttp.ClientResponse, answer: HttpResponse, cap: int) -> None:
+    answer.flaw, answer.broken = BrokenResponse.LARGE, f"longer than {cap // (KIB * KIB)} MiB"
     response.close()  # the rest is not wanted, and neither is a connection full of it
 
 
-def _unpack(response: aiohttp.ClientResponse, answer: Answer, packed: bytes, cap: int) -> None:
+def _unpack(response: aiohttp.ClientResponse, answer: HttpResponse, packed: bytes, cap: int) -> None:
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
         body = unpacker.decompress(packed, cap + 1)
     except zlib.error:
-        answer.flaw, answer.broken = Flaw.CODING, "it is not gzip, as it says"
+        answer.flaw, answer.broken = BrokenResponse.CODING, "it is not gzip, as it says"
         return
     if len(body) > cap:
         _refuse(response, answer, cap)
     elif not unpacker.eof and answer.status < 300:
-        answer.flaw, answer.broken = Flaw.SHORT, "it ends in the middle (gzip)"
+        answer.flaw, answer.broken = BrokenResponse.SHORT, "it ends in the middle (gzip)"
     else:
         answer.body = body
 

@@ -13,24 +13,24 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.esi.decoding import decode_error, read_date, read_expires
 from killsyncd.esi.downtime import DowntimeGate
-from killsyncd.esi.http import Answer, ConnectFailed, Flaw, NoAnswer, Wire
-from killsyncd.esi.ratelimit.accounting import Books
-from killsyncd.esi.ratelimit.permits import Permit, Tokens
+from killsyncd.esi.http import BrokenResponse, ConnectFailed, EsiHttp, HttpResponse, NoResponse
+from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
+from killsyncd.esi.ratelimit.permits import Permit, PermitOffice
 from killsyncd.esi.ratelimit.windows import Pacer
 from killsyncd.esi.responses import (
-    BrokenOff,
     Downtime,
     EsiError,
     EsiStatus,
-    Malformed,
+    MalformedResponse,
+    NoResponseReceived,
     NotSent,
     RateLimited,
+    ResponseTruncated,
     TooLarge,
-    Unanswered,
 )
 from killsyncd.esi.routes import DETAIL
 from killsyncd.esi.server_clock import ServerTime
-from killsyncd.esi.signal import Signal
+from killsyncd.esi.signal import Condition
 
 log = get_logger(__name__)
 
@@ -41,7 +41,7 @@ BeforeAsk = Callable[[float], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Stats:
+class EsiStats:
     """Counters for metrics. Groups are ESI's rate-limit groups, or the route's name where there is none.
 
     requests: by (group, `2xx`|`3xx`|`4xx`|`420`|`429`|`5xx`|`unanswered`|`not_sent`). refused: asked of
@@ -59,7 +59,7 @@ class Stats:
 
 
 @dataclass(slots=True)
-class Question:
+class EsiRequest:
     """resource: what counts as one thing for the downtime gate. cap: bytes of the body. ttl: seconds that an
     answer may be cached, for when there is none; 0 where nothing forbids to ask again at once.
     probe: the status, which may be asked while the gate is closed. again: a lost connection is worth one
@@ -79,18 +79,18 @@ class Question:
     again: bool = False
 
 
-class Asker:
+class RequestPipeline:
     """Asks one question at a time for many callers."""
 
     def __init__(
         self,
-        wire: Wire,
-        tokens: Tokens,
-        books: Books,
+        wire: EsiHttp,
+        tokens: PermitOffice,
+        books: RateLimitAccounting,
         time: ServerTime,
         gate: DowntimeGate,
         clock: Clock,
-        news: Signal,
+        news: Condition,
         *,
         per_second: float,
         max_connections: int,
@@ -104,10 +104,10 @@ class Asker:
         self._news = news
         self._pacer = Pacer(per_second)
         self._slots = asyncio.Semaphore(max_connections)
-        self.stats = Stats()
+        self.stats = EsiStats()
         self._details_flying = 0
 
-    async def ask(self, question: Question, permit: Permit | None = None) -> tuple[Answer, float]:
+    async def ask(self, question: EsiRequest, permit: Permit | None = None) -> tuple[HttpResponse, float]:
         """A usable answer (2xx or 304, body whole) and ESI's time of it. permit: for details.
 
         Raises EsiError in all its kinds, and whatever before_ask raises. The permit is used up either way.
@@ -137,7 +137,7 @@ class Asker:
             if permit is not None and permit.open:
                 permit.release()
 
-    def raise_if_down(self, question: Question, *, consume: bool = False) -> None:
+    def raise_if_down(self, question: EsiRequest, *, consume: bool = False) -> None:
         """Raises Downtime while the gate is closed. consume: use up the single request let through."""
         if self._gate.closed is None or question.probe:
             return
@@ -160,7 +160,7 @@ class Asker:
             raise ValueError("a permit is good for one request")
         return self._clock.monotonic() <= permit.chunk.send_by
 
-    async def _fresh(self, question: Question, permit: Permit | None) -> Permit:
+    async def _fresh(self, question: EsiRequest, permit: Permit | None) -> Permit:
         """Another permit in place of one that does not cover the request any more, or of none."""
         if permit is not None:
             permit.release()
@@ -169,8 +169,8 @@ class Asker:
         return await self._tokens.single(question.route, question.character_id)
 
     async def _send(
-        self, question: Question, permit: Permit, asked_at: float, *, first: bool = True
-    ) -> tuple[Answer, float]:
+        self, question: EsiRequest, permit: Permit, asked_at: float, *, first: bool = True
+    ) -> tuple[HttpResponse, float]:
         group = permit.chunk.bucket.group
         detail = int(question.route == DETAIL)
         self.stats.in_flight += 1
@@ -187,7 +187,7 @@ class Asker:
             permit.release()
             self._count(group, "not_sent")
             raise self._nobody(question, NotSent(f"ESI cannot be reached: {error}", at=asked_at)) from None
-        except NoAnswer as error:
+        except NoResponse as error:
             self._tokens.unanswered(permit)
             self._count(group, "unanswered")
             if error.early and question.again and first:
@@ -196,7 +196,7 @@ class Asker:
                     return await self._send(question, again, asked_at, first=False)
             expires_at = self._time.not_before() + question.ttl if question.ttl else None
             raise self._nobody(
-                question, Unanswered(f"ESI did not answer: {error}", expires_at=expires_at)
+                question, NoResponseReceived(f"ESI did not answer: {error}", expires_at=expires_at)
             ) from None
         except BaseException:
             self._tokens.unanswered(permit)  # cancelled: it may be under way
@@ -213,8 +213,8 @@ class Asker:
             return None
 
     async def _hear(
-        self, question: Question, permit: Permit, answer: Answer, asked_at: float
-    ) -> tuple[Answer, float]:
+        self, question: EsiRequest, permit: Permit, answer: HttpResponse, asked_at: float
+    ) -> tuple[HttpResponse, float]:
         """Settle, learn, and decide what kind of answer it is."""
         date = read_date(answer.headers)
         if date is not None:
@@ -233,7 +233,7 @@ class Asker:
             log.info("ESI is back: a request was answered")
             self._news.notify()
         if status < 300 or status == 304:
-            if answer.flaw is not Flaw.NONE:
+            if answer.flaw is not BrokenResponse.NONE:
                 raise _flawed(answer, read_expires(answer.headers, at), at)
             return answer, at
         raise EsiStatus(status, decode_error(answer.body), expires_at=read_expires(answer.headers, at), at=at)
@@ -248,7 +248,7 @@ class Asker:
         group = permit.chunk.bucket.group  # a block that was over at once
         return RateLimited(f"ESI answered {status}: {group}", self._clock.now() + 1.0, group=group, at=at)
 
-    def _nobody(self, question: Question, error: EsiError) -> EsiError:
+    def _nobody(self, question: EsiRequest, error: EsiError) -> EsiError:
         """A gateway error, or nobody there: downtime, perhaps."""
         if question.probe:
             return error
@@ -274,15 +274,15 @@ class Asker:
         self.stats.unheard = self.stats.unheard + 1 if outcome in ("unanswered", "not_sent") else 0
         self.stats.progress = self._clock.monotonic()
 
-    def _count_refusal(self, question: Question, error: EsiError) -> None:
+    def _count_refusal(self, question: EsiRequest, error: EsiError) -> None:
         reason = "downtime" if isinstance(error, Downtime) else "limit"
         self.stats.refused[self._tokens.bucket(question.route, None).group, reason] += 1
         self.stats.progress = self._clock.monotonic()
 
 
-def _flawed(answer: Answer, expires_at: float | None, at: float) -> EsiError:
+def _flawed(answer: HttpResponse, expires_at: float | None, at: float) -> EsiError:
     """A good status with a body that can't be used."""
-    if answer.flaw is Flaw.SHORT:
-        return BrokenOff(f"ESI's answer broke off: {answer.broken}", expires_at=expires_at, at=at)
-    kind = TooLarge if answer.flaw is Flaw.LARGE else Malformed
+    if answer.flaw is BrokenResponse.SHORT:
+        return ResponseTruncated(f"ESI's answer broke off: {answer.broken}", expires_at=expires_at, at=at)
+    kind = TooLarge if answer.flaw is BrokenResponse.LARGE else MalformedResponse
     return kind(answer.broken, expires_at=expires_at, at=at)

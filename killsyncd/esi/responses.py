@@ -11,7 +11,7 @@ from killsyncd.core.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class PageAnswer:
+class ListPage:
     """One page of a list of killmails.
 
     status: 200 or 304. entries: (id, hash) in ESI's order, doubles included; None for 304: unchanged.
@@ -31,7 +31,7 @@ class PageAnswer:
 
 
 @dataclass(slots=True)
-class DetailAnswer:
+class KillmailResponse:
     """One killmail, as ESI sent it: not decoded yet. at: ESI's clock, when it was answered."""
 
     raw: bytes = field(repr=False)
@@ -39,7 +39,7 @@ class DetailAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class ResolvedName:
     """What an id is called. category: as ESI says it (`character`, `inventory_type`, ...)."""
 
     id: int
@@ -48,7 +48,7 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class StatusAnswer:
+class ServerStatus:
     """`GET /status`. vip: EVE is up, but not for players yet. expires_at: ESI's clock."""
 
     players: int
@@ -88,7 +88,7 @@ class EsiError(Unavailable):
         self.at = at
 
 
-class Waiting(EsiError):
+class MustWait(EsiError):
     """Not asked at all, or refused without blame. until: this machine's wall clock, seconds since 1970."""
 
     counts = False
@@ -98,15 +98,15 @@ class Waiting(EsiError):
         self.until = until
 
 
-class NotBefore(Waiting):
+class NotBefore(MustWait):
     """ESI's `Expires` forbids asking yet (asking early counts as circumventing the cache)."""
 
 
-class Downtime(Waiting):
+class Downtime(MustWait):
     """EVE or ESI is down; nothing but its status is asked for."""
 
 
-class RateLimited(Waiting):
+class RateLimited(MustWait):
     """No tokens in the bucket, a 429, or the error limit (420). group: of the bucket, or `error-limit`.
 
     dry: the window is spent; False where something else makes us wait for a moment.
@@ -146,7 +146,7 @@ class EsiStatus(EsiError):
         self.detail = detail
 
 
-class Malformed(EsiError):
+class MalformedResponse(EsiError):
     """A good status with content that is not what it must be. reason: readable, without any value."""
 
     def __init__(self, reason: str, *, expires_at: float | None = None, at: float | None = None) -> None:
@@ -154,15 +154,15 @@ class Malformed(EsiError):
         self.reason = reason
 
 
-class TooLarge(Malformed):
+class TooLarge(MalformedResponse):
     """More bytes than such an answer can have."""
 
 
-class BrokenOff(EsiError):
+class ResponseTruncated(EsiError):
     """The answer ends in the middle: the connection's fault, not the content's. It may be whole next time."""
 
 
-class Unanswered(EsiError):
+class NoResponseReceived(EsiError):
     """Asked, and no answer came (time-out, lost connection): it may have been worked off over there."""
 
 

@@ -7,7 +7,7 @@ import asyncio
 from killsyncd.core.clock import Clock
 
 
-class Signal:
+class Condition:
     """Something changed: look again. Waiting starts at the call; what was notified before is past."""
 
     def __init__(self, clock: Clock) -> None:

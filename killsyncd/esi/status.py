@@ -16,10 +16,10 @@ from killsyncd.core.logging import get_logger
 from killsyncd.esi import decoding
 from killsyncd.esi.downtime import DowntimeGate
 from killsyncd.esi.http import OTHER_CAP
-from killsyncd.esi.pipeline import Asker, Question
-from killsyncd.esi.ratelimit.accounting import Books
-from killsyncd.esi.ratelimit.route_limits import Lessons
-from killsyncd.esi.responses import EsiError, Malformed, NotBefore, StatusAnswer, Waiting
+from killsyncd.esi.pipeline import EsiRequest, RequestPipeline
+from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
+from killsyncd.esi.ratelimit.route_limits import RouteLimits
+from killsyncd.esi.responses import EsiError, MalformedResponse, MustWait, NotBefore, ServerStatus
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
 from killsyncd.esi.server_clock import SKEW, ServerTime
 
@@ -31,9 +31,9 @@ class StatusKeeper:
 
     def __init__(
         self,
-        asker: Asker,
-        books: Books,
-        lessons: Lessons,
+        asker: RequestPipeline,
+        books: RateLimitAccounting,
+        lessons: RouteLimits,
         time: ServerTime,
         gate: DowntimeGate,
         clock: Clock,
@@ -51,10 +51,10 @@ class StatusKeeper:
         self._expires = f"status-expires:{egress}"
         self._told = f"status-told:{egress}"
         self._told_here = f"status-told-here:{egress}"
-        self._held: StatusAnswer | None = None
+        self._held: ServerStatus | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def get(self) -> StatusAnswer:
+    async def get(self) -> ServerStatus:
         """As Door.status."""
         async with self._one_at_a_time:
             if self._held is not None and self._left() > 0:
@@ -96,9 +96,9 @@ class StatusKeeper:
         self._books.shut(self._asked, at)
         await self._books.flush()
 
-    async def _ask(self) -> StatusAnswer:
+    async def _ask(self) -> ServerStatus:
         ttl = self._lessons.of(STATUS).ttl
-        question = Question(
+        question = EsiRequest(
             STATUS,
             "GET",
             "/status",
@@ -122,8 +122,8 @@ class StatusKeeper:
         self._books.shut(self._told_here, self._clock.now())
         try:
             self._held = decoding.decode_status(answer.body, until)
-        except Malformed as error:
-            raise Malformed(error.reason, expires_at=until, at=at) from None
+        except MalformedResponse as error:
+            raise MalformedResponse(error.reason, expires_at=until, at=at) from None
         return self._held
 
     async def probe(self) -> bool:
@@ -135,7 +135,7 @@ class StatusKeeper:
             return False
         try:
             found = await self.get()
-        except Waiting as error:
+        except MustWait as error:
             pause = max(1.0, error.until - self._clock.now())
             self._gate.postpone_probe(self._clock.monotonic() + pause)
             return False

@@ -12,14 +12,21 @@ from __future__ import annotations
 
 from killsyncd.metrics.collector import CONTENT_TYPE, Metrics
 from killsyncd.metrics.loop import LoopLag
-from killsyncd.metrics.ports import DoorCounters, DoorStats, FetchCounters, JobCounters, MeasuredRows, Reports
+from killsyncd.metrics.ports import (
+    ConsumerMetrics,
+    EsiMetrics,
+    EsiStatsView,
+    FetcherMetrics,
+    MeasuredRows,
+    Reports,
+)
 
 __all__ = [
     "CONTENT_TYPE",
-    "DoorCounters",
-    "DoorStats",
-    "FetchCounters",
-    "JobCounters",
+    "ConsumerMetrics",
+    "EsiMetrics",
+    "EsiStatsView",
+    "FetcherMetrics",
     "LoopLag",
     "MeasuredRows",
     "Metrics",

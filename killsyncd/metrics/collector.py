@@ -16,7 +16,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.metrics import samples as facts
 from killsyncd.metrics.loop import LoopLag
-from killsyncd.metrics.ports import DoorCounters, FetchCounters, JobCounters, MeasuredRows, Reports
+from killsyncd.metrics.ports import ConsumerMetrics, EsiMetrics, FetcherMetrics, MeasuredRows, Reports
 from killsyncd.metrics.process import disk_families, process_families
 from killsyncd.service import StatusReport
 from killsyncd.service.measures import Measures
@@ -42,9 +42,9 @@ class Metrics:
         *,
         reports: Reports,
         rows: MeasuredRows,
-        door: DoorCounters,
-        jobs: JobCounters,
-        fetches: FetchCounters,
+        esi: EsiMetrics,
+        jobs: ConsumerMetrics,
+        fetches: FetcherMetrics,
         lag: LoopLag,
         clock: Clock,
         started_at: float,
@@ -53,7 +53,7 @@ class Metrics:
     ) -> None:
         self._reports = reports
         self._rows = rows
-        self._door = door
+        self._esi = esi
         self._jobs = jobs
         self._fetches = fetches
         self._lag = lag
@@ -86,7 +86,7 @@ class Metrics:
             measures = await self._rows.measure()
         except Unavailable:
             pass
-        families = [*self._own(), *self._esi(), *process_families(self._started_at)]
+        families = [*self._own(), *self._esi_families(), *process_families(self._started_at)]
         families.append(
             gauge(
                 "killsyncd_database_up",
@@ -137,8 +137,8 @@ class Metrics:
         lag.add_metric([], self._lag.buckets(), self._lag.sum)
         yield lag
 
-    def _esi(self) -> Iterator[Metric]:
-        stats = self._door.stats
+    def _esi_families(self) -> Iterator[Metric]:
+        stats = self._esi.stats
         yield _counted(
             "killsyncd_esi_requests",
             "Requests to ESI by rate-limit group and how they ended.",
@@ -162,7 +162,7 @@ class Metrics:
         yield gauge(
             "killsyncd_esi_clock_offset_seconds",
             "By how much this machine's clock is behind ESI's.",
-            self._door.clock_offset,
+            self._esi.clock_offset,
         )
 
 

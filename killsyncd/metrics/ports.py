@@ -21,7 +21,7 @@ class MeasuredRows(Protocol):
     async def measure(self) -> Measures: ...
 
 
-class DoorStats(Protocol):
+class EsiStatsView(Protocol):
     """Counters of ESI's door since the start (`esi.asking.Stats`)."""
 
     @property
@@ -41,25 +41,25 @@ class DoorStats(Protocol):
         """Requests that were sent and not answered."""
 
 
-class DoorCounters(Protocol):
+class EsiMetrics(Protocol):
     """ESI's door (`esi.door.Door`)."""
 
     @property
-    def stats(self) -> DoorStats: ...
+    def stats(self) -> EsiStatsView: ...
 
     @property
     def clock_offset(self) -> float:
         """Seconds that this machine's clock is behind ESI's."""
 
 
-class JobCounters(Protocol):
+class ConsumerMetrics(Protocol):
     """The consumer's counters since the start."""
 
     jobs_done: int
     jobs_failed: int
 
 
-class FetchCounters(Protocol):
+class FetcherMetrics(Protocol):
     """The fetcher's counters since the start."""
 
     stored: int

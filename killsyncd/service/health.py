@@ -23,7 +23,7 @@ FAILING_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class ProblemKind:
     """What is known of a kind of problem.
 
     stops: nobody is synced while it lasts. remedy: what to do, unless the reporter knows better.
@@ -37,115 +37,117 @@ class Code:
 
 _WAITS = "nothing to do: work goes on by itself"
 
-CODES: Mapping[str, Code] = MappingProxyType(
+CODES: Mapping[str, ProblemKind] = MappingProxyType(
     {
         each.code: each
         for each in (
-            Code("paused", True, "killsyncd ctl resume", "Somebody paused the daemon."),
-            Code(
+            ProblemKind("paused", True, "killsyncd ctl resume", "Somebody paused the daemon."),
+            ProblemKind(
                 "producer_paused",
                 True,
                 "killsyncd ctl resume --producer",
                 "Somebody paused the producer: what is queued is worked off, nobody else gets queued.",
             ),
-            Code(
+            ProblemKind(
                 "producer_disabled",
                 False,
                 "set [producer] enabled = true and restart, or queue by hand: killsyncd ctl queue",
                 "The configuration turns the producer off.",
             ),
-            Code("downtime", True, _WAITS, "EVE's daily downtime, or ESI says that the game is down."),
-            Code(
+            ProblemKind("downtime", True, _WAITS, "EVE's daily downtime, or ESI says that the game is down."),
+            ProblemKind(
                 "esi_unreachable",
                 True,
                 "look at network and [esi] base_url; work goes on by itself",
                 "ESI does not answer.",
             ),
-            Code(
+            ProblemKind(
                 "error_limit",
                 True,
                 _WAITS,
                 "ESI's error limit (420) shuts every route for up to a minute.",
             ),
-            Code(
+            ProblemKind(
                 "sso_unavailable",
                 False,
                 "look at network and [sso]; tokens are renewed as soon as it answers",
                 "The SSO does not renew tokens: syncs go on until the tokens at hand have ended.",
             ),
-            Code(
+            ProblemKind(
                 "tokens_ended",
                 True,
                 "look at network and [sso]; syncs go on as soon as it answers",
                 "The SSO does not renew tokens, and all those at hand have ended.",
             ),
-            Code("budget_dry", False, _WAITS, "An ESI budget is spent; its window returns tokens."),
-            Code("budget_blocked", False, _WAITS, "ESI asked us to wait (429 with Retry-After)."),
-            Code("nobody_logged_in", True, "killsyncd login", "There is nobody to sync."),
-            Code(
+            ProblemKind("budget_dry", False, _WAITS, "An ESI budget is spent; its window returns tokens."),
+            ProblemKind("budget_blocked", False, _WAITS, "ESI asked us to wait (429 with Retry-After)."),
+            ProblemKind("nobody_logged_in", True, "killsyncd login", "There is nobody to sync."),
+            ProblemKind(
                 "nobody_syncs",
                 True,
                 "killsyncd ctl users shows what each needs",
                 "There are users, and none of them can be synced.",
             ),
-            Code("needs_login", False, REMEDIES[UserState.NEEDS_LOGIN], "A pilot's login has ended."),
-            Code(
+            ProblemKind("needs_login", False, REMEDIES[UserState.NEEDS_LOGIN], "A pilot's login has ended."),
+            ProblemKind(
                 "owner_changed",
                 False,
                 REMEDIES[UserState.OWNER_CHANGED],
                 "A character belongs to another account now.",
             ),
-            Code(
+            ProblemKind(
                 "scope_missing",
                 False,
                 REMEDIES[UserState.SCOPE_MISSING],
                 "A pilot's login lacks the killmail scope.",
             ),
-            Code(
+            ProblemKind(
                 "login_doubtful",
                 False,
                 "to get on at once: killsyncd login; else it is asked again by itself for some 80 minutes",
                 "The SSO refuses a pilot's login after the answer to a refresh was lost on its way.",
             ),
-            Code(
+            ProblemKind(
                 "sync_failing",
                 False,
                 "nothing to do if it passes; killsyncd ctl users shows how it goes",
                 "A pilot's sync failed several times in a row and is tried again with growing pauses.",
             ),
-            Code(
+            ProblemKind(
                 "quarantined",
                 False,
                 "killsyncd ctl failed shows why; killsyncd ctl retry tries them again",
                 "Mails that ESI or the database refused several times.",
             ),
-            Code(
+            ProblemKind(
                 "revocation_pending",
                 False,
                 "nothing to do: tried again by itself; by hand: "
                 "https://developers.eveonline.com/authorized-apps",
                 "A logout that the SSO has not confirmed yet.",
             ),
-            Code("database_failing", True, "killsyncd check", "The database does not take what we write."),
-            Code(
+            ProblemKind(
+                "database_failing", True, "killsyncd check", "The database does not take what we write."
+            ),
+            ProblemKind(
                 "disk_low",
                 True,
                 "free some space on the database's disk; work goes on by itself",
                 "Too little space is left to go on writing safely.",
             ),
-            Code(
+            ProblemKind(
                 "queue_unreachable",
                 True,
                 "look at the broker and [queue] url; it is connected again by itself",
                 "The message broker does not answer.",
             ),
-            Code(
+            ProblemKind(
                 "task_died",
                 True,
                 "restart killsyncd and report this with its log",
                 "A part of the daemon has ended that should not.",
             ),
-            Code(
+            ProblemKind(
                 "clock_skew",
                 False,
                 "let this machine keep its time: timedatectl set-ntp true",
@@ -239,7 +241,7 @@ class UserTrouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HealthFacts:
     """What the database says. Times in seconds since 1970.
 
     switches: name of each that is on (`daemon`, `producer`) and since when.
@@ -271,7 +273,7 @@ _WHY = {
 }
 
 
-def derive(facts: Facts) -> list[Problem]:
+def derive(facts: HealthFacts) -> list[Problem]:
     """The problems that follow from the facts."""
     found: list[Problem] = []
 

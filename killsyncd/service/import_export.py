@@ -76,7 +76,7 @@ class StoredDocument:
     raw: bytes = field(repr=False)
 
 
-class ExchangeRows(Protocol):
+class ImportExportRows(Protocol):
     """The database, for exports and imports (`storage/exchanging.py`)."""
 
     async def documents_after(
@@ -121,10 +121,12 @@ class ImportReport:
             self.errors.append(BadLine(line, reason))
 
 
-class Exchange:
+class ImportExport:
     """Exports and imports over one database. stored: called when mails were stored, so that others look."""
 
-    def __init__(self, rows: ExchangeRows, clock: Clock, stored: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, rows: ImportExportRows, clock: Clock, stored: Callable[[], None] = lambda: None
+    ) -> None:
         self._rows = rows
         self._clock = clock
         self._stored = stored

@@ -34,7 +34,7 @@ DRY_LASTS = 60.0
 log = get_logger(__name__)
 
 
-class Space:
+class DiskSpace:
     """The database's disk. Too little of it pauses the work instead of failing it."""
 
     def __init__(self, folder: Path | None, health: Health, events: Events) -> None:
@@ -62,14 +62,14 @@ class Space:
             self._events.tell("switches")
 
 
-class Asked(Protocol):
+class EsiCounters(Protocol):
     """The door's counters; see `esi.asking.Stats`."""
 
     @property
     def unheard(self) -> int: ...
 
 
-class Watched(Protocol):
+class EsiView(Protocol):
     """ESI's door, as far as health goes."""
 
     @property
@@ -79,12 +79,12 @@ class Watched(Protocol):
     @property
     def error_limited(self) -> bool: ...
     @property
-    def stats(self) -> Asked: ...
+    def stats(self) -> EsiCounters: ...
     def blocks(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Sights:
+class MonitorSources:
     """What the watcher asks of others. Each answers at once, from memory.
 
     problems: of token care. broker: its trouble, None without one. database: its trouble as the
@@ -99,13 +99,15 @@ class Sights:
     standing_still: Callable[[], str | None]
 
 
-class Watcher:
+class Monitor:
     """Asks around every few seconds."""
 
-    def __init__(self, *, health: Health, clock: Clock, door: Watched, space: Space, sights: Sights) -> None:
+    def __init__(
+        self, *, health: Health, clock: Clock, esi: EsiView, space: DiskSpace, sights: MonitorSources
+    ) -> None:
         self._health = health
         self._clock = clock
-        self._door = door
+        self._esi = esi
         self._space = space
         self._sights = sights
         self._database_failed = False
@@ -121,7 +123,7 @@ class Watcher:
         """Ask everybody once."""
         self._space.look()
         self._look_at_esi()
-        offset = self._door.clock_offset
+        offset = self._esi.clock_offset
         skew = f"this machine's clock and ESI's differ by {abs(offset):.0f} s" if abs(offset) > SKEW else None
         self._say("clock_skew", skew)
         self._say("queue_unreachable", self._sights.broker())
@@ -139,14 +141,14 @@ class Watcher:
         self._said = set(current)
 
     def _look_at_esi(self) -> None:
-        lost = self._door.stats.unheard >= UNREACHABLE_AFTER
+        lost = self._esi.stats.unheard >= UNREACHABLE_AFTER
         self._say("esi_unreachable", "ESI does not answer" if lost else None)
-        down = self._door.downtime
+        down = self._esi.downtime
         reason = str(getattr(down, "reason", "ESI is down")) if down is not None and not lost else None
         self._say("downtime", reason)
-        limited = "ESI's error limit shuts every route" if self._door.error_limited else None
+        limited = "ESI's error limit shuts every route" if self._esi.error_limited else None
         self._say("error_limit", limited)
-        blocks = self._door.blocks()
+        blocks = self._esi.blocks()
         groups = ", ".join(
             f"{group} until {utc(until):%H:%M:%S} UTC" for group, until in sorted(blocks.items())
         )

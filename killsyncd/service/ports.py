@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from killsyncd.auth.login import Begun, LoggedIn, LoginStatus
-from killsyncd.auth.login_state import Door, Place
+from killsyncd.auth.login import LoggedIn, LoginStatus, PendingLogin
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn
 from killsyncd.core.model import Origin, Queued, QueueDepth, User, UserState
 from killsyncd.service.health import UserTrouble
 from killsyncd.service.results import Budget, Explained, Failed, FeedLine, Verified
@@ -67,7 +67,7 @@ class StatusFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Goodbye:
+class LoggedOutUser:
     """A user who was logged out. revocation_id: the tombstone to work off, None where there was no grant."""
 
     revocation_id: int | None
@@ -90,7 +90,7 @@ class OperatingRows(Protocol):
 
     async def explain(self, killmail_id: int) -> Explained: ...
 
-    async def logout(self, user_id: str, *, erase: bool) -> Goodbye | None:
+    async def logout(self, user_id: str, *, erase: bool) -> LoggedOutUser | None:
         """Forget the tokens, leaving a tombstone; erase: what only this user brought too. One transaction."""
 
     async def feed_start(self, after: str | None) -> int:
@@ -124,13 +124,13 @@ class RetryRows(Protocol):
     async def retry(self, ids: Sequence[int] | None = None) -> list[int]: ...
 
 
-class DepthView(Protocol):
+class QueueDepthSource(Protocol):
     """The queue from outside: the embedded one's rows, or the broker's own figures."""
 
     async def depth(self) -> QueueDepth: ...
 
 
-class DoorView(Protocol):
+class EsiBudgets(Protocol):
     """What ESI's door knows of itself. Nothing here asks ESI."""
 
     async def budgets(self) -> Sequence[Budget]:
@@ -143,19 +143,19 @@ class DoorView(Protocol):
         """Whether ESI or the game is known to be down."""
 
 
-class LoginDesk(Protocol):
+class LoginService(Protocol):
     """Logins at the SSO (`logins.Logins`)."""
 
-    async def begin(self, door: Door) -> Begun: ...
-    async def finish(self, at: Place, code: str, state: str, cookie: str | None = None) -> LoggedIn: ...
+    async def begin(self, esi: LoginOrigin) -> PendingLogin: ...
+    async def finish(self, at: LoginReturn, code: str, state: str, cookie: str | None = None) -> LoggedIn: ...
     async def finish_query(
-        self, at: Place, query: Mapping[str, str], cookie: str | None = None
+        self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
     ) -> LoggedIn: ...
     async def finish_redirect(self, url: str) -> LoggedIn: ...
     async def status(self, login_id: str) -> LoginStatus: ...
 
 
-class Revoker(Protocol):
+class GrantRevoker(Protocol):
     """Works off tombstones of logouts (`revoker.py`)."""
 
     async def revoke_now(self, revocation_id: int) -> bool:

@@ -130,7 +130,7 @@ class StatusReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Switched:
+class PauseChanged:
     """What `pause` and `resume` changed. what: `daemon`, `producer` or a character's name."""
 
     what: str
@@ -189,7 +189,7 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenThrough:
     """Through whom a mail came. source: `character` or `import`; character_*: None for an import."""
 
     source: str
@@ -209,7 +209,7 @@ class Explained:
     killmail_id: int
     state: str
     verdict: str
-    seen: list[Seen]
+    seen: list[SeenThrough]
     origin: str | None
     killmail_time: datetime | None
     first_listed_at: datetime | None

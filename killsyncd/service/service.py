@@ -5,21 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from killsyncd.auth.login import Begun, LoggedIn
-from killsyncd.auth.login_state import Door, LoginState, Place
+from killsyncd.auth.login import LoggedIn, PendingLogin
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, UsageError
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, get_logger
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, Origin, Queued, User, UserState
 from killsyncd.service.health import Health
 from killsyncd.service.ports import (
-    DepthView,
-    DoorView,
-    LoginDesk,
+    EsiBudgets,
+    GrantRevoker,
+    LoginService,
     OperatingRows,
+    QueueDepthSource,
     RetryRows,
-    Revoker,
     UserRows,
 )
 from killsyncd.service.results import (
@@ -28,12 +28,12 @@ from killsyncd.service.results import (
     FeedLine,
     LoggedOut,
     LoginEnded,
+    PauseChanged,
     Retried,
     StatusReport,
-    Switched,
     Verified,
 )
-from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, Reporter
+from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, StatusReporter
 from killsyncd.service.wording import queue_reason
 
 NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
@@ -62,7 +62,7 @@ class Operations:
         rows: OperatingRows,
         users: UserRows,
         ledger: RetryRows,
-        depth: DepthView,
+        depth: QueueDepthSource,
         events: Events,
         health: Health,
         clock: Clock,
@@ -70,15 +70,15 @@ class Operations:
         producer_enabled: bool,
         version: str,
         started_at: float,
-        door: DoorView | None = None,
-        logins: LoginDesk | None = None,
-        revoker: Revoker | None = None,
+        esi: EsiBudgets | None = None,
+        logins: LoginService | None = None,
+        revoker: GrantRevoker | None = None,
         log: Logger | None = None,
     ) -> None:
-        self._reporter = Reporter(
+        self._reporter = StatusReporter(
             rows=rows,
             depth=depth,
-            door=door,
+            esi=esi,
             health=health,
             clock=clock,
             producer_enabled=producer_enabled,
@@ -139,7 +139,7 @@ class Operations:
         self, position: int, *, fresh_only: bool = False, names_patience: float = 0.0
     ) -> AsyncIterator[FeedLine]:
         """As `watch`, from a position. names_patience: seconds a few mails may wait for their names."""
-        signal, named = Signal(), Signal()
+        signal, named = Wakeup(), Wakeup()
         offs = [self._events.on("feed", signal.ring), self._events.on("named", named.ring)]
         try:
             while True:
@@ -204,26 +204,30 @@ class Operations:
 
     # -- switches ----------------------------------------------------------------------------------
 
-    async def pause(self, *, producer: bool = False, users: Sequence[str] | None = None) -> list[Switched]:
+    async def pause(
+        self, *, producer: bool = False, users: Sequence[str] | None = None
+    ) -> list[PauseChanged]:
         """Stop everything, the producer alone, or these users. It survives a restart."""
         return await self._switch(producer=producer, users=users, on=True)
 
-    async def resume(self, *, producer: bool = False, users: Sequence[str] | None = None) -> list[Switched]:
+    async def resume(
+        self, *, producer: bool = False, users: Sequence[str] | None = None
+    ) -> list[PauseChanged]:
         """Undo `pause`. Without further words both daemon and producer go on; users only when named."""
         return await self._switch(producer=producer, users=users, on=False)
 
-    async def _switch(self, *, producer: bool, users: Sequence[str] | None, on: bool) -> list[Switched]:
-        done: list[Switched] = []
+    async def _switch(self, *, producer: bool, users: Sequence[str] | None, on: bool) -> list[PauseChanged]:
+        done: list[PauseChanged] = []
         for each in await self._select(users) if users else []:
             changed = each.paused is not on and await self._users.pause(each.id, paused=on)
-            done.append(Switched(each.character_name, on, changed))
+            done.append(PauseChanged(each.character_name, on, changed))
         names: list[str] = []
         if producer:
             names = [PRODUCER_SWITCH]
         elif not users:
             names = [DAEMON_SWITCH] if on else [DAEMON_SWITCH, PRODUCER_SWITCH]
         for name in names:
-            done.append(Switched(name, on, await self._rows.set_switch(name, on=on)))
+            done.append(PauseChanged(name, on, await self._rows.set_switch(name, on=on)))
         for each_done in done:
             if each_done.changed:
                 self._log.info("paused" if on else "resumed", what=each_done.what)
@@ -233,12 +237,12 @@ class Operations:
 
     # -- logins ------------------------------------------------------------------------------------
 
-    async def begin_login(self, door: Door) -> Begun:
-        """An address at the SSO, for one door. Raises Unavailable."""
-        return await self._need_logins().begin(door)
+    async def begin_login(self, origin: LoginOrigin) -> PendingLogin:
+        """An address at the SSO, for whoever begins the login. Raises Unavailable."""
+        return await self._need_logins().begin(origin)
 
     async def finish_login(
-        self, at: Place, query: Mapping[str, str], cookie: str | None = None
+        self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
     ) -> LoginEnded:
         """The pilot is back with what the SSO redirected with: store the grant, queue a sync.
 
@@ -312,7 +316,7 @@ class Operations:
             gone.erased_pending,
         )
 
-    def _need_logins(self) -> LoginDesk:
+    def _need_logins(self) -> LoginService:
         if self._logins is None:
             raise UsageError("this process has no logins", "ask the daemon: killsyncd login")
         return self._logins

@@ -8,8 +8,8 @@ from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import Problem, QueueDepth
 from killsyncd.service import health
-from killsyncd.service.health import Facts, Health
-from killsyncd.service.ports import DepthView, DoorView, OperatingRows, StatusFacts
+from killsyncd.service.health import Health, HealthFacts
+from killsyncd.service.ports import EsiBudgets, OperatingRows, QueueDepthSource, StatusFacts
 from killsyncd.service.results import Budget, StatusReport
 from killsyncd.service.wording import resident_bytes
 
@@ -17,15 +17,15 @@ DAEMON_SWITCH = "daemon"
 PRODUCER_SWITCH = "producer"
 
 
-class Reporter:
+class StatusReporter:
     """Makes status reports. See `Operations` for the parameters."""
 
     def __init__(
         self,
         *,
         rows: OperatingRows,
-        depth: DepthView,
-        door: DoorView | None,
+        depth: QueueDepthSource,
+        esi: EsiBudgets | None,
         health: Health,
         clock: Clock,
         producer_enabled: bool,
@@ -34,7 +34,7 @@ class Reporter:
     ) -> None:
         self._rows = rows
         self._depth = depth
-        self._door = door
+        self._esi = esi
         self._health = health
         self._clock = clock
         self._producer_enabled = producer_enabled
@@ -52,16 +52,16 @@ class Reporter:
         eta: float | None = None
         try:
             facts, depth = await self._rows.status_facts(), await self._depth.depth()
-            if self._door is not None:
-                budgets = list(await self._door.budgets())
-                eta = await self._door.eta(facts.pending) if facts.pending else None
+            if self._esi is not None:
+                budgets = list(await self._esi.budgets())
+                eta = await self._esi.eta(facts.pending) if facts.pending else None
         except Unavailable as error:
             problems = self._without_database(error)
         else:
             self._database_failing_since = None
             problems = self._problems(facts)
         paused = DAEMON_SWITCH in facts.switches
-        down = self._door is not None and self._door.downtime()
+        down = self._esi is not None and self._esi.downtime()
         return StatusReport(
             syncing=health.syncing(problems),
             problems=problems,
@@ -97,7 +97,7 @@ class Reporter:
 
     def _problems(self, facts: StatusFacts) -> list[Problem]:
         derived = health.derive(
-            Facts(
+            HealthFacts(
                 now=facts.now,
                 users=facts.users,
                 ready=facts.ready,

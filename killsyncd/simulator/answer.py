@@ -10,7 +10,7 @@ JSON_TYPE = "application/json"
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """Status, body and headers; the server adds Date, rate-limit headers and Content-Length."""
 
     status: int
@@ -21,9 +21,9 @@ class Answer:
     """Monotonic moment of Expires, where asking again before it is a breach."""
 
 
-def error(status: int, message: str, **headers: str) -> Answer:
+def error(status: int, message: str, **headers: str) -> Response:
     """ESI's error body (`Error` of the specification). Underscores in header names become dashes."""
-    return Answer(
+    return Response(
         status,
         orjson.dumps({"error": message}),
         {name.replace("_", "-"): value for name, value in headers.items()},
@@ -31,7 +31,7 @@ def error(status: int, message: str, **headers: str) -> Answer:
 
 
 @dataclass(slots=True)
-class Call:
+class RoutedRequest:
     """A request that was recognised: the route's name and what it is about."""
 
     route: str

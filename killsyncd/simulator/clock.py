@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Protocol
 
 
-class Clock(Protocol):
+class TimeSource(Protocol):
     """Where time comes from; tests pass their own."""
 
     def wall(self) -> float:
@@ -18,7 +18,7 @@ class Clock(Protocol):
         """Seconds since some moment; never goes back."""
 
 
-class SystemClock:
+class SystemTime:
     """The machine's."""
 
     def wall(self) -> float:
@@ -35,8 +35,8 @@ class SimClock:
     `advance` lets time pass for everything: caches expire and tokens of the windows come back.
     """
 
-    def __init__(self, base: Clock | None = None) -> None:
-        self._base: Clock = base if base is not None else SystemClock()
+    def __init__(self, base: TimeSource | None = None) -> None:
+        self._base: TimeSource = base if base is not None else SystemTime()
         self.offset = 0.0
         self._passed = 0.0
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from .answer import Answer, Call, error
+from .answer import Response, RoutedRequest, error
 from .clock import SimClock, http_date, iso_date
 from .config import SimulatorConfig
-from .ledger import Ledger
+from .ledger import RequestLedger
 from .listing import Lists, Snapshot, etag_of, unchanged
 from .names import ticker
 from .world import World
@@ -20,11 +20,11 @@ DETAIL_LIFE = 30 * 86_400
 NAMES_AT_ONCE = 1000
 
 
-class Esi:
+class EsiRoutes:
     """Answers ESI's routes from the world."""
 
     def __init__(
-        self, config: SimulatorConfig, clock: SimClock, world: World, lists: Lists, ledger: Ledger
+        self, config: SimulatorConfig, clock: SimClock, world: World, lists: Lists, ledger: RequestLedger
     ) -> None:
         self._config = config
         self._clock = clock
@@ -37,8 +37,8 @@ class Esi:
         """Key -> monotonic end, wall end, body of answers that are cached for all."""
 
     def answer(
-        self, call: Call, headers: Mapping[str, str], body: bytes, claims: Mapping[str, Any] | None
-    ) -> Answer:
+        self, call: RoutedRequest, headers: Mapping[str, str], body: bytes, claims: Mapping[str, Any] | None
+    ) -> Response:
         """The answer to a request that may be asked; `claims` are those of its verified token."""
         if_none_match = headers.get("If-None-Match")
         match call.route:
@@ -55,14 +55,14 @@ class Esi:
             case "esi.unknown":
                 return error(404, "Not found")
         made = self._document(call)
-        if isinstance(made, Answer):
+        if isinstance(made, Response):
             return made
         document, life = made
         return self._shared(call, document, life, if_none_match)
 
     # Killmails and lists
 
-    def _killmail(self, call: Call, if_none_match: str | None) -> Answer:
+    def _killmail(self, call: RoutedRequest, if_none_match: str | None) -> Response:
         mail = self._world.mails.get(call.subject)
         if mail is None or call.extra != self._world.hash_of(mail):
             return error(422, "Invalid killmail_id and/or killmail_hash")
@@ -75,10 +75,10 @@ class Esi:
             "Last-Modified": http_date(mail.time),
         }
         if unchanged(if_none_match, etag):
-            return Answer(304, b"", headers)
-        return Answer(200, body, headers)
+            return Response(304, b"", headers)
+        return Response(200, body, headers)
 
-    def _list(self, call: Call, if_none_match: str | None) -> Answer:
+    def _list(self, call: RoutedRequest, if_none_match: str | None) -> Response:
         kind = {"esi.character_killmails": "character", "esi.corporation_killmails": "corporation"}.get(
             call.route, "war"
         )
@@ -94,8 +94,8 @@ class Esi:
             return error(404, "Requested page does not exist!")
         headers = self._list_headers(snapshot, call.page)
         if unchanged(if_none_match, headers["ETag"]):
-            return Answer(304, b"", headers, fresh_until=snapshot.dies)
-        return Answer(200, self._lists.page(snapshot, call.page), headers, fresh_until=snapshot.dies)
+            return Response(304, b"", headers, fresh_until=snapshot.dies)
+        return Response(200, self._lists.page(snapshot, call.page), headers, fresh_until=snapshot.dies)
 
     def _list_headers(self, snapshot: Snapshot, page: int) -> dict[str, str]:
         return {
@@ -108,7 +108,7 @@ class Esi:
 
     # Names
 
-    def _ids(self, body: bytes) -> list[int] | Answer:
+    def _ids(self, body: bytes) -> list[int] | Response:
         try:
             ids = orjson.loads(body)
         except ValueError:
@@ -120,9 +120,9 @@ class Esi:
             return error(400, f"1 to {NAMES_AT_ONCE} unique ids are allowed")
         return ids
 
-    def _names(self, body: bytes) -> Answer:
+    def _names(self, body: bytes) -> Response:
         ids = self._ids(body)
-        if isinstance(ids, Answer):
+        if isinstance(ids, Response):
             return ids
         found = []
         for entity_id in ids:
@@ -132,15 +132,15 @@ class Esi:
             found.append({"category": named.category, "id": entity_id, "name": named.name})
         found.sort(key=lambda row: (row["category"], row["id"]))  # ESI's order is not the question's
         encoded = orjson.dumps(found)
-        return Answer(
+        return Response(
             200,
             encoded,
             {"Cache-Control": "public", "ETag": etag_of(encoded), "Last-Modified": self._modified},
         )
 
-    def _affiliation(self, body: bytes) -> Answer:
+    def _affiliation(self, body: bytes) -> Response:
         ids = self._ids(body)
-        if isinstance(ids, Answer):
+        if isinstance(ids, Response):
             return ids
         rows: list[dict[str, int]] = []
         for entity_id in ids:
@@ -151,7 +151,7 @@ class Esi:
                 row["alliance_id"] = pilot.alliance_id
             rows.append(row)
         encoded = orjson.dumps(rows)
-        return Answer(
+        return Response(
             200,
             encoded,
             {
@@ -164,7 +164,7 @@ class Esi:
 
     # Single documents
 
-    def _document(self, call: Call) -> tuple[Any, float] | Answer:
+    def _document(self, call: RoutedRequest) -> tuple[Any, float] | Response:
         """The document and how long it is cached, in seconds."""
         world, now = self._world, self._clock.wall()
         match call.route:
@@ -214,7 +214,7 @@ class Esi:
             case _:
                 return {"compatibility_dates": [self._config.compatibility_date, "2020-01-01"]}, 600
 
-    def _shared(self, call: Call, document: Any, life: float, if_none_match: str | None) -> Answer:
+    def _shared(self, call: RoutedRequest, document: Any, life: float, if_none_match: str | None) -> Response:
         """A document that is cached for everybody until one moment."""
         key = f"{call.route}/{call.subject}"
         now = self._clock.monotonic()
@@ -231,8 +231,8 @@ class Esi:
             "Last-Modified": http_date(max(self._started, ends_wall - life)),
         }
         if unchanged(if_none_match, headers["ETag"]):
-            return Answer(304, b"", headers)
-        return Answer(200, encoded, headers)
+            return Response(304, b"", headers)
+        return Response(200, encoded, headers)
 
     def _prices(self) -> list[dict[str, Any]]:
         """Adjusted and average price of most types; some have only one, a few none, as on the real market."""
@@ -248,7 +248,7 @@ class Esi:
             rows.append(row)
         return rows
 
-    def _character(self, character_id: int) -> tuple[Any, float] | Answer:
+    def _character(self, character_id: int) -> tuple[Any, float] | Response:
         pilot = self._world.pilots.get(character_id)
         if pilot is None:
             return error(404, "Character not found")
@@ -267,7 +267,7 @@ class Esi:
             document["alliance_id"] = pilot.alliance_id
         return document, 86_400
 
-    def _corporation(self, corporation_id: int) -> tuple[Any, float] | Answer:
+    def _corporation(self, corporation_id: int) -> tuple[Any, float] | Response:
         corporation = self._world.corporations.get(corporation_id)
         if corporation is None or not corporation.members:
             return error(404, "Corporation not found")
@@ -292,7 +292,7 @@ class Esi:
             document["alliance_id"] = corporation.alliance_id
         return document, 3600
 
-    def _type(self, type_id: int) -> tuple[Any, float] | Answer:
+    def _type(self, type_id: int) -> tuple[Any, float] | Response:
         info = self._world.universe.types.get(type_id)
         if info is None:
             return error(404, "Type not found!")
@@ -305,7 +305,7 @@ class Esi:
         }
         return document, 86_400
 
-    def _system(self, system_id: int) -> tuple[Any, float] | Answer:
+    def _system(self, system_id: int) -> tuple[Any, float] | Response:
         system = self._world.universe.systems.get(system_id)
         if system is None:
             return error(404, "Solar system not found")

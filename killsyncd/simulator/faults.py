@@ -14,7 +14,7 @@ import orjson
 
 from killsyncd.core.errors import BadInput
 
-from .answer import Answer, Call, error
+from .answer import Response, RoutedRequest, error
 
 KINDS = {
     "latency": "answer `seconds` later, otherwise as always",
@@ -89,7 +89,7 @@ class Fault:
             raise BadInput(f"a fault of kind status with status {fault.status}", "Give 200 to 599.")
         return fault
 
-    def fits(self, call: Call, path: str, now: float, rng: random.Random) -> bool:
+    def fits(self, call: RoutedRequest, path: str, now: float, rng: random.Random) -> bool:
         """Whether it strikes this request; counts when it does."""
         if self.count is not None and self.hits >= self.count:
             return False
@@ -143,7 +143,7 @@ class Faults:
     def listed(self) -> list[dict[str, Any]]:
         return [fault.to_json() for fault in self._faults.values()]
 
-    def strike(self, call: Call, path: str, now: float) -> list[Fault]:
+    def strike(self, call: RoutedRequest, path: str, now: float) -> list[Fault]:
         """The faults that strike this request: any number of latencies, and one that does more."""
         struck: list[Fault] = []
         for fault in self._faults.values():
@@ -154,7 +154,7 @@ class Faults:
         return struck
 
 
-def disturbed(fault: Fault, answer: Answer | None) -> Answer:
+def disturbed(fault: Fault, answer: Response | None) -> Response:
     """What the client gets in place of `answer` (None: the request was not processed)."""
     if fault.kind == "status":
         made = error(fault.status, _MESSAGES.get(fault.status, "Scripted fault"))
@@ -166,13 +166,13 @@ def disturbed(fault: Fault, answer: Answer | None) -> Answer:
         return made
     if fault.kind == "oauth":
         code = fault.body or "invalid_client"
-        return Answer(
+        return Response(
             fault.status or (401 if code == "invalid_client" else 400),
             orjson.dumps({"error": code, "error_description": "Scripted fault."}),
         )
     if fault.kind == "html":
         page = "<!DOCTYPE html><html><title>EVE Online</title><h1>We'll be back</h1></html>"
-        return Answer(fault.status or 200, page.encode(), dict(fault.headers), "text/html; charset=utf-8")
+        return Response(fault.status or 200, page.encode(), dict(fault.headers), "text/html; charset=utf-8")
     assert answer is not None
     match fault.kind:
         case "malformed":

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .answer import Answer, Call, error
+from .answer import Response, RoutedRequest, error
 from .clock import SimClock
 from .config import SimulatorConfig
-from .ledger import Ledger
+from .ledger import RequestLedger
 from .limits import BOTTOMLESS, GROUPS, ErrorLimit, Window, cost, window_text
 from .routes import breaks_path_rules
 from .tokens import Keys, TokenError
@@ -23,7 +23,7 @@ class Gate:
     """Everything between the wire and ESI's routes."""
 
     def __init__(
-        self, config: SimulatorConfig, clock: SimClock, world: World, keys: Keys, ledger: Ledger
+        self, config: SimulatorConfig, clock: SimClock, world: World, keys: Keys, ledger: RequestLedger
     ) -> None:
         self._config = config
         self._clock = clock
@@ -47,7 +47,7 @@ class Gate:
 
     # Manners
 
-    def look_at(self, call: Call, path: str, headers: Mapping[str, str]) -> None:
+    def look_at(self, call: RoutedRequest, path: str, headers: Mapping[str, str]) -> None:
         """Write down what is wrong with the request itself."""
         breach, route = self._ledger.breach, call.route
         if headers.get("X-Compatibility-Date") != self._config.compatibility_date:
@@ -66,8 +66,8 @@ class Gate:
     # Tokens of pilots
 
     def authenticate(
-        self, call: Call, headers: Mapping[str, str]
-    ) -> tuple[dict[str, Any] | None, Answer | None]:
+        self, call: RoutedRequest, headers: Mapping[str, str]
+    ) -> tuple[dict[str, Any] | None, Response | None]:
         """The claims of the token, as far as they can be trusted, and the refusal, if it is to be refused."""
         if call.scope is None:
             return None, None
@@ -115,7 +115,7 @@ class Gate:
             self._errors[address] = ErrorLimit(self._config.error_limit, self._config.error_window)
         return self._errors[address]
 
-    def blocked(self, call: Call, address: str) -> Answer | None:
+    def blocked(self, call: RoutedRequest, address: str) -> Response | None:
         """420, while the address has used up its errors."""
         limit = self._errors.get(address)
         now = self._clock.monotonic()
@@ -127,7 +127,7 @@ class Gate:
         refused.headers.update(limit.headers(now))
         return refused
 
-    def admit(self, call: Call, user: str) -> Answer | None:
+    def admit(self, call: RoutedRequest, user: str) -> Response | None:
         """429, when the window holds no token; else the request is under way until `settle`."""
         assert call.group is not None
         now = self._clock.monotonic()
@@ -143,7 +143,7 @@ class Gate:
         refused.headers.update(self._headers(call.group, window, 0))
         return refused
 
-    def retry_after(self, call: Call, user: str, seconds: float) -> None:
+    def retry_after(self, call: RoutedRequest, user: str, seconds: float) -> None:
         """Somebody was told to wait."""
         if call.group is not None:
             window, now = self.window(call.group, user), self._clock.monotonic()
@@ -151,7 +151,7 @@ class Gate:
                 window.told = now
             window.until = max(window.until, now + seconds)
 
-    def settle(self, call: Call, user: str, address: str, status: int) -> Mapping[str, str]:
+    def settle(self, call: RoutedRequest, user: str, address: str, status: int) -> Mapping[str, str]:
         """Charge an answer of that status (0: none was given); returns the limit headers that go with it."""
         now = self._clock.monotonic()
         if call.group is None:
@@ -177,7 +177,7 @@ class Gate:
 
     # Expires
 
-    def too_early(self, call: Call, user: str) -> None:
+    def too_early(self, call: RoutedRequest, user: str) -> None:
         """Write down when somebody asks for a list before it may be asked for again."""
         ends = self._told.get((user, call.route, call.subject, call.page))
         now = self._clock.monotonic()
@@ -186,6 +186,6 @@ class Gate:
                 "expires", call.route, call.subject, f"page {call.page}: {ends - now:.2f} s too early"
             )
 
-    def tell(self, call: Call, user: str, until: float) -> None:
+    def tell(self, call: RoutedRequest, user: str, until: float) -> None:
         """Somebody was told until when a list holds."""
         self._told[user, call.route, call.subject, call.page] = until

@@ -10,7 +10,7 @@ from typing import Any
 
 from .clock import SimClock
 from .config import SimulatorConfig
-from .ledger import Ledger
+from .ledger import RequestLedger
 from .tokens import Keys
 from .world import World
 
@@ -18,7 +18,7 @@ CODE_LIFE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class Application:
     """A registered application; without a secret it is a public one."""
 
     client_id: str
@@ -27,7 +27,7 @@ class Client:
 
 
 @dataclass(slots=True)
-class Code:
+class AuthorizationCode:
     """An authorization code, good once and for five minutes."""
 
     client_id: str
@@ -40,7 +40,7 @@ class Code:
 
 
 @dataclass(slots=True)
-class Grant:
+class SimulatedGrant:
     """What a pilot allowed an application. It lives until it is revoked."""
 
     client_id: str
@@ -64,11 +64,11 @@ class OAuthError(Exception):
         self.status = status
 
 
-class Grants:
+class SimulatedGrants:
     """All codes and grants, and the tokens made from them."""
 
     def __init__(
-        self, config: SimulatorConfig, clock: SimClock, world: World, keys: Keys, ledger: Ledger
+        self, config: SimulatorConfig, clock: SimClock, world: World, keys: Keys, ledger: RequestLedger
     ) -> None:
         self._config = config
         self._clock = clock
@@ -80,53 +80,53 @@ class Grants:
         self.token_life = config.token_life
         self.rotation: str = config.rotation
         self.clients = {
-            config.client_id: Client(config.client_id, config.client_secret, config.redirect_uris)
+            config.client_id: Application(config.client_id, config.client_secret, config.redirect_uris)
         }
-        self.codes: dict[str, Code] = {}
-        self.grants: list[Grant] = []
-        self._by_token: dict[str, Grant] = {}
+        self.codes: dict[str, AuthorizationCode] = {}
+        self.grants: list[SimulatedGrant] = []
+        self._by_token: dict[str, SimulatedGrant] = {}
         self.refreshing: Counter[int] = Counter()
 
-    def client(self, client_id: str) -> Client | None:
+    def client(self, client_id: str) -> Application | None:
         if client_id not in self.clients and self._config.any_client and client_id:
-            self.clients[client_id] = Client(client_id)
+            self.clients[client_id] = Application(client_id)
         return self.clients.get(client_id)
 
     # From the pilot's yes to tokens
 
     def new_code(
         self,
-        client: Client,
+        client: Application,
         character_id: int,
         scopes: tuple[str, ...],
         redirect_uri: str,
         challenge: str | None,
     ) -> str:
         code = secrets.token_urlsafe(16)
-        self.codes[code] = Code(
+        self.codes[code] = AuthorizationCode(
             client.client_id, character_id, scopes, redirect_uri, challenge, self._clock.monotonic()
         )
         return code
 
-    def new_grant(self, client_id: str, character_id: int, scopes: tuple[str, ...]) -> Grant:
-        grant = Grant(client_id, character_id, scopes, "")
+    def new_grant(self, client_id: str, character_id: int, scopes: tuple[str, ...]) -> SimulatedGrant:
+        grant = SimulatedGrant(client_id, character_id, scopes, "")
         self._replace_token(grant)
         self.grants.append(grant)
         return grant
 
-    def _replace_token(self, grant: Grant) -> None:
+    def _replace_token(self, grant: SimulatedGrant) -> None:
         grant.refresh_token = secrets.token_urlsafe(24)
         self._by_token[grant.refresh_token] = grant
 
-    def age(self, code: Code) -> float:
+    def age(self, code: AuthorizationCode) -> float:
         """Seconds since the code was made."""
         return self._clock.monotonic() - code.born
 
-    def find(self, refresh_token: str) -> Grant | None:
+    def find(self, refresh_token: str) -> SimulatedGrant | None:
         """The grant that this refresh token belongs, or belonged, to."""
         return self._by_token.get(refresh_token)
 
-    def refresh(self, client: Client, refresh_token: str) -> Grant:
+    def refresh(self, client: Application, refresh_token: str) -> SimulatedGrant:
         """Use a refresh token, and replace it when rotation says so. Raises OAuthError."""
         grant = self.find(refresh_token)
         if grant is None or grant.client_id != client.client_id:
@@ -145,7 +145,7 @@ class Grants:
             self._replace_token(grant)
         return grant
 
-    def lost(self, grant: Grant, refresh_token: str) -> None:
+    def lost(self, grant: SimulatedGrant, refresh_token: str) -> None:
         """The answer to this refresh never reached the client."""
         if refresh_token != grant.refresh_token:
             grant.unanswered.add(refresh_token)
@@ -155,7 +155,7 @@ class Grants:
         if (grant := self.find(token)) is not None:
             grant.revoked = True
 
-    def answer(self, grant: Grant) -> dict[str, Any]:
+    def answer(self, grant: SimulatedGrant) -> dict[str, Any]:
         """The token endpoint's body."""
         return {
             "access_token": self.access_token(grant),
@@ -164,7 +164,7 @@ class Grants:
             "refresh_token": grant.refresh_token,
         }
 
-    def access_token(self, grant: Grant) -> str:
+    def access_token(self, grant: SimulatedGrant) -> str:
         """A JWT with the claims of EVE's SSO (ESI.md, "SSO")."""
         pilot = self._world.pilots[grant.character_id]
         scopes = [scope for scope in grant.scopes if scope not in pilot.lost_scopes]

@@ -31,7 +31,7 @@ RULES = {
 """Every rule that a breach can name."""
 
 
-class Ledger:
+class RequestLedger:
     """Counters since the start, or since `reset`."""
 
     def __init__(self, clock: SimClock) -> None:

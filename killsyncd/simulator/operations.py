@@ -13,7 +13,7 @@ from killsyncd.core.errors import BadInput, NotFound
 
 from .config import KILLMAIL_SCOPE
 from .faults import Fault
-from .world import Mail, Pilot
+from .world import Pilot, WorldMail
 
 if TYPE_CHECKING:
     from .server import Simulator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class Operations:
+class RemoteOperations:
     """One public method per operation; its keyword arguments are those of the JSON object."""
 
     def __init__(self, simulator: Simulator) -> None:
@@ -132,7 +132,7 @@ class Operations:
     ) -> list[Json]:
         """Let kills happen."""
         world = self._sim.world
-        made: list[Mail] = []
+        made: list[WorldMail] = []
         for _ in range(count):
             if pilots is None:
                 crews = [world.crew()]
@@ -274,13 +274,13 @@ class Operations:
             raise NotFound(f"there is no pilot {character_id}", "`pilots` lists them.")
         return pilot
 
-    def _mail(self, killmail_id: int) -> Mail:
+    def _mail(self, killmail_id: int) -> WorldMail:
         mail = self._sim.world.mails.get(killmail_id)
         if mail is None:
             raise NotFound(f"there is no killmail {killmail_id}", "`mails` lists them.")
         return mail
 
-    def _mail_json(self, mail: Mail) -> Json:
+    def _mail_json(self, mail: WorldMail) -> Json:
         return {"killmail_id": mail.killmail_id, "killmail_hash": self._sim.world.hash_of(mail)}
 
     def _pilot_json(self, pilot: Pilot) -> Json:

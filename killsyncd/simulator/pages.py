@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from .answer import Answer
+from .answer import Response
 from .world import World
 
 SHOWN = 100
@@ -22,21 +22,21 @@ small{color:#8b98a7}input[type=search]{font:inherit;padding:.4rem;width:60%}
 """
 
 
-def _page(title: str, body: str, status: int = 200) -> Answer:
+def _page(title: str, body: str, status: int = 200) -> Response:
     text = (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body><h1>{escape(title)}</h1>{body}</body></html>"
     )
-    return Answer(status, text.encode(), {"Cache-Control": "no-store"}, HTML)
+    return Response(status, text.encode(), {"Cache-Control": "no-store"}, HTML)
 
 
-def refusal_page(title: str, reason: str) -> Answer:
+def refusal_page(title: str, reason: str) -> Response:
     """A 400 that stays here, as nobody safe to redirect to is known."""
     return _page(title, f"<p>{escape(reason)}</p>", 400)
 
 
-def index_page(base_url: str) -> Answer:
+def index_page(base_url: str) -> Response:
     """What somebody sees who opens the simulator's address."""
     return _page(
         "EVE Online, simulated",
@@ -48,7 +48,9 @@ def index_page(base_url: str) -> Answer:
     )
 
 
-def authorize_page(world: World, query: Mapping[str, str], client_id: str, scopes: tuple[str, ...]) -> Answer:
+def authorize_page(
+    world: World, query: Mapping[str, str], client_id: str, scopes: tuple[str, ...]
+) -> Response:
     """Pick a pilot: each a button that sends the browser back with a code."""
     hidden = "".join(
         f'<input type="hidden" name="{escape(key)}" value="{escape(value)}">'

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from .answer import Call
+from .answer import RoutedRequest
 from .config import CORPORATION_SCOPE, KILLMAIL_SCOPE, ROLES_SCOPE
 
 _OLD_BASE = re.compile(r"^/(latest|legacy|dev|v\d+)(/|$)")
@@ -33,26 +33,28 @@ _UNIVERSE = {"types": "esi.type", "groups": "esi.group", "systems": "esi.system"
 UNKNOWN = "esi.unknown"
 
 
-def esi_call(method: str, path: str) -> Call:
+def esi_call(method: str, path: str) -> RoutedRequest:
     """The call that a method and path make; route `esi.unknown` when there is none."""
     fixed = _FIXED.get((method, path))
     if fixed is not None:
-        return Call(fixed[0], fixed[1])
+        return RoutedRequest(fixed[0], fixed[1])
     if method not in ("GET", "HEAD"):
-        return Call(UNKNOWN)
+        return RoutedRequest(UNKNOWN)
     parts = path.split("/")
     if len(parts) < 3 or not parts[2].isdecimal():
         if len(parts) == 4 and parts[1] == "universe" and parts[2] in _UNIVERSE and parts[3].isdecimal():
-            return Call(_UNIVERSE[parts[2]], subject=int(parts[3]))
-        return Call(UNKNOWN)
+            return RoutedRequest(_UNIVERSE[parts[2]], subject=int(parts[3]))
+        return RoutedRequest(UNKNOWN)
     if parts[1] == "killmails" and len(parts) == 4:
-        return Call("esi.killmail", "killmail", subject=int(parts[2]), extra=parts[3])
+        return RoutedRequest("esi.killmail", "killmail", subject=int(parts[2]), extra=parts[3])
     known = _BY_ID.get((parts[1], "/".join(parts[3:])))
     if known is None or path.endswith("/"):
-        return Call(UNKNOWN)
+        return RoutedRequest(UNKNOWN)
     route, group, scope = known
     subject = int(parts[2])
-    return Call(route, group, scope, subject, character=subject if parts[1] == "characters" else None)
+    return RoutedRequest(
+        route, group, scope, subject, character=subject if parts[1] == "characters" else None
+    )
 
 
 def breaks_path_rules(path: str) -> bool:

@@ -16,20 +16,20 @@ from aiohttp import web
 from killsyncd.core.errors import BadInput, NotFound, Unavailable
 
 from . import wire
-from .answer import Answer, Call, error
-from .clock import Clock, SimClock
+from .answer import Response, RoutedRequest, error
+from .clock import SimClock, TimeSource
 from .config import SimulatorConfig
-from .esi import Esi
+from .esi import EsiRoutes
 from .faults import Fault, Faults, disturbed
 from .gate import Gate
-from .grants import Grant, Grants
-from .ledger import Ledger
+from .grants import SimulatedGrant, SimulatedGrants
+from .ledger import RequestLedger
 from .levers import Levers
 from .listing import Lists
-from .operations import Operations
+from .operations import RemoteOperations
 from .pages import index_page
 from .routes import esi_call
-from .sso import Sso, sso_call
+from .sso import SsoRoutes, sso_call
 from .tokens import Keys
 from .world import World
 
@@ -49,17 +49,17 @@ class Simulator(Levers):
     called from the loop's thread. Raises Unavailable when the port is taken.
     """
 
-    def __init__(self, config: SimulatorConfig | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, config: SimulatorConfig | None = None, clock: TimeSource | None = None) -> None:
         self.config = config or SimulatorConfig()
         self.clock = SimClock(clock)
-        self.ledger = Ledger(self.clock)
+        self.ledger = RequestLedger(self.clock)
         self.world = World(self.config, self.clock)
         self.keys = Keys()
-        self.grants = Grants(self.config, self.clock, self.world, self.keys, self.ledger)
+        self.grants = SimulatedGrants(self.config, self.clock, self.world, self.keys, self.ledger)
         self.lists = Lists(self.world, self.clock, self.config.page_size, self.config.cache)
         self.gate = Gate(self.config, self.clock, self.world, self.keys, self.ledger)
-        self.esi = Esi(self.config, self.clock, self.world, self.lists, self.ledger)
-        self.sso = Sso(self.config, self.world, self.grants, self.ledger)
+        self.esi = EsiRoutes(self.config, self.clock, self.world, self.lists, self.ledger)
+        self.sso = SsoRoutes(self.config, self.world, self.grants, self.ledger)
         self.trouble = Faults(self.config.seed)
         for raw in self.config.faults:
             self.trouble.add(Fault.from_json(raw), self.clock.monotonic())
@@ -69,7 +69,7 @@ class Simulator(Levers):
         self.outage: tuple[int, float, bool] | None = None
         """Status, monotonic end, whether the SSO is down too."""
         self.port = 0
-        self._operations = Operations(self)
+        self._operations = RemoteOperations(self)
         self._closing = asyncio.Event()
         self._rate_changed = asyncio.Event()
         self._answered = asyncio.Event()
@@ -180,7 +180,7 @@ class Simulator(Levers):
             self.ledger.leave(call.route, status)
             self._answered.set()
 
-    async def _ask_sso(self, request: web.BaseRequest, call: Call, path: str) -> web.StreamResponse:
+    async def _ask_sso(self, request: web.BaseRequest, call: RoutedRequest, path: str) -> web.StreamResponse:
         grant, token = None, ""
         if call.route == "sso.token" and request.method == "POST":
             form = await request.post()
@@ -201,18 +201,23 @@ class Simulator(Levers):
             refreshing[grant.character_id] -= 1
 
     async def _disturb_sso(
-        self, request: web.BaseRequest, call: Call, path: str, grant: Grant | None, token: str
+        self,
+        request: web.BaseRequest,
+        call: RoutedRequest,
+        path: str,
+        grant: SimulatedGrant | None,
+        token: str,
     ) -> web.StreamResponse:
         down = self._down(sso=True)
         fault = await self._strike(call, path)
-        answer: Answer | None = down
+        answer: Response | None = down
         if answer is None and (fault is None or fault.processed or fault.kind in _PROCESSED):
             answer = await self.sso.answer(request, call)
             if grant is not None and not (_reaches(fault) and wire.listening(request)):
                 self.grants.lost(grant, token)
         return await self._send(request, answer, fault if down is None else None)
 
-    async def _ask_esi(self, request: web.BaseRequest, call: Call, path: str) -> web.StreamResponse:
+    async def _ask_esi(self, request: web.BaseRequest, call: RoutedRequest, path: str) -> web.StreamResponse:
         headers, address = request.headers, request.remote or ""
         self.gate.look_at(call, path, headers)
         if (refused := self.gate.blocked(call, address)) is not None:
@@ -249,8 +254,14 @@ class Simulator(Levers):
         return wire.whole(answer, self.clock, limits)
 
     async def _ask_world(
-        self, request: web.BaseRequest, call: Call, user: str, claims: Mapping[str, Any] | None, *, told: bool
-    ) -> Answer:
+        self,
+        request: web.BaseRequest,
+        call: RoutedRequest,
+        user: str,
+        claims: Mapping[str, Any] | None,
+        *,
+        told: bool,
+    ) -> Response:
         """The answer of a world in order; counts what was asked."""
         ledger = self.ledger
         if call.route == "esi.killmail":
@@ -275,7 +286,7 @@ class Simulator(Levers):
             self.gate.tell(call, user, answer.fresh_until)
         return answer
 
-    def _down(self, *, sso: bool = False) -> Answer | None:
+    def _down(self, *, sso: bool = False) -> Response | None:
         """The answer of the daily downtime."""
         if self.outage is None:
             return None
@@ -287,7 +298,7 @@ class Simulator(Levers):
             return None
         return error(status, "The datasource tranquility is temporarily unavailable")
 
-    async def _strike(self, call: Call, path: str) -> Fault | None:
+    async def _strike(self, call: RoutedRequest, path: str) -> Fault | None:
         """Wait as long as latency says; returns the fault that does more than that."""
         pause, serious = self.latency, None
         if self.trouble:
@@ -301,7 +312,9 @@ class Simulator(Levers):
             await asyncio.sleep(pause)
         return serious
 
-    def _after_fault(self, call: Call, user: str, address: str, fault: Fault, answer: Answer) -> None:
+    def _after_fault(
+        self, call: RoutedRequest, user: str, address: str, fault: Fault, answer: Response
+    ) -> None:
         """What a scripted refusal makes binding for the client."""
         if answer.status == 429 and (wait := answer.headers.get("Retry-After", "")).isdecimal():
             self.gate.retry_after(call, user, int(wait))
@@ -313,7 +326,7 @@ class Simulator(Levers):
             answer.headers = {**errors.headers(now), **answer.headers}
 
     async def _send(
-        self, request: web.BaseRequest, answer: Answer | None, fault: Fault | None, *, made: bool = False
+        self, request: web.BaseRequest, answer: Response | None, fault: Fault | None, *, made: bool = False
     ) -> web.StreamResponse:
         """Onto the wire, with what the fault does to it there."""
         if fault is not None and fault.kind in ("reset", "hang"):
@@ -339,7 +352,7 @@ class Simulator(Levers):
             arguments = orjson.loads(body) if body else dict(request.query)
             if not isinstance(arguments, dict):
                 raise BadInput("the arguments of an operation are a JSON object", "Send {} for none.")
-            answer = Answer(
+            answer = Response(
                 200, orjson.dumps(self.perform(operation, arguments), option=orjson.OPT_NON_STR_KEYS)
             )
         except NotFound as problem:

@@ -12,15 +12,15 @@ from urllib.parse import unquote, urlencode, urlsplit
 import orjson
 from aiohttp import web
 
-from .answer import Answer, Call
+from .answer import Response, RoutedRequest
 from .config import SimulatorConfig
-from .grants import CODE_LIFE, Client, Grant, Grants, OAuthError
-from .ledger import Ledger
+from .grants import CODE_LIFE, Application, OAuthError, SimulatedGrant, SimulatedGrants
+from .ledger import RequestLedger
 from .pages import authorize_page, refusal_page
 from .tokens import b64
 from .world import World
 
-_Handler = Callable[[Client, Mapping[str, str], Call], Answer]
+_Handler = Callable[[Application, Mapping[str, str], RoutedRequest], Response]
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 PATHS = {
     "/.well-known/oauth-authorization-server": "sso.metadata",
@@ -31,15 +31,17 @@ PATHS = {
 }
 
 
-def sso_call(path: str) -> Call | None:
+def sso_call(path: str) -> RoutedRequest | None:
     """The SSO's route of that path."""
-    return Call(PATHS[path]) if path in PATHS else None
+    return RoutedRequest(PATHS[path]) if path in PATHS else None
 
 
-class Sso:
+class SsoRoutes:
     """Answers the SSO's routes."""
 
-    def __init__(self, config: SimulatorConfig, world: World, grants: Grants, ledger: Ledger) -> None:
+    def __init__(
+        self, config: SimulatorConfig, world: World, grants: SimulatedGrants, ledger: RequestLedger
+    ) -> None:
         self._config = config
         self._world = world
         self._grants = grants
@@ -48,12 +50,12 @@ class Sso:
         self.base_url = ""
         self.auto_approve = config.auto_approve
 
-    async def answer(self, request: web.BaseRequest, call: Call) -> Answer:
+    async def answer(self, request: web.BaseRequest, call: RoutedRequest) -> Response:
         match call.route:
             case "sso.metadata":
-                return _get(request) or Answer(200, orjson.dumps(self._metadata()))
+                return _get(request) or Response(200, orjson.dumps(self._metadata()))
             case "sso.jwks":
-                return _get(request) or Answer(200, orjson.dumps(self._grants.keys.jwks()))
+                return _get(request) or Response(200, orjson.dumps(self._grants.keys.jwks()))
             case "sso.authorize":
                 return _get(request) or self._authorize(request.query)
             case "sso.token":
@@ -80,7 +82,7 @@ class Sso:
 
     # The pilot's browser
 
-    def _authorize(self, query: Mapping[str, str]) -> Answer:
+    def _authorize(self, query: Mapping[str, str]) -> Response:
         client = self._grants.client(query.get("client_id", ""))
         redirect_uri = query.get("redirect_uri", "")
         if client is None:
@@ -122,9 +124,9 @@ class Sso:
 
     # The application
 
-    async def _form(self, request: web.BaseRequest, call: Call, handle: _Handler) -> Answer:
+    async def _form(self, request: web.BaseRequest, call: RoutedRequest, handle: _Handler) -> Response:
         if request.method != "POST":
-            return Answer(405, b'{"error":"invalid_request"}', {"Allow": "POST"})
+            return Response(405, b'{"error":"invalid_request"}', {"Allow": "POST"})
         form = {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
         try:
             client = self._client(request.headers.get("Authorization"), form)
@@ -134,9 +136,9 @@ class Sso:
             if problem.status == 401:
                 headers["WWW-Authenticate"] = 'Basic realm="EVE SSO"'
             body = {"error": problem.code, "error_description": problem.description}
-            return Answer(problem.status, orjson.dumps(body), headers)
+            return Response(problem.status, orjson.dumps(body), headers)
 
-    def _client(self, authorization: str | None, form: Mapping[str, str]) -> Client:
+    def _client(self, authorization: str | None, form: Mapping[str, str]) -> Application:
         client_id, secret = form.get("client_id", ""), form.get("client_secret")
         if authorization is not None:
             try:
@@ -157,7 +159,7 @@ class Sso:
             raise OAuthError("invalid_client", "The application's secret is missing or wrong.", 401)
         return client
 
-    def _token(self, client: Client, form: Mapping[str, str], call: Call) -> Answer:
+    def _token(self, client: Application, form: Mapping[str, str], call: RoutedRequest) -> Response:
         match form.get("grant_type"):
             case "authorization_code":
                 grant = self._redeem(client, form)
@@ -167,9 +169,9 @@ class Sso:
             case _:
                 raise OAuthError("unsupported_grant_type", "authorization_code or refresh_token.")
         call.character = grant.character_id
-        return Answer(200, orjson.dumps(self._grants.answer(grant)), dict(NO_STORE))
+        return Response(200, orjson.dumps(self._grants.answer(grant)), dict(NO_STORE))
 
-    def _redeem(self, client: Client, form: Mapping[str, str]) -> Grant:
+    def _redeem(self, client: Application, form: Mapping[str, str]) -> SimulatedGrant:
         code = self._grants.codes.get(form.get("code", ""))
         if code is None or code.client_id != client.client_id:
             raise OAuthError("invalid_grant", "The authorization code is unknown.")
@@ -192,25 +194,25 @@ class Sso:
                 raise OAuthError("invalid_grant", "code_verifier does not belong to the code_challenge.")
         return self._grants.new_grant(client.client_id, code.character_id, code.scopes)
 
-    def _revoke(self, client: Client, form: Mapping[str, str], call: Call) -> Answer:
+    def _revoke(self, client: Application, form: Mapping[str, str], call: RoutedRequest) -> Response:
         token = form.get("token", "")
         grant = self._grants.find(token)
         if grant is not None and grant.client_id == client.client_id:
             call.character = grant.character_id
             self._grants.revoke(token)
-        return Answer(200, b"", dict(NO_STORE))
+        return Response(200, b"", dict(NO_STORE))
 
 
-def _get(request: web.BaseRequest) -> Answer | None:
+def _get(request: web.BaseRequest) -> Response | None:
     if request.method in ("GET", "HEAD"):
         return None
-    return Answer(405, b'{"error":"invalid_request"}', {"Allow": "GET"})
+    return Response(405, b'{"error":"invalid_request"}', {"Allow": "GET"})
 
 
-def _back(query: Mapping[str, str], **values: str) -> Answer:
+def _back(query: Mapping[str, str], **values: str) -> Response:
     """Send the browser back to the application."""
     if query.get("state"):
         values["state"] = query["state"]
     target = query["redirect_uri"]
     joint = "&" if urlsplit(target).query else "?"
-    return Answer(302, b"", {"Location": f"{target}{joint}{urlencode(values)}", **NO_STORE})
+    return Response(302, b"", {"Location": f"{target}{joint}{urlencode(values)}", **NO_STORE})

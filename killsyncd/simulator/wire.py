@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from .answer import Answer
+from .answer import Response
 from .clock import SimClock
 from .faults import Fault
 
 _CHUNK = 256 * 1024
 
 
-def whole(answer: Answer, clock: SimClock, extra: Mapping[str, str] | None = None) -> web.Response:
+def whole(answer: Response, clock: SimClock, extra: Mapping[str, str] | None = None) -> web.Response:
     """An answer as it should be."""
     headers = answer.headers
     if extra:
@@ -29,7 +29,7 @@ def whole(answer: Answer, clock: SimClock, extra: Mapping[str, str] | None = Non
 
 
 async def broken(
-    request: web.BaseRequest, answer: Answer, fault: Fault, closing: asyncio.Event, clock: SimClock
+    request: web.BaseRequest, answer: Response, fault: Fault, closing: asyncio.Event, clock: SimClock
 ) -> web.StreamResponse:
     """An answer that ends, or stands still, in the middle."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
@@ -45,7 +45,7 @@ async def broken(
     return response
 
 
-async def large(request: web.BaseRequest, answer: Answer, clock: SimClock) -> web.StreamResponse:
+async def large(request: web.BaseRequest, answer: Response, clock: SimClock) -> web.StreamResponse:
     """A body of megabytes, in pieces: the client may hang up in between."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.headers["Date"] = clock.http_now()

@@ -66,7 +66,7 @@ class Corporation:
     members: list[int] = field(default_factory=list)
 
 
-class Mail:
+class WorldMail:
     """A killmail: either a recipe (seed, kind, who) or a given document."""
 
     __slots__ = ("body", "digest", "killmail_id", "kind", "loss", "parties", "pinned", "time")
@@ -110,7 +110,7 @@ class World:
         self.random = random.Random(config.seed)
         self.pilots: dict[int, Pilot] = {}
         self.corporations: dict[int, Corporation] = {}
-        self.mails: dict[int, Mail] = {}
+        self.mails: dict[int, WorldMail] = {}
         self.newest_id = 0
         self.bad_ids: set[int] = set(config.bad_ids)
         self._named: dict[int, Named] = read_names(config.names) if config.names else {}
@@ -201,10 +201,10 @@ class World:
 
     def _put(
         self, killmail_id: int, when: int, crew: Sequence[Pilot], kind: str = "", loss: bool | None = None
-    ) -> Mail:
+    ) -> WorldMail:
         if loss is None:
             loss = kind == "npc" or (kind != "structure" and len(crew) == 1 and self.random.random() < 0.4)
-        mail = Mail(killmail_id, when, tuple(pilot.party() for pilot in crew), loss, kind)
+        mail = WorldMail(killmail_id, when, tuple(pilot.party() for pilot in crew), loss, kind)
         self.mails[killmail_id] = mail
         self.newest_id = max(self.newest_id, killmail_id)
         for pilot in crew[:1] if loss else crew:
@@ -219,7 +219,7 @@ class World:
         late: bool = False,
         age: float = 0.0,
         loss: bool | None = None,
-    ) -> Mail:
+    ) -> WorldMail:
         """A kill that happened `age` seconds ago and surfaces now.
 
         With several pilots it is a kill of theirs, whatever `loss` says. `late`: its id is below the
@@ -252,7 +252,7 @@ class World:
         pilots: Iterable[Pilot],
         digest: str | None = None,
         raw: bytes | None = None,
-    ) -> Mail:
+    ) -> WorldMail:
         """A mail as given, in the lists of `pilots` whether they are on it or not.
 
         `digest` is its hash, computed when absent. Raises BadInput when the document is no killmail.
@@ -273,7 +273,7 @@ class World:
         plain = {key: value for key, value in document.items() if key != "killmail_hash"}
         mail = self.mails.get(killmail_id)
         if mail is None:
-            mail = Mail(killmail_id, when, (), loss=False, pinned=True)
+            mail = WorldMail(killmail_id, when, (), loss=False, pinned=True)
             self.mails[killmail_id] = mail
         mail.pinned = True
         mail.digest = digest or document.get("killmail_hash") or computed
@@ -304,7 +304,7 @@ class World:
                     "The file must hold one killmail in ESI's format a line.",
                 ) from error
 
-    def hash_of(self, mail: Mail) -> str:
+    def hash_of(self, mail: WorldMail) -> str:
         """The mail's hash, 40 hex digits."""
         if mail.digest is None:
             top = fights.head(self.universe, self._seed(mail), mail.kind, mail.parties, mail.loss)
@@ -316,7 +316,7 @@ class World:
             )
         return mail.digest
 
-    def body_of(self, mail: Mail) -> bytes:
+    def body_of(self, mail: WorldMail) -> bytes:
         """The mail's JSON, as ESI sends it."""
         if mail.body is not None:
             return mail.body
@@ -327,7 +327,7 @@ class World:
                 self._bodies.popitem(last=False)
         return body
 
-    def _encode(self, mail: Mail) -> bytes:
+    def _encode(self, mail: WorldMail) -> bytes:
         return orjson.dumps(
             fights.whole(
                 self.universe,
@@ -340,7 +340,7 @@ class World:
             )
         )
 
-    def _seed(self, mail: Mail) -> int:
+    def _seed(self, mail: WorldMail) -> int:
         return self.config.seed << 40 ^ mail.killmail_id
 
     # What is asked

@@ -16,13 +16,13 @@ from typing import Any, Protocol, TypeVar
 from killsyncd.auth.grant import GrantUnusable, SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import Job, SyncMode, Walk
 from killsyncd.core.retry import full_jitter
-from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, NotBefore, RateLimited, Waiting
-from killsyncd.sync.job_source import Jobs
-from killsyncd.sync.list_reader import LeaseLost, ListDoor, ListReader, Tokens, WalkLedger
+from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
+from killsyncd.sync.job_source import JobSource
+from killsyncd.sync.list_reader import AccessTokens, LeaseLost, ListClient, ListReader, WalkLedger
 from killsyncd.sync.walk import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
 
 T = TypeVar("T")
@@ -83,11 +83,11 @@ class Consumer:
     def __init__(
         self,
         *,
-        jobs: Jobs,
+        jobs: JobSource,
         rows: JobRows,
         ledger: WalkLedger,
-        door: ListDoor,
-        tokens: Tokens,
+        esi: ListClient,
+        tokens: AccessTokens,
         events: Events,
         clock: Clock,
         concurrency: int,
@@ -101,8 +101,8 @@ class Consumer:
         self._jobs = jobs
         self._rows = rows
         self._ledger = ledger
-        self._door = door
-        self._reader = ListReader(ledger, door, tokens, max_pages)
+        self._esi = esi
+        self._reader = ListReader(ledger, esi, tokens, max_pages)
         self._events = events
         self._clock = clock
         self._slots = asyncio.Semaphore(concurrency)
@@ -114,7 +114,7 @@ class Consumer:
         self._log = log or get_logger(__name__)
         self._states = StateLog(self._log)
         self._waited_for_expiry: set[int] = set()  # sources; for lists that live too short, once is enough
-        self._switched = Signal()
+        self._switched = Wakeup()
         events.on("switches", self._switched.ring)
         self._stopping = asyncio.Event()
         self._closed_until = 0.0  # monotonic: ESI is shut for everybody until then
@@ -200,7 +200,7 @@ class Consumer:
             log.info("job went to somebody else")
             # Where that is so this does nothing; where it is not, the row must not stay held for ever.
             await self._give_back(job, self._clock.now() + FIRST_BACKOFF, job.attempts, error.message, log)
-        except Waiting as error:
+        except MustWait as error:
             if isinstance(error, Downtime) or (isinstance(error, RateLimited) and error.group == EVERYBODY):
                 # Of everybody: ten thousand jobs must not be taken and given back, over and over.
                 pause = min(LONGEST_CLOSED, error.until - self._clock.now())
@@ -312,7 +312,7 @@ class Consumer:
             if walk.next_page == 2 and self._expires_too_soon(job, walk, written):
                 self._waited_for_expiry.add(job.source_id)
                 await self._ledger.restart_walk(walk)
-                raise NotBefore("the list is about to change", self._door.wall(written.expires_at))
+                raise NotBefore("the list is about to change", self._esi.wall(written.expires_at))
 
     async def _page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
         self._progress = self._clock.monotonic()
@@ -337,7 +337,7 @@ class Consumer:
         return job.source_id not in self._waited_for_expiry and too_close_to_expiry(
             pages_left=min(walk.pages, self._max_pages) - 1,
             expires_at=written.expires_at,
-            now=self._door.esi_now(),
+            now=self._esi.esi_now(),
         )
 
     async def _walk_again(self, job: Job, log: Logger) -> None:
@@ -345,7 +345,7 @@ class Consumer:
         torn = await self._ledger.torn_in_a_row(job.source_id)
         page = await self._ledger.page_state(job.source_id, 1)
         wait = full_jitter(torn, first=30.0, cap=3600.0, rng=self._rng)
-        until = max(self._door.wall(page.expires_at) if page else 0.0, self._clock.now() + wait)
+        until = max(self._esi.wall(page.expires_at) if page else 0.0, self._clock.now() + wait)
         log.info("the list changed while it was read; reading it again later", torn=torn)
         await self._give_back(job, until, job.attempts, "the list changed while it was read", log)
 

@@ -15,7 +15,7 @@ from killsyncd.core.killmail import decode, entity_ids
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import PendingOf, Ref
 from killsyncd.core.retry import full_jitter
-from killsyncd.esi.responses import DetailAnswer, EsiError, EsiStatus, Malformed
+from killsyncd.esi.responses import EsiError, EsiStatus, KillmailResponse, MalformedResponse
 from killsyncd.sync.batch import Arrival, Delivery, Stored
 
 REFUSALS = 4
@@ -56,17 +56,17 @@ class MailStore(Protocol):
         """Store what is wanted; one transaction. Raises RowRefused, Unavailable."""
 
 
-class Permission(Protocol):
+class SendPermit(Protocol):
     """Leave to send one request, with the tokens for it."""
 
     def release(self) -> None:
         """It is not used: the tokens go back."""
 
 
-Permit = TypeVar("Permit", bound=Permission)
+Permit = TypeVar("Permit", bound=SendPermit)
 
 
-class DetailDoor(Protocol[Permit]):
+class DetailClient(Protocol[Permit]):
     """ESI's door, as far as details go."""
 
     async def detail_permits(self, count: int = 1, *, heavy: bool = False) -> list[Permit]:
@@ -76,7 +76,7 @@ class DetailDoor(Protocol[Permit]):
         the share that is kept for the others), Downtime.
         """
 
-    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> DetailAnswer:
+    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> KillmailResponse:
         """Fetch one mail, using up the permit. Raises EsiError and what is below it."""
 
 
@@ -95,9 +95,9 @@ def unpack(delivery: Delivery) -> Arrival:
     try:
         found = decode(delivery.raw)
     except BadInput as error:
-        raise Malformed(error.message) from None
+        raise MalformedResponse(error.message) from None
     if found.killmail_id != delivery.ref.killmail_id:
-        raise Malformed("another killmail than the one asked for")
+        raise MalformedResponse("another killmail than the one asked for")
     return Arrival(found, delivery.ref.killmail_hash, delivery.raw, delivery.at)
 
 
@@ -132,7 +132,7 @@ class Unpacked:
     ids: set[int] = field(default_factory=set)
 
 
-class Setbacks:
+class FailurePolicy:
     """Writes down what did not come: when to try again, or why a person has to look."""
 
     def __init__(self, ledger: DetailLedger, events: Events, clock: Clock, rng: random.Random) -> None:
@@ -155,7 +155,7 @@ class Setbacks:
             for each in part:
                 try:
                     found.arrivals.append(unpack(each))
-                except Malformed as error:
+                except MalformedResponse as error:
                     found.broken.append((each.ref, error))
                 except Exception as error:
                     found.broken.append((each.ref, self.unforeseen(each.ref, error)))
@@ -216,7 +216,7 @@ class Setbacks:
 
 def _patience(error: KillsyncdError) -> int | None:
     """How many refusals of this kind are enough; None: it is tried for ever."""
-    if isinstance(error, Malformed):
+    if isinstance(error, MalformedResponse):
         return MALFORMED
     if isinstance(error, EsiStatus):
         return _STATUSES.get(error.status)

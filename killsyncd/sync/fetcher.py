@@ -14,12 +14,12 @@ from typing import Generic
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, RowRefused, Unavailable
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import Ref
-from killsyncd.esi.responses import Downtime, EsiError, RateLimited, Waiting
+from killsyncd.esi.responses import Downtime, EsiError, MustWait, RateLimited
 from killsyncd.sync.batch import Arrival, Delivery, Stored
-from killsyncd.sync.failure_policy import DetailDoor, DetailLedger, MailStore, Permit, Setbacks
+from killsyncd.sync.failure_policy import DetailClient, DetailLedger, FailurePolicy, MailStore, Permit
 from killsyncd.sync.fair_queue import FairQueue
 
 BATCH = 500
@@ -51,7 +51,7 @@ class Fetcher(Generic[Permit]):
         *,
         ledger: DetailLedger,
         store: MailStore,
-        door: DetailDoor[Permit],
+        esi: DetailClient[Permit],
         events: Events,
         clock: Clock,
         in_flight: int,
@@ -61,7 +61,7 @@ class Fetcher(Generic[Permit]):
     ) -> None:
         self._ledger = ledger
         self._store = store
-        self._door: DetailDoor[Permit] = door
+        self._esi: DetailClient[Permit] = esi
         self._events = events
         self._clock = clock
         self._slots = in_flight
@@ -74,15 +74,15 @@ class Fetcher(Generic[Permit]):
         self._reloaded_at = clock.monotonic()
         self._ripened_at = clock.monotonic()
         self._ripe_until = 0.0  # the database's time up to which `ripe_sources` has been asked
-        self._signal = Signal()
-        self._landed = Signal()
+        self._signal = Wakeup()
+        self._landed = Wakeup()
         self._deliveries: list[Delivery] = []
         self._landed_meanwhile: set[int] | None = None
         self._known_names: set[int] = set()
         self._flying = 0
         self._log = get_logger(__name__)
         self._states = StateLog(self._log)
-        self._setbacks = Setbacks(ledger, events, clock, rng)
+        self._setbacks = FailurePolicy(ledger, events, clock, rng)
         self.stored = 0
         self.trouble: str | None = None
         """Why mails cannot be stored, or the ledger not be read, just now."""
@@ -211,8 +211,8 @@ class Fetcher(Generic[Permit]):
                 continue
             count = max(1, min(free, len(self._queue)))
             try:
-                return await self._door.detail_permits(count, heavy=heavy), heavy, 0.0
-            except Waiting as waiting:
+                return await self._esi.detail_permits(count, heavy=heavy), heavy, 0.0
+            except MustWait as waiting:
                 pause = min(pause, max(0.05, waiting.until - self._clock.now()))
                 if isinstance(waiting, Downtime):
                     break
@@ -281,8 +281,8 @@ class Fetcher(Generic[Permit]):
 
     async def _fetch(self, permit: Permit, ref: Ref) -> None:
         try:
-            answer = await self._door.killmail(permit, ref.killmail_id, ref.killmail_hash)
-        except Waiting:
+            answer = await self._esi.killmail(permit, ref.killmail_id, ref.killmail_hash)
+        except MustWait:
             # The budget was spent or ESI went down meanwhile: nothing counts, it stays wanted.
             await self._back(ref)
         except EsiError as error:

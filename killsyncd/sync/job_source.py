@@ -12,14 +12,14 @@ from datetime import datetime
 from typing import Protocol
 
 from killsyncd.core.clock import Clock
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.model import Job, SyncMode
 
 LOOK_AGAIN = 15.0
 """Seconds after which the rows are looked at although nobody rang."""
 
 
-class WantRows(Protocol):
+class SyncRequestRows(Protocol):
     """The queue's rows."""
 
     async def claim(self, source_id: int | None = None) -> Job | None:
@@ -29,7 +29,7 @@ class WantRows(Protocol):
         """When the next waiting job may be claimed, in seconds since 1970."""
 
 
-class Jobs(Protocol):
+class JobSource(Protocol):
     """A supply of claimed jobs."""
 
     async def next(self) -> Job:
@@ -55,7 +55,7 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
-class Summons:
+class WakeupMessage:
     """What a message asks for.
 
     ours: it only points at a row; others (of the format before us) ask for a sync themselves.
@@ -70,21 +70,23 @@ class Summons:
 
 
 @dataclass(frozen=True, slots=True)
-class Summoned:
+class WakeupResult:
     """What came of a message. job: claimed, if something was wanted. known: False for a stranger."""
 
     job: Job | None
     known: bool = True
 
 
-class EmbeddedJobs:
+class EmbeddedJobSource:
     """Jobs from the rows alone: claimed in order of priority, then of waiting; none while paused."""
 
-    def __init__(self, rows: WantRows, events: Events, clock: Clock, paused: Callable[[], bool]) -> None:
+    def __init__(
+        self, rows: SyncRequestRows, events: Events, clock: Clock, paused: Callable[[], bool]
+    ) -> None:
         self._rows = rows
         self._clock = clock
         self._paused = paused
-        self._signal = Signal()
+        self._signal = Wakeup()
         events.on("wants", self._signal.ring)
         events.on("switches", self._signal.ring)
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
 from killsyncd.core.model import Job, PageState, SyncMode, Walk
-from killsyncd.esi.responses import EsiError, EsiStatus, PageAnswer
+from killsyncd.esi.responses import EsiError, EsiStatus, ListPage
 from killsyncd.sync.walk import PageNews, PageWritten, SourceState
 
 
@@ -29,7 +29,7 @@ class WalkLedger(Protocol):
     async def torn_in_a_row(self, source_id: int) -> int: ...
 
 
-class ListDoor(Protocol):
+class ListClient(Protocol):
     """ESI's door, as far as lists go."""
 
     async def list_page(
@@ -42,7 +42,7 @@ class ListDoor(Protocol):
         etag: str | None = None,
         not_before: float = 0.0,
         before_ask: Callable[[float], Awaitable[None]] | None = None,
-    ) -> PageAnswer:
+    ) -> ListPage:
         """Ask for one page. not_before: an Expires, in ESI's time; the door refuses to ask earlier.
 
         before_ask is awaited with ESI's time when everything else allows the request, right
@@ -59,7 +59,7 @@ class ListDoor(Protocol):
         """A moment of ESI's clock on this machine's, never before it."""
 
 
-class Tokens(Protocol):
+class AccessTokens(Protocol):
     """Token care."""
 
     async def access_token(self, user_id: str) -> str:
@@ -79,9 +79,9 @@ class LeaseLost(KillsyncdError):
 class ListReader:
     """Reads and writes down one page after the other. max_pages: where a walk is cut; may be changed."""
 
-    def __init__(self, ledger: WalkLedger, door: ListDoor, tokens: Tokens, max_pages: int) -> None:
+    def __init__(self, ledger: WalkLedger, esi: ListClient, tokens: AccessTokens, max_pages: int) -> None:
         self._ledger = ledger
-        self._door = door
+        self._esi = esi
         self._tokens = tokens
         self.max_pages = max_pages
 
@@ -102,7 +102,7 @@ class ListReader:
 
     def _same_generation(self, known: PageState, walk: Walk) -> bool:
         answered = bool(known.etag) and known.answered_at >= known.asked_at
-        fresh = known.expires_at > self._door.esi_now() + 1.0
+        fresh = known.expires_at > self._esi.esi_now() + 1.0
         same = known.last_modified is not None and known.last_modified == walk.last_modified
         return answered and fresh and same
 
@@ -129,7 +129,7 @@ class ListReader:
             asked = True
 
         try:
-            answer = await self._door.list_page(
+            answer = await self._esi.list_page(
                 "character",
                 job.character_id,
                 page,
@@ -163,5 +163,5 @@ class ListReader:
         if known is None:
             return 0.0
         if known.asked_at > known.answered_at:
-            return max(known.expires_at, known.asked_at + self._door.cache_seconds("character"))
+            return max(known.expires_at, known.asked_at + self._esi.cache_seconds("character"))
         return known.expires_at

@@ -14,9 +14,9 @@ from typing import Protocol
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import RowRefused, Unavailable
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.esi.responses import EsiError, EsiStatus, Name, Waiting
+from killsyncd.esi.responses import EsiError, EsiStatus, MustWait, ResolvedName
 
 BATCH = 1000
 """As many ids as the route takes at once."""
@@ -29,30 +29,30 @@ GATHER = 0.3
 """Seconds to let more ids come before a request is spent on few."""
 
 
-class NamesDoor(Protocol):
+class NamesClient(Protocol):
     """ESI's door, as far as names go."""
 
-    async def names(self, ids: Sequence[int]) -> list[Name]:
+    async def names(self, ids: Sequence[int]) -> list[ResolvedName]:
         """Resolve 1 to 1000 different ids. EsiStatus 404: at least one of them is unknown."""
 
 
-class NameBook(Protocol):
+class NameRows(Protocol):
     """The names table."""
 
     async def unresolved(self, limit: int) -> list[int]: ...
     async def next_due(self) -> float | None: ...
-    async def resolved(self, names: Sequence[Name], unknown: Sequence[int], wait: float) -> None: ...
+    async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], wait: float) -> None: ...
 
 
-class NamesTask:
+class NameResolver:
     """Resolves what the store has no name for."""
 
-    def __init__(self, *, door: NamesDoor, book: NameBook, events: Events, clock: Clock) -> None:
-        self._door = door
+    def __init__(self, *, esi: NamesClient, book: NameRows, events: Events, clock: Clock) -> None:
+        self._esi = esi
         self._book = book
         self._events = events
         self._clock = clock
-        self._signal = Signal()
+        self._signal = Wakeup()
         events.on("names", self._signal.ring)
         self._errors: deque[float] = deque()
         self._log = get_logger(__name__)
@@ -65,7 +65,7 @@ class NamesTask:
             self.progress = self._clock.monotonic()
             try:
                 pause = await self._round()
-            except Waiting as waiting:
+            except MustWait as waiting:
                 pause = max(1.0, waiting.until - self._clock.now())
             except (EsiError, Unavailable) as error:
                 self._states.set("names", "failing", "names cannot be resolved", reason=error.message)
@@ -86,7 +86,7 @@ class NamesTask:
 
     async def _resolve(self, ids: Sequence[int]) -> None:
         try:
-            names = await self._door.names(ids)
+            names = await self._esi.names(ids)
         except EsiStatus as refusal:
             if refusal.status not in (400, 404, 422):
                 raise
@@ -104,7 +104,7 @@ class NamesTask:
         await self._keep([each for each in names if each.id in wanted], unknown)
         self._events.tell("named")
 
-    async def _keep(self, names: Sequence[Name], unknown: Sequence[int]) -> None:
+    async def _keep(self, names: Sequence[ResolvedName], unknown: Sequence[int]) -> None:
         try:
             await self._book.resolved(names, unknown, UNKNOWN_AGAIN)
         except RowRefused:

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import get_logger
 
 LOOK_AGAIN = 30.0
 log = get_logger(__name__)
 
 
-class Switches:
+class Pauses:
     """`daemon` pauses everything, `producer` the producer alone; both survive a restart."""
 
     def __init__(
@@ -23,7 +23,7 @@ class Switches:
         self._events = events
         self._clock = clock
         self._on: frozenset[str] = frozenset()
-        self._signal = Signal()
+        self._signal = Wakeup()
         events.on("switches", self._signal.ring)
 
     def paused(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.events import Events, Signal
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import PRIORITY_PRODUCER, Origin, ProducerState, Queued
 
@@ -28,7 +28,7 @@ SHOWN = 20
 """Users named one by one in the log; more are counted."""
 
 
-class RunBook(Protocol):
+class ProducerRunRows(Protocol):
     """When the producer ran, and whose turn it is."""
 
     async def begin(self, longest: float) -> bool: ...
@@ -36,7 +36,7 @@ class RunBook(Protocol):
     async def state(self) -> ProducerState: ...
 
 
-class UserQueue(Protocol):
+class DueUsers(Protocol):
     """Who is due, and the way into the queue."""
 
     async def due(self, before: datetime) -> list[str]: ...
@@ -57,8 +57,8 @@ class Producer:
     def __init__(
         self,
         *,
-        runs: RunBook,
-        users: UserQueue,
+        runs: ProducerRunRows,
+        users: DueUsers,
         events: Events,
         clock: Clock,
         rng: random.Random,
@@ -74,7 +74,7 @@ class Producer:
         self._interval = interval
         self._min_age = min_age
         self._paused = paused
-        self._signal = Signal()
+        self._signal = Wakeup()
         events.on("switches", self._signal.ring)
         self._log = get_logger(__name__)
         self._states = StateLog(self._log)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 
 from killsyncd.core.model import Origin, SyncMode, UserState
-from killsyncd.storage.repositories.announcing import Announcing
-from killsyncd.sync.job_source import Summons
+from killsyncd.storage.repositories.announcing import QueueAnnouncements
+from killsyncd.sync.job_source import WakeupMessage
 from tests.contract.world import World
 
 
-def rows_of(world: World) -> Announcing:
-    return Announcing(world.store, "queue", world.holder)
+def rows_of(world: World) -> QueueAnnouncements:
+    return QueueAnnouncements(world.store, "queue", world.holder)
 
 
-def old(character_id: int, queued_at: float | None = None, *, full: bool = False) -> Summons:
-    return Summons(character_id, 3, ours=False, full=full, queued_at=queued_at)
+def old(character_id: int, queued_at: float | None = None, *, full: bool = False) -> WakeupMessage:
+    return WakeupMessage(character_id, 3, ours=False, full=full, queued_at=queued_at)
 
 
-def ours(character_id: int) -> Summons:
-    return Summons(character_id, 3, ours=True)
+def ours(character_id: int) -> WakeupMessage:
+    return WakeupMessage(character_id, 3, ours=True)
 
 
 async def announced(world: World, lost_after: float | None = None) -> list[int]:

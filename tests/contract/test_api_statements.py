@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from killsyncd.api.graphql.context import Room
+from killsyncd.api.graphql.context import ApiServices
 from killsyncd.api.graphql.engine import Engine
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.storage.migrations import Migratable
@@ -23,7 +23,7 @@ async def test_no_statement_per_mail(backend: Backend, store: Migratable) -> Non
     api = ApiWorld(store, backend.clock)
     await api.pilot()
     await api.add_some(100, attackers=8, items=6)
-    engine = Engine(Room(api.reading, api.operations, api.clock, Limits()))
+    engine = Engine(ApiServices(api.reading, api.operations, api.clock, Limits()))
     await engine.epoch()
     costs = []
     for first in (10, 100):

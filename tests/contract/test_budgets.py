@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from killsyncd.esi.ratelimit.windows import (
-    Ask,
-    Bill,
     Bucket,
     BudgetStore,
     Observation,
+    Reservation,
+    ReservationRequest,
     RouteLimit,
     address_subject,
 )
 from killsyncd.storage.migrations import Migratable
-from killsyncd.storage.repositories.budgets import Budgets
+from killsyncd.storage.repositories.budgets import BudgetRepository
 from tests.contract.conftest import Backend
 
 BUCKET = Bucket("killmail", address_subject("default"))
@@ -27,10 +27,10 @@ T = 1_800_000_000.0
 
 @pytest.fixture
 def budgets(store: Migratable) -> BudgetStore:
-    return Budgets(store)
+    return BudgetRepository(store)
 
 
-def ask(now: float = T, **changes: Any) -> Ask:
+def ask(now: float = T, **changes: Any) -> ReservationRequest:
     told: dict[str, Any] = {
         "bucket": BUCKET,
         "want": 50,
@@ -43,7 +43,7 @@ def ask(now: float = T, **changes: Any) -> Ask:
         "held_for": 30.0,
         **changes,
     }
-    return Ask(**told)
+    return ReservationRequest(**told)
 
 
 async def used(budgets: BudgetStore, now: float = T, bucket: Bucket = BUCKET) -> int:
@@ -68,7 +68,7 @@ async def test_what_is_never_settled_comes_back_after_its_life_and_window(budget
 
 async def test_settling_gives_back_what_was_not_used(budgets: BudgetStore) -> None:
     grant = await budgets.reserve(ask(want=100))
-    bill = Bill(grant.id, BUCKET, 40, T + 5 + 901)
+    bill = Reservation(grant.id, BUCKET, 40, T + 5 + 901)
     await budgets.settle([bill], [])
     assert await used(budgets) == 40
     await budgets.settle([bill], [])  # twice is once
@@ -79,13 +79,13 @@ async def test_settling_gives_back_what_was_not_used(budgets: BudgetStore) -> No
 
 async def test_a_bill_in_the_same_transaction_makes_room(budgets: BudgetStore) -> None:
     grant = await budgets.reserve(ask(want=100))
-    again = await budgets.reserve(ask(want=100, bills=(Bill(grant.id, BUCKET, 10, T + 901),)))
+    again = await budgets.reserve(ask(want=100, bills=(Reservation(grant.id, BUCKET, 10, T + 901),)))
     assert again.tokens == 90
 
 
 async def test_a_reservation_that_was_not_used_at_all_is_gone(budgets: BudgetStore) -> None:
     grant = await budgets.reserve(ask())
-    await budgets.settle([Bill(grant.id, BUCKET, 0, 0.0)], [])
+    await budgets.settle([Reservation(grant.id, BUCKET, 0, 0.0)], [])
     assert await used(budgets) == 0
 
 
@@ -94,7 +94,7 @@ async def test_a_bill_that_comes_after_its_reservation_fell_is_written_all_the_s
 ) -> None:
     grant = await budgets.reserve(ask())
     await budgets.reserve(ask(T + 2000))  # purges
-    await budgets.settle([Bill(grant.id, BUCKET, 20, T + 2900)], [])
+    await budgets.settle([Reservation(grant.id, BUCKET, 20, T + 2900)], [])
     assert await used(budgets, T + 2000) == 70
 
 
@@ -119,7 +119,7 @@ async def test_a_header_that_knows_of_more_is_believed(budgets: BudgetStore) -> 
 
 async def test_what_came_back_since_a_header_was_written_counts_for_it(budgets: BudgetStore) -> None:
     grant = await budgets.reserve(ask(want=60))
-    await budgets.settle([Bill(grant.id, BUCKET, 60, T + 2)], [])
+    await budgets.settle([Reservation(grant.id, BUCKET, 60, T + 2)], [])
     seen = Observation(BUCKET, used=60, window=900.0, earliest=T + 1.5, latest=T + 1.6)
     assert (await budgets.reserve(ask(T + 2.5, want=100, observations=(seen,)))).tokens == 100
 
@@ -146,7 +146,7 @@ async def test_a_shut_gate_stops_whoever_stands_behind_it(budgets: BudgetStore) 
 async def test_bills_are_written_even_when_nothing_is_granted(budgets: BudgetStore) -> None:
     grant = await budgets.reserve(ask(want=100))
     await budgets.block(BUCKET, T + 60)
-    await budgets.reserve(ask(bills=(Bill(grant.id, BUCKET, 1, T + 901),)))
+    await budgets.reserve(ask(bills=(Reservation(grant.id, BUCKET, 1, T + 901),)))
     assert await used(budgets) == 1
 
 
@@ -163,7 +163,7 @@ async def test_lessons_are_kept_and_shared(budgets: BudgetStore) -> None:
 
 async def test_a_longer_window_keeps_what_is_spent_out_longer(budgets: BudgetStore) -> None:
     grant = await budgets.reserve(ask(want=100))
-    await budgets.settle([Bill(grant.id, BUCKET, 100, T + 901)], [])
+    await budgets.settle([Reservation(grant.id, BUCKET, 100, T + 901)], [])
     await budgets.learn(RouteLimit("killmail", "killmail", 100, 1800.0, 0.0), 900.0)
     assert await used(budgets, T + 1800) == 100
     await budgets.learn(RouteLimit("killmail", "killmail", 100, 1800.0, 0.0), 900.0)
@@ -179,9 +179,9 @@ async def test_tidying(budgets: BudgetStore) -> None:
 
 
 async def test_two_daemons_together_never_exceed_one_window(shared: Backend) -> None:
-    daemons = [Budgets(await shared.open()) for _ in range(3)]
+    daemons = [BudgetRepository(await shared.open()) for _ in range(3)]
 
-    async def greedy(budgets: Budgets) -> int:
+    async def greedy(budgets: BudgetRepository) -> int:
         got = 0
         for _ in range(20):
             got += (await budgets.reserve(ask(want=7, limit=200))).tokens

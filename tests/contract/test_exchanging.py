@@ -10,14 +10,14 @@ import pytest
 
 from killsyncd.core import killmail as km
 from killsyncd.core.errors import BadInput
-from killsyncd.service.import_export import Exchange, ImportReport, parse_since
-from killsyncd.storage.repositories.import_export import Exchanging
+from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
+from killsyncd.storage.repositories.import_export import ImportExportRepository
 from tests.contract.world import World, arrival, document
 
 
 @pytest.fixture
-def exchange(world: World) -> Exchange:
-    return Exchange(Exchanging(world.store, world.storing), world.timed.clock)
+def exchange(world: World) -> ImportExport:
+    return ImportExport(ImportExportRepository(world.store, world.storing), world.timed.clock)
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -29,11 +29,11 @@ def line(killmail_id: int, at: float, **changes: Any) -> bytes:
     return json.dumps(document(killmail_id, at, **changes), separators=(",", ":")).encode()
 
 
-async def exported(exchange: Exchange, *words: Any, **given: Any) -> bytes:
+async def exported(exchange: ImportExport, *words: Any, **given: Any) -> bytes:
     return b"".join([chunk async for chunk in exchange.export(*words, **given)])
 
 
-async def test_what_goes_out_comes_back_byte_for_byte(world: World, exchange: Exchange) -> None:
+async def test_what_goes_out_comes_back_byte_for_byte(world: World, exchange: ImportExport) -> None:
     at = await world.now()
     lines = [line(each, at) for each in (11, 12)]
     report = await exchange.import_lines(chunks(b"\n".join(lines)))
@@ -54,7 +54,7 @@ async def test_what_goes_out_comes_back_byte_for_byte(world: World, exchange: Ex
     assert [bytes(each[0]) for each in documents] == lines
 
 
-async def test_imported_mails_are_numbered_and_not_fresh(world: World, exchange: Exchange) -> None:
+async def test_imported_mails_are_numbered_and_not_fresh(world: World, exchange: ImportExport) -> None:
     at = await world.now()
     await exchange.import_lines(chunks(line(11, at)))
     row = await world.row("SELECT fresh, origin, feed_position FROM killmails")
@@ -63,14 +63,14 @@ async def test_imported_mails_are_numbered_and_not_fresh(world: World, exchange:
     assert {587, 30000142, 90000001} <= named
 
 
-async def test_an_import_settles_what_was_wanted(world: World, exchange: Exchange) -> None:
+async def test_an_import_settles_what_was_wanted(world: World, exchange: ImportExport) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 11, 12)
     await exchange.import_lines(chunks(line(11, await world.now())))
     assert await world.refs() == {12: "pending"}
 
 
-async def test_bad_lines_are_told_by_number_and_passed_over(world: World, exchange: Exchange) -> None:
+async def test_bad_lines_are_told_by_number_and_passed_over(world: World, exchange: ImportExport) -> None:
     at = await world.now()
     bad_hash = json.loads(line(14, at)) | {"killmail_hash": "0" * 40}
     no_hash = json.loads(line(15, at)) | {"killmail_hash": 7}
@@ -99,7 +99,7 @@ async def test_bad_lines_are_told_by_number_and_passed_over(world: World, exchan
     assert await world.stored_ids() == [11, 12]
 
 
-async def test_a_row_that_the_database_refuses_is_a_bad_line(world: World, exchange: Exchange) -> None:
+async def test_a_row_that_the_database_refuses_is_a_bad_line(world: World, exchange: ImportExport) -> None:
     at = await world.now()
     refused = line(12, at, solar_system_id=30000142, killmail_time="0001-01-01T00:00:00Z")
     good = line(11, at)
@@ -108,7 +108,7 @@ async def test_a_row_that_the_database_refuses_is_a_bad_line(world: World, excha
     assert 11 in await world.stored_ids()
 
 
-async def test_filters_and_csv(world: World, exchange: Exchange) -> None:
+async def test_filters_and_csv(world: World, exchange: ImportExport) -> None:
     at = await world.now()
     old = line(11, at, killmail_time="2015-01-31T12:00:00Z")
     other = document(12, at)
@@ -137,7 +137,7 @@ async def test_filters_and_csv(world: World, exchange: Exchange) -> None:
         await exported(exchange, "xml")
 
 
-async def test_progress_is_told_and_a_report_outlives_a_failure(world: World, exchange: Exchange) -> None:
+async def test_progress_is_told_and_a_report_outlives_a_failure(world: World, exchange: ImportExport) -> None:
     at = await world.now()
     seen: list[int] = []
     text = b"\n".join(line(each, at) for each in range(1, 451))
@@ -152,8 +152,8 @@ async def test_progress_is_told_and_a_report_outlives_a_failure(world: World, ex
 
 async def test_whoever_waits_for_the_feed_is_told(world: World) -> None:
     rung: list[int] = []
-    rows = Exchanging(world.store, world.storing)
-    exchange = Exchange(rows, world.timed.clock, stored=lambda: rung.append(1))
+    rows = ImportExportRepository(world.store, world.storing)
+    exchange = ImportExport(rows, world.timed.clock, stored=lambda: rung.append(1))
     mail = arrival(11, await world.now())
     await exchange.import_lines(chunks(mail.raw))
     await exchange.import_lines(chunks(mail.raw))

@@ -6,8 +6,8 @@ import pytest
 
 from killsyncd.core.model import SyncMode, UserState
 from killsyncd.storage.repositories import revocations as goodbyes
-from killsyncd.storage.repositories.import_export import Exchanging
-from killsyncd.storage.repositories.revocations import Tombstones, logout
+from killsyncd.storage.repositories.import_export import ImportExportRepository
+from killsyncd.storage.repositories.revocations import Revocations, logout
 from tests.contract.world import World, arrival
 
 TABLES = ("killmails", "killmail_documents", "victims", "attackers", "killmail_items")
@@ -37,7 +37,7 @@ async def test_a_logout_forgets_the_tokens_and_keeps_the_history(world: World) -
     assert user.state_reason == "logged out"
     assert await world.stored_ids() == [11]
     assert await world.refs() == {12: "pending"}  # what was listed is still fetched: that needs no token
-    tombstones = Tombstones(world.store)
+    tombstones = Revocations(world.store)
     assert done.revocation_id is not None
     tombstone = await tombstones.get(done.revocation_id)
     assert tombstone is not None
@@ -46,7 +46,7 @@ async def test_a_logout_forgets_the_tokens_and_keeps_the_history(world: World) -
 
 async def test_token_care_leaves_tombstones_too(world: World) -> None:
     await world.grants.entomb(7, b"\xffanother")
-    [tombstone] = await Tombstones(world.store).due(10)
+    [tombstone] = await Revocations(world.store).due(10)
     assert (tombstone.character_id, tombstone.refresh_token_enc) == (7, b"\xffanother")
 
 
@@ -68,7 +68,7 @@ async def test_erasing_takes_what_only_this_character_brought(world: World) -> N
     await world.store_mails(11, 12)
     await world.rows("UPDATE refs SET state = 'quarantined' WHERE killmail_id = 15")
     # A mail from a file has an import to vouch for it.
-    exchanging = Exchanging(world.store, world.storing)
+    exchanging = ImportExportRepository(world.store, world.storing)
     source = await exchanging.import_source()
     at = await world.now()
     await exchanging.import_mails(source, [arrival(13, at)], [], at)
@@ -131,7 +131,7 @@ async def test_tombstones_are_worked_off(world: World) -> None:
     first, second = await world.pilot(1), await world.pilot(2)
     for pilot in (first, second):
         await logout(world.store, pilot.user_id, erase=True)
-    tombstones = Tombstones(world.store)
+    tombstones = Revocations(world.store)
     due = await tombstones.due(10)
     assert [each.character_id for each in due] == [1, 2]
     later = await world.now() + 500.0

@@ -12,13 +12,13 @@ import pytest
 
 from killsyncd.auth.grant import GrantRow, NewGrant
 from killsyncd.auth.login import LoginSink
-from killsyncd.auth.login_state import Door, LoginRow, LoginState, LoginStore
+from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState, LoginStore
 from killsyncd.auth.refresher import DueGrants
 from killsyncd.auth.token_refresh import GrantStore
 from killsyncd.core.model import UserState
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
-from killsyncd.storage.repositories.grants import Grants, PendingLogins
+from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
 from tests.clocks import START, ManualClock
@@ -48,7 +48,7 @@ def _daemon(name: str) -> Tx[None]:
 async def _with_daemons(store: Store) -> Rooms:
     for name in (OURS, THEIRS):
         await store.write(_daemon, name)
-    return Rooms(Grants(store), PendingLogins(store))
+    return Rooms(GrantRepository(store), PendingLogins(store))
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -327,12 +327,16 @@ async def test_the_next_one_due_is_the_first_to_end_its_wait(rooms: Rooms, row: 
 
 
 def a_login(**changes: object) -> LoginRow:
-    row = LoginRow("ab" * 32, b"\x00verifier", Door.BROWSER, "cd" * 32, START, START + 600)
+    row = LoginRow("ab" * 32, b"\x00verifier", LoginOrigin.BROWSER, "cd" * 32, START, START + 600)
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
 async def take(
-    rooms: Rooms, *, door: Door = Door.BROWSER, cookie: str | None = "cd" * 32, now: float = START
+    rooms: Rooms,
+    *,
+    door: LoginOrigin = LoginOrigin.BROWSER,
+    cookie: str | None = "cd" * 32,
+    now: float = START,
 ) -> LoginRow | None:
     return await rooms.logins.take("ab" * 32, doors={door}, cookie_hash=cookie, now=now)
 
@@ -355,17 +359,17 @@ async def test_of_many_takers_one_gets_it(rooms: Rooms) -> None:
 
 async def test_takers_without_the_right_change_nothing(rooms: Rooms) -> None:
     await rooms.logins.put(a_login(), forget_before=0)
-    assert await take(rooms, door=Door.CLI) is None
+    assert await take(rooms, door=LoginOrigin.CLI) is None
     assert await take(rooms, cookie=None) is None
     assert await take(rooms, cookie="ef" * 32) is None
     assert await take(rooms, now=START + 600) is None
-    assert await rooms.logins.take("ff" * 32, doors=set(Door), cookie_hash=None, now=START) is None
+    assert await rooms.logins.take("ff" * 32, doors=set(LoginOrigin), cookie_hash=None, now=START) is None
     assert await take(rooms, now=START + 599) is not None
 
 
 async def test_a_login_without_a_cookie_needs_none(rooms: Rooms) -> None:
-    await rooms.logins.put(a_login(door=Door.CLI, cookie_hash=None), forget_before=0)
-    assert await take(rooms, door=Door.CLI, cookie="cd" * 32) is not None
+    await rooms.logins.put(a_login(door=LoginOrigin.CLI, cookie_hash=None), forget_before=0)
+    assert await take(rooms, door=LoginOrigin.CLI, cookie="cd" * 32) is not None
 
 
 async def test_only_what_is_working_is_finished_and_once(rooms: Rooms, row: GrantRow) -> None:

@@ -15,8 +15,8 @@ from killsyncd.core.model import PRIORITY_LOGIN, Origin, UserState
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.service import Budget, Operations, StatusReport
 from killsyncd.service.health import CODES, Health
-from killsyncd.storage.repositories.metrics import Measuring
-from killsyncd.storage.repositories.status import Operating
+from killsyncd.storage.repositories.metrics import MetricsRepository
+from killsyncd.storage.repositories.status import StatusRepository
 from tests.contract.world import World
 
 
@@ -58,9 +58,9 @@ class Tasks:
     quarantined: int = 2
 
 
-def operations_of(world: World, door: Door) -> Operations:
+def operations_of(world: World, esi: Door) -> Operations:
     return Operations(
-        rows=Operating(world.store),
+        rows=StatusRepository(world.store),
         users=world.users,
         ledger=world.ledger,
         depth=world.wants,
@@ -71,16 +71,16 @@ def operations_of(world: World, door: Door) -> Operations:
         producer_enabled=True,
         version="1.2.3",
         started_at=world.timed.clock.now() - 60.0,
-        door=door,
+        esi=esi,
     )
 
 
-def metrics_of(world: World, door: Door, **changes: object) -> Metrics:
+def metrics_of(world: World, esi: Door, **changes: object) -> Metrics:
     tasks = Tasks()
     parts: dict[str, object] = {
-        "reports": operations_of(world, door),
-        "rows": Measuring(world.store),
-        "door": door,
+        "reports": operations_of(world, esi),
+        "rows": MetricsRepository(world.store),
+        "esi": esi,
         "jobs": tasks,
         "fetches": tasks,
         "lag": LoopLag(world.timed.clock),
@@ -106,7 +106,7 @@ def value(found: Mapping[tuple[str, tuple[tuple[str, str], ...]], float], name: 
 
 class TestMeasuring:
     async def test_an_empty_database_is_all_zeros(self, world: World) -> None:
-        found = await Measuring(world.store).measure()
+        found = await MetricsRepository(world.store).measure()
         assert (found.jobs, found.oldest_job_at, list(found.readable_since)) == ({}, None, [])
         assert (found.feed_position, found.last_backup_at) == (0, None)
         assert found.size_bytes
@@ -121,7 +121,7 @@ class TestMeasuring:
         await world.want(pilots[3])
         await world.users.pause(pilots[3].user_id, paused=True)
         await world.timed.pass_time(30.0)
-        found = await Measuring(world.store).measure()
+        found = await MetricsRepository(world.store).measure()
         assert found.jobs == {("waiting", 3): 1, ("postponed", 8): 1, ("working", 3): 1, ("held", 3): 1}
         assert found.oldest_job_at is not None
         assert found.now - found.oldest_job_at == pytest.approx(30.0, abs=5.0)
@@ -131,18 +131,18 @@ class TestMeasuring:
         await world.listed(read, 1, 2)
         await world.users.mark(gone.user_id, UserState.NEEDS_LOGIN, "the login has ended")
         await world.timed.pass_time(400.0)
-        found = await Measuring(world.store).measure()
+        found = await MetricsRepository(world.store).measure()
         # `listed` writes a page that expires after 300 s; the second waits since its login.
         waits = sorted(found.now - each for each in found.readable_since)
         assert waits == [pytest.approx(100.0, abs=5.0), pytest.approx(400.0, abs=5.0)]
 
     async def test_access_tokens_by_state(self, world: World) -> None:
         await world.pilot(90000001)
-        assert (await Measuring(world.store).measure()).access_tokens == {"valid": 1}
+        assert (await MetricsRepository(world.store).measure()).access_tokens == {"valid": 1}
         await world.timed.pass_time(1000.0)
-        assert (await Measuring(world.store).measure()).access_tokens == {"due": 1}
+        assert (await MetricsRepository(world.store).measure()).access_tokens == {"due": 1}
         await world.timed.pass_time(1000.0)
-        assert (await Measuring(world.store).measure()).access_tokens == {"expired": 1}
+        assert (await MetricsRepository(world.store).measure()).access_tokens == {"expired": 1}
 
 
 class TestMetrics:
@@ -152,7 +152,7 @@ class TestMetrics:
         await world.store_mails(1)
         await world.want(two)
         await world.timed.pass_time(400.0)
-        await Measuring(world.store).backed_up(1795000000.5)
+        await MetricsRepository(world.store).backed_up(1795000000.5)
         found = samples(await metrics_of(world, Door()).render())
         assert value(found, "killsyncd_syncing") == 1
         assert value(found, "killsyncd_database_up") == 1
@@ -179,10 +179,10 @@ class TestMetrics:
         assert b"John Doe" not in text
 
     async def test_requests_are_counted_by_group_and_ending(self, world: World) -> None:
-        door = Door()
-        door.stats.requests.update({("killmail", "2xx"): 5, ("killmail", "429"): 1})
-        door.stats.refused.update({(f"group-{each}", "limit"): 1 for each in range(30)})
-        found = samples(await metrics_of(world, door).render())
+        esi = Door()
+        esi.stats.requests.update({("killmail", "2xx"): 5, ("killmail", "429"): 1})
+        esi.stats.refused.update({(f"group-{each}", "limit"): 1 for each in range(30)})
+        found = samples(await metrics_of(world, esi).render())
         assert value(found, "killsyncd_esi_requests_total", group="killmail", status="2xx") == 5
         assert value(found, "killsyncd_esi_withheld_total", group="other", reason="limit") == 10
         assert value(found, "killsyncd_esi_budget_wait_seconds_total") == 12.5

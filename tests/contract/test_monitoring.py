@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from killsyncd.storage.repositories.metrics import Measuring
+from killsyncd.storage.repositories.metrics import MetricsRepository
 from tests.contract.test_measuring import Door, metrics_of, samples
 from tests.contract.world import World
 
@@ -45,12 +45,12 @@ async def rendered(world: World) -> dict[str, list[dict[str, str]]]:
     """Labels of every sample, by name, of a daemon that has been at work."""
     await world.listed(await world.pilot(90000001), 1, 2)
     await world.want(await world.pilot(90000002))
-    await Measuring(world.store).backed_up(1795000000.0)
+    await MetricsRepository(world.store).backed_up(1795000000.0)
     await world.rows("UPDATE producer SET last_run_at = 1795000000, next_run_at = 1895000000")
-    door = Door()
-    door.stats.requests = Counter({("killmail", each): 1 for each in ("2xx", "4xx", "420", "429")})
-    door.stats.refused = Counter({("killmail", "limit"): 1})
-    text = await metrics_of(world, door, database=Path("/")).render()
+    esi = Door()
+    esi.stats.requests = Counter({("killmail", each): 1 for each in ("2xx", "4xx", "420", "429")})
+    esi.stats.refused = Counter({("killmail", "limit"): 1})
+    text = await metrics_of(world, esi, database=Path("/")).render()
     found: dict[str, list[dict[str, str]]] = {}
     for name, labels in samples(text):
         found.setdefault(name, []).append(dict(labels))

@@ -12,19 +12,19 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import SyncMode, UserState
 from killsyncd.service import Operations, health, parse_cursor, queue_remedy
 from killsyncd.service.health import Health
-from killsyncd.storage.repositories.status import Operating
+from killsyncd.storage.repositories.status import StatusRepository
 from tests.contract.conftest import Backend
 from tests.contract.world import World
 
 
 @pytest.fixture
-def operating(world: World) -> Operating:
-    return Operating(world.store)
+def operating(world: World) -> StatusRepository:
+    return StatusRepository(world.store)
 
 
 def operations_of(world: World, clock: Clock) -> Operations:
     return Operations(
-        rows=Operating(world.store),
+        rows=StatusRepository(world.store),
         users=world.users,
         ledger=world.ledger,
         depth=world.wants,
@@ -311,7 +311,7 @@ async def test_a_sighting_without_a_mail_is_missing(world: World, operations: Op
 # --- the feed -----------------------------------------------------------------------------------
 
 
-async def test_the_feed_in_words(world: World, operating: Operating) -> None:
+async def test_the_feed_in_words(world: World, operating: StatusRepository) -> None:
     pilot = await world.pilot(90000001, "Ada")
     assert await operating.feed_start(None) == 0
     await world.listed(pilot, 11, 12)
@@ -329,7 +329,7 @@ async def test_the_feed_in_words(world: World, operating: Operating) -> None:
     assert await operating.feed_after(2, 10, fresh_only=False) == ([], 2)
 
 
-async def test_fresh_only_leaves_history_out_and_goes_on(world: World, operating: Operating) -> None:
+async def test_fresh_only_leaves_history_out_and_goes_on(world: World, operating: StatusRepository) -> None:
     pilot = await world.pilot(1, "Ada")
     await world.listed(pilot, 11, 12)
     await world.store_mails(11, 12)
@@ -338,7 +338,7 @@ async def test_fresh_only_leaves_history_out_and_goes_on(world: World, operating
     assert ([each.killmail_id for each in lines], reached) == ([11], 2)
 
 
-async def test_a_foreign_cursor_is_refused(operating: Operating) -> None:
+async def test_a_foreign_cursor_is_refused(operating: StatusRepository) -> None:
     with pytest.raises(BadInput, match="restored or moved"):
         await operating.feed_start("abcdef:3")
     with pytest.raises(BadInput, match="no feedCursor"):

@@ -92,7 +92,7 @@ async def test_an_old_mail_is_not_fresh(world: World) -> None:
 def beyond(killmail_id: int, at: float) -> Arrival:
     """A mail with a number that no database takes: it got past the decoder by a bug."""
     good = arrival(killmail_id, at)
-    victim = km.Victim(damage_taken=2**70, ship_type_id=587)
+    victim = km.EsiVictim(damage_taken=2**70, ship_type_id=587)
     changed = km.Killmail(good.killmail.killmail_id, good.killmail.killmail_time, 1, victim, [])
     return Arrival(changed, good.killmail_hash, good.raw, at)
 

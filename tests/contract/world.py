@@ -14,11 +14,11 @@ from killsyncd.core.clock import Clock, utc
 from killsyncd.core.model import PRIORITY_PRODUCER, Job, Origin, SyncMode, UserState, Walk
 from killsyncd.storage.repositories import sync_requests as wants
 from killsyncd.storage.repositories.daemons import Membership
-from killsyncd.storage.repositories.grants import Grants
-from killsyncd.storage.repositories.killmails import Storing
-from killsyncd.storage.repositories.ledger import Ledger
-from killsyncd.storage.repositories.sync_requests import Wants
-from killsyncd.storage.repositories.users import Users
+from killsyncd.storage.repositories.grants import GrantRepository
+from killsyncd.storage.repositories.killmails import KillmailWriter
+from killsyncd.storage.repositories.ledger import LedgerRepository
+from killsyncd.storage.repositories.sync_requests import SyncRequests
+from killsyncd.storage.repositories.users import UserRepository
 from killsyncd.storage.transaction import Row, Rows, Run, Sql, Store, Tx, one
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.walk import PageNews, PageWritten
@@ -59,11 +59,11 @@ class World:
         self.store = store
         self.member = member
         self.holder = member.id
-        self.wants = Wants(store, "queue", self.holder)
-        self.ledger = Ledger(store, self.holder)
-        self.storing = Storing(store, self.holder)
-        self.users = Users(store)
-        self.grants = Grants(store)
+        self.wants = SyncRequests(store, "queue", self.holder)
+        self.ledger = LedgerRepository(store, self.holder)
+        self.storing = KillmailWriter(store, self.holder)
+        self.users = UserRepository(store)
+        self.grants = GrantRepository(store)
 
     @classmethod
     async def begin(cls, timed: Timed, store: Store) -> World:

@@ -23,7 +23,7 @@ from killsyncd.core.errors import Refused
 from killsyncd.core.events import Events
 from killsyncd.core.model import Origin, SyncMode
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.repositories.announcing import Announcing
+from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.amqp_world import (
     Broker,
@@ -96,7 +96,7 @@ async def open_house(world: World, broker: Broker, proxy: Proxy) -> AsyncIterato
         token_of = how.pop("token_of", None)
         settings = AmqpSettings(url, broker.name, how.pop("prefetch", 4), Secret(parts.password or ""), **how)
         house: House
-        rows = Announcing(world.store, broker.name, world.holder)
+        rows = QueueAnnouncements(world.store, broker.name, world.holder)
         queue = AmqpQueue(settings, rows, events, world.timed.clock, lambda: house.paused, token_of)
         running = asyncio.create_task(queue.run())
         house = House(world, queue, events, running)

@@ -19,7 +19,7 @@ import pytest
 
 from killsyncd.auth.login import LoginStatus
 from killsyncd.auth.login_state import LoginState
-from killsyncd.control.client import Client, DaemonSaysNo, reach
+from killsyncd.control.client import ControlClient, ControlError, reach
 from killsyncd.control.socket import ControlSocket
 from killsyncd.core.errors import AlreadyRunning, DaemonUnreachable, Refused, Unavailable
 from killsyncd.storage.sqlite import backup as backups
@@ -122,7 +122,7 @@ async def test_a_login_is_begun_watched_and_queued(served: ControlWorld) -> None
     assert (await served.get(f"/v1/login/{begun['id']}"))["message"] == ended["message"]
     depth = await served.world.wants.depth()
     assert depth.by_priority == {8: 1}
-    with pytest.raises(DaemonSaysNo, match="not the address") as refusal:
+    with pytest.raises(ControlError, match="not the address") as refusal:
         await served.post("/v1/login/paste", url="nonsense")
     assert refusal.value.code == "login_refused"
 
@@ -163,7 +163,7 @@ async def test_watch_streams_each_mail_once_and_ends_with_the_daemon(served: Con
 
 
 async def test_a_bad_cursor_is_an_ordinary_error(served: ControlWorld) -> None:
-    with pytest.raises(DaemonSaysNo, match="no feedCursor") as refusal:
+    with pytest.raises(ControlError, match="no feedCursor") as refusal:
         await asyncio.to_thread(next, served.client.lines("/v1/watch", {"after": "nonsense"}))
     assert refusal.value.code == "bad_input"
 
@@ -179,7 +179,7 @@ async def test_export_and_import(served: ControlWorld) -> None:
     assert len(exported.splitlines()) == 300
     csv = b"".join(await asyncio.to_thread(list, served.client.chunks("/v1/export", {"format": "csv"})))
     assert csv.startswith(b"killmail_id,killmail_hash,")
-    with pytest.raises(DaemonSaysNo, match="not a date"):
+    with pytest.raises(ControlError, match="not a date"):
         await asyncio.to_thread(list, served.client.chunks("/v1/export", {"since": "yesterday"}))
 
 
@@ -204,7 +204,7 @@ async def test_an_import_that_the_database_stops_says_how_far_it_came(
     monkeypatch.setattr(served.world.storing, "import_mails", full)
     at = await served.world.now()
     mail = json.dumps(document(1, at)).encode()
-    with pytest.raises(DaemonSaysNo, match="disk is full") as refusal:
+    with pytest.raises(ControlError, match="disk is full") as refusal:
         await asyncio.to_thread(served.client.upload, "/v1/import", [mail])
     assert refusal.value.document["report"]["lines"] == 1
 
@@ -274,7 +274,7 @@ async def test_an_error_nobody_foresaw_is_no_traceback(
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr(served.operations, "status", broken)
-    with pytest.raises(DaemonSaysNo, match="an error in killsyncd") as refusal:
+    with pytest.raises(ControlError, match="an error in killsyncd") as refusal:
         await served.get("/v1/status")
     assert "secret" not in str(refusal.value)
 
@@ -312,7 +312,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     assert path.exists()
     listening = ControlSocket.bind(path)
-    assert Client(str(path)).path == str(path)
+    assert ControlClient(str(path)).path == str(path)
     assert reach([(str(path), "test")]).path == str(path)
     listening.close()
     assert not path.exists()
@@ -381,7 +381,7 @@ def test_a_socket_from_systemd_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "passed.sock"
     code = """
 import os, socket, sys
-from killsyncd.control.listening import ControlSocket
+from killsyncd.control.socket import ControlSocket
 assert ControlSocket.passed({}) is None
 assert ControlSocket.passed({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) is None
 taken = ControlSocket.passed({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})

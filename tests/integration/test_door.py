@@ -13,18 +13,18 @@ import pytest
 
 from killsyncd.core.clock import SystemClock
 from killsyncd.esi import downtime as gate
-from killsyncd.esi.client import Door
+from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.esi.responses import (
-    BrokenOff,
     Downtime,
     EsiStatus,
-    Malformed,
+    MalformedResponse,
+    NoResponseReceived,
     NotBefore,
     NotSent,
     RateLimited,
+    ResponseTruncated,
     TooLarge,
-    Unanswered,
 )
 from killsyncd.simulator import Simulator, SimulatorConfig
 from tests.integration.door_kit import door_on, house, postgres_doors
@@ -54,7 +54,7 @@ async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
         async def before_ask(at: float) -> None:
             told.append(at)
 
-        page = await home.door.list_page(
+        page = await home.esi.list_page(
             "character", home.pilot, 1, token=home.token(home.pilot), before_ask=before_ask
         )
         assert page.status == 200
@@ -69,18 +69,18 @@ async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
             assert answer.killmail.killmail_id == ref["killmail_id"]
         counters = home.sim.counters()
         assert counters["breaches"] == 0
-        assert home.door.stats.requests["killmail", "2xx"] == len(listed)
+        assert home.esi.stats.requests["killmail", "2xx"] == len(listed)
 
 
 async def test_expires_is_the_law(tmp_path: Path) -> None:
     async with house(tmp_path, cache=2.0) as home:
         token = home.token(home.pilot)
-        page = await home.door.list_page("character", home.pilot, 1, token=token)
+        page = await home.esi.list_page("character", home.pilot, 1, token=token)
         with pytest.raises(NotBefore) as caught:
-            await home.door.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
-        assert caught.value.until >= home.door.wall(page.expires_at)
-        await asyncio.sleep(caught.value.until - home.door._clock.now())
-        again = await home.door.list_page(
+            await home.esi.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
+        assert caught.value.until >= home.esi.wall(page.expires_at)
+        await asyncio.sleep(caught.value.until - home.esi._clock.now())
+        again = await home.esi.list_page(
             "character", home.pilot, 1, token=token, etag=page.etag, not_before=page.expires_at
         )
         assert again.status == 304
@@ -93,19 +93,19 @@ async def test_a_clock_ten_minutes_ahead_or_behind(tmp_path: Path) -> None:
         async with house(tmp_path / str(offset), cache=30.0) as home:
             home.sim.set_time(offset=offset)
             token = home.token(home.pilot)
-            page = await home.door.list_page("character", home.pilot, 1, token=token)
+            page = await home.esi.list_page("character", home.pilot, 1, token=token)
             with pytest.raises(NotBefore) as caught:
-                await home.door.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
-            assert 20 < caught.value.until - home.door._clock.now() < 34
-            assert abs(home.door.clock_offset - offset) < 2
+                await home.esi.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
+            assert 20 < caught.value.until - home.esi._clock.now() < 34
+            assert abs(home.esi.clock_offset - offset) < 2
 
 
 async def test_a_list_that_has_expired_there_is_asked_for_though_our_clock_is_behind(tmp_path: Path) -> None:
     """After a restart, too: ESI is asked for its time before anything is concluded from ours."""
     async with house(tmp_path) as home:
         home.sim.set_time(offset=600.0)
-        expired = home.door._clock.now() + 600.0 - 10.0
-        page = await home.door.list_page(
+        expired = home.esi._clock.now() + 600.0 - 10.0
+        page = await home.esi.list_page(
             "character", home.pilot, 1, token=home.token(home.pilot), not_before=expired
         )
         assert page.status == 200
@@ -119,12 +119,12 @@ async def test_a_restart_with_a_clock_that_is_off_asks_nothing_too_early(tmp_pat
             sim.set_time(offset=offset)
             pilot = int(sim.pilots()[0]["character_id"])
             token = str(sim.grant(pilot)["access_token"])
-            async with door_on(sim.base_url, path) as door:
-                page = await door.list_page("character", pilot, 1, token=token)
-            async with door_on(sim.base_url, path) as door:
+            async with door_on(sim.base_url, path) as esi:
+                page = await esi.list_page("character", pilot, 1, token=token)
+            async with door_on(sim.base_url, path) as esi:
                 with pytest.raises(NotBefore) as caught:
-                    await door.list_page("character", pilot, 1, token=token, not_before=page.expires_at)
-                assert caught.value.until - door._clock.now() < 40, "until the status tells the time"
+                    await esi.list_page("character", pilot, 1, token=token, not_before=page.expires_at)
+                assert caught.value.until - esi._clock.now() < 40, "until the status tells the time"
             assert sim.breaches() == []
 
 
@@ -132,13 +132,13 @@ async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> 
     async with house(tmp_path, cache=0.0, history=1) as home:
         token = home.token(home.pilot)
         asked, limited = await until_limited(
-            lambda _: home.door.list_page("character", home.pilot, 1, token=token)
+            lambda _: home.esi.list_page("character", home.pilot, 1, token=token)
         )
         # 13 pages at 2 tokens, and after that 4 tokens are less than a page may cost.
         assert asked == 13
         assert limited.group == "char-killmail"
-        assert 800 < limited.until - home.door._clock.now() < 910
-        views = {(view.group, view.character_id): view for view in await home.door.budgets()}
+        assert 800 < limited.until - home.esi._clock.now() < 910
+        views = {(view.group, view.character_id): view for view in await home.esi.budgets()}
         assert views["char-killmail", home.pilot].remaining == 4
         assert views["char-killmail", home.pilot].limit == 30
 
@@ -157,7 +157,7 @@ async def test_a_restart_remembers_what_was_spent(tmp_path: Path) -> None:
         refs = home.sim.mails(home.pilot)
         for ref in refs[:4]:
             await home.fetch(ref)
-        permits = await home.door.detail_permits(4)  # in hand when it dies
+        permits = await home.esi.detail_permits(4)  # in hand when it dies
         assert permits
     async with house(tmp_path, pilots=1, history=20, group_limits={"killmail": 20}) as home:
         # Another simulator, which has forgotten: our own books must hold.
@@ -181,11 +181,11 @@ async def test_what_was_handed_out_before_is_not_sent_when_nothing_is_left(tmp_p
     async with house(tmp_path, pilots=1, history=40, group_limits={"killmail": 200}) as home:
         refs = home.sim.mails(home.pilot)
         await home.fetch(refs[0])
-        permits = [each for _ in range(10) for each in await home.door.detail_permits(1)]
+        permits = [each for _ in range(10) for each in await home.esi.detail_permits(1)]
         home.sim.spend("killmail", "127.0.0.1", 200 - 2 - 6)
 
         async def send(permit: Permit, ref: dict[str, Any]) -> None:
-            await home.door.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
+            await home.esi.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
 
         for permit, ref in zip(permits[:3], refs[1:4], strict=True):
             await send(permit, ref)
@@ -193,7 +193,7 @@ async def test_what_was_handed_out_before_is_not_sent_when_nothing_is_left(tmp_p
             with pytest.raises(RateLimited):
                 await send(permit, ref)
         with pytest.raises(RateLimited):
-            await home.door.detail_permits(1)
+            await home.esi.detail_permits(1)
         assert home.sim.counters()["breaches"] == 0
 
 
@@ -206,12 +206,12 @@ class AheadClock(SystemClock):
 
 async def test_restarts_after_a_clock_was_put_right_ask_nothing_too_early(tmp_path: Path) -> None:
     async with Simulator(SimulatorConfig(pilots=1)) as sim:
-        async with door_on(sim.base_url, tmp_path, clock=AheadClock()) as door:
-            await door.status()
+        async with door_on(sim.base_url, tmp_path, clock=AheadClock()) as esi:
+            await esi.status()
         for _ in range(3):
-            async with door_on(sim.base_url, tmp_path) as door:
+            async with door_on(sim.base_url, tmp_path) as esi:
                 with pytest.raises(NotBefore):
-                    await door.status()
+                    await esi.status()
         assert sim.breaches() == []
 
 
@@ -232,27 +232,27 @@ async def test_429_without_and_with_headers(tmp_path: Path) -> None:
         with pytest.raises(RateLimited) as caught:
             await home.fetch(refs[1])
         assert caught.value.at is not None
-        assert 2 < caught.value.until - home.door._clock.now() < 6
+        assert 2 < caught.value.until - home.esi._clock.now() < 6
         with pytest.raises(RateLimited):
-            await home.door.detail_permits(1)
-        (budget,) = [each for each in await home.door.budgets() if each.group == "killmail"]
+            await home.esi.detail_permits(1)
+        (budget,) = [each for each in await home.esi.budgets() if each.group == "killmail"]
         assert budget.remaining == 0
         assert budget.next_tokens_at is not None
-        assert budget.next_tokens_at - home.door._clock.now() < 6
+        assert budget.next_tokens_at - home.esi._clock.now() < 6
         await home.fetch(refs[1])
         home.sim.script("status", "killmail", status=429, bare=True, count=1)
         with pytest.raises(RateLimited) as caught:
             await home.fetch(refs[2])
-        assert 59 < caught.value.until - home.door._clock.now() < 80
-    async with door_on("http://127.0.0.1:1", tmp_path) as door:
+        assert 59 < caught.value.until - home.esi._clock.now() < 80
+    async with door_on("http://127.0.0.1:1", tmp_path) as esi:
         with pytest.raises(RateLimited):  # a restart does not shorten it
-            await door.detail_permits(1)
+            await esi.detail_permits(1)
 
 
 async def test_retry_after_may_be_a_date(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=1, history=5) as home:
         (ref, *_) = home.sim.mails(home.pilot)
-        until = home.door._clock.now() + 300
+        until = home.esi._clock.now() + 300
         date = formatdate(until, usegmt=True)
         home.sim.script("status", "killmail", status=429, bare=True, headers={"Retry-After": date}, count=1)
         with pytest.raises(RateLimited) as caught:
@@ -267,45 +267,45 @@ async def test_420_shuts_every_route(tmp_path: Path) -> None:
         with pytest.raises(RateLimited):
             await home.fetch(refs[0])
         with pytest.raises(RateLimited):
-            await home.door.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+            await home.esi.list_page("character", home.pilot, 1, token=home.token(home.pilot))
         with pytest.raises(RateLimited):
-            await home.door.names([1])
+            await home.esi.names([1])
         with pytest.raises(RateLimited):
-            await home.door.status()
+            await home.esi.status()
         await home.fetch(refs[0])
 
 
 async def test_errors_of_names_are_rationed(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=1, bad_ids=frozenset({4_000_000})) as home:
-        assert [name.id for name in await home.door.names([home.pilot])] == [home.pilot]
+        assert [name.id for name in await home.esi.names([home.pilot])] == [home.pilot]
 
         async def unknown(_: int) -> None:
             with pytest.raises(EsiStatus) as caught:
-                await home.door.names([4_000_000])
+                await home.esi.names([4_000_000])
             assert caught.value.status == 404
 
         refused, limited = await until_limited(unknown)
         assert refused == 20
-        assert 0 < limited.until - home.door._clock.now() < 125
+        assert 0 < limited.until - home.esi._clock.now() < 125
         with pytest.raises(ValueError, match="different ids"):
-            await home.door.names([1, 1])
+            await home.esi.names([1, 1])
 
 
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ({"kind": "truncate"}, BrokenOff),
-        ({"kind": "malformed"}, Malformed),
-        ({"kind": "ids_as_strings"}, Malformed),
-        ({"kind": "html"}, Malformed),
+        ({"kind": "truncate"}, ResponseTruncated),
+        ({"kind": "malformed"}, MalformedResponse),
+        ({"kind": "ids_as_strings"}, MalformedResponse),
+        ({"kind": "html"}, MalformedResponse),
         ({"kind": "big"}, TooLarge),
-        ({"kind": "stall"}, BrokenOff),
-        ({"kind": "hang", "seconds": 30.0}, Unanswered),
+        ({"kind": "stall"}, ResponseTruncated),
+        ({"kind": "hang", "seconds": 30.0}, NoResponseReceived),
         ({"kind": "status", "status": 500}, EsiStatus),
         ({"kind": "status", "status": 422}, EsiStatus),
         ({"kind": "status", "status": 404}, EsiStatus),
-        ({"kind": "body", "body": "[]"}, Malformed),
-        ({"kind": "body", "body": "null"}, Malformed),
+        ({"kind": "body", "body": "[]"}, MalformedResponse),
+        ({"kind": "body", "body": "null"}, MalformedResponse),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
@@ -313,7 +313,7 @@ async def test_a_detail_goes_wrong_and_the_next_one_does_not(
     tmp_path: Path, fault: dict[str, object], error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with house(tmp_path, pilots=1, history=3, door={"timeout": 0.5}) as home:
+    async with house(tmp_path, pilots=1, history=3, esi={"timeout": 0.5}) as home:
         refs = home.sim.mails(home.pilot)
         kind = str(fault["kind"])
         home.sim.script(kind, "killmail", count=1, **{k: v for k, v in fault.items() if k != "kind"})
@@ -321,7 +321,7 @@ async def test_a_detail_goes_wrong_and_the_next_one_does_not(
             await home.fetch(refs[0])
         assert refs[0]["killmail_hash"] not in str(caught.value) + caplog.text
         assert (await home.fetch(refs[0])).killmail.killmail_id == refs[0]["killmail_id"]
-        assert home.door.stats.in_flight == 0
+        assert home.esi.stats.in_flight == 0
 
 
 async def test_a_lost_connection_is_tried_once_more(tmp_path: Path) -> None:
@@ -331,12 +331,12 @@ async def test_a_lost_connection_is_tried_once_more(tmp_path: Path) -> None:
         home.sim.script("reset", "killmail", count=1)
         assert (await home.fetch(ref)).killmail.killmail_id == ref["killmail_id"]
         home.sim.script("reset", "killmail", count=2)
-        with pytest.raises(Unanswered):
+        with pytest.raises(NoResponseReceived):
             await home.fetch(ref)
 
 
 async def test_a_list_goes_wrong(tmp_path: Path) -> None:
-    async with house(tmp_path, pilots=1, history=3, door={"timeout": 0.5}) as home:
+    async with house(tmp_path, pilots=1, history=3, esi={"timeout": 0.5}) as home:
         token = home.token(home.pilot)
         asked = []
 
@@ -344,7 +344,7 @@ async def test_a_list_goes_wrong(tmp_path: Path) -> None:
             asked.append(at)
 
         async def ask() -> object:
-            return await home.door.list_page("character", home.pilot, 1, token=token, before_ask=before_ask)
+            return await home.esi.list_page("character", home.pilot, 1, token=token, before_ask=before_ask)
 
         home.sim.script("status", "character_killmails", status=500, count=1)
         with pytest.raises(EsiStatus) as refused:
@@ -352,13 +352,13 @@ async def test_a_list_goes_wrong(tmp_path: Path) -> None:
         assert refused.value.at is not None
         assert refused.value.expires_at is None
         home.sim.script("reset", "character_killmails", count=1)
-        with pytest.raises(Unanswered) as silent:
+        with pytest.raises(NoResponseReceived) as silent:
             await ask()
         assert silent.value.at is None  # it may be cached over there
         assert silent.value.expires_at is not None
         assert silent.value.expires_at >= asked[-1] + 300
         home.sim.script("truncate", "character_killmails", count=1)
-        with pytest.raises(BrokenOff) as torn:
+        with pytest.raises(ResponseTruncated) as torn:
             await ask()
         assert torn.value.expires_at is not None
         assert torn.value.at is not None
@@ -373,16 +373,16 @@ async def test_the_list_is_not_sent_when_it_cannot_be_written_down(tmp_path: Pat
             raise KeyError("the lease is lost")
 
         with pytest.raises(KeyError):
-            await home.door.list_page("character", home.pilot, 1, token=token, before_ask=refuse)
+            await home.esi.list_page("character", home.pilot, 1, token=token, before_ask=refuse)
         assert home.sim.counters()["requests"].get("esi.character_killmails") is None
-        page = await home.door.list_page("character", home.pilot, 1, token=token)
+        page = await home.esi.list_page("character", home.pilot, 1, token=token)
         assert page.status == 200
 
 
 async def test_a_corporations_list(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         director = next(each for each in home.sim.pilots() if each["director"])
-        page = await home.door.list_page(
+        page = await home.esi.list_page(
             "corporation",
             director["corporation_id"],
             1,
@@ -394,15 +394,15 @@ async def test_a_corporations_list(tmp_path: Path) -> None:
             character_id=director["character_id"],
         )
         assert page.entries
-        assert home.door.stats.requests["corp-killmail", "2xx"] == 1
+        assert home.esi.stats.requests["corp-killmail", "2xx"] == 1
 
 
 async def test_pages_and_page_two_unchanged(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=1, history=25, page_size=10, cache=1.0) as home:
         token = home.token(home.pilot)
-        first = await home.door.list_page("character", home.pilot, 1, token=token)
+        first = await home.esi.list_page("character", home.pilot, 1, token=token)
         assert first.pages == 3
-        pages = [await home.door.list_page("character", home.pilot, each, token=token) for each in (2, 3)]
+        pages = [await home.esi.list_page("character", home.pilot, each, token=token) for each in (2, 3)]
         assert [len(page.entries or ()) for page in (first, *pages)] == [10, 10, 5]
 
 
@@ -410,11 +410,11 @@ async def test_few_errors_left_stop_the_routes_without_a_group(tmp_path: Path) -
     async with house(tmp_path, pilots=1) as home:
         told = {"X-ESI-Error-Limit-Remain": "20", "X-ESI-Error-Limit-Reset": "30"}
         home.sim.script("headers", "names", headers=told, count=1)
-        await home.door.names([home.pilot])
+        await home.esi.names([home.pilot])
         with pytest.raises(RateLimited) as caught:
-            await home.door.names([home.pilot])
-        assert 30 < caught.value.until - home.door._clock.now() < 34
-        await home.door.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+            await home.esi.names([home.pilot])
+        assert 30 < caught.value.until - home.esi._clock.now() < 34
+        await home.esi.list_page("character", home.pilot, 1, token=home.token(home.pilot))
 
 
 @pytest.mark.postgres
@@ -427,16 +427,16 @@ async def test_daemons_of_one_address_share_its_window(tmp_path: Path) -> None:
             refs = sim.mails(sim.pilots()[0]["character_id"])
             async with postgres_doors(url, sim.base_url, 3) as doors:
 
-                async def fetch(door: Door, ref: dict[str, object]) -> None:
+                async def fetch(esi: EsiClient, ref: dict[str, object]) -> None:
                     while True:
                         try:
-                            (permit,) = await door.wait_for_permits(1)
-                            await door.killmail(
+                            (permit,) = await esi.wait_for_permits(1)
+                            await esi.killmail(
                                 permit, int(str(ref["killmail_id"])), str(ref["killmail_hash"])
                             )
                             return
                         except RateLimited as wait:
-                            await door.changed(wait.until)
+                            await esi.changed(wait.until)
 
                 await asyncio.gather(*(fetch(doors[n % 3], ref) for n, ref in enumerate(refs)))
             counters = sim.counters()
@@ -447,19 +447,19 @@ async def test_daemons_of_one_address_share_its_window(tmp_path: Path) -> None:
 
 
 async def test_nobody_there(tmp_path: Path) -> None:
-    async with door_on("http://127.0.0.1:1", tmp_path) as door:
+    async with door_on("http://127.0.0.1:1", tmp_path) as esi:
         kinds = []
         for number in range(3):
-            (permit,) = await door.detail_permits(1)
+            (permit,) = await esi.detail_permits(1)
             with pytest.raises((NotSent, Downtime)) as caught:
-                await door.killmail(permit, number + 1, "0" * 40)
+                await esi.killmail(permit, number + 1, "0" * 40)
             assert "0" * 40 not in str(caught.value)
             kinds.append(type(caught.value))
         assert kinds == [NotSent, NotSent, Downtime]
-        assert door.stats.unheard == 3
-        assert door.downtime is not None
+        assert esi.stats.unheard == 3
+        assert esi.downtime is not None
         with pytest.raises(Downtime):
-            await door.detail_permits(1)
+            await esi.detail_permits(1)
 
 
 async def test_downtime_closes_the_door_and_the_status_opens_it(tmp_path: Path) -> None:
@@ -476,26 +476,26 @@ async def test_downtime_closes_the_door_and_the_status_opens_it(tmp_path: Path) 
         with pytest.raises(Downtime):
             await home.fetch_now(refs[0])
         with pytest.raises(Downtime):
-            await home.door.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+            await home.esi.list_page("character", home.pilot, 1, token=home.token(home.pilot))
         assert home.sim.counters()["detail_requests"] == details
         home.sim.downtime(on=False)
         await home.fetch(refs[0])  # waits for the status
-        assert home.door.downtime is None
+        assert home.esi.downtime is None
 
 
 async def test_the_status_is_held_while_it_is_cached(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        first = await home.door.status()
-        assert await home.door.status() is first
+        first = await home.esi.status()
+        assert await home.esi.status() is first
         assert home.sim.counters()["requests"]["esi.status"] == {"200": 1}
-    async with door_on(home.sim.base_url, tmp_path) as door:
+    async with door_on(home.sim.base_url, tmp_path) as esi:
         with pytest.raises(NotBefore):
-            await door.status()
+            await esi.status()
 
 
 async def test_the_pace_is_kept(tmp_path: Path) -> None:
     async with house(
-        tmp_path, pilots=1, history=60, limits=False, door={"requests_per_second": 100.0}
+        tmp_path, pilots=1, history=60, limits=False, esi={"requests_per_second": 100.0}
     ) as home:
         refs = home.sim.mails(home.pilot)
         await home.fetch(refs[0])
@@ -512,22 +512,22 @@ async def test_cancelled_requests_stay_booked_and_nothing_leaks(tmp_path: Path) 
         await home.sim_has_seen_something()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert home.door.stats.in_flight == 0
-    async with door_on("http://127.0.0.1:1", tmp_path) as door:
-        (view,) = [each for each in await door.budgets() if each.group == "killmail"]
+        assert home.esi.stats.in_flight == 0
+    async with door_on("http://127.0.0.1:1", tmp_path) as esi:
+        (view,) = [each for each in await esi.budgets() if each.group == "killmail"]
         assert view.limit - view.remaining == 5
 
 
 async def test_eta_and_budgets(tmp_path: Path) -> None:
     async with house(
-        tmp_path, pilots=1, history=10, group_limits={"killmail": 20}, door={"requests_per_second": 10.0}
+        tmp_path, pilots=1, history=10, group_limits={"killmail": 20}, esi={"requests_per_second": 10.0}
     ) as home:
         refs = home.sim.mails(home.pilot)
         await home.fetch(refs[0])
         await home.settled()
-        assert await home.door.eta(9) == pytest.approx(0.9)
-        assert 895 < await home.door.eta(10) < 910
-        assert await home.door.eta(0) == 0
-        (view,) = [each for each in await home.door.budgets() if each.group == "killmail"]
+        assert await home.esi.eta(9) == pytest.approx(0.9)
+        assert 895 < await home.esi.eta(10) < 910
+        assert await home.esi.eta(0) == 0
+        (view,) = [each for each in await home.esi.budgets() if each.group == "killmail"]
         assert (view.limit, view.remaining, view.window_seconds) == (20, 18, 900)
         assert view.next_tokens_at is not None

@@ -17,7 +17,7 @@ from killsyncd.core.errors import EXIT_OK, BadInput, NotFound, Unavailable
 from killsyncd.simulator import RemoteLevers, Simulator, SimulatorConfig, SimulatorProcess
 from killsyncd.simulator.cli import add_arguments, config_of
 from killsyncd.simulator.levers import Levers
-from killsyncd.simulator.operations import Operations
+from killsyncd.simulator.operations import RemoteOperations
 from tests.unit.simulator.kit import Caller
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ async def test_a_taken_port_is_named() -> None:
 
 def test_levers_from_inside_and_outside_are_the_same_operations() -> None:
     levers = {name for name in vars(Levers) if not name.startswith("_")}
-    operations = {name for name in vars(Operations) if not name.startswith("_")}
+    operations = {name for name in vars(RemoteOperations) if not name.startswith("_")}
     assert levers == operations
     assert issubclass(RemoteLevers, Levers)
     assert issubclass(Simulator, Levers)

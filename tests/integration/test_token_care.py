@@ -14,16 +14,16 @@ import pytest
 from killsyncd.auth.encryption import Vault
 from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
 from killsyncd.auth.login import LoggedIn, Logins
-from killsyncd.auth.login_state import Door, Place
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn
 from killsyncd.auth.refresher import Refresher
 from killsyncd.auth.sso import SsoClient
-from killsyncd.auth.token_manager import TokenKeeper
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.model import UserState
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.daemons import Membership
-from killsyncd.storage.repositories.grants import Grants, PendingLogins
+from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.clocks import ManualClock
 
@@ -45,7 +45,7 @@ class House:
         self, clock: WallClock, simulator: Simulator, store: SqliteStore, web: aiohttp.ClientSession
     ) -> None:
         self.clock, self.simulator, self.store, self.web = clock, simulator, store, web
-        self.grants = Grants(store)
+        self.grants = GrantRepository(store)
         self.vault: Vault
         self.member: Membership
 
@@ -62,7 +62,7 @@ class House:
             "clock": self.clock,
         }
         self.sso = SsoClient(self.web, **{**settings, **changes})
-        self.keeper = TokenKeeper(self.grants, self.sso, self.vault, self.clock, self.member.id, 300.0)
+        self.keeper = TokenManager(self.grants, self.sso, self.vault, self.clock, self.member.id, 300.0)
         self.refresher = Refresher(self.keeper, self.grants, self.clock)
         self.logins = Logins(PendingLogins(self.store), self.grants, self.sso, self.vault, self.clock, 300.0)
 
@@ -75,9 +75,9 @@ class House:
         return dict(parse_qsl(urlsplit(location).query))
 
     async def login(self, **choice: str) -> LoggedIn:
-        begun = await self.logins.begin(Door.BROWSER)
+        begun = await self.logins.begin(LoginOrigin.BROWSER)
         query = await self.browse(begun.url, **choice)
-        return await self.logins.finish_query(Place.CALLBACK, query, begun.cookie)
+        return await self.logins.finish_query(LoginReturn.CALLBACK, query, begun.cookie)
 
     def character(self, n: int = 0) -> str:
         return str(self.simulator.pilots()[n]["character_id"])
@@ -149,10 +149,10 @@ async def test_the_refresher_keeps_tokens_of_forty_seconds_alive_for_ten_minutes
 
 async def test_a_restart_forgets_nothing(house: House, tmp_path: Path) -> None:
     done = await house.login(_sim_character=house.character())
-    begun = await house.logins.begin(Door.CLI)
+    begun = await house.logins.begin(LoginOrigin.CLI)
     await house.start(tmp_path / "killsyncd.key", client_secret=house.simulator.config.client_secret)
     query = await house.browse(begun.url, _sim_character=house.character(1))
-    assert (await house.logins.finish_query(Place.CALLBACK, query)).created
+    assert (await house.logins.finish_query(LoginReturn.CALLBACK, query)).created
     await house.due(done.user_id)
     assert await house.keeper.access_token(done.user_id)
 
@@ -199,10 +199,10 @@ async def test_a_login_without_the_scope(house: House) -> None:
 
 
 async def test_a_pilot_who_says_no(house: House) -> None:
-    begun = await house.logins.begin(Door.CLI)
+    begun = await house.logins.begin(LoginOrigin.CLI)
     query = await house.browse(begun.url, _sim_deny="1")
     with pytest.raises(LoginRefused, match="did not agree"):
-        await house.logins.finish_query(Place.CALLBACK, query)
+        await house.logins.finish_query(LoginReturn.CALLBACK, query)
 
 
 @pytest.mark.parametrize(

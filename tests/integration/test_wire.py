@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from killsyncd.core.clock import SystemClock
-from killsyncd.esi.http import ConnectFailed, Flaw, NoAnswer, Wire
+from killsyncd.esi.http import BrokenResponse, ConnectFailed, EsiHttp, NoResponse
 
 CAP = 1024 * 1024
 
 
 @asynccontextmanager
-async def saying(*answers: bytes, heard: list[bytes] | None = None) -> AsyncIterator[Wire]:
+async def saying(*answers: bytes, heard: list[bytes] | None = None) -> AsyncIterator[EsiHttp]:
     """A server that says these, one a connection, and then closes it."""
     left = list(answers)
 
@@ -34,7 +34,7 @@ async def saying(*answers: bytes, heard: list[bytes] | None = None) -> AsyncIter
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    wire = Wire(
+    wire = EsiHttp(
         base_url=f"http://127.0.0.1:{port}/",
         user_agent="killsyncd/1 (you@example.com; +https://example.com)",
         compatibility_date="2026-08-18",
@@ -61,7 +61,7 @@ async def test_what_every_request_carries() -> None:
     heard: list[bytes] = []
     async with saying(answer(b"{}"), heard=heard) as wire:
         found = await wire.request("GET", "/status", cap=CAP)
-    assert (found.status, found.body, found.flaw) == (200, b"{}", Flaw.NONE)
+    assert (found.status, found.body, found.flaw) == (200, b"{}", BrokenResponse.NONE)
     assert found.sent <= found.received
     line, *headers = heard[0].decode().split("\r\n")
     assert line == "GET /status HTTP/1.1"
@@ -78,7 +78,11 @@ async def test_gzip_is_unpacked_and_a_bomb_is_not() -> None:
     ) as wire:
         assert (await wire.request("GET", "/", cap=CAP)).body == b'{"a": 1}'
         found = [await wire.request("GET", "/", cap=CAP) for _ in range(3)]
-    assert [each.flaw for each in found] == [Flaw.LARGE, Flaw.SHORT, Flaw.CODING]
+    assert [each.flaw for each in found] == [
+        BrokenResponse.LARGE,
+        BrokenResponse.SHORT,
+        BrokenResponse.CODING,
+    ]
     assert all(each.body == b"" and each.broken for each in found)
 
 
@@ -87,20 +91,20 @@ async def test_too_long_with_and_without_saying_so() -> None:
     async with saying(answer(long), answer(long, length=False)) as wire:
         for _ in range(2):
             found = await wire.request("GET", "/", cap=CAP)
-            assert (found.flaw, found.body) == (Flaw.LARGE, b"")
+            assert (found.flaw, found.body) == (BrokenResponse.LARGE, b"")
 
 
 async def test_an_error_is_cut_not_refused() -> None:
     page = b"<html>" + bytes(CAP)
     async with saying(answer(page, status="502 Bad Gateway")) as wire:
         found = await wire.request("GET", "/", cap=CAP)
-    assert (found.status, found.flaw) == (502, Flaw.NONE)
+    assert (found.status, found.flaw) == (502, BrokenResponse.NONE)
     assert len(found.body) < CAP
 
 
 async def test_an_encoding_nobody_asked_for() -> None:
     async with saying(answer(b"{}", "Content-Encoding: br")) as wire:
-        assert (await wire.request("GET", "/", cap=CAP)).flaw is Flaw.CODING
+        assert (await wire.request("GET", "/", cap=CAP)).flaw is BrokenResponse.CODING
 
 
 async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
@@ -123,7 +127,7 @@ async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
 )
 async def test_no_http_at_all(said: bytes, early: bool | None) -> None:
     async with saying(said) as wire:
-        with pytest.raises(NoAnswer) as caught:
+        with pytest.raises(NoResponse) as caught:
             await wire.request("GET", "/killmails/1/" + "0" * 40, cap=CAP)
     assert early is None or caught.value.early is early
     assert "0" * 40 not in str(caught.value)
@@ -134,7 +138,7 @@ async def test_nobody_listens_and_after_closing_nobody_asks() -> None:
         await wire.close()
         with pytest.raises(ConnectFailed, match="stopping"):
             await wire.request("GET", "/", cap=CAP)
-    dead = Wire(
+    dead = EsiHttp(
         base_url="http://127.0.0.1:1",
         user_agent="x",
         compatibility_date="2026-08-18",

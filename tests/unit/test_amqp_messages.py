@@ -11,7 +11,7 @@ import pytest
 from killsyncd.amqp import messages
 from killsyncd.core.errors import BadInput
 from killsyncd.core.model import SyncMode
-from killsyncd.sync.job_source import Announcement, Summons
+from killsyncd.sync.job_source import Announcement, WakeupMessage
 
 OLD: dict[str, Any] = {
     "userId": 1,
@@ -26,7 +26,7 @@ OLD: dict[str, Any] = {
 QUEUED = datetime(2026, 1, 6, 14, 30, tzinfo=UTC).timestamp()
 
 
-def read(message: Any, priority: int | None = 5) -> Summons:
+def read(message: Any, priority: int | None = 5) -> WakeupMessage:
     return messages.read(json.dumps(message).encode(), priority)
 
 
@@ -37,7 +37,7 @@ def wanted(mode: SyncMode, last: int | None = 123) -> Announcement:
 
 
 def test_an_old_message_asks_for_what_is_new() -> None:
-    assert read(OLD) == Summons(95465499, 5, ours=False, full=False, queued_at=QUEUED)
+    assert read(OLD) == WakeupMessage(95465499, 5, ours=False, full=False, queued_at=QUEUED)
 
 
 def test_an_old_message_without_a_last_id_asks_for_everything() -> None:
@@ -49,7 +49,7 @@ def test_unknown_keys_and_unreadable_times_are_passed_over() -> None:
     assert read({**OLD, "brandNew": {"a": 1}}) == read(OLD)
     for moment in ("soon", 12, None):
         assert read({**OLD, "queuedAt": moment}).queued_at is None
-    assert read({"characterId": 7}) == Summons(7, 5, ours=False, full=True)
+    assert read({"characterId": 7}) == WakeupMessage(7, 5, ours=False, full=True)
 
 
 @pytest.mark.parametrize(("given", "taken"), [(None, 3), (0, 0), (8, 8), (200, 10)])
@@ -108,4 +108,4 @@ def test_old_workers_get_an_access_token_and_never_the_refresh_token() -> None:
 
 def test_our_own_messages_point_and_ask_nothing() -> None:
     found = messages.read(messages.build(wanted(SyncMode.FULL_SYNC), None), 8)
-    assert found == Summons(95465499, 8, ours=True, full=True, queued_at=QUEUED)
+    assert found == WakeupMessage(95465499, 8, ours=True, full=True, queued_at=QUEUED)

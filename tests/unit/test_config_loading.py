@@ -92,7 +92,7 @@ class TestDefaults:
         assert (loaded.log.level, loaded.log.format) == ("info", "auto")
 
     def test_a_pilot_is_in_every_run(self) -> None:
-        producer = config.Producer()
+        producer = config.ProducerConfig()
         assert producer.min_age < producer.interval
 
     def test_nothing_is_created(self, tmp_path: Path) -> None:

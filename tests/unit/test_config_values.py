@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from killsyncd import config
 from killsyncd.config import ConfigMistakes
-from killsyncd.config.types import Bad, seconds_of
+from killsyncd.config.types import BadValue, seconds_of
 
 
 def value_of(section: str, key: str, raw: object) -> Any:
@@ -62,7 +62,7 @@ def test_no_durations(raw: object) -> None:
 def test_duration_texts_never_crash(text: str) -> None:
     try:
         assert seconds_of(text) >= 0
-    except Bad:
+    except BadValue:
         pass
 
 
@@ -179,7 +179,7 @@ def test_refused(section: str, key: str, raw: object, said: str) -> None:
 
 def test_sections_are_frozen() -> None:
     with pytest.raises(AttributeError):
-        config.Queue().concurrency = 9  # type: ignore[misc]  # that it cannot be set is the point
+        config.QueueConfig().concurrency = 9  # type: ignore[misc]  # that it cannot be set is the point
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST.", "x.localhost"])

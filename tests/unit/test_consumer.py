@@ -11,7 +11,14 @@ import pytest
 from killsyncd.auth.grant import GrantUnusable, SsoUnavailable
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import PRIORITY_LOGIN, Origin, SyncMode, UserState
-from killsyncd.esi.responses import Downtime, EsiStatus, Malformed, NotBefore, RateLimited, Unanswered
+from killsyncd.esi.responses import (
+    Downtime,
+    EsiStatus,
+    MalformedResponse,
+    NoResponseReceived,
+    NotBefore,
+    RateLimited,
+)
 from killsyncd.sync.consumer import STUCK_AFTER
 from tests.contract.world import Pilot
 from tests.core_world import Core, eventually
@@ -237,7 +244,7 @@ async def test_expires_gives_the_job_back_without_an_attempt(core: Core, pilot: 
 
 
 async def test_a_question_without_an_answer_counts_as_cached(core: Core, pilot: Pilot) -> None:
-    core.lists.script = {1: [Unanswered("time-out")]}
+    core.lists.script = {1: [NoResponseReceived("time-out")]}
     await wanted(core, pilot)
     await core.work(pilot)
     core.clock.tick(100)
@@ -250,7 +257,7 @@ async def test_a_question_without_an_answer_counts_as_cached(core: Core, pilot: 
 
 
 async def test_an_answer_of_no_use_takes_the_question_back(core: Core, pilot: Pilot) -> None:
-    core.lists.script = {1: [Malformed("no JSON", at=core.clock.now())]}
+    core.lists.script = {1: [MalformedResponse("no JSON", at=core.clock.now())]}
     await wanted(core, pilot)
     await core.work(pilot)
     core.clock.tick(20)

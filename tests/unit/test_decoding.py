@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict
 
 from killsyncd.esi import decoding
-from killsyncd.esi.responses import Malformed
+from killsyncd.esi.responses import MalformedResponse
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 
@@ -47,14 +47,14 @@ def test_refs() -> None:
     ],
 )
 def test_refs_that_are_none(body: str) -> None:
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedResponse) as caught:
         decoding.decode_refs(body.encode())
     assert HASH not in str(caught.value)
     assert HASH.upper() not in str(caught.value)
 
 
 def test_bytes_that_are_not_utf8() -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedResponse):
         decoding.decode_refs(b'[{"killmail_hash": "\xff"}]')
 
 
@@ -68,7 +68,7 @@ def test_pages(text: str | None, pages: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "10001", "1.5", "many", "", "9" * 400, "²"])
 def test_pages_that_are_none(text: str) -> None:
-    with pytest.raises(Malformed, match="X-Pages"):
+    with pytest.raises(MalformedResponse, match="X-Pages"):
         decoding.read_pages({"X-Pages": text})
 
 
@@ -114,5 +114,5 @@ def test_names_and_status() -> None:
         b'{"players": 3, "server_version": "1", "start_time": "2026-01-01T00:00:00Z"}', 5.0
     )
     assert (status.players, status.vip, status.expires_at) == (3, False, 5.0)
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedResponse):
         decoding.decode_status(b'{"players": "3"}', 5.0)

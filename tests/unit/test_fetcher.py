@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from killsyncd.core.errors import RowRefused, Unavailable
-from killsyncd.esi.responses import Downtime, EsiStatus, Malformed, RateLimited, Unanswered
+from killsyncd.esi.responses import Downtime, EsiStatus, MalformedResponse, NoResponseReceived, RateLimited
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.failure_policy import MALFORMED, PATIENCE, REFUSALS
 from killsyncd.sync.fetcher import BATCH
@@ -102,7 +102,7 @@ async def test_a_failed_mail_is_tried_again_although_others_wait_for_ever(core: 
     await core.world.listed(pilot, 1)
     core.details.faults = {
         1: [EsiStatus(500, "oops")],
-        **{n: [Unanswered("x")] * 99 for n in range(1000, 1060)},
+        **{n: [NoResponseReceived("x")] * 99 for n in range(1000, 1060)},
     }
     async with core.running(core.fetcher.run):
         await eventually(lambda: 1 in core.details.asked)
@@ -134,7 +134,7 @@ async def test_retries_come_while_the_queue_is_never_empty(core: Core, pilot: Pi
     ("fault", "tries"),
     [
         (EsiStatus(422, "wrong pair"), REFUSALS),
-        (Malformed("no JSON"), MALFORMED),
+        (MalformedResponse("no JSON"), MALFORMED),
         (EsiStatus(404, "not found"), PATIENCE),
     ],
 )

@@ -9,16 +9,16 @@ import pytest
 
 from killsyncd.core.model import Problem, UserState
 from killsyncd.service import health
-from killsyncd.service.health import CODES, Facts, Health, UserTrouble, derive
+from killsyncd.service.health import CODES, Health, HealthFacts, UserTrouble, derive
 from tests.clocks import START, ManualClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ctl.md"
 
 
-def facts(**changes: object) -> Facts:
+def facts(**changes: object) -> HealthFacts:
     """One user, ready, nothing wrong."""
     values: dict[str, object] = {"now": START, "users": 1, "ready": 1, "first_user_at": START - 100}
-    return Facts(**{**values, **changes})  # type: ignore[arg-type]
+    return HealthFacts(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def codes(problems: list[Problem]) -> list[str]:

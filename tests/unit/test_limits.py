@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killsyncd.esi.ratelimit.windows import (
-    Ask,
     Bucket,
     Chunk,
-    Grant,
     Pacer,
+    ReservationRequest,
+    ReservationResult,
     Usage,
     address_subject,
     character_of,
@@ -30,8 +30,8 @@ from killsyncd.esi.ratelimit.windows import (
 BUCKET = Bucket("killmail", address_subject("default"))
 
 
-def ask(limit: int, want: int = 50, keep: float = 0.0, least: int | None = None) -> Ask:
-    return Ask(
+def ask(limit: int, want: int = 50, keep: float = 0.0, least: int | None = None) -> ReservationRequest:
+    return ReservationRequest(
         BUCKET,
         want,
         worst_price(limit) if least is None else least,
@@ -131,7 +131,7 @@ def test_when_tokens_are_back(limit: int, spends: list[tuple[float, int]]) -> No
 
 
 def test_a_chunk_is_billed_for_what_it_used() -> None:
-    chunk = Chunk(Grant(7, 50, 0.0, 50), BUCKET, granted_at=0.0, send_by=10.0, last_part=False)
+    chunk = Chunk(ReservationResult(7, 50, 0.0, 50), BUCKET, granted_at=0.0, send_by=10.0, last_part=False)
     chunk.hold(5)
     chunk.hold(5)
     assert chunk.free == 40

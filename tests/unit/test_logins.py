@@ -11,8 +11,8 @@ import pytest
 
 from killsyncd.auth.encryption import Vault, _new_key, token_aad
 from killsyncd.auth.grant import BY_ITSELF, KILLMAIL_SCOPE, Identity, LoginAttempt, SsoUnavailable, TokenSet
-from killsyncd.auth.login import Begun, Logins, cookie_name
-from killsyncd.auth.login_state import Door, LoginState, Place
+from killsyncd.auth.login import Logins, PendingLogin, cookie_name
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.core.errors import GrantDead, LoginRefused, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
 from tests.clocks import ManualClock
@@ -76,14 +76,14 @@ def world() -> World:
     return World()
 
 
-def redirect(begun: Begun, **fields: str) -> str:
+def redirect(begun: PendingLogin, **fields: str) -> str:
     return f"{CALLBACK}?{urlencode({'code': 'the-code', 'state': begun.state, **fields})}"
 
 
 async def test_a_login_ends_with_a_stored_grant(world: World) -> None:
-    begun = await world.logins.begin(Door.BROWSER)
+    begun = await world.logins.begin(LoginOrigin.BROWSER)
     assert (await world.logins.status(begun.login_id)).state is LoginState.PENDING
-    done = await world.logins.finish(Place.CALLBACK, "the-code", begun.state, begun.cookie)
+    done = await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state, begun.cookie)
     assert world.sso.exchanged == [("the-code", "verifier-1")]
     assert (done.user_id, done.character_id, done.created) == ("user-1", CHARACTER, True)
     assert (done.state, done.message) == (UserState.OK, "Some Pilot is logged in")
@@ -98,88 +98,99 @@ async def test_a_login_ends_with_a_stored_grant(world: World) -> None:
 
 async def test_logging_in_again_keeps_the_user(world: World) -> None:
     for created in (True, False):
-        begun = await world.logins.begin(Door.CLI)
-        done = await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+        begun = await world.logins.begin(LoginOrigin.CLI)
+        done = await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
         assert (done.user_id, done.created) == ("user-1", created)
 
 
 @pytest.mark.parametrize(
     ("door", "place"),
     [
-        (Door.BROWSER, Place.CALLBACK),
-        (Door.CLI, Place.CALLBACK),
-        (Door.CLI, Place.PASTE),
-        (Door.GRAPHQL, Place.GRAPHQL),
+        (LoginOrigin.BROWSER, LoginReturn.CALLBACK),
+        (LoginOrigin.CLI, LoginReturn.CALLBACK),
+        (LoginOrigin.CLI, LoginReturn.PASTE),
+        (LoginOrigin.GRAPHQL, LoginReturn.GRAPHQL),
     ],
 )
-async def test_the_right_doors(world: World, door: Door, place: Place) -> None:
+async def test_the_right_doors(world: World, door: LoginOrigin, place: LoginReturn) -> None:
     begun = await world.logins.begin(door)
-    assert (begun.cookie is not None) == (door is Door.BROWSER)
+    assert (begun.cookie is not None) == (door is LoginOrigin.BROWSER)
     await world.logins.finish(place, "the-code", begun.state, begun.cookie)
 
 
 @pytest.mark.parametrize(
     ("door", "place"),
     [
-        (Door.BROWSER, Place.PASTE),
-        (Door.BROWSER, Place.GRAPHQL),
-        (Door.CLI, Place.GRAPHQL),
-        (Door.GRAPHQL, Place.CALLBACK),
-        (Door.GRAPHQL, Place.PASTE),
+        (LoginOrigin.BROWSER, LoginReturn.PASTE),
+        (LoginOrigin.BROWSER, LoginReturn.GRAPHQL),
+        (LoginOrigin.CLI, LoginReturn.GRAPHQL),
+        (LoginOrigin.GRAPHQL, LoginReturn.CALLBACK),
+        (LoginOrigin.GRAPHQL, LoginReturn.PASTE),
     ],
 )
-async def test_the_wrong_doors_stay_shut_and_spoil_nothing(world: World, door: Door, place: Place) -> None:
+async def test_the_wrong_doors_stay_shut_and_spoil_nothing(
+    world: World, door: LoginOrigin, place: LoginReturn
+) -> None:
     begun = await world.logins.begin(door)
     with pytest.raises(LoginRefused, match="begun elsewhere"):
         await world.logins.finish(place, "the-code", begun.state, begun.cookie)
     assert world.sso.exchanged == []
-    right = {Door.BROWSER: Place.CALLBACK, Door.CLI: Place.PASTE, Door.GRAPHQL: Place.GRAPHQL}[door]
+    right = {
+        LoginOrigin.BROWSER: LoginReturn.CALLBACK,
+        LoginOrigin.CLI: LoginReturn.PASTE,
+        LoginOrigin.GRAPHQL: LoginReturn.GRAPHQL,
+    }[door]
     await world.logins.finish(right, "the-code", begun.state, begun.cookie)
 
 
 @pytest.mark.parametrize("cookie", [None, "", "another"])
 async def test_a_browsers_login_needs_its_cookie(world: World, cookie: str | None) -> None:
-    begun = await world.logins.begin(Door.BROWSER)
+    begun = await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(LoginRefused, match="another browser"):
-        await world.logins.finish(Place.CALLBACK, "the-code", begun.state, cookie)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state, cookie)
     assert world.sso.exchanged == []
-    await world.logins.finish(Place.CALLBACK, "the-code", begun.state, begun.cookie)
+    await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state, begun.cookie)
 
 
 async def test_one_browsers_cookie_does_not_open_another_login(world: World) -> None:
-    mine, theirs = await world.logins.begin(Door.BROWSER), await world.logins.begin(Door.BROWSER)
+    mine, theirs = (
+        await world.logins.begin(LoginOrigin.BROWSER),
+        await world.logins.begin(LoginOrigin.BROWSER),
+    )
     assert cookie_name(mine.state) != cookie_name(theirs.state)
     with pytest.raises(LoginRefused):
-        await world.logins.finish(Place.CALLBACK, "the-code", theirs.state, mine.cookie)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", theirs.state, mine.cookie)
 
 
 async def test_a_state_is_good_once(world: World) -> None:
-    begun = await world.logins.begin(Door.CLI)
-    await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+    begun = await world.logins.begin(LoginOrigin.CLI)
+    await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     with pytest.raises(LoginRefused, match="used already"):
-        await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     assert len(world.sso.exchanged) == 1
 
 
 async def test_of_many_at_once_one_gets_through(world: World) -> None:
-    begun = await world.logins.begin(Door.CLI)
-    tries = [daemon.finish(Place.CALLBACK, "the-code", begun.state) for daemon in (world.daemon(),) * 10]
+    begun = await world.logins.begin(LoginOrigin.CLI)
+    tries = [
+        daemon.finish(LoginReturn.CALLBACK, "the-code", begun.state) for daemon in (world.daemon(),) * 10
+    ]
     outcomes = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(not isinstance(outcome, LoginRefused) for outcome in outcomes) == 1
     assert len(world.sso.exchanged) == 1
 
 
 async def test_a_state_is_good_for_ten_minutes(world: World) -> None:
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     await world.clock.advance(600)
     with pytest.raises(LoginRefused, match="ten minutes"):
-        await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     assert (await world.logins.status(begun.login_id)).state is LoginState.EXPIRED
 
 
 async def test_any_daemon_finishes_a_login_also_after_a_restart(world: World) -> None:
-    begun = await world.logins.begin(Door.BROWSER)
-    done = await world.daemon().finish(Place.CALLBACK, "the-code", begun.state, begun.cookie)
+    begun = await world.logins.begin(LoginOrigin.BROWSER)
+    done = await world.daemon().finish(LoginReturn.CALLBACK, "the-code", begun.state, begun.cookie)
     assert done.created
     assert (await world.logins.status(begun.login_id)).state is LoginState.DONE
 
@@ -187,72 +198,74 @@ async def test_any_daemon_finishes_a_login_also_after_a_restart(world: World) ->
 @pytest.mark.parametrize(("code", "state"), [("", "s"), ("c", ""), ("c" * 5000, "s"), ("c", "s" * 5000)])
 async def test_nonsense(world: World, code: str, state: str) -> None:
     with pytest.raises(LoginRefused):
-        await world.logins.finish(Place.CALLBACK, code, state)
+        await world.logins.finish(LoginReturn.CALLBACK, code, state)
 
 
 async def test_an_unknown_state(world: World) -> None:
     with pytest.raises(LoginRefused, match="not known"):
-        await world.logins.finish(Place.CALLBACK, "the-code", "made up \udc80")
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", "made up \udc80")
     assert (await world.logins.status("made up")).state is LoginState.UNKNOWN
 
 
 async def test_a_stolen_database_finishes_no_login(world: World) -> None:
-    begun = await world.logins.begin(Door.BROWSER)
+    begun = await world.logins.begin(LoginOrigin.BROWSER)
     [row] = world.pending.rows.values()
     shown = f"{row} {row.verifier_enc!r} {row.cookie_hash}"
     for secret in (begun.state, begun.cookie, "verifier-1"):
         assert secret is not None
         assert secret not in shown
-    await world.logins.finish(Place.CALLBACK, "the-code", begun.state, begun.cookie)
+    await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state, begun.cookie)
     [row] = world.pending.rows.values()
     assert row.verifier_enc == b""
     assert begun.state not in repr(begun)
 
 
 async def test_old_logins_are_forgotten(world: World) -> None:
-    old = await world.logins.begin(Door.CLI)
+    old = await world.logins.begin(LoginOrigin.CLI)
     await world.clock.advance(600 + 3601)
-    await world.logins.begin(Door.CLI)
+    await world.logins.begin(LoginOrigin.CLI)
     assert (await world.logins.status(old.login_id)).state is LoginState.UNKNOWN
     assert len(world.pending.rows) == 1
 
 
 async def test_the_database_cannot_be_filled_with_logins(world: World) -> None:
     for _ in range(5000):
-        await world.logins.begin(Door.BROWSER)
+        await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(Unavailable, match="too many"):
-        await world.logins.begin(Door.BROWSER)
+        await world.logins.begin(LoginOrigin.BROWSER)
     await world.clock.advance(601)
-    await world.logins.begin(Door.BROWSER)
+    await world.logins.begin(LoginOrigin.BROWSER)
 
 
 # -- failures ------------------------------------------------------------------------------------
 
 
 async def test_access_denied_is_told_as_what_it_is(world: World) -> None:
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     query = {"error": "access_denied", "state": begun.state}
     with pytest.raises(LoginRefused, match="did not agree"):
-        await world.logins.finish_query(Place.CALLBACK, query)
+        await world.logins.finish_query(LoginReturn.CALLBACK, query)
     status = await world.logins.status(begun.login_id)
     assert status.state is LoginState.FAILED
     assert "did not agree" in status.message
     with pytest.raises(LoginRefused, match="used already"):
-        await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
 
 
 async def test_a_stranger_cannot_fail_a_browsers_login(world: World) -> None:
-    begun = await world.logins.begin(Door.BROWSER)
+    begun = await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(LoginRefused, match="another browser"):
-        await world.logins.finish_query(Place.CALLBACK, {"error": "access_denied", "state": begun.state})
+        await world.logins.finish_query(
+            LoginReturn.CALLBACK, {"error": "access_denied", "state": begun.state}
+        )
     assert (await world.logins.status(begun.login_id)).state is LoginState.PENDING
 
 
 async def test_an_errors_name_is_shown_only_if_it_is_one(world: World) -> None:
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     query = {"error": "<script>alert(1)</script>", "state": begun.state}
     with pytest.raises(LoginRefused, match="unnamed"):
-        await world.logins.finish_query(Place.CALLBACK, query)
+        await world.logins.finish_query(LoginReturn.CALLBACK, query)
 
 
 @pytest.mark.parametrize(
@@ -268,9 +281,9 @@ async def test_what_goes_wrong_at_the_sso_is_recorded(
     world: World, fault: Exception, raised: type[Exception], told: str
 ) -> None:
     world.sso.fault = fault
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     with pytest.raises(raised):
-        await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     status = await world.logins.status(begun.login_id)
     assert status.state is LoginState.FAILED
     assert told in status.message
@@ -279,13 +292,13 @@ async def test_what_goes_wrong_at_the_sso_is_recorded(
 
 async def test_a_login_does_not_promise_to_try_again_by_itself(world: World) -> None:
     down = SsoUnavailable("no answer", f"{BY_ITSELF} EVE's state: elsewhere", answered=False)
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     world.sso.fault = down
     with pytest.raises(Unavailable) as finishing:
-        await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     world.sso.begin_fault = down
     with pytest.raises(Unavailable) as beginning:
-        await world.logins.begin(Door.BROWSER)
+        await world.logins.begin(LoginOrigin.BROWSER)
     for caught in (finishing, beginning):
         assert BY_ITSELF not in caught.value.hint
         assert "Begin again" in caught.value.hint
@@ -294,16 +307,16 @@ async def test_a_login_does_not_promise_to_try_again_by_itself(world: World) -> 
 
 async def test_a_token_that_does_not_verify_registers_nobody(world: World) -> None:
     world.sso.verify_fault = TokenRefused("`aud` is another application", "check")
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     with pytest.raises(LoginRefused, match="aud"):
-        await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+        await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     assert world.grants.rows == {}
 
 
 async def test_a_missing_scope_is_registered_and_said(world: World) -> None:
     world.sso.scopes = frozenset()
-    begun = await world.logins.begin(Door.CLI)
-    done = await world.logins.finish(Place.CALLBACK, "the-code", begun.state)
+    begun = await world.logins.begin(LoginOrigin.CLI)
+    done = await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     assert done.state is UserState.SCOPE_MISSING
     assert KILLMAIL_SCOPE in done.message
     assert world.grants.rows["user-1"].state is UserState.SCOPE_MISSING
@@ -311,8 +324,8 @@ async def test_a_missing_scope_is_registered_and_said(world: World) -> None:
 
 async def test_a_browser_that_goes_away_does_not_stop_its_login(world: World) -> None:
     world.sso.hold = asyncio.Event()
-    begun = await world.logins.begin(Door.CLI)
-    waiting = asyncio.create_task(world.logins.finish(Place.CALLBACK, "the-code", begun.state))
+    begun = await world.logins.begin(LoginOrigin.CLI)
+    waiting = asyncio.create_task(world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state))
     await world.clock.settle()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -328,8 +341,8 @@ async def test_the_drain_sees_a_login_out_and_closing_cuts_it_short(
 ) -> None:
     monkeypatch.setattr("killsyncd.core.tasks.PATIENCE", 0.01)
     world.sso.hold, stopping = asyncio.Event(), asyncio.Event()
-    begun = await world.logins.begin(Door.CLI)
-    waiting = asyncio.create_task(world.logins.finish(Place.CALLBACK, "the-code", begun.state))
+    begun = await world.logins.begin(LoginOrigin.CLI)
+    waiting = asyncio.create_task(world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state))
     await world.clock.settle()
     draining = asyncio.create_task(world.logins.run(stopping))
     stopping.set()
@@ -348,22 +361,22 @@ async def test_a_login_stands_even_if_its_outcome_cannot_be_recorded(world: Worl
             raise OSError("disk full")
 
     world.pending.before = before
-    begun = await world.logins.begin(Door.CLI)
-    assert (await world.logins.finish(Place.CALLBACK, "the-code", begun.state)).created
+    begun = await world.logins.begin(LoginOrigin.CLI)
+    assert (await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)).created
 
 
 # -- pasting ---------------------------------------------------------------------------------------
 
 
 async def test_pasting_the_address(world: World) -> None:
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     done = await world.logins.finish_redirect(f"  {redirect(begun)}\n")
     assert done.created
 
 
 @pytest.mark.parametrize("form", ["?code=the-code&state={}", "code=the-code&state={}", "{}\n"])
 async def test_pasting_parts_of_it(world: World, form: str) -> None:
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     pasted = (
         form.format(begun.state) if "state" in form else redirect(begun)[:40] + "\n" + redirect(begun)[40:]
     )
@@ -380,12 +393,12 @@ async def test_pasting_something_else(world: World, pasted: str) -> None:
 
 
 async def test_pasting_a_refusal(world: World) -> None:
-    begun = await world.logins.begin(Door.CLI)
+    begun = await world.logins.begin(LoginOrigin.CLI)
     with pytest.raises(LoginRefused, match="did not agree"):
         await world.logins.finish_redirect(f"{CALLBACK}?error=access_denied&state={begun.state}")
 
 
 async def test_pasting_a_browsers_address(world: World) -> None:
-    begun = await world.logins.begin(Door.BROWSER)
+    begun = await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(LoginRefused, match="begun elsewhere"):
         await world.logins.finish_redirect(redirect(begun))

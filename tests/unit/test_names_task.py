@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.errors import RowRefused
-from killsyncd.esi.responses import EsiStatus, Name, RateLimited
-from killsyncd.storage.repositories.names import Names
-from killsyncd.sync.name_resolver import ERRORS_A_MINUTE, NamesTask
+from killsyncd.esi.responses import EsiStatus, RateLimited, ResolvedName
+from killsyncd.storage.repositories.names import NameRepository
+from killsyncd.sync.name_resolver import ERRORS_A_MINUTE, NameResolver
 from tests.core_world import Core, eventually
 
 
@@ -25,7 +25,7 @@ class Door:
         self.errors = 0
         self.fault: Exception | None = None
 
-    async def names(self, ids: Sequence[int]) -> list[Name]:
+    async def names(self, ids: Sequence[int]) -> list[ResolvedName]:
         self.asked.append(list(ids))
         if self.fault is not None:
             fault, self.fault = self.fault, None
@@ -33,7 +33,7 @@ class Door:
         if self.unknown & set(ids):
             self.errors += 1
             raise EsiStatus(404, "Ensure all IDs are valid before resolving.")
-        return [Name(each, "character", f"Name {each}") for each in ids]
+        return [ResolvedName(each, "character", f"Name {each}") for each in ids]
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ async def want(core: Core, *ids: int) -> None:
 class Running:
     """The task, and time that goes by."""
 
-    def __init__(self, core: Core, door: Door, book: Names | None = None) -> None:
+    def __init__(self, core: Core, esi: Door, book: NameRepository | None = None) -> None:
         self.core = core
-        self.task = NamesTask(
-            door=door, book=book or Names(core.world.store), events=core.events, clock=core.clock
+        self.task = NameResolver(
+            esi=esi, book=book or NameRepository(core.world.store), events=core.events, clock=core.clock
         )
 
     async def __aenter__(self) -> Running:
@@ -79,34 +79,34 @@ class Running:
 
 
 async def test_all_at_once_and_told(core: Core) -> None:
-    door, told = Door(), []
+    esi, told = Door(), []
     core.events.on("named", lambda: told.append(1))
     await want(core, *range(1, 50))
-    async with Running(core, door) as running:
+    async with Running(core, esi) as running:
         await running.until_unnamed(0)
-    assert (len(door.asked), len(told)) == (1, 1)
+    assert (len(esi.asked), len(told)) == (1, 1)
 
 
 async def test_one_unknown_id_is_found_by_halving_and_remembered(core: Core) -> None:
-    door = Door()
-    door.unknown = {7}
+    esi = Door()
+    esi.unknown = {7}
     await want(core, *range(1, 33))
-    async with Running(core, door) as running:
+    async with Running(core, esi) as running:
         await running.until_unnamed(1)
-        await eventually(lambda: [7] in door.asked)
-        count = len(door.asked)
+        await eventually(lambda: [7] in esi.asked)
+        count = len(esi.asked)
         await core.clock.advance(300)
-        assert len(door.asked) == count, "not asked for again and again"
-    assert door.errors <= 6
+        assert len(esi.asked) == count, "not asked for again and again"
+    assert esi.errors <= 6
 
 
 async def test_no_more_errors_a_minute_than_are_harmless(core: Core) -> None:
-    door = Door()
-    door.unknown = set(range(1, 65))
+    esi = Door()
+    esi.unknown = set(range(1, 65))
     await want(core, *range(1, 65))
     began = core.clock.monotonic()
-    async with Running(core, door):
-        while door.errors < 2 * ERRORS_A_MINUTE:
+    async with Running(core, esi):
+        while esi.errors < 2 * ERRORS_A_MINUTE:
             core.clock.tick(0.25)
             await asyncio.sleep(0.001)
     assert core.clock.monotonic() - began >= 60.0
@@ -114,16 +114,16 @@ async def test_no_more_errors_a_minute_than_are_harmless(core: Core) -> None:
 
 @pytest.mark.parametrize("fault", [EsiStatus(500, "oops"), RateLimited("420", 0.0, group="error-limit")])
 async def test_trouble_is_waited_out(core: Core, fault: Exception) -> None:
-    door = Door()
-    door.fault = fault
+    esi = Door()
+    esi.fault = fault
     await want(core, 1)
-    async with Running(core, door) as running:
+    async with Running(core, esi) as running:
         await running.until_unnamed(0)
 
 
 async def test_a_name_the_database_refuses_stops_no_other(core: Core) -> None:
-    class Picky(Names):
-        async def resolved(self, names: Sequence[Name], unknown: Sequence[int], wait: float) -> None:
+    class Picky(NameRepository):
+        async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], wait: float) -> None:
             if any(each.id == 3 for each in names):
                 raise RowRefused("the database refuses a row")
             await super().resolved(names, unknown, wait)

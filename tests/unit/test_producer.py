@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.model import Origin
-from killsyncd.storage.repositories.producer_runs import Runs
+from killsyncd.storage.repositories.producer_runs import ProducerRuns
 from killsyncd.sync.producer import LONGEST_JITTER, Producer
 from tests.core_world import Core, eventually
 
@@ -25,7 +25,7 @@ async def core(tmp_path: Path) -> AsyncIterator[Core]:
 
 def make(core: Core) -> Producer:
     return Producer(
-        runs=Runs(core.world.store, core.world.holder),
+        runs=ProducerRuns(core.world.store, core.world.holder),
         users=core.world.users,
         events=core.events,
         clock=core.clock,

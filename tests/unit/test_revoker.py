@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 
 from killsyncd.auth.grant import SsoUnavailable
-from killsyncd.auth.revoker import LONGEST_BACKOFF, LOOK_AGAIN, Revoker, Tombstone
+from killsyncd.auth.revoker import LONGEST_BACKOFF, LOOK_AGAIN, PendingRevocation, Revoker
 from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.events import Events
 from tests.clocks import ManualClock
@@ -16,15 +16,15 @@ from tests.clocks import ManualClock
 class Rows:
     """Tombstones in memory; the real ones are in the contract suite."""
 
-    def __init__(self, clock: ManualClock, *tombstones: Tombstone) -> None:
+    def __init__(self, clock: ManualClock, *tombstones: PendingRevocation) -> None:
         self.clock = clock
         self.there = {each.id: each for each in tombstones}
         self.down = False
 
-    async def get(self, tombstone_id: int) -> Tombstone | None:
+    async def get(self, tombstone_id: int) -> PendingRevocation | None:
         return self.there.get(tombstone_id)
 
-    async def due(self, limit: int) -> list[Tombstone]:
+    async def due(self, limit: int) -> list[PendingRevocation]:
         if self.down:
             raise Unavailable("the database is away")
         return [each for each in self.there.values() if each.not_before <= self.clock.now()][:limit]
@@ -61,7 +61,7 @@ def down() -> SsoUnavailable:
 
 def made(*ids: int) -> tuple[ManualClock, Rows, Sso, Events, Revoker]:
     clock, events, sso = ManualClock(), Events(), Sso()
-    rows = Rows(clock, *(Tombstone(each, each, b"", 0, 0.0) for each in ids))
+    rows = Rows(clock, *(PendingRevocation(each, each, b"", 0, 0.0) for each in ids))
     return (
         clock,
         rows,

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.events import Events, Signal
-from killsyncd.daemon.peers import Bridge
-from killsyncd.sync.pause import LOOK_AGAIN, Switches
+from killsyncd.core.events import Events, Wakeup
+from killsyncd.daemon.peers import PeerEvents
+from killsyncd.sync.pause import LOOK_AGAIN, Pauses
 from tests.clocks import ManualClock
 
 
@@ -41,7 +41,7 @@ class Table:
 
 async def test_who_turns_a_switch_is_heard_at_once_and_once() -> None:
     clock, events, table, told = ManualClock(), Events(), Table(), []
-    switches = Switches(table.read, events, clock)
+    switches = Pauses(table.read, events, clock)
     events.on("switches", lambda: told.append(switches.paused()))
     async with running(switches.run()):
         await clock.settle()
@@ -58,7 +58,7 @@ async def test_who_turns_a_switch_is_heard_at_once_and_once() -> None:
 
 async def test_another_daemons_switch_is_found_and_trouble_changes_nothing() -> None:
     clock, table = ManualClock(), Table()
-    switches = Switches(table.read, Events(), clock)
+    switches = Pauses(table.read, Events(), clock)
     async with running(switches.run()):
         table.on = {"daemon": 1.0}
         await clock.advance(LOOK_AGAIN + 1)
@@ -86,7 +86,7 @@ class Line:
 
 async def test_the_bridge_tells_others_once_and_never_echoes() -> None:
     clock, events, line, heard = ManualClock(), Events(), Line(), []
-    bridge = Bridge(line, events, clock)  # type: ignore[arg-type]
+    bridge = PeerEvents(line, events, clock)  # type: ignore[arg-type]
     events.on("feed", lambda: heard.append(1))
     async with running(bridge.run()):
         for _ in range(100):
@@ -103,7 +103,7 @@ async def test_the_bridge_tells_others_once_and_never_echoes() -> None:
 
 async def test_the_bridge_outlives_a_database_that_is_away() -> None:
     clock, events, line = ManualClock(), Events(), Line()
-    bridge = Bridge(line, events, clock)  # type: ignore[arg-type]
+    bridge = PeerEvents(line, events, clock)  # type: ignore[arg-type]
     line.away = True
     async with running(bridge.run()) as task:
         events.tell("wants")
@@ -116,7 +116,7 @@ async def test_the_bridge_outlives_a_database_that_is_away() -> None:
 
 
 async def test_a_signal_waits_for_bell_time_or_the_end() -> None:
-    clock, signal, stopping = ManualClock(), Signal(), asyncio.Event()
+    clock, signal, stopping = ManualClock(), Wakeup(), asyncio.Event()
     signal.ring()
     signal.ring()
     assert await signal.wait(clock, 5.0)

@@ -10,7 +10,7 @@ import pytest
 
 from killsyncd.auth.encryption import Vault, _new_key
 from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
-from killsyncd.auth.token_manager import TokenKeeper
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.auth.token_refresh import DOUBT_DELAYS
 from killsyncd.core.errors import GrantDead, KeyRefused, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
@@ -317,7 +317,7 @@ async def test_another_daemons_tokens_are_verified_here_too(due: World) -> None:
 
 
 async def test_a_foreign_key_disables_nobody(due: World) -> None:
-    due.keeper = TokenKeeper(due.store, due.sso, Vault([_new_key()]), due.clock, "daemon-1", MARGIN)
+    due.keeper = TokenManager(due.store, due.sso, Vault([_new_key()]), due.clock, "daemon-1", MARGIN)
     with pytest.raises(KeyRefused):
         await due.keeper.access_token(USER)
     assert due.state is UserState.OK

@@ -11,7 +11,7 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import Problem
 from killsyncd.service import monitor as watching
 from killsyncd.service.health import CODES, Health
-from killsyncd.service.monitor import DRY_LASTS, SKEW, UNREACHABLE_AFTER, Sights, Space, Watcher
+from killsyncd.service.monitor import DRY_LASTS, SKEW, UNREACHABLE_AFTER, DiskSpace, Monitor, MonitorSources
 from tests.clocks import ManualClock
 
 
@@ -23,7 +23,7 @@ class House:
         self.health = Health(self.clock)
         self.stats = SimpleNamespace(unheard=0)
         self.blocked: dict[str, float] = {}
-        self.door = SimpleNamespace(
+        self.esi = SimpleNamespace(
             downtime=None,
             clock_offset=0.0,
             error_limited=False,
@@ -35,12 +35,12 @@ class House:
         self.dry_at: float | None = None
         self.still: str | None = None
         self.problems: list[Problem] = []
-        self.watcher = Watcher(
+        self.watcher = Monitor(
             health=self.health,
             clock=self.clock,
-            door=self.door,
-            space=Space(None, self.health, Events()),
-            sights=Sights(
+            esi=self.esi,
+            space=DiskSpace(None, self.health, Events()),
+            sights=MonitorSources(
                 problems=lambda: self.problems,
                 broker=lambda: self.broker,
                 database=lambda: self.database,
@@ -70,18 +70,18 @@ def test_esi_that_does_not_answer(house: House) -> None:
     assert house.codes() == set(), "failures between answers are weather"
     house.stats.unheard = UNREACHABLE_AFTER
     assert house.codes() == {"esi_unreachable"}
-    house.door.downtime = SimpleNamespace(reason="ESI cannot be reached on several resources")
+    house.esi.downtime = SimpleNamespace(reason="ESI cannot be reached on several resources")
     assert house.codes() == {"esi_unreachable"}, "the network is not EVE's downtime"
     house.stats.unheard = 0
     assert house.codes() == {"downtime"}, "it answers, and says that it is down"
-    house.door.downtime = None
+    house.esi.downtime = None
     assert house.codes() == set()
 
 
 def test_the_error_limit(house: House) -> None:
-    house.door.error_limited = True
+    house.esi.error_limited = True
     assert house.codes() == {"error_limit"}
-    house.door.error_limited = False
+    house.esi.error_limited = False
     assert house.codes() == set()
 
 
@@ -115,9 +115,9 @@ def test_a_database_that_fails_twice_in_a_row(house: House) -> None:
 
 
 def test_broker_clock_and_tasks(house: House) -> None:
-    house.broker, house.still, house.door.clock_offset = "refused", "fetcher", -SKEW - 1
+    house.broker, house.still, house.esi.clock_offset = "refused", "fetcher", -SKEW - 1
     assert house.codes() == {"queue_unreachable", "task_died", "clock_skew"}
-    house.broker, house.still, house.door.clock_offset = None, None, SKEW - 1
+    house.broker, house.still, house.esi.clock_offset = None, None, SKEW - 1
     assert house.codes() == set()
 
 
@@ -133,7 +133,7 @@ def test_a_full_disk_pauses_and_resumes_with_room_to_spare(
 ) -> None:
     health, events, told = Health(ManualClock()), Events(), []
     events.on("switches", lambda: told.append(1))
-    space = Space(tmp_path, health, events)
+    space = DiskSpace(tmp_path, health, events)
 
     def free(mib: int) -> None:
         monkeypatch.setattr(watching.shutil, "disk_usage", lambda _: SimpleNamespace(free=mib << 20))

@@ -18,17 +18,17 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from killsyncd.esi.http import Answer, Flaw
-from killsyncd.esi.ratelimit.accounting import Books
-from killsyncd.esi.ratelimit.permits import Permit, Tokens
-from killsyncd.esi.ratelimit.route_limits import Lessons
+from killsyncd.esi.http import BrokenResponse, HttpResponse
+from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
+from killsyncd.esi.ratelimit.permits import Permit, PermitOffice
+from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import RouteLimit, price
 from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.routes import CHARACTER_LIST, DETAIL
 from killsyncd.esi.server_clock import ServerTime, parse_http_date
-from killsyncd.esi.signal import Signal
+from killsyncd.esi.signal import Condition
 from killsyncd.storage.migrations import migrate
-from killsyncd.storage.repositories.budgets import Budgets
+from killsyncd.storage.repositories.budgets import BudgetRepository
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Sql, Tx
 from tests.clocks import START, ManualClock
@@ -83,17 +83,17 @@ class Sent:
 class Daemon:
     """Everything of the door below HTTP."""
 
-    def __init__(self, clock: ManualClock, store: Budgets) -> None:
+    def __init__(self, clock: ManualClock, store: BudgetRepository) -> None:
         self.clock = clock
         self.time = ServerTime(clock)
-        self.books = Books(store, self.time, clock, egress="default", timeout=TIMEOUT)
-        self.lessons = Lessons(store, self.books)
-        self.tokens = Tokens(
+        self.books = RateLimitAccounting(store, self.time, clock, egress="default", timeout=TIMEOUT)
+        self.lessons = RouteLimits(store, self.books)
+        self.tokens = PermitOffice(
             self.books,
             self.lessons,
             self.time,
             clock,
-            Signal(clock),
+            Condition(clock),
             random.Random(0),
             client_id="abc",
             egress="default",
@@ -108,7 +108,9 @@ class Daemon:
 class Story:
     """A random life of a daemon."""
 
-    def __init__(self, seed: int, esi: Esi, clock: ManualClock, store: Budgets, *, route: str) -> None:
+    def __init__(
+        self, seed: int, esi: Esi, clock: ManualClock, store: BudgetRepository, *, route: str
+    ) -> None:
         self.rng = random.Random(seed)
         self.esi = esi
         self.clock = clock
@@ -168,7 +170,7 @@ class Story:
         assert date is not None
         self.daemon.time.observe(date, sent.at, received)
         self.daemon.tokens.answered(
-            sent.permit, Answer(sent.status, headers, b"", Flaw.NONE, "", sent.at, received)
+            sent.permit, HttpResponse(sent.status, headers, b"", BrokenResponse.NONE, "", sent.at, received)
         )
         self.answered += 1
 
@@ -240,7 +242,7 @@ async def test_no_window_is_ever_overdrawn(
         await migrate(store)
         await store.write(_empty)
         esi = Esi(clock, limit, window)
-        story = Story(seed, esi, clock, Budgets(store), route=route)
+        story = Story(seed, esi, clock, BudgetRepository(store), route=route)
         # As after any answer of the past; a limit below the specification's can't be known before.
         await story.store.learn(RouteLimit(route, story.group, limit, window, 0.0), window)
         await story.begin()

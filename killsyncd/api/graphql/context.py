@@ -9,17 +9,17 @@ from math import inf
 
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.loaders import Loaders
-from killsyncd.api.ports import MailReading, Verbs
+from killsyncd.api.ports import ApiOperations, KillmailReader
 from killsyncd.core.clock import Clock
 from killsyncd.core.read_model import Mail, MailFilter, MailPage
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ApiServices:
     """What lives as long as the daemon."""
 
-    reading: MailReading
-    verbs: Verbs
+    reading: KillmailReader
+    verbs: ApiOperations
     clock: Clock
     limits: Limits
 
@@ -35,7 +35,7 @@ class Context:
 
     def __init__(
         self,
-        room: Room,
+        room: ApiServices,
         epoch: str,
         *,
         names: bool = True,

@@ -33,7 +33,7 @@ from graphql import (
     visit,
 )
 
-from killsyncd.api.graphql.context import Context, Room
+from killsyncd.api.graphql.context import ApiServices, Context
 from killsyncd.api.graphql.errors import for_log, formatted_all, log, plain
 from killsyncd.api.graphql.limits import check_document, check_text
 from killsyncd.api.graphql.resolvers import BINDABLES
@@ -69,7 +69,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GraphqlResult:
     """What goes back. executed: there is a `data` entry, if only null."""
 
     body: dict[str, Any]
@@ -79,7 +79,7 @@ class Answer:
 class Engine:
     """Executes queries and mutations; `feed_hub` and `status_hub` do subscriptions with its `prepare`."""
 
-    def __init__(self, room: Room, schema: GraphQLSchema | None = None) -> None:
+    def __init__(self, room: ApiServices, schema: GraphQLSchema | None = None) -> None:
         self.room = room
         self.schema = schema or make_schema()
         self._limits = room.limits
@@ -117,10 +117,10 @@ class Engine:
 
     async def execute(
         self, prepared: Prepared, variables: dict[str, Any] | None, operation_name: str | None
-    ) -> Answer:
+    ) -> GraphqlResult:
         """Execute a query or mutation. Errors end in the answer, never outside it."""
         if prepared.document is None:
-            return Answer({"errors": list(prepared.errors)}, executed=False)
+            return GraphqlResult({"errors": list(prepared.errors)}, executed=False)
         try:
             if self.operation(prepared, operation_name).operation is OperationType.SUBSCRIPTION:
                 raise BadInput(
@@ -143,7 +143,7 @@ class Engine:
         executed = result.data is not None or any(each.path for each in result.errors or ())
         if executed:
             body["data"] = result.data
-        return Answer(body, executed)
+        return GraphqlResult(body, executed)
 
     async def run(
         self,
@@ -211,8 +211,8 @@ class _Fields(Visitor):
         self.found.add(node.name.value)
 
 
-def refusal(error: KillsyncdError) -> Answer:
+def refusal(error: KillsyncdError) -> GraphqlResult:
     """An answer that consists of one error, and its line in the log."""
     shown = plain(error)
     log.info("query refused", code=shown["extensions"]["code"], reason=for_log(error.message))
-    return Answer({"errors": [shown]}, executed=False)
+    return GraphqlResult({"errors": [shown]}, executed=False)

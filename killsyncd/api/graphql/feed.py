@@ -13,10 +13,10 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from killsyncd.api.graphql.context import Context, Room
+from killsyncd.api.graphql.context import ApiServices, Context
 from killsyncd.api.graphql.shared_results import FRESH_SECONDS, Event
 from killsyncd.core.errors import BadInput, Unavailable
-from killsyncd.core.events import Signal
+from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
 from killsyncd.service import parse_cursor
@@ -47,9 +47,9 @@ class _Entry:
 class FeedHub:
     """Reads the feed while there are followers. `run` it for as long as it is used."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ApiServices) -> None:
         self._room = room
-        self._signal = Signal()
+        self._signal = Wakeup()
         self._news = asyncio.Event()
         self._states = StateLog(log)
         self._ring: deque[_Entry] = deque()

@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 from graphql import OperationType
 
-from killsyncd.api.graphql.engine import Answer, Engine
+from killsyncd.api.graphql.engine import Engine, GraphqlResult
 from killsyncd.api.graphql.errors import BAD_USER_INPUT, TOO_EXPENSIVE, for_log, log
 from killsyncd.core.errors import KillsyncdError
 
@@ -25,7 +25,7 @@ _BODY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class GraphqlRequest:
     """The parameters of a request."""
 
     query: str
@@ -33,7 +33,7 @@ class Request:
     operation_name: str | None
 
 
-class Malformed(Exception):
+class MalformedRequest(Exception):
     """A request that is no GraphQL request."""
 
     def __init__(self, status: int, message: str, code: str = BAD_USER_INPUT, **headers: str) -> None:
@@ -56,18 +56,18 @@ class GraphqlHttp:
         media = accepted(request.headers.getall("Accept", []))
         try:
             if media is None:
-                raise Malformed(406, f"this answers {GRAPHQL_JSON} and {PLAIN_JSON}")
+                raise MalformedRequest(406, f"this answers {GRAPHQL_JSON} and {PLAIN_JSON}")
             if request.method == "GET":
                 asked = _from_query(request.query)
             else:
                 asked = await self._from_body(request)
             return await self._answer(request.method, asked, media)
-        except Malformed as error:
+        except MalformedRequest as error:
             log.info("query refused", code=error.code, reason=for_log(error.message))
             body = {"errors": [{"message": error.message, "extensions": {"code": error.code}}]}
             return respond(body, error.status, media or PLAIN_JSON, error.headers)
 
-    async def _answer(self, method: str, asked: Request, media: str) -> web.Response:
+    async def _answer(self, method: str, asked: GraphqlRequest, media: str) -> web.Response:
         prepared = self._engine.prepare(asked.query)
         if method == "GET" and prepared.document is not None:
             try:
@@ -76,61 +76,61 @@ class GraphqlHttp:
                 pass  # executing says it better
             else:
                 if operation.operation is not OperationType.QUERY:
-                    raise Malformed(405, "GET is for queries; send mutations with POST", Allow="POST")
+                    raise MalformedRequest(405, "GET is for queries; send mutations with POST", Allow="POST")
         answer = await self._engine.execute(prepared, asked.variables, asked.operation_name)
         return respond(answer.body, _status(answer, media), media)
 
-    async def _from_body(self, request: web.Request) -> Request:
+    async def _from_body(self, request: web.Request) -> GraphqlRequest:
         if request.content_type != PLAIN_JSON or "Content-Type" not in request.headers:
-            raise Malformed(415, f"send the query as {PLAIN_JSON}", Accept=PLAIN_JSON)
+            raise MalformedRequest(415, f"send the query as {PLAIN_JSON}", Accept=PLAIN_JSON)
         if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
-            raise Malformed(415, "send the query in UTF-8", Accept=PLAIN_JSON)
+            raise MalformedRequest(415, "send the query in UTF-8", Accept=PLAIN_JSON)
         if "Content-Encoding" in request.headers:
-            raise Malformed(415, "send the query uncompressed")
+            raise MalformedRequest(415, "send the query uncompressed")
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 raw = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise Malformed(
+            raise MalformedRequest(
                 413, f"the request is larger than {self._limits.body // 1024} KiB", TOO_EXPENSIVE
             ) from None
         except TimeoutError:
-            raise Malformed(408, "the request did not arrive in time", Connection="close") from None
+            raise MalformedRequest(408, "the request did not arrive in time", Connection="close") from None
         try:
             body = orjson.loads(raw)
         except ValueError:
-            raise Malformed(400, "the body is not JSON") from None
+            raise MalformedRequest(400, "the body is not JSON") from None
         if not isinstance(body, dict):
-            raise Malformed(400, "the body is not a JSON object (batches are not served)")
+            raise MalformedRequest(400, "the body is not a JSON object (batches are not served)")
         return _parameters(body)
 
 
-def _from_query(query: Mapping[str, str]) -> Request:
+def _from_query(query: Mapping[str, str]) -> GraphqlRequest:
     body: dict[str, Any] = dict(query)
     for name in ("variables", "extensions"):
         if name in body:
             try:
                 body[name] = orjson.loads(body[name]) if body[name] else None
             except ValueError:
-                raise Malformed(400, f"{name} is not JSON") from None
+                raise MalformedRequest(400, f"{name} is not JSON") from None
     return _parameters(body)
 
 
-def _parameters(body: Mapping[str, Any]) -> Request:
+def _parameters(body: Mapping[str, Any]) -> GraphqlRequest:
     query, variables, name = body.get("query"), body.get("variables"), body.get("operationName")
     if not isinstance(query, str):
-        raise Malformed(400, "query is missing, or not a string")
+        raise MalformedRequest(400, "query is missing, or not a string")
     if variables is not None and not isinstance(variables, dict):
-        raise Malformed(400, "variables is not an object")
+        raise MalformedRequest(400, "variables is not an object")
     if name is not None and not isinstance(name, str):
-        raise Malformed(400, "operationName is not a string")
+        raise MalformedRequest(400, "operationName is not a string")
     extensions = body.get("extensions")
     if extensions is not None and not isinstance(extensions, dict):
-        raise Malformed(400, "extensions is not an object")
-    return Request(query, variables, name or None)
+        raise MalformedRequest(400, "extensions is not an object")
+    return GraphqlRequest(query, variables, name or None)
 
 
-def _status(answer: Answer, media: str) -> int:
+def _status(answer: GraphqlResult, media: str) -> int:
     # Before 2025 clients took every status but 200 for a broken server, so application/json
     # keeps 200 for requests that were understood; the newer type says it in the status.
     if answer.executed or media == PLAIN_JSON:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from math import inf
 from typing import Any, Generic, TypeVar
 
-from killsyncd.api.ports import MailReading
+from killsyncd.api.ports import KillmailReader
 from killsyncd.core.errors import NotFound
 from killsyncd.core.model import User
 from killsyncd.core.read_model import Attacker, Edge, Involved, Item, Mail, MailPage, Role, Victim
@@ -26,7 +26,7 @@ _MAX_SLICE = 16
 _ROWS_A_MAIL = 5  # with its edge, and the fields that wait for what belongs to it
 
 
-class Turns:
+class LoadScheduler:
     """When to read and when to hand out: nothing is read while answers wait to be handed out.
 
     Those who get an answer may ask for more; reading only then keeps one statement
@@ -40,14 +40,14 @@ class Turns:
         self._rows = rows
         self.on_too_much: Callable[[], None] = _nothing
         self._loop = asyncio.get_running_loop()
-        self._batches: list[Batch[Any, Any]] = []
+        self._batches: list[BatchLoader[Any, Any]] = []
         self._answers: deque[tuple[asyncio.Future[Any], Any]] = deque()
         self._reading: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._slice = 8
         self._sliced_at: float | None = None
 
-    def add(self, batch: Batch[Any, Any]) -> None:
+    def add(self, batch: BatchLoader[Any, Any]) -> None:
         """A kind of thing that is read."""
         self._batches.append(batch)
 
@@ -115,7 +115,7 @@ class Turns:
                 task.add_done_callback(self._reading.discard)
 
 
-class Batch(Generic[K, V]):
+class BatchLoader(Generic[K, V]):
     """One kind of thing, read by key. Keys that are not found give `missing()`; an error is raised.
 
     beforehand: keys that are likely to be asked for soon; they are read with the first.
@@ -123,7 +123,7 @@ class Batch(Generic[K, V]):
 
     def __init__(
         self,
-        turns: Turns,
+        turns: LoadScheduler,
         read: Callable[[list[K]], Awaitable[Mapping[K, V]]],
         missing: Callable[[], V],
         beforehand: Collection[K] = (),
@@ -188,25 +188,33 @@ class Loaders:
     """
 
     def __init__(
-        self, reading: MailReading, *, names: bool, mails: Sequence[Mail] = (), rows: float = inf
+        self, reading: KillmailReader, *, names: bool, mails: Sequence[Mail] = (), rows: float = inf
     ) -> None:
         self._reading = reading
         self._wants_names = names
         self._names: dict[int, str | None] = {}
-        self.turns = Turns(rows)
+        self.turns = LoadScheduler(rows)
         turns = self.turns
         beforehand = [mail.killmail_id for mail in mails]
         systems = [mail.solar_system_id for mail in mails]
-        self.mail: Batch[int, Mail | None] = Batch(turns, self._mails, _none)
-        self.victim: Batch[int, Victim] = Batch(turns, self._victims, _erased, beforehand)
-        self.attackers: Batch[int, list[Attacker]] = Batch(turns, self._attackers, list, beforehand)
-        self.final_blow: Batch[int, Attacker | None] = Batch(turns, self._final_blows, _none, beforehand)
-        self.items: Batch[int, list[Item]] = Batch(turns, self._items, list, beforehand)
-        self.document: Batch[int, bytes] = Batch(turns, reading.documents, _erased, beforehand)
-        self.involved: Batch[int, list[tuple[User, Role]]] = Batch(turns, self._involved, list, beforehand)
-        self.page: Batch[tuple[int, int, str | None], MailPage] = Batch(turns, self._pages, _no_page)
-        self.count: Batch[int, int] = Batch(turns, reading.counts_of, int)
-        self._late_names: Batch[int, str | None] = Batch(turns, self._read_names, _none, systems)
+        self.mail: BatchLoader[int, Mail | None] = BatchLoader(turns, self._mails, _none)
+        self.victim: BatchLoader[int, Victim] = BatchLoader(turns, self._victims, _erased, beforehand)
+        self.attackers: BatchLoader[int, list[Attacker]] = BatchLoader(
+            turns, self._attackers, list, beforehand
+        )
+        self.final_blow: BatchLoader[int, Attacker | None] = BatchLoader(
+            turns, self._final_blows, _none, beforehand
+        )
+        self.items: BatchLoader[int, list[Item]] = BatchLoader(turns, self._items, list, beforehand)
+        self.document: BatchLoader[int, bytes] = BatchLoader(turns, reading.documents, _erased, beforehand)
+        self.involved: BatchLoader[int, list[tuple[User, Role]]] = BatchLoader(
+            turns, self._involved, list, beforehand
+        )
+        self.page: BatchLoader[tuple[int, int, str | None], MailPage] = BatchLoader(
+            turns, self._pages, _no_page
+        )
+        self.count: BatchLoader[int, int] = BatchLoader(turns, reading.counts_of, int)
+        self._late_names: BatchLoader[int, str | None] = BatchLoader(turns, self._read_names, _none, systems)
 
     def name(self, id_: int) -> str | None:
         """The name of an id that came with something read before."""

@@ -12,8 +12,8 @@ from graphql import GraphQLResolveInfo
 
 from killsyncd.api.graphql.context import Connection, Context, Entity
 from killsyncd.api.graphql.inputs import character_ids, filter_of, first_of, id_of
-from killsyncd.auth.login import Begun
-from killsyncd.auth.login_state import Door, Place
+from killsyncd.auth.login import PendingLogin
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput, NotFound, Unavailable
 from killsyncd.core.model import Queued, SyncMode, User, UserState
@@ -143,13 +143,13 @@ async def _activity(_: Any, info: Info, days: int | None = 30) -> list[DayActivi
 
 
 @mutation.field("login")
-async def _login(_: Any, info: Info) -> Begun:
-    return await _context(info).room.verbs.begin_login(Door.GRAPHQL)
+async def _login(_: Any, info: Info) -> PendingLogin:
+    return await _context(info).room.verbs.begin_login(LoginOrigin.GRAPHQL)
 
 
 @mutation.field("authenticateWithCode")
 async def _authenticate(_: Any, info: Info, code: str, state: str) -> LoginEnded:
-    ended = await _context(info).room.verbs.finish_login(Place.GRAPHQL, {"code": code, "state": state})
+    ended = await _context(info).room.verbs.finish_login(LoginReturn.GRAPHQL, {"code": code, "state": state})
     if ended.user is None:
         raise Unavailable("the user is gone again", "log in once more")
     return ended

@@ -48,7 +48,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PreparedSubscription:
     """A subscription that was looked through.
 
     shape: equal for those that get the same answers. pages: whether it asks for pages of mails; those
@@ -62,7 +62,7 @@ class Asked:
     pages: bool = False
 
 
-class Payloads:
+class SharedResults:
     """Executes events, once for all who ask for the same at about the same time.
 
     The last answers are kept, up to a size in bytes.
@@ -76,7 +76,7 @@ class Payloads:
         self._size = 0
         self._making: dict[Hashable, asyncio.Task[bytes]] = {}
 
-    async def of(self, event: Event, asked: Asked) -> bytes:
+    async def of(self, event: Event, asked: PreparedSubscription) -> bytes:
         """The answer for an event, as JSON.
 
         Raises Unavailable: the database does not answer. Better late than with holes, for a mail
@@ -112,7 +112,7 @@ class Payloads:
             self._kept.popitem(last=False)
             self._size -= len(answer)
 
-    async def _execute(self, event: Event, asked: Asked) -> bytes:
+    async def _execute(self, event: Event, asked: PreparedSubscription) -> bytes:
         context = event.context
         if asked.pages:
             context = Context(self._engine.room, context.epoch)

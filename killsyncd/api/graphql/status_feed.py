@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from killsyncd.api.graphql.context import Context, Room
+from killsyncd.api.graphql.context import ApiServices, Context
 from killsyncd.api.graphql.shared_results import Event
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.events import Signal
+from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.service import StatusReport
 
@@ -24,9 +24,9 @@ log = get_logger(__name__)
 class StatusHub:
     """Looks at the queue while there are followers. `run` it for as long as it is used."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ApiServices) -> None:
         self._room = room
-        self._signal = Signal()
+        self._signal = Wakeup()
         self._news = asyncio.Event()
         self._states = StateLog(log)
         self._followers = 0

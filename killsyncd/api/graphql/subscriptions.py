@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from graphql import GraphQLResolveInfo
 
-from killsyncd.api.graphql.context import Room
+from killsyncd.api.graphql.context import ApiServices
 from killsyncd.api.graphql.feed import FeedHub
 from killsyncd.api.graphql.inputs import optional_ids
 from killsyncd.api.graphql.resolvers import subscription
@@ -17,17 +17,17 @@ from killsyncd.api.graphql.status_feed import StatusHub
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class SubscriptionContext:
     """What subscribing needs; given as context when a stream is made, not when events are shown."""
 
-    room: Room
+    room: ApiServices
     feed: FeedHub
     status: StatusHub
 
 
 async def _new_killmail(
     _: Any,
-    info: GraphQLResolveInfo[Live],
+    info: GraphQLResolveInfo[SubscriptionContext],
     after: str | None = None,
     characterIds: list[str] | None = None,
     freshOnly: bool | None = False,
@@ -38,7 +38,7 @@ async def _new_killmail(
     return live.feed.follow(position, characters, bool(freshOnly))
 
 
-def _worker_status_updates(_: Any, info: GraphQLResolveInfo[Live]) -> AsyncIterator[Event]:
+def _worker_status_updates(_: Any, info: GraphQLResolveInfo[SubscriptionContext]) -> AsyncIterator[Event]:
     return info.context.status.follow()
 
 

@@ -21,8 +21,8 @@ from killsyncd.api.auth import Access
 from killsyncd.api.graphql.engine import Engine, Prepared, refusal
 from killsyncd.api.graphql.errors import Unauthenticated, formatted_all
 from killsyncd.api.graphql.feed import RETRY
-from killsyncd.api.graphql.shared_results import Asked, Event, Payloads, shape_of
-from killsyncd.api.graphql.subscriptions import Live
+from killsyncd.api.graphql.shared_results import Event, PreparedSubscription, SharedResults, shape_of
+from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.read_model import TooMuch
@@ -47,11 +47,11 @@ class _Close(Exception):
 class GraphqlWs:
     """The sockets at `/graphql`. Host and page were checked before."""
 
-    def __init__(self, engine: Engine, access: Access, live: Live) -> None:
+    def __init__(self, engine: Engine, access: Access, live: SubscriptionContext) -> None:
         self._engine = engine
         self._access = access
         self._live = live
-        self._payloads = Payloads(engine)
+        self._payloads = SharedResults(engine)
         self._sockets: set[_Socket] = set()
         self._closing = False
 
@@ -100,8 +100,8 @@ class _Socket:
         request: web.Request,
         engine: Engine,
         access: Access,
-        live: Live,
-        payloads: Payloads,
+        live: SubscriptionContext,
+        payloads: SharedResults,
         authenticated: bool,
     ) -> None:
         self._ws = ws
@@ -284,7 +284,7 @@ class _Socket:
         if isinstance(stream, list):
             return stream
         shape = shape_of(prepared.document, name, variables)
-        asked = Asked(prepared.document, variables, name, shape, pages=prepared.pages)
+        asked = PreparedSubscription(prepared.document, variables, name, shape, pages=prepared.pages)
         try:
             async for event in stream:
                 await self._send_bytes(head + await self._payload(event, asked) + b"}")
@@ -292,7 +292,7 @@ class _Socket:
             await stream.aclose()
         return None
 
-    async def _payload(self, event: Event, asked: Asked) -> bytes:
+    async def _payload(self, event: Event, asked: PreparedSubscription) -> bytes:
         """An event's answer; while the database is away, waited for. Raises Unavailable at last."""
         for _ in range(PATIENT_TRIES):
             try:

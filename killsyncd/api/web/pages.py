@@ -15,9 +15,9 @@ from aiohttp import web
 from killsyncd.api.auth import Access, Forbidden
 from killsyncd.api.graphql.errors import UNAUTHENTICATED
 from killsyncd.api.graphql.http import prefers_html
-from killsyncd.api.ports import Verbs
+from killsyncd.api.ports import ApiOperations
 from killsyncd.auth.login import LIFE, cookie_name
-from killsyncd.auth.login_state import Door, LoginState, Place
+from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.config import host_of
 from killsyncd.core.errors import KillsyncdError, LoginRefused, Unavailable
 from killsyncd.core.logging import get_logger
@@ -88,7 +88,7 @@ def refuse(
 class LoginPages:
     """`/auth/login` and `/auth/callback`."""
 
-    def __init__(self, verbs: Verbs, callback_url: str) -> None:
+    def __init__(self, verbs: ApiOperations, callback_url: str) -> None:
         self._verbs = verbs
         parts = urlsplit(callback_url)
         self._callback_host = host_of(callback_url)
@@ -104,7 +104,7 @@ class LoginPages:
         if host_of(f"//{request.host}") != self._callback_host and _HOP not in request.query:
             return _redirect(self._login_url)
         try:
-            begun = await self._verbs.begin_login(Door.BROWSER)
+            begun = await self._verbs.begin_login(LoginOrigin.BROWSER)
         except Unavailable as error:
             return _failed("The login cannot begin", error, 503)
         response = _redirect(begun.url)
@@ -125,7 +125,7 @@ class LoginPages:
         query = dict(request.query)
         name = cookie_name(query.get("state", ""))
         try:
-            ended = await self._verbs.finish_login(Place.CALLBACK, query, request.cookies.get(name))
+            ended = await self._verbs.finish_login(LoginReturn.CALLBACK, query, request.cookies.get(name))
         except LoginRefused as error:
             log.info("login refused", reason=error.message)
             response = _failed("This login did not work", error, 400)

@@ -22,7 +22,7 @@ from authlib.oauth2.rfc7636 import (
 
 from killsyncd.auth.grant import Identity, LoginAttempt, SsoUnavailable, TokenSet
 from killsyncd.auth.sso import claims
-from killsyncd.auth.sso.http import Answer, Wire, refused
+from killsyncd.auth.sso.http import SsoHttp, SsoResponse, refused
 from killsyncd.auth.sso.jwks import KeySource
 from killsyncd.auth.sso.metadata import MetadataSource
 from killsyncd.core.clock import Clock
@@ -67,7 +67,7 @@ class SsoClient:
         self._scopes = list(scopes)
         self._clock = clock
         self._auth = _client_auth(client_id, client_secret)
-        self._wire = Wire(session, user_agent=user_agent, clock=clock, timeout=timeout)
+        self._wire = SsoHttp(session, user_agent=user_agent, clock=clock, timeout=timeout)
         self._metadata = MetadataSource(self._wire, base_url, clock)
         self._keys = KeySource(self._wire, self._metadata, clock)
         self._issuers = _both_forms(base_url)
@@ -163,11 +163,11 @@ class SsoClient:
         except TokenRefused:
             return claims.verified(access_token, await self._keys.get(kid, instead_of=key))
 
-    async def _ask_for_tokens(self, grant_type: str, **parameters: str) -> Answer:
+    async def _ask_for_tokens(self, grant_type: str, **parameters: str) -> SsoResponse:
         endpoint = (await self._metadata.get()).token
         return await self._post(endpoint, prepare_token_request(grant_type, **parameters), {})
 
-    async def _post(self, endpoint: str, body: str, headers: Mapping[str, str]) -> Answer:
+    async def _post(self, endpoint: str, body: str, headers: Mapping[str, str]) -> SsoResponse:
         # With a secret: HTTP Basic and no client_id in the form; without: client_id in the form.
         _, signed, form = self._auth.prepare("POST", endpoint, dict(headers), body)
         return await self._wire.post_form(endpoint, signed, form)
@@ -180,7 +180,7 @@ def _client_auth(client_id: str, client_secret: str | None) -> ClientAuth:
     return ClientAuth(quote(client_id, safe=""), quote(client_secret, safe=""), "client_secret_basic")
 
 
-def _token_set(answer: Answer, asked_at: float, *, fallback: str) -> TokenSet:
+def _token_set(answer: SsoResponse, asked_at: float, *, fallback: str) -> TokenSet:
     document = answer.document
     if answer.status == 400 and answer.error == "invalid_grant":
         raise GrantDead("the SSO says that this grant does not hold (invalid_grant)", _AGAIN)

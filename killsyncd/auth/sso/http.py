@@ -22,7 +22,7 @@ _DOWN = f"{BY_ITSELF} EVE's state: https://status.eveonline.com"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SsoResponse:
     """An HTTP answer, read whole. `document` is the JSON object in it, None where it is anything else."""
 
     status: int
@@ -38,7 +38,7 @@ class Answer:
         return ""
 
 
-class Wire:
+class SsoHttp:
     """Requests with our User-Agent, without redirects: a token must go where it was sent, or nowhere."""
 
     def __init__(
@@ -49,16 +49,18 @@ class Wire:
         self._clock = clock
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=timeout / 2)
 
-    async def get(self, url: str) -> Answer:
+    async def get(self, url: str) -> SsoResponse:
         """GET, for metadata and keys."""
         return await self._request("GET", url, {}, None)
 
-    async def post_form(self, url: str, headers: Mapping[str, str], body: str) -> Answer:
+    async def post_form(self, url: str, headers: Mapping[str, str], body: str) -> SsoResponse:
         """POST a form that is encoded already."""
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         return await self._request("POST", url, {**headers, **form}, body.encode("ascii"))
 
-    async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> SsoResponse:
         try:
             async with self._session.request(
                 method,
@@ -70,7 +72,7 @@ class Wire:
                 raise_for_status=False,
             ) as response:
                 raw = await _bounded(response)
-                return Answer(response.status, _document(raw), self._retry_after(response))
+                return SsoResponse(response.status, _document(raw), self._retry_after(response))
         # Order matters: these two are subclasses of the broader ones below. Both mean that no
         # connection came about, so nothing can have been worked off.
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -98,7 +100,7 @@ class Wire:
         return min(max(0.0, seconds), _MAX_RETRY_AFTER)
 
 
-def refused(answer: Answer, what: str) -> SsoUnavailable:
+def refused(answer: SsoResponse, what: str) -> SsoUnavailable:
     """The error for an answer that is neither what was asked for nor `invalid_grant`."""
     if answer.error in ("invalid_client", "unauthorized_client"):
         return SsoUnavailable(

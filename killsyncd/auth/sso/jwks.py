@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from killsyncd.auth.grant import BY_ITSELF, SsoUnavailable
-from killsyncd.auth.sso.http import Wire, refused
+from killsyncd.auth.sso.http import SsoHttp, refused
 from killsyncd.auth.sso.metadata import MetadataSource
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import TokenRefused
@@ -29,7 +29,7 @@ _MAX_KEYS = 100
 class KeySource:
     """RS256 keys by `kid`. Keys of other kinds (the set also holds an ES256 one) are left out."""
 
-    def __init__(self, wire: Wire, metadata: MetadataSource, clock: Clock) -> None:
+    def __init__(self, wire: SsoHttp, metadata: MetadataSource, clock: Clock) -> None:
         self._wire = wire
         self._metadata = metadata
         self._clock = clock

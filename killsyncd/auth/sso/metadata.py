@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from killsyncd.auth.grant import SsoUnavailable
-from killsyncd.auth.sso.http import Answer, Wire, refused
+from killsyncd.auth.sso.http import SsoHttp, SsoResponse, refused
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import ConfigError
 
@@ -77,7 +77,7 @@ class Bounds:
 class MetadataSource:
     """The document, cached for an hour; beyond that an old one serves while the SSO does not answer."""
 
-    def __init__(self, wire: Wire, base_url: str, clock: Clock) -> None:
+    def __init__(self, wire: SsoHttp, base_url: str, clock: Clock) -> None:
         self._wire = wire
         self._url = base_url.rstrip("/") + PATH
         self._bounds = Bounds(base_url)
@@ -116,7 +116,7 @@ class MetadataSource:
                     self._good_until = self._clock.monotonic() + 60.0
             return self._known
 
-    def _read(self, answer: Answer) -> Metadata:
+    def _read(self, answer: SsoResponse) -> Metadata:
         document = answer.document
         if answer.status != 200 or document is None:
             raise refused(answer, "the question for its endpoints")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call, add_json, add_socket
-from killsyncd.cli.parsing import Lazy
+from killsyncd.cli.command import Invocation, add_json, add_socket
+from killsyncd.cli.parsing import LazyParser
 
 VERBS = {
     "status": "is it syncing, and if not, why",
@@ -37,7 +37,7 @@ examples:
   killsyncd ctl verify --json
 """
     verbs = parser.add_subparsers(
-        title="verbs", metavar="VERB", dest="verb", required=True, parser_class=Lazy
+        title="verbs", metavar="VERB", dest="verb", required=True, parser_class=LazyParser
     )
     for name, summary in VERBS.items():
         description = f"{summary[0].upper()}{summary[1:]}."
@@ -45,6 +45,6 @@ examples:
         verbs.add_parser(name, help=summary, description=description, module=module)
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Never reached: the verb's own `run` takes its place."""
     raise AssertionError("argparse requires a verb")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Call, out, out_json, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, socket_of, wants_json
 from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, UsageError
 from killsyncd.core.text import day_time
 
@@ -21,7 +21,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Print a mail's way through the daemon."""
     if not (args.id.isascii() and args.id.isdigit()):
         raise UsageError(f"{args.id!r} is no killmail id", "it is a number, such as 128000001")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call, out, out_json, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, say, socket_of, wants_json
 from killsyncd.core.errors import EXIT_OK
 from killsyncd.core.text import ago, count
 
@@ -20,7 +20,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Print quarantined mails."""
     answer = call.daemon(socket_of(args)).get("/v1/failed")
     if wants_json(args):

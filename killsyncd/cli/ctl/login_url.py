@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call, out, out_json, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, socket_of, wants_json
 from killsyncd.core.errors import EXIT_OK
 
 
@@ -19,7 +19,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Print an address to log in at."""
     begun = call.daemon(socket_of(args)).post("/v1/login")
     if wants_json(args):

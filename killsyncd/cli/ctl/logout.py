@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call, out, out_json, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, socket_of, wants_json
 from killsyncd.core.errors import EXIT_OK
 from killsyncd.core.text import count
 
@@ -27,7 +27,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Log out."""
     answer = call.daemon(socket_of(args)).post("/v1/logout", {"user": args.user, "erase": args.erase})
     if wants_json(args):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Call, out, out_json, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, socket_of, wants_json
 from killsyncd.core.errors import EXIT_OK
 
 
@@ -30,12 +30,12 @@ def add_switches(parser: ArgumentParser) -> None:
     )
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Pause."""
     return switch(args, call, "/v1/pause")
 
 
-def switch(args: Namespace, call: Call, route: str) -> int:
+def switch(args: Namespace, call: Invocation, route: str) -> int:
     """Turn the switches and say what changed."""
     answer = call.daemon(socket_of(args)).post(route, {"producer": args.producer, "users": args.user or None})
     if wants_json(args):

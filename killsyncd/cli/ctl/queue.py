@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Call, out, out_json, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, say, socket_of, wants_json
 from killsyncd.core.errors import EXIT_OK
 
 
@@ -33,7 +33,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Queue and say what became of each; nobody to queue is no failure."""
     body = {"force": args.force, "full": args.full, "users": args.user or None}
     answer = call.daemon(socket_of(args)).post("/v1/queue", body)

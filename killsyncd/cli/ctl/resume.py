@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call
+from killsyncd.cli.command import Invocation
 from killsyncd.cli.ctl.pause import add_switches, switch
 
 
@@ -20,6 +20,6 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Resume."""
     return switch(args, call, "/v1/resume")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from killsyncd.cli.command import Call, out, out_json, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, say, socket_of, wants_json
 from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, UsageError
 from killsyncd.core.text import count
 
@@ -19,7 +19,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Put mails back; exit 1 when one that was named is not known as failed."""
     for each in args.ids:
         if not (each.isascii() and each.isdigit()):

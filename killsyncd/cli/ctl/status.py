@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Call, out, out_json, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, socket_of, wants_json
 from killsyncd.core.errors import EXIT_FAILED, EXIT_OK
 from killsyncd.core.text import ago, count, size, soon, span
 
@@ -23,7 +23,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Print the status; exit 1 when not syncing."""
     status = call.daemon(socket_of(args)).get("/v1/status")
     if wants_json(args):

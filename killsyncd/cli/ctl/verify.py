@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Call, out, out_json, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, out_json, say, socket_of, wants_json
 from killsyncd.core.errors import EXIT_OK
 from killsyncd.core.text import count, day_time
 
@@ -23,7 +23,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Print what can be claimed for each character."""
     answer = call.daemon(socket_of(args)).get("/v1/verify", {"user": args.user})
     if wants_json(args):

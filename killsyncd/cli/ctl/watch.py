@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Call, out, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, out, say, socket_of, wants_json
 from killsyncd.core.errors import EXIT_UNAVAILABLE
 from killsyncd.core.text import fight, parse_time
 
@@ -32,7 +32,7 @@ examples:
 """
 
 
-def run(args: Namespace, call: Call) -> int:
+def run(args: Namespace, call: Invocation) -> int:
     """Print mails until Ctrl-C, or until the daemon ends."""
     daemon = call.daemon(socket_of(args))
     parameters = {"after": args.after, "freshOnly": "true" if args.fresh_only else None}

@@ -15,20 +15,20 @@ from killsyncd.core.clock import Clock
 from killsyncd.esi.ratelimit.windows import (
     MARGIN,
     OBSERVATION_LIFE,
-    Ask,
-    Bill,
     Bucket,
     BudgetStore,
     Chunk,
-    Grant,
     Observation,
+    Reservation,
+    ReservationRequest,
+    ReservationResult,
 )
 from killsyncd.esi.server_clock import ServerTime
 
 Write = Callable[[], Awaitable[None]]
 
 
-class Books:
+class RateLimitAccounting:
     """Between the door and the database."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Books:
         self._time = time
         self._clock = clock
         self._timeout = timeout
-        self._bills: dict[int, Bill] = {}
+        self._bills: dict[int, Reservation] = {}
         self._seen: dict[Bucket, tuple[int, float, float, float]] = {}
         self._writes: dict[object, Write] = {}
         self._blocked: dict[Bucket, float] = {}
@@ -90,7 +90,7 @@ class Books:
         window: float,
         life: float,
         gate: str = "",
-    ) -> Grant:
+    ) -> ReservationResult:
         """Take tokens, to be spent within `life` seconds. gate: one more that must be open.
 
         The rest as in limits.Ask. Raises Unavailable.
@@ -99,7 +99,7 @@ class Books:
         """
         bills, seen = self._bills, self._fresh_observations()
         self._bills, self._seen = {}, {}
-        ask = Ask(
+        ask = ReservationRequest(
             bucket,
             want,
             least,
@@ -123,11 +123,13 @@ class Books:
             self._bills = bills | self._bills
             raise
 
-    def _unwanted(self, bucket: Bucket, bills: dict[int, Bill], work: asyncio.Future[Grant]) -> None:
+    def _unwanted(
+        self, bucket: Bucket, bills: dict[int, Reservation], work: asyncio.Future[ReservationResult]
+    ) -> None:
         if work.cancelled() or work.exception() is not None:
             self._bills = bills | self._bills
         elif work.result().tokens:
-            self._bills[work.result().id] = Bill(work.result().id, bucket, 0, 0.0)
+            self._bills[work.result().id] = Reservation(work.result().id, bucket, 0, 0.0)
 
     def bill(self, chunk: Chunk) -> None:
         """A reservation is over; the next write settles it."""

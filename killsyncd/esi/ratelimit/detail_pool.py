@@ -10,11 +10,11 @@ import asyncio
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
-from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.windows import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
 from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.server_clock import ServerTime
-from killsyncd.esi.signal import Signal
+from killsyncd.esi.signal import Condition
 
 FIRST_CHUNK = 50
 LONGEST_LIFE = 10.0
@@ -40,7 +40,7 @@ def life_of(window: float) -> float:
 class DetailPool:
     """Chunks of the detail bucket."""
 
-    def __init__(self, books: Books, time: ServerTime, clock: Clock, news: Signal) -> None:
+    def __init__(self, books: RateLimitAccounting, time: ServerTime, clock: Clock, news: Condition) -> None:
         self._books = books
         self._time = time
         self._clock = clock

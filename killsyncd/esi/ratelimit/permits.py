@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 from killsyncd.core.clock import Clock
 from killsyncd.esi.decoding import read_date, read_number
-from killsyncd.esi.http import Answer
-from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.http import HttpResponse
+from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.detail_pool import LONGEST_LIFE, DetailPool, limited
-from killsyncd.esi.ratelimit.route_limits import Lessons
+from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import (
     MARGIN,
     Bucket,
@@ -28,7 +28,7 @@ from killsyncd.esi.ratelimit.windows import (
 )
 from killsyncd.esi.routes import DETAIL, ERROR_GROUP, ERROR_WINDOW, ERRORS_A_MINUTE
 from killsyncd.esi.server_clock import ServerTime
-from killsyncd.esi.signal import Signal
+from killsyncd.esi.signal import Condition
 
 RETRY_WITHOUT_HEADER = 60.0
 LONGEST_RETRY = 3600.0
@@ -45,7 +45,7 @@ class Permit:
 
     def __init__(
         self,
-        tokens: Tokens,
+        tokens: PermitOffice,
         chunk: Chunk,
         *,
         route: str,
@@ -71,16 +71,16 @@ class Permit:
         self._tokens.end(self, 0)
 
 
-class Tokens:
+class PermitOffice:
     """All buckets of this daemon."""
 
     def __init__(
         self,
-        books: Books,
-        lessons: Lessons,
+        books: RateLimitAccounting,
+        lessons: RouteLimits,
         time: ServerTime,
         clock: Clock,
-        news: Signal,
+        news: Condition,
         rng: random.Random,
         *,
         client_id: str,
@@ -247,7 +247,7 @@ class Tokens:
         """No answer: whatever it cost at worst is spent, perhaps only later."""
         self.end(permit, permit.holds, late=self._books.unanswered_for)
 
-    def answered(self, permit: Permit, answer: Answer) -> None:
+    def answered(self, permit: Permit, answer: HttpResponse) -> None:
         """Settle at the true price, and take in what the headers say."""
         route, bucket = permit.route, permit.chunk.bucket
         grouped = self._lessons.of(route).group is not None
@@ -270,7 +270,7 @@ class Tokens:
             if route == DETAIL:
                 self.pool.retire()
 
-    def _observe(self, permit: Permit, after: RouteLimit, answer: Answer, newest: float) -> None:
+    def _observe(self, permit: Permit, after: RouteLimit, answer: HttpResponse, newest: float) -> None:
         """Compare ESI's count with ours: more means that somebody else spends from this bucket."""
         # Not X-Ratelimit-Used: that is what this one request cost.
         remaining = read_number(answer.headers, "X-Ratelimit-Remaining", most=10**12)
@@ -288,7 +288,7 @@ class Tokens:
             # Less is left than we have in hand: hand it back, and let the database count anew.
             self.pool.retire()
 
-    def _read_errors(self, answer: Answer) -> None:
+    def _read_errors(self, answer: HttpResponse) -> None:
         left = read_number(answer.headers, "X-ESI-Error-Limit-Remain", most=10**6)
         if left is not None and left <= FEW_ERRORS_LEFT:
             seconds = read_number(answer.headers, "X-ESI-Error-Limit-Reset", most=120)

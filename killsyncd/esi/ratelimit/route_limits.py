@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from killsyncd.core.logging import get_logger
-from killsyncd.esi.ratelimit.accounting import Books
+from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.windows import BudgetStore, RouteLimit, parse_limit
 from killsyncd.esi.routes import ROUTES
 
@@ -21,10 +21,10 @@ LONGEST_TTL = 3_600.0
 """A single odd `Expires` must not make every crash cost a day."""
 
 
-class Lessons:
+class RouteLimits:
     """Limits of the routes, as far as known."""
 
-    def __init__(self, store: BudgetStore, books: Books) -> None:
+    def __init__(self, store: BudgetStore, books: RateLimitAccounting) -> None:
         self._store = store
         self._books = books
         self._routes: dict[str, RouteLimit] = dict(ROUTES)

@@ -100,7 +100,7 @@ class RouteLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class Reservation:
     """A reservation settled: what it really used, and when the last of it comes back."""
 
     id: int
@@ -130,7 +130,7 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ReservationRequest:
     """A wish for tokens. Everything in it happens in one transaction.
 
     want: as many as this; least: fewer are of no use. keep: the part of the limit (0..1) to leave alone.
@@ -149,13 +149,13 @@ class Ask:
     now: float
     spent_at: float
     held_for: float
-    bills: tuple[Bill, ...] = ()
+    bills: tuple[Reservation, ...] = ()
     observations: tuple[Observation, ...] = ()
     gates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class ReservationResult:
     """The database's answer. tokens 0: none; ask again at `next_at`. used: in the window, this included."""
 
     id: int
@@ -184,10 +184,10 @@ class BudgetStore(Protocol):
     Every method raises Unavailable where the database does not answer; then nothing may be spent.
     """
 
-    async def reserve(self, ask: Ask) -> Grant:
+    async def reserve(self, ask: ReservationRequest) -> ReservationResult:
         """Write bills and observations, then take tokens, in one transaction."""
 
-    async def settle(self, bills: Sequence[Bill], observations: Sequence[Observation]) -> None:
+    async def settle(self, bills: Sequence[Reservation], observations: Sequence[Observation]) -> None:
         """Write what reservations really used. Twice the same bill is the same as once."""
 
     async def block(self, bucket: Bucket, until: float) -> None:
@@ -224,7 +224,7 @@ def worst_price(limit: int) -> int:
     return min(WORST_PRICE, limit)
 
 
-def decide(ask: Ask, used: int) -> int:
+def decide(ask: ReservationRequest, used: int) -> int:
     """How many tokens to grant when `used` are out."""
     cap = ask.limit - kept(ask.limit, ask.keep)
     # A limit below the worst price would never grant anything: then one request at a time.
@@ -233,7 +233,7 @@ def decide(ask: Ask, used: int) -> int:
     return min(max(ask.want, least), free) if free >= least else 0
 
 
-def when_free(ask: Ask, spends: Iterable[tuple[float, int]]) -> float:
+def when_free(ask: ReservationRequest, spends: Iterable[tuple[float, int]]) -> float:
     """When `ask.least` tokens will be there, given (returns_at, tokens) in the order of returning."""
     spends = list(spends)
     used = sum(tokens for _, tokens in spends)
@@ -260,7 +260,7 @@ class Chunk:
     )
 
     def __init__(
-        self, grant: Grant, bucket: Bucket, *, granted_at: float, send_by: float, last_part: bool
+        self, grant: ReservationResult, bucket: Bucket, *, granted_at: float, send_by: float, last_part: bool
     ) -> None:
         """granted_at, send_by: monotonic seconds; nothing of it may be sent after send_by.
         last_part: it is of the window's last part, which is not for everybody."""
@@ -294,9 +294,9 @@ class Chunk:
         if used:
             self._returns_at = max(self._returns_at, returns_at)
 
-    def bill(self) -> Bill:
+    def bill(self) -> Reservation:
         """For the database."""
-        return Bill(self.id, self.bucket, self.used, self._returns_at)
+        return Reservation(self.id, self.bucket, self.used, self._returns_at)
 
 
 class Pacer:

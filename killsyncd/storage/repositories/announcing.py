@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.core.model import Origin, SyncMode
-from killsyncd.storage.repositories.sync_requests import Wants, claim
+from killsyncd.storage.repositories.sync_requests import SyncRequests, claim
 from killsyncd.storage.repositories.users import queue_user
 from killsyncd.storage.transaction import Many, Run, Tx, as_datetime, one
-from killsyncd.sync.job_source import Announcement, Summoned, Summons
+from killsyncd.sync.job_source import Announcement, WakeupMessage, WakeupResult
 
 NEVER = 1e9
 """Seconds; longer than any message has been on its way, and shorter than the time since 1970."""
@@ -47,10 +47,10 @@ def _unannounce(source_ids: Sequence[int]) -> Tx[None]:
     yield Many("wants.unannounce", [{"source_id": each} for each in sorted(source_ids)])
 
 
-def _summon(summons: Summons, holder: str) -> Tx[Summoned]:
+def _summon(summons: WakeupMessage, holder: str) -> Tx[WakeupResult]:
     row = one((yield Run("wants.summoned", {"character_id": summons.character_id})))
     if row is None or row["source_id"] is None:
-        return Summoned(None, known=False)
+        return WakeupResult(None, known=False)
     if not summons.ours:
         synced = as_datetime(row["last_killmail_sync_at"])
         at = row["full_walk_at"] if summons.full else (synced.timestamp() if synced else None)
@@ -63,7 +63,7 @@ def _summon(summons: Summons, holder: str) -> Tx[Summoned]:
     if job is None:
         # What is wanted only later, or of a paused pilot, has no message from now on.
         yield Run("wants.unannounce", {"source_id": int(row["source_id"])})
-    return Summoned(job)
+    return WakeupResult(job)
 
 
 def _due() -> Tx[int]:
@@ -71,7 +71,7 @@ def _due() -> Tx[int]:
     return int(row["n"]) if row is not None else 0
 
 
-class Announcing(Wants):
+class QueueAnnouncements(SyncRequests):
     """The queue's rows, as RabbitMQ's side sees them."""
 
     async def announce(self, limit: int, lost_after: float | None) -> list[Announcement]:
@@ -85,7 +85,7 @@ class Announcing(Wants):
         """Their messages did not get out."""
         await self._store.write(_unannounce, source_ids)
 
-    async def summon(self, summons: Summons) -> Summoned:
+    async def summon(self, summons: WakeupMessage) -> WakeupResult:
         """Do what a message says: want what it asks for, and claim what is wanted and due."""
         return await self._store.write(_summon, summons, self._holder)
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 from killsyncd.esi.ratelimit.windows import (
     KEPT_AFTER_RETURN,
     MARGIN,
-    Ask,
-    Bill,
     Bucket,
-    Grant,
     Observation,
+    Reservation,
+    ReservationRequest,
+    ReservationResult,
     RouteLimit,
     Usage,
     decide,
@@ -25,7 +25,7 @@ from killsyncd.esi.ratelimit.windows import (
 from killsyncd.storage.transaction import Many, Run, Store, Tx, one
 
 
-def _reserve(ask: Ask) -> Tx[Grant]:
+def _reserve(ask: ReservationRequest) -> Tx[ReservationResult]:
     where = {"grp": ask.bucket.group, "subject": ask.bucket.subject}
     yield Run("budgets.bucket", where)
     row = one((yield Run("budgets.lock", where)))
@@ -36,7 +36,7 @@ def _reserve(ask: Ask) -> Tx[Grant]:
         row = one((yield Run("budgets.gate", {"name": gate})))
         shut_until = max(shut_until, float(row["value"]) if row is not None else 0.0)
     if shut_until > ask.now:
-        return Grant(0, 0, shut_until, 0)
+        return ReservationResult(0, 0, shut_until, 0)
     row = one((yield Run("budgets.limit", {"grp": ask.bucket.group})))
     if row is not None and row["token_limit"] is not None:
         # Another daemon may have read a newer limit than ours.
@@ -49,14 +49,14 @@ def _reserve(ask: Ask) -> Tx[Grant]:
     if not tokens:
         spends = yield Run("budgets.spends", after)
         next_at = when_free(ask, [(float(each["returns_at"]), int(each["tokens"])) for each in spends])
-        return Grant(0, 0, next_at, used)
+        return ReservationResult(0, 0, next_at, used)
     returns_at = ask.spent_at + ask.held_for + ask.window + MARGIN
     row = one((yield Run("budgets.spend", {**where, "tokens": tokens, "returns_at": returns_at})))
     assert row is not None, "INSERT ... RETURNING answers its row"
-    return Grant(int(row["id"]), tokens, ask.now, used + tokens)
+    return ReservationResult(int(row["id"]), tokens, ask.now, used + tokens)
 
 
-def _settle(bills: Sequence[Bill], observations: Sequence[Observation]) -> Tx[None]:
+def _settle(bills: Sequence[Reservation], observations: Sequence[Observation]) -> Tx[None]:
     # Observations first: at their moment the reservations were still counted whole, and comparing
     # with the lower true price could take our own requests for somebody else's.
     for seen in observations:
@@ -156,16 +156,16 @@ def _tidy(now: float) -> Tx[None]:
     yield Run("budgets.buckets_unused", {"before": now})
 
 
-class Budgets:
+class BudgetRepository:
     """`limits.BudgetStore` over a Store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def reserve(self, ask: Ask) -> Grant:
+    async def reserve(self, ask: ReservationRequest) -> ReservationResult:
         return await self._store.write(_reserve, ask)
 
-    async def settle(self, bills: Sequence[Bill], observations: Sequence[Observation]) -> None:
+    async def settle(self, bills: Sequence[Reservation], observations: Sequence[Observation]) -> None:
         await self._store.write(_settle, bills, observations)
 
     async def block(self, bucket: Bucket, until: float) -> None:

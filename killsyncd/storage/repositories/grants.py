@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Collection
 
 from killsyncd.auth.grant import GrantRow, NewGrant, Registered
-from killsyncd.auth.login_state import Door, LoginRow, LoginState
+from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
 from killsyncd.core.clock import utc
 from killsyncd.core.model import UserState
 from killsyncd.storage.repositories.users import mark as mark_user
@@ -151,7 +151,7 @@ def _grant(row: Row) -> GrantRow:
     )
 
 
-class Grants:
+class GrantRepository:
     """Grants as token care sees them; see `refreshing.GrantStore` and `refresher.DueGrants`."""
 
     def __init__(self, store: Store) -> None:
@@ -247,7 +247,7 @@ def _login(state_hash: str) -> Tx[LoginRow | None]:
     return LoginRow(
         state_hash=str(row["state_hash"]),
         verifier_enc=bytes(row["verifier"]),
-        door=Door(row["door"]),
+        door=LoginOrigin(row["door"]),
         cookie_hash=row["cookie_hash"],
         created_at=float(row["created_at"]),
         expires_at=float(row["expires_at"]),
@@ -258,7 +258,7 @@ def _login(state_hash: str) -> Tx[LoginRow | None]:
 
 
 def _take(
-    state_hash: str, doors: Collection[Door], cookie_hash: str | None, now: float
+    state_hash: str, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
 ) -> Tx[LoginRow | None]:
     row = yield from _login(state_hash)
     if (
@@ -291,7 +291,7 @@ class PendingLogins:
         await self._store.write(_put, row, forget_before)
 
     async def take(
-        self, state_hash: str, *, doors: Collection[Door], cookie_hash: str | None, now: float
+        self, state_hash: str, *, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
     ) -> LoginRow | None:
         """The pending login, for one caller only."""
         return await self._store.write(_take, state_hash, doors, cookie_hash, now)

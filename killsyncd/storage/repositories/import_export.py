@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from killsyncd.service.import_export import StoredDocument
-from killsyncd.storage.repositories.killmails import Storing
+from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
 from killsyncd.sync.batch import Arrival, Stored
 
@@ -49,10 +49,10 @@ def _import_source() -> Tx[int]:
     return int(row["id"])
 
 
-class Exchanging:
+class ImportExportRepository:
     """See `exchange.ExchangeRows`."""
 
-    def __init__(self, store: Store, storing: Storing) -> None:
+    def __init__(self, store: Store, storing: KillmailWriter) -> None:
         self._store = store
         self._storing = storing
 

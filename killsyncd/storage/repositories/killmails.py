@@ -202,7 +202,7 @@ def _number(arrivals: Sequence[Arrival], listed: dict[int, float], origin: str) 
     return stored
 
 
-class Storing:
+class KillmailWriter:
     """The store as the fetcher and the import see it."""
 
     def __init__(self, store: Store, holder: str) -> None:

@@ -285,7 +285,7 @@ def _retry(dialect: str, ids: Sequence[int] | None) -> Tx[list[int]]:
     return [int(row[0]) for row in rows]
 
 
-class Ledger:
+class LedgerRepository:
     """The ledger as the consumer and the fetcher see it. holder: this daemon's id."""
 
     def __init__(self, store: Store, holder: str) -> None:

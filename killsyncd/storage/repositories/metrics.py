@@ -44,7 +44,7 @@ def _backed_up(at: float) -> Tx[None]:
     yield Run("meta.put", {"key": LAST_BACKUP, "value": repr(at)})
 
 
-class Measuring:
+class MetricsRepository:
     """See `metrics.MeasuredRows`."""
 
     def __init__(self, store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.esi.responses import Name
+from killsyncd.esi.responses import ResolvedName
 from killsyncd.storage.transaction import Many, Run, Store, Tx, one
 
 
@@ -17,7 +17,7 @@ def _next_due() -> Tx[float | None]:
     return None if row is None or row["due"] is None else float(row["due"])
 
 
-def _resolved(names: Sequence[Name], unknown: Sequence[int], wait: float) -> Tx[None]:
+def _resolved(names: Sequence[ResolvedName], unknown: Sequence[int], wait: float) -> Tx[None]:
     if names:
         yield Many(
             "names.resolved",
@@ -27,7 +27,7 @@ def _resolved(names: Sequence[Name], unknown: Sequence[int], wait: float) -> Tx[
         yield Many("names.unknown", [{"id": each, "wait": wait} for each in unknown])
 
 
-class Names:
+class NameRepository:
     """The names table as the task sees it."""
 
     def __init__(self, store: Store) -> None:
@@ -41,6 +41,6 @@ class Names:
         """When the next id may be asked for, in seconds since 1970; None when all have names."""
         return await self._store.read(_next_due)
 
-    async def resolved(self, names: Sequence[Name], unknown: Sequence[int], wait: float) -> None:
+    async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], wait: float) -> None:
         """Write names down, and ids that ESI does not know: asked for again after `wait` seconds."""
         await self._store.write(_resolved, names, unknown, wait)

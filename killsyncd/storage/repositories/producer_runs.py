@@ -35,7 +35,7 @@ def _state(holder: str) -> Tx[ProducerState]:
     )
 
 
-class Runs:
+class ProducerRuns:
     """When the producer ran, and whose turn it is."""
 
     def __init__(self, store: Store, holder: str) -> None:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.auth.revoker import Tombstone
-from killsyncd.service import Goodbye
+from killsyncd.auth.revoker import PendingRevocation
+from killsyncd.service import LoggedOutUser
 from killsyncd.storage.transaction import Bulk, Row, Run, Store, Tx, ids_parameter, one
 
 _TABLES = ("documents", "victims", "attackers", "items")
 
 
-async def logout(store: Store, user_id: str, *, erase: bool) -> Goodbye | None:
+async def logout(store: Store, user_id: str, *, erase: bool) -> LoggedOutUser | None:
     """Log a user out; None where there is no such user."""
     if not erase:
         return await store.write(_logout, user_id)
@@ -49,16 +49,16 @@ def _entomb(user_id: str) -> Tx[tuple[bool, int | None]]:
     return True, tombstone
 
 
-def _logout(user_id: str) -> Tx[Goodbye | None]:
+def _logout(user_id: str) -> Tx[LoggedOutUser | None]:
     exists, tombstone = yield from _entomb(user_id)
     if not exists:
         return None
     yield Run("goodbyes.wants_gone", {"user_id": user_id})
     yield Run("goodbyes.logged_out", {"user_id": user_id})
-    return Goodbye(tombstone, 0, 0)
+    return LoggedOutUser(tombstone, 0, 0)
 
 
-def _erase(dialect: str, user_id: str) -> Tx[tuple[Goodbye, list[int]] | None]:
+def _erase(dialect: str, user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | None]:
     yield Run("goodbyes.quiet_sightings", {})
     exists, tombstone = yield from _entomb(user_id)
     if not exists:
@@ -77,7 +77,7 @@ def _erase(dialect: str, user_id: str) -> Tx[tuple[Goodbye, list[int]] | None]:
         erased += only_here
     yield Run("goodbyes.logins_gone", {"user_id": user_id})
     yield Run("goodbyes.user_gone", {"user_id": user_id})
-    return Goodbye(tombstone, mails, pending), erased
+    return LoggedOutUser(tombstone, mails, pending), erased
 
 
 def _want_orphans(dialect: str, ids: Sequence[int]) -> Tx[int]:
@@ -97,8 +97,8 @@ def _want_orphans(dialect: str, ids: Sequence[int]) -> Tx[int]:
     return len(first)
 
 
-def _tombstone(row: Row) -> Tombstone:
-    return Tombstone(
+def _tombstone(row: Row) -> PendingRevocation:
+    return PendingRevocation(
         int(row["id"]),
         int(row["character_id"]),
         bytes(row["refresh_token"]),
@@ -107,12 +107,12 @@ def _tombstone(row: Row) -> Tombstone:
     )
 
 
-def _get(tombstone_id: int) -> Tx[Tombstone | None]:
+def _get(tombstone_id: int) -> Tx[PendingRevocation | None]:
     row = one((yield Run("goodbyes.revocation", {"id": tombstone_id})))
     return _tombstone(row) if row is not None else None
 
 
-def _due(limit: int) -> Tx[list[Tombstone]]:
+def _due(limit: int) -> Tx[list[PendingRevocation]]:
     return [_tombstone(row) for row in (yield Run("goodbyes.revocations_due", {"limit": limit}))]
 
 
@@ -129,17 +129,17 @@ def _retry_at(tombstone_id: int, not_before: float) -> Tx[None]:
     yield Run("goodbyes.revocation_failed", {"id": tombstone_id, "not_before": not_before})
 
 
-class Tombstones:
+class Revocations:
     """Grants still to be taken back, as the revoker sees them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def get(self, tombstone_id: int) -> Tombstone | None:
+    async def get(self, tombstone_id: int) -> PendingRevocation | None:
         """One of them; None once it is worked off."""
         return await self._store.read(_get, tombstone_id)
 
-    async def due(self, limit: int) -> list[Tombstone]:
+    async def due(self, limit: int) -> list[PendingRevocation]:
         """Those whose time has come."""
         return await self._store.read(_due, limit)
 

@@ -216,7 +216,7 @@ def _activity(since: datetime, until: datetime) -> Tx[dict[str, tuple[int, int]]
 # --- what others see ----------------------------------------------------------------------------
 
 
-class Reading:
+class KillmailSearch:
     """The store as GraphQL and the feed see it. Every method raises Unavailable when the store is."""
 
     def __init__(self, store: Store) -> None:

@@ -13,8 +13,8 @@ from killsyncd.service import (
     Explained,
     Failed,
     FeedLine,
-    Goodbye,
-    Seen,
+    LoggedOutUser,
+    SeenThrough,
     StatusFacts,
     Verified,
     feed_cursor,
@@ -230,7 +230,7 @@ def _explain(killmail_id: int) -> Tx[Explained]:
     mail = one((yield Run("operations.stored_mail", {"killmail_id": killmail_id})))
     ref = one((yield Run("operations.wanted_mail", {"killmail_id": killmail_id})))
     seen = [
-        Seen(
+        SeenThrough(
             str(row["kind"]),
             int(row["subject_id"]) if row["kind"] == "character" else None,
             row["character_name"],
@@ -268,7 +268,7 @@ def _explain(killmail_id: int) -> Tx[Explained]:
     )
 
 
-def _explain_wanted(killmail_id: int, ref: Row, seen: list[Seen]) -> Explained:
+def _explain_wanted(killmail_id: int, ref: Row, seen: list[SeenThrough]) -> Explained:
     quarantined = str(ref["state"]) == "quarantined"
     attempts = max(int(ref["attempts"]), int(ref["refusals"]))
     later = float(ref["not_before"]) > float(ref["now"])
@@ -344,7 +344,7 @@ def _line(row: Row, epoch: str, names: dict[int, str], ours: list[str]) -> FeedL
     )
 
 
-class Operating:
+class StatusRepository:
     """The database as `Operations` sees it (its `OperatingRows`)."""
 
     def __init__(self, store: Store) -> None:
@@ -370,7 +370,7 @@ class Operating:
         """Where a mail came from, or why it is not here."""
         return await self._store.read(_explain, killmail_id)
 
-    async def logout(self, user_id: str, *, erase: bool) -> Goodbye | None:
+    async def logout(self, user_id: str, *, erase: bool) -> LoggedOutUser | None:
         """Forget the tokens, leaving a tombstone; erase: what only this user brought too."""
         return await goodbyes.logout(self._store, user_id, erase=erase)
 

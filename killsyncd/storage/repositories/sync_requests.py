@@ -102,7 +102,7 @@ def _drop(source_id: int) -> Tx[None]:
     yield Run("wants.drop", {"source_id": source_id})
 
 
-class Wants:
+class SyncRequests:
     """The queue's rows, as the consumer sees them."""
 
     def __init__(self, store: Store, name: str, holder: str) -> None:

@@ -125,7 +125,7 @@ def mark(user_id: str, state: UserState, reason: str | None) -> Tx[bool]:
     return bool(rows)
 
 
-class Users:
+class UserRepository:
     """Users as the tasks and the operations see them."""
 
     def __init__(self, store: Store) -> None:

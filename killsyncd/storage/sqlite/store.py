@@ -30,7 +30,7 @@ T = TypeVar("T")
 READERS = 2
 
 
-class _Connection(aiosqlite.Connection):
+class _SqliteConnection(aiosqlite.Connection):
     """aiosqlite with what it lacks: a whole function in one hop of its thread."""
 
     async def hop(self, function: Callable[[sqlite3.Connection], T]) -> T:
@@ -45,13 +45,17 @@ class SqliteStore:
     exclusive = True
 
     def __init__(
-        self, path: Path, lock: IO[str] | None, writer: _Connection, readers: Sequence[_Connection]
+        self,
+        path: Path,
+        lock: IO[str] | None,
+        writer: _SqliteConnection,
+        readers: Sequence[_SqliteConnection],
     ) -> None:
         self.path = path
         self._lock = lock
         self._writer = writer
         self._readers = list(readers)
-        self._free: asyncio.Queue[_Connection] = asyncio.Queue()
+        self._free: asyncio.Queue[_SqliteConnection] = asyncio.Queue()
         for reader in readers:
             self._free.put_nowait(reader)
         self._closed = False
@@ -71,7 +75,7 @@ class SqliteStore:
         the folder cannot be written, SchemaRefused where the file is no database.
         """
         lock = _take_lock(path) if locked else None
-        opened: list[_Connection] = []
+        opened: list[_SqliteConnection] = []
         try:
             writer = await _connect(path, clock, writable=True)
             opened.append(writer)
@@ -214,7 +218,7 @@ class SqliteStore:
 
         await self._hop(self._writer, run)
 
-    async def _hop(self, connection: _Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def _hop(self, connection: _SqliteConnection, function: Callable[[sqlite3.Connection], T]) -> T:
         try:
             result = await connection.hop(function)
         except KillsyncdError:
@@ -236,7 +240,7 @@ class SqliteStore:
         return result
 
 
-async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
+async def _connect(path: Path, clock: Clock, *, writable: bool) -> _SqliteConnection:
     teach_binding()
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
 
@@ -271,7 +275,7 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
         else:
             connection.execute("PRAGMA query_only = ON")
 
-    connection = _Connection(connector, iter_chunk_size=64)
+    connection = _SqliteConnection(connector, iter_chunk_size=64)
     # A connection that nobody closed must not keep a dying process alive.
     connection._thread.daemon = True
     try:
@@ -287,7 +291,7 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _Connection:
     return connection
 
 
-async def _ended(connection: _Connection) -> None:
+async def _ended(connection: _SqliteConnection) -> None:
     """Until a connection that could not be made has ended its thread, which still answers to this loop."""
     await asyncio.to_thread(connection._thread.join, 5.0)
 

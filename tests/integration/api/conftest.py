@@ -12,9 +12,9 @@ import pytest
 
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
-from killsyncd.config import Api, Secret
+from killsyncd.config import ApiConfig, Secret
 from killsyncd.core.clock import SystemClock
-from killsyncd.service.ports import LoginDesk
+from killsyncd.service.ports import LoginService
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.api_world import ApiWorld
@@ -85,7 +85,7 @@ async def start(world: ApiWorld) -> AsyncIterator[Start]:
         *,
         token: str | None = None,
         limits: Limits | None = None,
-        logins: LoginDesk | None = None,
+        logins: LoginService | None = None,
         callback_url: str = "http://127.0.0.1:7420/auth/callback",
         metrics: bool = True,
         **api: Any,
@@ -102,7 +102,7 @@ async def start(world: ApiWorld) -> AsyncIterator[Start]:
             return b"killsyncd_up 1\n"
 
         server = ApiServer(
-            config=Api(
+            config=ApiConfig(
                 **{"listen": "127.0.0.1:0", "token": Secret(token) if token else None, **api},
             ),
             callback_url=callback_url,

@@ -19,7 +19,7 @@ from killsyncd.auth.sso import SsoClient
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Unavailable
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
-from killsyncd.storage.repositories.grants import Grants, PendingLogins
+from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.integration.api.conftest import TOKEN, Running, Start
 
@@ -77,7 +77,7 @@ async def door(start: Start, store: SqliteStore, tmp_path: Path) -> AsyncIterato
             clock=clock,
         )
         vault = Vault.create(tmp_path / "killsyncd.key")
-        logins = Logins(PendingLogins(store), Grants(store), sso, vault, clock, 300.0)
+        logins = Logins(PendingLogins(store), GrantRepository(store), sso, vault, clock, 300.0)
         yield Door(await start(logins=logins, callback_url=CALLBACK), simulator)
         await logins.aclose()
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from killsyncd.core.errors import BadInput
-from killsyncd.simulator.answer import Answer, Call
+from killsyncd.simulator.answer import Response, RoutedRequest
 from killsyncd.simulator.faults import Fault, Faults, disturbed
 
-DETAIL = Call("esi.killmail", "killmail", subject=7)
-LIST = Call("esi.character_killmails", "char-killmail", subject=9, page=2, character=9)
+DETAIL = RoutedRequest("esi.killmail", "killmail", subject=7)
+LIST = RoutedRequest("esi.character_killmails", "char-killmail", subject=9, page=2, character=9)
 
 
-def strikes(call: Call, **script: Any) -> bool:
+def strikes(call: RoutedRequest, **script: Any) -> bool:
     fault = Fault.from_json({"kind": "reset", **script})
     return fault.fits(call, "/killmails/7/ab", 0.0, random.Random(1))
 
@@ -96,11 +96,11 @@ def test_what_cannot_be_read_is_refused(script: dict[str, Any]) -> None:
 
 def test_ids_become_strings() -> None:
     fault = Fault.from_json({"kind": "ids_as_strings"})
-    answer = disturbed(fault, Answer(200, b'[{"killmail_hash":"ab","killmail_id":12}]'))
+    answer = disturbed(fault, Response(200, b'[{"killmail_hash":"ab","killmail_id":12}]'))
     assert answer.body == b'[{"killmail_hash":"ab","killmail_id":"12"}]'
 
 
 def test_headers_are_set_and_taken_away() -> None:
     fault = Fault.from_json({"kind": "headers", "headers": {"ETag": "", "X-Pages": "3"}})
-    answer = disturbed(fault, Answer(200, b"[]", {"ETag": '"a"', "Expires": "x"}))
+    answer = disturbed(fault, Response(200, b"[]", {"ETag": '"a"', "Expires": "x"}))
     assert answer.headers == {"Expires": "x", "X-Pages": "3"}
