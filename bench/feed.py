@@ -20,7 +20,7 @@ import uvloop
 from aiohttp import WSMsgType, web
 
 from bench.rig import Figure, RowFailed, daemon, eve, wait_stored
-from tests.kit import log_in
+from tests.support import log_in
 
 SUBSCRIBERS = 1000
 PROTOCOL = "graphql-transport-ws"

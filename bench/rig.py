@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from killsyncd.simulator import SimulatorProcess
-from tests.kit import DaemonProcess, log_in
+from tests.support import DaemonProcess, log_in
 
 
 class RowFailed(Exception):

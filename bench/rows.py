@@ -16,7 +16,7 @@ import psutil
 from bench.feed import feed
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
 from killsyncd.simulator import SimulatorProcess
-from tests.kit import DaemonProcess, log_in, wait_for
+from tests.support import DaemonProcess, log_in, wait_for
 
 REFERENCE_PACE = 1.8
 """Mails a second of the system that killsyncd replaces, at 50 ms latency and today's limits."""

@@ -1,4 +1,4 @@
-"""Fixtures of the tests from outside; what they stand on is in tests/kit."""
+"""Fixtures of the tests from outside; what they stand on is in tests/support."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.stage import Stage
+from tests.support.stage import Stage
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import DaemonProcess, Stage, pilots_of
-from tests.kit.mails import assert_whole, wait_home
+from tests.support import DaemonProcess, Stage, pilots_of
+from tests.support.mails import assert_whole, wait_home
 
 NOWHERE = "http://127.0.0.1:9"
 

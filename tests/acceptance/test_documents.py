@@ -26,8 +26,8 @@ import pytest
 from killsyncd.cli.main import build_parser
 from killsyncd.cli.manual import read_parser
 from killsyncd.config.schema import SECTIONS, keys_of
-from tests.acceptance import machine
-from tests.acceptance.documents import (
+from tests.support import DaemonProcess, machine, wait_for
+from tests.support.documents import (
     FOREGROUND,
     LOGIN,
     MAKE,
@@ -40,8 +40,7 @@ from tests.acceptance.documents import (
     in_passing,
     why_not_run,
 )
-from tests.kit import DaemonProcess, wait_for
-from tests.kit.stage import Stage
+from tests.support.stage import Stage
 
 DOCUMENTS = documents()
 NAMES = [str(each.relative_to(ROOT)) for each in DOCUMENTS]
@@ -163,7 +162,7 @@ class Reader:
             address = process.stdout.readline().strip()
         pilot = self.eve.pilots()[0]["character_id"]
         if "--paste" in text:
-            from tests.kit.browser import _get
+            from tests.support.login_browser import _get
 
             location = _get(f"{address}&_sim_character={pilot}", {})[1]["Location"]
             said = process.communicate(f"{location}\n", timeout=60)[0]

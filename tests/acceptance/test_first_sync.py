@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
-from tests.kit.mails import assert_whole, listed_ids, stored_ids, wait_home
+from tests.support import DaemonProcess, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, listed_ids, stored_ids, wait_home
 
 PACE = 50.0
 WINDOW = 52.0

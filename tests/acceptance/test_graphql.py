@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import QUICK, Stage, pilots_of
+from tests.support import QUICK, Stage, pilots_of
 
 NODE = Path(__file__).parents[1] / "node"
 REQUIRED = os.environ.get("KILLSYNCD_TEST_REQUIRE_NODE", "") == "1"

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
-from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
-from tests.kit.books import let_waiting_pass
-from tests.kit.mails import assert_whole, listed_ids, stored_ids
+from tests.support import DaemonProcess, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, listed_ids, stored_ids
+from tests.support.stopped_daemon import let_waiting_pass
 
 KILLS = 25
 """Of each of two daemons."""

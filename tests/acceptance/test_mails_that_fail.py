@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
-from tests.kit import QUICK, DaemonProcess, Stage, pilots_of, wait_for
-from tests.kit.mails import assert_whole, listed_ids, stored_ids, wait_home
+from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, listed_ids, stored_ids, wait_home
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
-from tests.kit import QUICK, DaemonProcess, Stage, pilots_of, wait_for
-from tests.kit.books import let_waiting_pass
-from tests.kit.mails import assert_whole, listed_ids, stored_ids, wait_home
+from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, listed_ids, stored_ids, wait_home
+from tests.support.stopped_daemon import let_waiting_pass
 
 ANY_HASH = "0123456789abcdef0123456789abcdef01234567"
 MEMORY = 170 << 20

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.kit import wait_for
-from tests.kit.stage import Stage
+from tests.support import wait_for
+from tests.support.stage import Stage
 
 DOCS = Path(__file__).parents[2] / "docs"
 ONLY_AFTER_A_BACKUP = "killsyncd_last_backup_timestamp_seconds"

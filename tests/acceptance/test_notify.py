@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import DaemonProcess, wait_for
-from tests.kit.stage import QUICK, Stage, pilots_of
+from tests.support import DaemonProcess, wait_for
+from tests.support.stage import QUICK, Stage, pilots_of
 
 
 class Manager:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import free_port
+from tests.support import free_port
 
 ROOT = Path(__file__).parents[2]
 BINARY = os.environ.get("KILLSYNCD_TEST_BINARY", "")
@@ -103,7 +103,7 @@ def test_the_sdist_is_whole(built: Path) -> None:
         "README.md",
         "systemd/killsyncd.service",
         "docs/install.md",
-        "tests/kit/daemon.py",
+        "tests/support/daemon.py",
     ):
         assert file in names, f"{file} is not in the sdist"
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import QUICK, DaemonProcess, Stage, free_port, pilots_of, wait_for
-from tests.kit.mails import assert_whole, wait_home
-from tests.proxy import Proxy
+from tests.support import QUICK, DaemonProcess, Stage, free_port, pilots_of, wait_for
+from tests.support.mails import assert_whole, wait_home
+from tests.support.proxy import Proxy
 
 PRISM = Path(__file__).parents[1] / "node/prism/node_modules/.bin/prism"
 REQUIRED = os.environ.get("KILLSYNCD_TEST_REQUIRE_NODE", "") == "1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import signal
 
-from tests.kit import QUICK, Stage, pilots_of, wait_for
-from tests.kit.mails import assert_whole, wait_home
+from tests.support import QUICK, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, wait_home
 
 
 def test_queue_empty_and_worker_not_running(stage: Stage) -> None:

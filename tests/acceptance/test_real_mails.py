@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.kit import free_port, wait_for
-from tests.kit.daemon import ROOT
-from tests.kit.mails import assert_stored_as_sent
+from tests.support import free_port, wait_for
+from tests.support.daemon import ROOT
+from tests.support.mails import assert_stored_as_sent
 
 
 @pytest.fixture

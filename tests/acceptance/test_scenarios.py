@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.kit import QUICK, Stage, pilots_of, wait_for
-from tests.kit.browser import log_in
-from tests.kit.mails import assert_stored_as_sent, assert_whole, wait_home
+from tests.support import QUICK, Stage, pilots_of, wait_for
+from tests.support.login_browser import log_in
+from tests.support.mails import assert_stored_as_sent, assert_whole, wait_home
 
 
 def test_a_first_login_reads_everything_at_priority_8(stage: Stage) -> None:

@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.acceptance.recorder import Recorder, Secrets
-from tests.kit import DaemonProcess, wait_for
-from tests.kit.browser import _get
-from tests.kit.stage import Stage
+from tests.support import DaemonProcess, wait_for
+from tests.support.login_browser import _get
+from tests.support.recorder import Recorder, Secrets
+from tests.support.stage import Stage
 
 CANARY = "Canary7Xq2Zr9Kd4Lw8Tn3Vb6"
 CLIENT_SECRET = f"client{CANARY}secret"

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
-from tests.kit import DaemonProcess, log_in, wait_for
-from tests.kit.postgres import value
-from tests.kit.servers import PrivatePostgres, PrivateRabbit, missing
-from tests.servers import REQUIRED
+from tests.support import DaemonProcess, log_in, wait_for
+from tests.support.own_servers import PrivatePostgres, PrivateRabbit, missing
+from tests.support.postgres_look import value
+from tests.support.server_urls import REQUIRED
 
 pytestmark = [pytest.mark.postgres, pytest.mark.amqp, pytest.mark.slow]
 

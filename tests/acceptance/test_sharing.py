@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.kit import QUICK, Stage, pilots_of, wait_for
-from tests.kit.mails import assert_whole, wait_home
+from tests.support import QUICK, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, wait_home
 
 
 def test_a_thousand_shared_mails_cost_a_thousand_requests(stage: Stage) -> None:

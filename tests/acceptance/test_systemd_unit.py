@@ -19,9 +19,8 @@ from typing import Any, Self
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
-from tests.acceptance import machine
-from tests.acceptance.unit_file import UNIT, allowed_calls, read_unit
-from tests.kit import DaemonProcess, log_in, wait_for
+from tests.support import DaemonProcess, log_in, machine, wait_for
+from tests.support.unit_file import UNIT, allowed_calls, read_unit
 
 ROOT = Path(__file__).parents[2]
 EXPOSURE = 11  # tenths
@@ -92,7 +91,7 @@ class Confined(DaemonProcess):
         self._calls.write_text("\n".join(sorted(allowed_calls(read_unit()))))
 
     def start(self, *, wait: bool = True, timeout: float = 30.0) -> Self:
-        confine = [sys.executable, "-m", "tests.acceptance.confine", str(UNIT), str(self._calls)]
+        confine = [sys.executable, "-m", "tests.support.confine", str(UNIT), str(self._calls)]
         words = [*confine, sys.executable, "-m", "killsyncd", "run", "--config", str(self.config)]
         info, write = os.pipe()
         with self.log.open("ab") as log, os.fdopen(info) as reader:

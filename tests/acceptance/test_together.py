@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
-from tests.kit import DaemonProcess, Stage, pilots_of, wait_for
-from tests.kit.house import Shared, shared_house
-from tests.kit.mails import listed_ids
+from tests.support import DaemonProcess, Stage, pilots_of, wait_for
+from tests.support.mails import listed_ids
+from tests.support.shared_postgres import SharedPostgres, shared_house
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -24,12 +24,12 @@ IN_FLIGHT = 10
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Shared]:
+def house(tmp_path: Path) -> Iterator[SharedPostgres]:
     with shared_house(tmp_path) as found:
         yield found
 
 
-def three(stage: Stage, house: Shared, eve: SimulatorProcess) -> list[DaemonProcess]:
+def three(stage: Stage, house: SharedPostgres, eve: SimulatorProcess) -> list[DaemonProcess]:
     """Three daemons with one key; the first makes it."""
     settings = house.settings(
         esi={"requests_per_second": 100, "max_connections": IN_FLIGHT},
@@ -41,11 +41,11 @@ def three(stage: Stage, house: Shared, eve: SimulatorProcess) -> list[DaemonProc
     return daemons
 
 
-def stored(house: Shared) -> set[int]:
+def stored(house: SharedPostgres) -> set[int]:
     return {int(row[0]) for row in house.rows("SELECT killmail_id FROM killmails")}
 
 
-def assert_whole(house: Shared, eve: SimulatorProcess, pilots: list[int]) -> None:
+def assert_whole(house: SharedPostgres, eve: SimulatorProcess, pilots: list[int]) -> None:
     assert stored(house) == listed_ids(eve, pilots)
     positions = [row[0] for row in house.rows("SELECT feed_position FROM killmails ORDER BY 1")]
     assert positions == list(range(1, len(positions) + 1)), "the feed has a gap or a double"
@@ -60,7 +60,9 @@ def assert_whole(house: Shared, eve: SimulatorProcess, pilots: list[int]) -> Non
     assert house.value(counted) == 0
 
 
-def wait_whole(house: Shared, eve: SimulatorProcess, pilots: list[int], daemons: list[DaemonProcess]) -> None:
+def wait_whole(
+    house: SharedPostgres, eve: SimulatorProcess, pilots: list[int], daemons: list[DaemonProcess]
+) -> None:
     def whole() -> bool:
         return listed_ids(eve, pilots) == stored(house)
 
@@ -72,7 +74,7 @@ def wait_whole(house: Shared, eve: SimulatorProcess, pilots: list[int], daemons:
 
 
 @pytest.mark.timeout(400)
-def test_connections_break_all_the_time(house: Shared, stage: Stage) -> None:
+def test_connections_break_all_the_time(house: SharedPostgres, stage: Stage) -> None:
     """The database is cut off 30 times, daemons are killed at random, 3,000 mails arrive."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # pytest shows it when this fails
@@ -115,7 +117,11 @@ def tend(daemons: list[DaemonProcess]) -> None:
 
 
 def settle(
-    stage: Stage, house: Shared, eve: SimulatorProcess, pilots: list[int], daemons: list[DaemonProcess]
+    stage: Stage,
+    house: SharedPostgres,
+    eve: SimulatorProcess,
+    pilots: list[int],
+    daemons: list[DaemonProcess],
 ) -> None:
     """Everything home. Lists asked for without an answer wait for ESI's cache: let that time pass."""
     for _ in range(4):

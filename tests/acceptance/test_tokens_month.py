@@ -10,8 +10,8 @@ import signal
 
 import pytest
 
-from tests.kit import QUICK, DaemonProcess, Stage, pilots_of, wait_for
-from tests.kit.mails import assert_whole, wait_home
+from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, wait_home
 
 LIVES = 15
 """Ten minutes of tokens that live forty seconds."""

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.kit import QUICK, DaemonProcess, Stage, pilots_of, wait_for
-from tests.kit.mails import assert_whole, listed_ids, wait_home
+from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, listed_ids, wait_home
 
 
 @pytest.mark.slow

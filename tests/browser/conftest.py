@@ -1,4 +1,4 @@
-"""Fixtures of the tests in a real browser; daemon and EVE come from tests/kit."""
+"""Fixtures of the tests in a real browser; daemon and EVE come from tests/support."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import Chromium, Page, need_browser
-from tests.kit.stage import Stage
+from tests.support.chromium import Chromium, Page, need_browser
+from tests.support.stage import Stage
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.browser.world import QUICK_EVE, SYNCING, Open, mail, running
-from tests.kit import QUICK, Stage, pilots_of
+from tests.support import QUICK, Stage, pilots_of
+from tests.support.browser_world import QUICK_EVE, SYNCING, Open, mail, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

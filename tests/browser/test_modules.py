@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import HERE, ROOT, need_node
+from tests.support.chromium import HERE, ROOT, need_node
 
 DASHBOARD = ROOT / "killsyncd" / "api" / "dashboard"
 MODULES = sorted(DASHBOARD.glob("*.js"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.world import Open, running
-from tests.kit import Stage
+from tests.support import Stage
+from tests.support.browser_world import Open, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

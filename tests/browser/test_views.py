@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.world import QUICK_EVE, Open, mail, running, until_all_rows
-from tests.kit import QUICK, Stage, pilots_of
+from tests.support import QUICK, Stage, pilots_of
+from tests.support.browser_world import QUICK_EVE, Open, mail, running, until_all_rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

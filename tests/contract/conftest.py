@@ -18,9 +18,9 @@ from killsyncd.storage.migrations import Migratable, migrate
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Sql, Tx, one
-from tests.clocks import ManualClock
-from tests.contract.world import World
-from tests.servers import create_database, drop_database
+from tests.support.clocks import ManualClock
+from tests.support.server_urls import create_database, drop_database
+from tests.support.storage_world import StorageWorld
 
 
 class Backend(Protocol):
@@ -154,15 +154,15 @@ async def store(backend: Backend) -> Migratable:
 
 
 @pytest.fixture
-async def world(backend: Backend, store: Migratable) -> World:
+async def world(backend: Backend, store: Migratable) -> StorageWorld:
     """A daemon, and whom it syncs."""
-    return await World.begin(backend, store)
+    return await StorageWorld.begin(backend, store)
 
 
 @pytest.fixture
-async def worlds(shared: Backend) -> list[World]:
+async def worlds(shared: Backend) -> list[StorageWorld]:
     """Two daemons on one database."""
-    return [await World.begin(shared, await shared.open()) for _ in range(2)]
+    return [await StorageWorld.begin(shared, await shared.open()) for _ in range(2)]
 
 
 async def now(store: Migratable) -> float:

@@ -7,10 +7,10 @@ import asyncio
 from killsyncd.core.model import Origin, SyncMode, UserState
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.sync.job_source import WakeupMessage
-from tests.contract.world import World
+from tests.support.storage_world import StorageWorld
 
 
-def rows_of(world: World) -> QueueAnnouncements:
+def rows_of(world: StorageWorld) -> QueueAnnouncements:
     return QueueAnnouncements(world.store, "queue", world.holder)
 
 
@@ -22,11 +22,11 @@ def ours(character_id: int) -> WakeupMessage:
     return WakeupMessage(character_id, 3, ours=True)
 
 
-async def announced(world: World, lost_after: float | None = None) -> list[int]:
+async def announced(world: StorageWorld, lost_after: float | None = None) -> list[int]:
     return [each.character_id for each in await rows_of(world).announce(10, lost_after)]
 
 
-async def test_a_want_is_announced_once_and_says_everything(world: World) -> None:
+async def test_a_want_is_announced_once_and_says_everything(world: StorageWorld) -> None:
     await world.want(await world.pilot(1), priority=3)
     await world.want(await world.pilot(2, "Jane"), SyncMode.FULL_SYNC, 8)
     first, second = await rows_of(world).announce(10, None)
@@ -37,7 +37,7 @@ async def test_a_want_is_announced_once_and_says_everything(world: World) -> Non
     assert await announced(world) == []
 
 
-async def test_a_raised_priority_is_announced_again(world: World) -> None:
+async def test_a_raised_priority_is_announced_again(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.want(pilot, priority=3)
     assert await announced(world) == [1]
@@ -47,7 +47,7 @@ async def test_a_raised_priority_is_announced_again(world: World) -> None:
     assert await announced(world) == [1]
 
 
-async def test_what_is_worked_on_later_or_paused_is_not_announced(world: World) -> None:
+async def test_what_is_worked_on_later_or_paused_is_not_announced(world: StorageWorld) -> None:
     working, later, paused = [await world.pilot(each) for each in (1, 2, 3)]
     await world.job(working)
     await world.want(later, not_before=await world.now() + 100.0)
@@ -60,7 +60,7 @@ async def test_what_is_worked_on_later_or_paused_is_not_announced(world: World) 
     assert await rows_of(world).due() == 1
 
 
-async def test_a_job_given_back_is_announced_again_when_due(world: World) -> None:
+async def test_a_job_given_back_is_announced_again_when_due(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.want(pilot)
     assert await announced(world) == [1]
@@ -72,7 +72,7 @@ async def test_a_job_given_back_is_announced_again_when_due(world: World) -> Non
     assert await announced(world) == [1]
 
 
-async def test_a_message_that_did_not_get_out_or_got_lost_is_announced_again(world: World) -> None:
+async def test_a_message_that_did_not_get_out_or_got_lost_is_announced_again(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.want(pilot)
     assert await announced(world) == [1]
@@ -84,7 +84,7 @@ async def test_a_message_that_did_not_get_out_or_got_lost_is_announced_again(wor
     assert await announced(world, 30.0) == [1]
 
 
-async def test_our_message_claims_what_is_wanted_and_wants_nothing(world: World) -> None:
+async def test_our_message_claims_what_is_wanted_and_wants_nothing(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     nothing = await rows_of(world).summon(ours(1))
     assert (nothing.job, nothing.known) == (None, True)
@@ -95,7 +95,7 @@ async def test_our_message_claims_what_is_wanted_and_wants_nothing(world: World)
     assert (await rows_of(world).summon(ours(1))).job is None
 
 
-async def test_an_early_message_leaves_the_want_to_another(world: World) -> None:
+async def test_an_early_message_leaves_the_want_to_another(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.want(pilot)
     assert await announced(world) == [1]
@@ -105,13 +105,13 @@ async def test_an_early_message_leaves_the_want_to_another(world: World) -> None
     assert await announced(world) == [1]
 
 
-async def test_strangers_are_never_made_users(world: World) -> None:
+async def test_strangers_are_never_made_users(world: StorageWorld) -> None:
     summoned = await rows_of(world).summon(old(404))
     assert (summoned.job, summoned.known) == (None, False)
     assert await world.users.all() == []
 
 
-async def test_an_old_message_asks_for_a_sync(world: World) -> None:
+async def test_an_old_message_asks_for_a_sync(world: StorageWorld) -> None:
     await world.pilot(1)
     await world.pilot(2)
     full = (await rows_of(world).summon(old(1, full=True))).job
@@ -122,7 +122,7 @@ async def test_an_old_message_asks_for_a_sync(world: World) -> None:
     assert first.mode is SyncMode.FIRST_SYNC
 
 
-async def test_an_old_message_that_was_overtaken_asks_for_nothing(world: World) -> None:
+async def test_an_old_message_that_was_overtaken_asks_for_nothing(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     queued_at = await world.now() - 10.0
     await world.listed(pilot, 1)
@@ -141,7 +141,7 @@ async def test_an_old_message_that_was_overtaken_asks_for_nothing(world: World) 
     assert await announced(world) == [1]
 
 
-async def test_an_old_message_does_not_make_a_running_job_go_round_again(world: World) -> None:
+async def test_an_old_message_does_not_make_a_running_job_go_round_again(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 1)
     job = await world.job(pilot)
@@ -150,14 +150,14 @@ async def test_an_old_message_does_not_make_a_running_job_go_round_again(world: 
     assert (await world.wants.depth()).by_priority == {}
 
 
-async def test_who_cannot_sync_is_not_wanted_for_an_old_message(world: World) -> None:
+async def test_who_cannot_sync_is_not_wanted_for_an_old_message(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.users.mark(pilot.user_id, UserState.NEEDS_LOGIN, "gone")
     assert (await rows_of(world).summon(old(1))).job is None
     assert (await world.wants.depth()).by_priority == {}
 
 
-async def test_daemons_do_not_announce_the_same(worlds: list[World]) -> None:
+async def test_daemons_do_not_announce_the_same(worlds: list[StorageWorld]) -> None:
     one, two = worlds
     for each in range(1, 41):
         await one.want(await one.pilot(each))

@@ -6,8 +6,8 @@ from killsyncd.api.graphql.context import ApiServices
 from killsyncd.api.graphql.engine import Engine
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.storage.migrations import Migratable
-from tests.api_world import ApiWorld
 from tests.contract.conftest import Backend
+from tests.support.api_world import ApiWorld
 
 PAGE = """query($first: Int) { killmails(first: $first) { totalCount edges { node {
   id solarSystem { name } raw finalBlow { character { name } }

@@ -8,7 +8,7 @@ from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories.daemons import LEASE_SECONDS, Membership, daemons_alive
 from killsyncd.storage.transaction import Sql, Tx
 from tests.contract.conftest import Backend
-from tests.contract.world import World
+from tests.support.storage_world import StorageWorld
 
 
 async def join(backend: Backend, store: Migratable, egress: str = "default") -> Membership:
@@ -51,7 +51,7 @@ async def test_daemons_of_one_address_find_each_other(shared: Backend) -> None:
     assert [each.id for each in await two.egress_peers()] == [one.id, two.id]
 
 
-async def test_the_silent_are_swept_and_told_when_they_come_back(worlds: list[World]) -> None:
+async def test_the_silent_are_swept_and_told_when_they_come_back(worlds: list[StorageWorld]) -> None:
     silent, living = worlds
     job = await silent.job(await silent.pilot(1))
     await living.timed.pass_time(LEASE_SECONDS - 10.0)
@@ -65,7 +65,9 @@ async def test_the_silent_are_swept_and_told_when_they_come_back(worlds: list[Wo
     assert await silent.member.beat()
 
 
-async def test_a_lease_that_ended_is_not_revived_also_when_nobody_swept_it(worlds: list[World]) -> None:
+async def test_a_lease_that_ended_is_not_revived_also_when_nobody_swept_it(
+    worlds: list[StorageWorld],
+) -> None:
     world, _ = worlds
     job = await world.job(await world.pilot(1))
     await world.timed.pass_time(LEASE_SECONDS + 1.0)
@@ -73,7 +75,7 @@ async def test_a_lease_that_ended_is_not_revived_also_when_nobody_swept_it(world
     assert not await world.wants.finish(job)
 
 
-async def test_others_hear_that_claims_are_free(worlds: list[World]) -> None:
+async def test_others_hear_that_claims_are_free(worlds: list[StorageWorld]) -> None:
     leaving, staying = worlds
     heard: list[str] = []
     both = asyncio.Event()
@@ -89,7 +91,7 @@ async def test_others_hear_that_claims_are_free(worlds: list[World]) -> None:
 
 
 async def test_the_heartbeat_goes_on_and_says_when_claims_fell(shared: Backend) -> None:
-    world = await World.begin(shared, await shared.open())
+    world = await StorageWorld.begin(shared, await shared.open())
     lost = asyncio.Event()
     await world.timed.pass_time(LEASE_SECONDS + 1.0)
     beating = asyncio.create_task(world.member.run(on_lost=lost.set))
@@ -99,7 +101,7 @@ async def test_the_heartbeat_goes_on_and_says_when_claims_fell(shared: Backend) 
     await asyncio.wait({beating})
 
 
-async def test_holders_must_be_daemons(world: World) -> None:
+async def test_holders_must_be_daemons(world: StorageWorld) -> None:
     """Every holder column refers to a daemon, and falls to NULL with it."""
 
     def holders() -> Tx[set[str]]:

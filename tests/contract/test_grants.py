@@ -21,9 +21,9 @@ from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
-from tests.clocks import START, ManualClock
-from tests.grant_store import MemoryGrants, MemoryLogins
-from tests.servers import create_database, drop_database
+from tests.support.clocks import START, ManualClock
+from tests.support.grant_store import MemoryGrants, MemoryLogins
+from tests.support.server_urls import create_database, drop_database
 
 OURS, THEIRS = "daemon-1", "daemon-2"
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from killsyncd.core.model import Origin, SyncMode, Walk
 from killsyncd.storage.repositories.ledger import derive_last_ids
 from killsyncd.sync.walk import Outcome, Sighted
-from tests.contract.world import Pilot, World, entries, hash_of, run
+from tests.support.storage_world import Pilot, StorageWorld, entries, hash_of, run
 
 
-async def started(world: World, pilot: Pilot, mode: SyncMode = SyncMode.FIRST_SYNC) -> Walk:
+async def started(world: StorageWorld, pilot: Pilot, mode: SyncMode = SyncMode.FIRST_SYNC) -> Walk:
     return await world.ledger.open_walk(pilot.source_id, mode)
 
 
-async def test_a_page_is_one_transaction_with_its_validators(world: World) -> None:
+async def test_a_page_is_one_transaction_with_its_validators(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot)
     assert await world.ledger.before_ask(pilot.source_id, 1, 50.0)
@@ -33,7 +33,7 @@ async def test_a_page_is_one_transaction_with_its_validators(world: World) -> No
     assert (await started(world, pilot)).next_page == 2
 
 
-async def test_the_last_page_acknowledges_the_job_and_marks_the_user(world: World) -> None:
+async def test_the_last_page_acknowledges_the_job_and_marks_the_user(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     written = await world.listed(pilot, 3, 2, 1)
     assert written.outcome is Outcome.COMPLETE
@@ -49,7 +49,7 @@ async def test_the_last_page_acknowledges_the_job_and_marks_the_user(world: Worl
     assert user.pending == 3
 
 
-async def test_a_walk_goes_on_where_it_stopped_and_widens(world: World) -> None:
+async def test_a_walk_goes_on_where_it_stopped_and_widens(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
     await world.page(job, walk, [9, 8], pages=3)
@@ -61,7 +61,7 @@ async def test_a_walk_goes_on_where_it_stopped_and_widens(world: World) -> None:
     assert (restarted.next_page, restarted.mode) == (1, SyncMode.FULL_SYNC)
 
 
-async def test_an_incremental_walk_stops_at_a_page_that_is_known_whole(world: World) -> None:
+async def test_an_incremental_walk_stops_at_a_page_that_is_known_whole(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 4, 3, 2, 1)
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
@@ -72,7 +72,7 @@ async def test_an_incremental_walk_stops_at_a_page_that_is_known_whole(world: Wo
     assert second.acknowledged
 
 
-async def test_a_known_page_stops_nobody_who_never_saw_the_whole_list(world: World) -> None:
+async def test_a_known_page_stops_nobody_who_never_saw_the_whole_list(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
     await world.page(job, walk, [6, 5], pages=3)
@@ -81,7 +81,7 @@ async def test_a_known_page_stops_nobody_who_never_saw_the_whole_list(world: Wor
     assert again.outcome is Outcome.GO_ON
 
 
-async def test_a_page_that_a_given_up_walk_made_known_stops_nobody(world: World) -> None:
+async def test_a_page_that_a_given_up_walk_made_known_stops_nobody(world: StorageWorld) -> None:
     """The walk that was given up after page 1 never looked at page 2, where there may be more news."""
     pilot = await world.pilot(1)
     await world.listed(pilot, 2, 1)
@@ -97,7 +97,7 @@ async def test_a_page_that_a_given_up_walk_made_known_stops_nobody(world: World)
     assert (await world.page(job, walk, None, pages=3)).outcome is Outcome.STOPPED
 
 
-async def test_a_page_that_a_torn_walk_made_known_stops_nobody(world: World) -> None:
+async def test_a_page_that_a_torn_walk_made_known_stops_nobody(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 2, 1)
     job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
@@ -107,7 +107,7 @@ async def test_a_page_that_a_torn_walk_made_known_stops_nobody(world: World) -> 
     assert (await world.page(job, again, [6, 5], pages=3, modified="tuesday")).outcome is Outcome.GO_ON
 
 
-async def test_other_sources_sightings_do_not_make_a_page_known(world: World) -> None:
+async def test_other_sources_sightings_do_not_make_a_page_known(world: StorageWorld) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     await world.listed(one, 3, 2, 1)
     await world.listed(two, 3)
@@ -116,7 +116,7 @@ async def test_other_sources_sightings_do_not_make_a_page_known(world: World) ->
     assert (page.sighted.new, page.outcome) == (1, Outcome.GO_ON)
 
 
-async def test_a_torn_walk_keeps_what_it_saw_and_counts_as_none(world: World) -> None:
+async def test_a_torn_walk_keeps_what_it_saw_and_counts_as_none(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot)
     first = await world.page(job, walk, [4, 3], pages=2, modified="monday")
@@ -135,7 +135,7 @@ async def test_a_torn_walk_keeps_what_it_saw_and_counts_as_none(world: World) ->
     assert await world.ledger.torn_in_a_row(pilot.source_id) == 0
 
 
-async def test_a_walk_cut_short_is_acknowledged_and_counts_as_none(world: World) -> None:
+async def test_a_walk_cut_short_is_acknowledged_and_counts_as_none(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot)
     page = await world.page(job, walk, [4, 3], pages=9, max_pages=1)
@@ -146,7 +146,7 @@ async def test_a_walk_cut_short_is_acknowledged_and_counts_as_none(world: World)
     assert source.unbroken_at is None
 
 
-async def test_not_modified_renews_the_page_and_keeps_its_validators(world: World) -> None:
+async def test_not_modified_renews_the_page_and_keeps_its_validators(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 2, 1)
     before = await world.ledger.page_state(pilot.source_id, 1)
@@ -161,7 +161,7 @@ async def test_not_modified_renews_the_page_and_keeps_its_validators(world: Worl
     assert after.expires_at > await world.now()
 
 
-async def test_without_x_pages_a_list_is_as_long_as_it_was(world: World) -> None:
+async def test_without_x_pages_a_list_is_as_long_as_it_was(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     for _ in range(2):
         job, walk = await world.job(pilot), await started(world, pilot)
@@ -173,7 +173,7 @@ async def test_without_x_pages_a_list_is_as_long_as_it_was(world: World) -> None
     assert (await world.page(job, walk, [6, 5], pages=None)).outcome is Outcome.GO_ON
 
 
-async def test_a_list_that_grew_behind_a_known_page_is_read_on(world: World) -> None:
+async def test_a_list_that_grew_behind_a_known_page_is_read_on(world: StorageWorld) -> None:
     """ESI promises no order; and the first answer may have come without X-Pages."""
     pilot = await world.pilot(1)
     await world.listed(pilot, 6, 5)
@@ -188,7 +188,7 @@ async def test_a_list_that_grew_behind_a_known_page_is_read_on(world: World) -> 
     assert (await world.page(job, news.walk, [5, 2], pages=3)).outcome is Outcome.STOPPED, "it grew by 7"
 
 
-async def test_a_page_of_its_own_without_etag_forgets_the_old_one(world: World) -> None:
+async def test_a_page_of_its_own_without_etag_forgets_the_old_one(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 2, 1)
     job, walk = await world.job(pilot), await started(world, pilot)
@@ -198,7 +198,7 @@ async def test_a_page_of_its_own_without_etag_forgets_the_old_one(world: World) 
     assert state.etag is None
 
 
-async def test_fewer_pages_than_before_forget_those_beyond(world: World) -> None:
+async def test_fewer_pages_than_before_forget_those_beyond(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot)
     page = await world.page(job, walk, [4, 3], pages=2)
@@ -209,7 +209,7 @@ async def test_fewer_pages_than_before_forget_those_beyond(world: World) -> None
     assert await world.ledger.page_state(pilot.source_id, 2) is None
 
 
-async def test_who_lost_the_lease_writes_nothing(world: World) -> None:
+async def test_who_lost_the_lease_writes_nothing(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot)
     await world.wants.postpone(job, 0.0, attempts=0, reason=None)
@@ -220,7 +220,7 @@ async def test_who_lost_the_lease_writes_nothing(world: World) -> None:
     assert await world.ledger.page_state(pilot.source_id, 1) is None
 
 
-async def test_a_mail_two_listed_is_wanted_once(world: World) -> None:
+async def test_a_mail_two_listed_is_wanted_once(world: StorageWorld) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     await world.listed(one, 2, 1)
     written = await world.listed(two, 3, 2)
@@ -230,7 +230,9 @@ async def test_a_mail_two_listed_is_wanted_once(world: World) -> None:
     assert {ref.killmail_id for ref in (await world.ledger.pending_of(two.source_id, 10)).refs} == {2, 3}
 
 
-async def test_a_list_that_shrank_without_saying_so_is_not_asked_past_its_end_again(world: World) -> None:
+async def test_a_list_that_shrank_without_saying_so_is_not_asked_past_its_end_again(
+    world: StorageWorld,
+) -> None:
     pilot = await world.pilot(1)
     job, walk = await world.job(pilot), await started(world, pilot)
     first = await world.page(job, walk, [4, 3], pages=2)
@@ -242,7 +244,7 @@ async def test_a_list_that_shrank_without_saying_so_is_not_asked_past_its_end_ag
     assert (await world.page(job, walk, None, pages=None)).outcome is Outcome.COMPLETE
 
 
-async def test_a_stored_mail_is_sighted_and_not_wanted_again(world: World) -> None:
+async def test_a_stored_mail_is_sighted_and_not_wanted_again(world: StorageWorld) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     await world.listed(one, 1)
     await world.store_mails(1)
@@ -251,7 +253,7 @@ async def test_a_stored_mail_is_sighted_and_not_wanted_again(world: World) -> No
     assert set(await world.refs()) == {2}
 
 
-async def test_what_is_listed_and_neither_stored_nor_wanted_is_wanted_again(world: World) -> None:
+async def test_what_is_listed_and_neither_stored_nor_wanted_is_wanted_again(world: StorageWorld) -> None:
     """A ref that vanished (a restored backup, a hand in the database) heals at the next look."""
     pilot = await world.pilot(1)
     await world.listed(pilot, 2, 1)
@@ -263,17 +265,17 @@ async def test_what_is_listed_and_neither_stored_nor_wanted_is_wanted_again(worl
     assert (await world.ledger.pending_of(pilot.source_id, 10)).total == 2
 
 
-async def hash_wanted(world: World) -> tuple[str, str]:
+async def hash_wanted(world: StorageWorld) -> tuple[str, str]:
     row = await world.row("SELECT killmail_hash, state FROM refs WHERE killmail_id = 1")
     return str(row[0]), str(row[1])
 
 
-async def list_as(world: World, pilot: Pilot, *hashes: str) -> None:
+async def list_as(world: StorageWorld, pilot: Pilot, *hashes: str) -> None:
     job, walk = await world.job(pilot), await started(world, pilot)
     await world.page(job, walk, [(1, each) for each in hashes])
 
 
-async def test_a_second_hash_is_tried_only_after_quarantine_and_once(world: World) -> None:
+async def test_a_second_hash_is_tried_only_after_quarantine_and_once(world: StorageWorld) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     other = hash_of(1, "other")
     await world.listed(one, 1)
@@ -286,7 +288,7 @@ async def test_a_second_hash_is_tried_only_after_quarantine_and_once(world: Worl
     assert await hash_wanted(world) == (other, "quarantined")
 
 
-async def test_a_hash_listed_while_another_is_tried_is_not_forgotten(world: World) -> None:
+async def test_a_hash_listed_while_another_is_tried_is_not_forgotten(world: StorageWorld) -> None:
     """Its page may be answered 304 ever after."""
     one, two = await world.pilot(1), await world.pilot(2)
     other, late = hash_of(1, "other"), hash_of(1, "late")
@@ -302,7 +304,7 @@ async def test_a_hash_listed_while_another_is_tried_is_not_forgotten(world: Worl
     assert await hash_wanted(world) == (late, "quarantined")
 
 
-async def test_two_hashes_on_one_page_are_both_tried_and_again_with_retry(world: World) -> None:
+async def test_two_hashes_on_one_page_are_both_tried_and_again_with_retry(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     first, last = hash_of(1, "first"), hash_of(1, "last")
     await list_as(world, pilot, first, last)
@@ -316,7 +318,7 @@ async def test_two_hashes_on_one_page_are_both_tried_and_again_with_retry(world:
     assert await hash_wanted(world) == (first, "pending")
 
 
-async def refuse(world: World, pilot: Pilot) -> bool:
+async def refuse(world: StorageWorld, pilot: Pilot) -> bool:
     """One refusal too many for the hash by which it is wanted; False: another one is wanted now."""
     (ref,) = (await world.ledger.pending_of(pilot.source_id, 10)).refs
     return await world.ledger.ref_failed(
@@ -324,11 +326,11 @@ async def refuse(world: World, pilot: Pilot) -> bool:
     )
 
 
-async def quarantine(world: World, pilot: Pilot) -> None:
+async def quarantine(world: StorageWorld, pilot: Pilot) -> None:
     assert await refuse(world, pilot)
 
 
-async def test_a_mail_that_failed_waits_until_its_time(world: World) -> None:
+async def test_a_mail_that_failed_waits_until_its_time(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 2, 1)
     ref = (await world.ledger.pending_of(pilot.source_id, 1)).refs[0]
@@ -351,7 +353,7 @@ async def test_a_mail_that_failed_waits_until_its_time(world: World) -> None:
     assert pending.refs[0].killmail_hash == hash_of(2)
 
 
-async def test_quarantined_mails_can_be_tried_again(world: World) -> None:
+async def test_quarantined_mails_can_be_tried_again(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 1)
     await quarantine(world, pilot)
@@ -363,7 +365,7 @@ async def test_quarantined_mails_can_be_tried_again(world: World) -> None:
     assert await world.ledger.pending_sources() == [pilot.source_id]
 
 
-async def test_last_killmail_id_stops_below_the_first_gap_and_may_go_back(world: World) -> None:
+async def test_last_killmail_id_stops_below_the_first_gap_and_may_go_back(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 30, 20, 10)
     assert await world.last_id(pilot) is None
@@ -380,7 +382,7 @@ async def test_last_killmail_id_stops_below_the_first_gap_and_may_go_back(world:
     assert await world.last_id(pilot) == 30
 
 
-async def test_last_killmail_id_counts_each_list_by_itself(world: World) -> None:
+async def test_last_killmail_id_counts_each_list_by_itself(world: StorageWorld) -> None:
     one, two = await world.pilot(1), await world.pilot(2)
     await world.listed(one, 30, 20)
     await world.listed(two, 20, 10)
@@ -390,7 +392,7 @@ async def test_last_killmail_id_counts_each_list_by_itself(world: World) -> None
     assert (await world.last_id(one), await world.last_id(two)) == (20, None)
 
 
-async def test_a_paused_pilot_s_mails_wait(world: World) -> None:
+async def test_a_paused_pilot_s_mails_wait(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 1)
     await world.users.pause(pilot.user_id, paused=True)
@@ -398,7 +400,7 @@ async def test_a_paused_pilot_s_mails_wait(world: World) -> None:
     assert (await world.ledger.pending_of(pilot.source_id, 10)).refs == []
 
 
-async def test_an_erased_source_takes_its_sightings_along(world: World) -> None:
+async def test_an_erased_source_takes_its_sightings_along(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 1)
     await world.store.script([f"DELETE FROM sources WHERE id = {pilot.source_id}"])
@@ -406,14 +408,14 @@ async def test_an_erased_source_takes_its_sightings_along(world: World) -> None:
     assert int(await world.value("SELECT COUNT(*) FROM sightings")) == 0
 
 
-async def test_old_walks_go(world: World) -> None:
+async def test_old_walks_go(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     for _ in range(55):
         await world.listed(pilot, 1)
     assert int(await world.value("SELECT COUNT(*) FROM walks")) <= 51
 
 
-async def test_claims_of_mails_are_exclusive_between_daemons(worlds: list[World]) -> None:
+async def test_claims_of_mails_are_exclusive_between_daemons(worlds: list[StorageWorld]) -> None:
     one, two = worlds
     pilot = await one.pilot(1)
     await one.listed(pilot, 3, 2, 1)
@@ -428,7 +430,7 @@ async def test_claims_of_mails_are_exclusive_between_daemons(worlds: list[World]
     assert await two.ledger.claim_refs([2]) == {2}
 
 
-async def test_a_failure_lets_go_of_the_claim_and_others_failures_do_not(worlds: list[World]) -> None:
+async def test_a_failure_lets_go_of_the_claim_and_others_failures_do_not(worlds: list[StorageWorld]) -> None:
     one, two = worlds
     pilot = await one.pilot(1)
     await one.listed(pilot, 1)
@@ -440,7 +442,7 @@ async def test_a_failure_lets_go_of_the_claim_and_others_failures_do_not(worlds:
     assert await two.ledger.claim_refs([1]) == {1}
 
 
-async def test_a_swept_daemon_cannot_write_a_page_that_another_walks(worlds: list[World]) -> None:
+async def test_a_swept_daemon_cannot_write_a_page_that_another_walks(worlds: list[StorageWorld]) -> None:
     late, living = worlds
     pilot = await late.pilot(1)
     job, walk = await late.job(pilot), await started(late, pilot)
@@ -451,7 +453,7 @@ async def test_a_swept_daemon_cannot_write_a_page_that_another_walks(worlds: lis
     assert (await living.page(taken, walk, entries(2, 1))).acknowledged
 
 
-async def test_a_message_does_not_change_a_source_s_weight(world: World) -> None:
+async def test_a_message_does_not_change_a_source_s_weight(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.want(pilot, priority=8, origin=Origin.LOGIN)
     await world.want(pilot, priority=3, origin=Origin.MESSAGE)

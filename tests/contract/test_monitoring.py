@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from killsyncd.storage.repositories.metrics import MetricsRepository
-from tests.contract.test_measuring import Door, metrics_of, samples
-from tests.contract.world import World
+from tests.contract.test_metrics_repository import PlayedEsi, metrics_of, samples
+from tests.support.storage_world import StorageWorld
 
 DOCS = Path(__file__).parents[2] / "docs"
 SELECTOR = re.compile(r"\b((?:killsyncd|process)_[a-z_]+)(?:\{([^}]*)\})?")
@@ -41,13 +41,13 @@ def rules() -> list[str]:
 
 
 @pytest.fixture
-async def rendered(world: World) -> dict[str, list[dict[str, str]]]:
+async def rendered(world: StorageWorld) -> dict[str, list[dict[str, str]]]:
     """Labels of every sample, by name, of a daemon that has been at work."""
     await world.listed(await world.pilot(90000001), 1, 2)
     await world.want(await world.pilot(90000002))
     await MetricsRepository(world.store).backed_up(1795000000.0)
     await world.rows("UPDATE producer SET last_run_at = 1795000000, next_run_at = 1895000000")
-    esi = Door()
+    esi = PlayedEsi()
     esi.stats.requests = Counter({("killmail", each): 1 for each in ("2xx", "4xx", "420", "429")})
     esi.stats.refused = Counter({("killmail", "limit"): 1})
     text = await metrics_of(world, esi, database=Path("/")).render()

@@ -16,10 +16,10 @@ from killsyncd.storage.postgres.errors import OutcomeUnknown
 from killsyncd.storage.postgres.store import PostgresStore, label
 from killsyncd.storage.transaction import RowRefused, Run, Sql, Tx
 from tests.contract.conftest import Postgres
-from tests.contract.postgres_kit import backends, kill
 from tests.contract.test_stores import get, put
-from tests.contract.world import World
-from tests.proxy import Proxy
+from tests.support.postgres_faults import backends, kill
+from tests.support.proxy import Proxy
+from tests.support.storage_world import StorageWorld
 
 pytestmark = pytest.mark.postgres
 
@@ -277,7 +277,7 @@ class TestRaces:
             await direct.write(careless)
         assert await direct.read(get, "a") is None
 
-    async def test_who_was_taken_for_dead_hears_of_it(self, worlds: list[World]) -> None:
+    async def test_who_was_taken_for_dead_hears_of_it(self, worlds: list[StorageWorld]) -> None:
         one, two = worlds
         pilot = await one.pilot(1)
         await one.want(pilot)

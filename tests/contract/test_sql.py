@@ -9,7 +9,7 @@ import pytest
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.queries import load
 from killsyncd.storage.transaction import Sql, Tx
-from tests.contract.postgres_kit import generic_plan, prepare
+from tests.support.postgres_faults import generic_plan, prepare
 
 # What runs for every page, every mail, every job or every look of somebody: no scan of what grows.
 HOT = {

@@ -11,8 +11,8 @@ import pytest
 from killsyncd.core.errors import SchemaRefused, Unavailable
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.transaction import Bulk, Many, RowRefused, Run, Sql, Tx, as_datetime, savepoint
-from tests.contract.postgres_kit import read_while
-from tests.contract.world import World, run
+from tests.support.postgres_faults import read_while
+from tests.support.storage_world import StorageWorld, run
 
 
 def put(key: str, value: object) -> Tx[None]:
@@ -151,7 +151,7 @@ async def test_many_runs_once_for_each(store: Migratable) -> None:
     assert [await store.read(get, f"k{n}") for n in range(5)] == ["0", "1", "2", "3", "4"]
 
 
-async def test_a_read_sees_one_moment(world: World) -> None:
+async def test_a_read_sees_one_moment(world: StorageWorld) -> None:
     store = world.store
     await store.write(put, "a", "1")
     started, written = asyncio.Event(), asyncio.Event()
@@ -181,7 +181,7 @@ async def test_reading_does_not_write(store: Migratable) -> None:
         await store.read(put, "a", "1")
 
 
-async def test_times_come_and_go_as_utc(world: World) -> None:
+async def test_times_come_and_go_as_utc(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     at = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
     await world.store.write(run, "grants.user_expiry", user_id=pilot.user_id, expires_at=at)

@@ -17,8 +17,8 @@ from killsyncd.storage.schema import tables
 from killsyncd.storage.transaction import Sql, Tx
 from killsyncd.storage.transfer import LEFT_BEHIND, TransferReport, moved_tables, transfer
 from tests.contract.conftest import POSTGRES, Backend, Postgres, Sqlite
-from tests.contract.world import Pilot, World, arrival, run
-from tests.servers import create_database
+from tests.support.server_urls import create_database
+from tests.support.storage_world import Pilot, StorageWorld, arrival, run
 
 
 def quiet(table: str, done: int, total: int) -> None:
@@ -37,7 +37,7 @@ async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-async def lived_in(world: World) -> World:
+async def lived_in(world: StorageWorld) -> StorageWorld:
     """A store with something in every table that a daemon fills."""
     one, two = await world.pilot(90000001, "John Döe"), await world.pilot(90000002, "Jane")
     await world.listed(one, *range(1, 30))
@@ -61,7 +61,7 @@ async def lived_in(world: World) -> World:
     return world
 
 
-async def quarantine(world: World, pilot: Pilot) -> None:
+async def quarantine(world: StorageWorld, pilot: Pilot) -> None:
     ref = (await world.ledger.pending_of(pilot.source_id, 1)).refs[0]
     await world.ledger.ref_failed(ref, reason="422", not_before=0.5, attempts=1, refusals=4, quarantine=True)
 
@@ -102,7 +102,7 @@ def all_tables() -> Tx[set[str]]:
     return (yield from _tables())
 
 
-async def test_everything_arrives_and_the_source_stays(lived_in: World, target: Migratable) -> None:
+async def test_everything_arrives_and_the_source_stays(lived_in: StorageWorld, target: Migratable) -> None:
     before = await sums(lived_in.store)
     seen: list[tuple[str, int, int]] = []
     report = await transfer(lived_in.store, target, lambda *each: seen.append(each))
@@ -116,7 +116,9 @@ async def test_everything_arrives_and_the_source_stays(lived_in: World, target: 
     assert int(await value(lived_in.store, "SELECT COUNT(*) FROM wants WHERE holder IS NOT NULL")) == 1
 
 
-async def test_the_new_house_can_be_lived_in(backend: Backend, lived_in: World, target: Migratable) -> None:
+async def test_the_new_house_can_be_lived_in(
+    backend: Backend, lived_in: StorageWorld, target: Migratable
+) -> None:
     epoch = await value(lived_in.store, "SELECT value FROM meta WHERE key = 'feed_epoch'")
     report = await transfer(lived_in.store, target, quiet)
     assert (
@@ -124,7 +126,7 @@ async def test_the_new_house_can_be_lived_in(backend: Backend, lived_in: World, 
     )
     assert await value(target, "SELECT value FROM meta WHERE key = 'key_canary'") == "c2VjcmV0"
     assert await migrate(target) == []
-    moved = await World.begin(backend, target)
+    moved = await StorageWorld.begin(backend, target)
     pilots = {each.character_id: each for each in await moved.users.all()}
     assert pilots[90000001].character_name == "John Döe"
     assert pilots[90000002].paused
@@ -137,7 +139,9 @@ async def test_the_new_house_can_be_lived_in(backend: Backend, lived_in: World, 
     assert walks == int(await value(lived_in.store, "SELECT MAX(id) FROM walks")) + 1
 
 
-async def test_there_and_back_is_where_it_was(lived_in: World, target: Migratable, tmp_path: Path) -> None:
+async def test_there_and_back_is_where_it_was(
+    lived_in: StorageWorld, target: Migratable, tmp_path: Path
+) -> None:
     await transfer(lived_in.store, target, quiet)
     home = Sqlite(tmp_path / "home.db")
     store = await home.open()
@@ -147,7 +151,7 @@ async def test_there_and_back_is_where_it_was(lived_in: World, target: Migratabl
 
 
 async def test_an_interrupted_move_goes_on(
-    lived_in: World, target: Migratable, monkeypatch: pytest.MonkeyPatch
+    lived_in: StorageWorld, target: Migratable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moving, "BATCH", 7)
     monkeypatch.setattr(moving, "WIDE_BATCH", 3)
@@ -172,7 +176,9 @@ async def test_an_interrupted_move_goes_on(
     assert await state(target)
 
 
-async def test_a_source_that_went_on_working_is_copied_anew(lived_in: World, target: Migratable) -> None:
+async def test_a_source_that_went_on_working_is_copied_anew(
+    lived_in: StorageWorld, target: Migratable
+) -> None:
     def interrupting(table: str, done: int, total: int) -> None:
         if table == "attackers":
             raise ConnectionError("pulled the plug")
@@ -186,7 +192,7 @@ async def test_a_source_that_went_on_working_is_copied_anew(lived_in: World, tar
     assert await sums(target) == await sums(lived_in.store)
 
 
-async def test_a_database_with_something_in_it_is_refused(lived_in: World, target: Migratable) -> None:
+async def test_a_database_with_something_in_it_is_refused(lived_in: StorageWorld, target: Migratable) -> None:
     await migrate(target)
     await target.write(run, "users.source", kind="import", subject_id=0, user_id=None)
     before = await sums(target)
@@ -195,20 +201,24 @@ async def test_a_database_with_something_in_it_is_refused(lived_in: World, targe
     assert await sums(target) == before
 
 
-async def test_a_new_database_that_a_daemon_has_opened_is_fine(lived_in: World, target: Migratable) -> None:
+async def test_a_new_database_that_a_daemon_has_opened_is_fine(
+    lived_in: StorageWorld, target: Migratable
+) -> None:
     await migrate(target)
     await target.write(run, "meta.put", key="key_canary", value="b3RoZXI=")
     await transfer(lived_in.store, target, quiet)
     assert await value(target, "SELECT value FROM meta WHERE key = 'key_canary'") == "c2VjcmV0"
 
 
-async def test_tables_of_somebody_else_are_refused(lived_in: World, target: Migratable) -> None:
+async def test_tables_of_somebody_else_are_refused(lived_in: StorageWorld, target: Migratable) -> None:
     await target.script(["CREATE TABLE invoices (id INTEGER)"])
     with pytest.raises(SchemaRefused):
         await transfer(lived_in.store, target, quiet)
 
 
-async def test_a_move_that_another_began_is_not_mixed_with(lived_in: World, target: Migratable) -> None:
+async def test_a_move_that_another_began_is_not_mixed_with(
+    lived_in: StorageWorld, target: Migratable
+) -> None:
     await migrate(target)
     await target.write(run, "meta.put", key="moving_from", value="another")
     with pytest.raises(Refused, match="another database"):
@@ -216,7 +226,7 @@ async def test_a_move_that_another_began_is_not_mixed_with(lived_in: World, targ
 
 
 async def test_what_arrives_changed_is_noticed(
-    lived_in: World, target: Migratable, monkeypatch: pytest.MonkeyPatch
+    lived_in: StorageWorld, target: Migratable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = moving._put
 

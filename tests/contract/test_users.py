@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from killsyncd.core.clock import utc
 from killsyncd.core.model import Origin, SyncMode, UserState
-from tests.contract.world import World, run
+from tests.support.storage_world import StorageWorld, run
 
 
-async def test_users_are_found_by_character_name_and_id(world: World) -> None:
+async def test_users_are_found_by_character_name_and_id(world: StorageWorld) -> None:
     one = await world.pilot(95465499, "John Doe")
     await world.pilot(12345678, "Jane Smith")
     for words in ("95465499", "John Doe", "JOHN DOE", one.user_id):
@@ -19,7 +19,7 @@ async def test_users_are_found_by_character_name_and_id(world: World) -> None:
     assert [each.character_name for each in await world.users.all()] == ["Jane Smith", "John Doe"]
 
 
-async def test_a_user_says_everything(world: World) -> None:
+async def test_a_user_says_everything(world: StorageWorld) -> None:
     pilot = await world.pilot(7, "John Doe")
     await world.listed(pilot, 2, 1)
     user = await world.users.get(pilot.user_id)
@@ -32,7 +32,7 @@ async def test_a_user_says_everything(world: World) -> None:
     assert await world.users.get("nobody") is None
 
 
-async def test_logging_in_again_keeps_the_user(world: World) -> None:
+async def test_logging_in_again_keeps_the_user(world: StorageWorld) -> None:
     first = await world.pilot(7, "John Doe")
     again = await world.pilot(7, "John Smith")
     assert again == first
@@ -40,7 +40,7 @@ async def test_logging_in_again_keeps_the_user(world: World) -> None:
     assert user.character_name == "John Smith"
 
 
-async def test_due_is_who_was_not_synced_since_and_does_not_wait(world: World) -> None:
+async def test_due_is_who_was_not_synced_since_and_does_not_wait(world: StorageWorld) -> None:
     synced, never, waiting, paused, dead = [await world.pilot(each) for each in (1, 2, 3, 4, 5)]
     await world.listed(synced, 1)
     await world.want(waiting)
@@ -52,7 +52,7 @@ async def test_due_is_who_was_not_synced_since_and_does_not_wait(world: World) -
     assert await world.users.due(utc(await world.now() - 60.0)) == [never.user_id, synced.user_id]
 
 
-async def test_queueing_answers_how_far_or_why_not(world: World) -> None:
+async def test_queueing_answers_how_far_or_why_not(world: StorageWorld) -> None:
     first, known, dead, paused = [await world.pilot(each) for each in (1, 2, 3, 4)]
     await world.listed(known, 1)
     await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "the grant is gone")
@@ -77,7 +77,7 @@ async def test_queueing_answers_how_far_or_why_not(world: World) -> None:
     assert job.mode is SyncMode.FULL_SYNC
 
 
-async def test_expires_is_left_to_the_door_which_knows_esi_s_clock(world: World) -> None:
+async def test_expires_is_left_to_the_door_which_knows_esi_s_clock(world: StorageWorld) -> None:
     """With this machine's clock behind, a time of ESI's would keep the job back for as long."""
     pilot = await world.pilot(1)
     await world.listed(pilot, 1)
@@ -87,7 +87,7 @@ async def test_expires_is_left_to_the_door_which_knows_esi_s_clock(world: World)
     assert await world.wants.claim(pilot.source_id) is not None
 
 
-async def test_who_logs_in_after_a_dead_login_is_queued_whenever_he_was_synced(world: World) -> None:
+async def test_who_logs_in_after_a_dead_login_is_queued_whenever_he_was_synced(world: StorageWorld) -> None:
     """What he wanted meanwhile is forgotten; "synced a moment ago" would leave it so."""
     pilot = await world.pilot(1)
     await world.listed(pilot, 1)
@@ -104,7 +104,7 @@ async def test_who_logs_in_after_a_dead_login_is_queued_whenever_he_was_synced(w
     assert again.queued
 
 
-async def test_states_are_counted_as_shown(world: World) -> None:
+async def test_states_are_counted_as_shown(world: StorageWorld) -> None:
     ok, paused, dead = [await world.pilot(each) for each in (1, 2, 3)]
     await world.users.pause(paused.user_id, paused=True)
     assert await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "gone")
@@ -114,7 +114,7 @@ async def test_states_are_counted_as_shown(world: World) -> None:
     assert ok.user_id
 
 
-async def test_the_contract_s_statements_run_as_they_stand(world: World) -> None:
+async def test_the_contract_s_statements_run_as_they_stand(world: StorageWorld) -> None:
     """CONTRACT, Tables: words that operators paste into psql and sqlite3."""
     synced, never = await world.pilot(1, "John Doe"), await world.pilot(2, "Jane Smith")
     await world.listed(synced, 2, 1)

@@ -25,9 +25,9 @@ from killsyncd.core.model import Origin, SyncMode
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.storage.sqlite.store import SqliteStore
-from tests.amqp_world import (
+from tests.support.amqp_world import (
+    AmqpWorld,
     Broker,
-    House,
     Open,
     break_after,
     eventually,
@@ -38,9 +38,9 @@ from tests.amqp_world import (
     plain_queue,
     true,
 )
-from tests.contract.world import World
-from tests.proxy import Proxy
-from tests.servers import need_amqp, unique
+from tests.support.proxy import Proxy
+from tests.support.server_urls import need_amqp, unique
+from tests.support.storage_world import StorageWorld
 
 pytestmark = pytest.mark.amqp
 
@@ -68,7 +68,7 @@ async def proxy(broker: Broker) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StorageWorld]:
     clock = SystemClock()
     store = await SqliteStore.open(tmp_path / "killsyncd.db", clock)
     await migrate(store)
@@ -80,26 +80,26 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         async def pass_time(self, seconds: float) -> None:
             raise AssertionError("time is real here")
 
-    yield await World.begin(Timed(), store)
+    yield await StorageWorld.begin(Timed(), store)
     await store.close()
 
 
 @pytest.fixture
-async def open_house(world: World, broker: Broker, proxy: Proxy) -> AsyncIterator[Open]:
+async def open_house(world: StorageWorld, broker: Broker, proxy: Proxy) -> AsyncIterator[Open]:
     """Opens queues; each keeps running to the end of the test."""
-    houses: list[House] = []
+    houses: list[AmqpWorld] = []
     parts = urlsplit(await need_amqp())
     url = urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{proxy.port}"))
 
-    async def open_(**how: Any) -> House:
+    async def open_(**how: Any) -> AmqpWorld:
         events = Events()
         token_of = how.pop("token_of", None)
         settings = AmqpSettings(url, broker.name, how.pop("prefetch", 4), Secret(parts.password or ""), **how)
-        house: House
+        house: AmqpWorld
         rows = QueueAnnouncements(world.store, broker.name, world.holder)
         queue = AmqpQueue(settings, rows, events, world.timed.clock, lambda: house.paused, token_of)
         running = asyncio.create_task(queue.run())
-        house = House(world, queue, events, running)
+        house = AmqpWorld(world, queue, events, running)
         houses.append(house)
         return house
 
@@ -190,7 +190,7 @@ class TestWork:
 
 class TestOldMessages:
     async def test_a_queue_of_the_old_system_opens_with_what_is_in_it(
-        self, open_house: Open, broker: Broker, world: World
+        self, open_house: Open, broker: Broker, world: StorageWorld
     ) -> None:
         await broker.declare()
         await broker.send(old_message(1), old_message(404), old_message(2, lastKillmailId=5), priority=8)
@@ -205,7 +205,7 @@ class TestOldMessages:
         assert [each.character_id for each in await world.users.all()] == [1, 2]
 
     async def test_what_cannot_be_read_is_put_aside_with_the_reason(
-        self, open_house: Open, broker: Broker, world: World
+        self, open_house: Open, broker: Broker, world: StorageWorld
     ) -> None:
         await broker.declare()
         await world.pilot(1)
@@ -229,7 +229,7 @@ class TestOldMessages:
         await eventually(lambda: nothing_left(broker))
 
     async def test_ten_thousand_of_them_are_worked_off(
-        self, open_house: Open, broker: Broker, world: World
+        self, open_house: Open, broker: Broker, world: StorageWorld
     ) -> None:
         await broker.declare()
         for each in range(1, 21):
@@ -264,7 +264,7 @@ class TestHealing:
         await eventually(lambda: nothing_left(broker))
 
     async def test_a_connection_that_breaks_under_a_job(
-        self, open_house: Open, proxy: Proxy, broker: Broker, world: World
+        self, open_house: Open, proxy: Proxy, broker: Broker, world: StorageWorld
     ) -> None:
         house = await open_house()
         await house.want(1)
@@ -279,7 +279,7 @@ class TestHealing:
         assert (await again).character_id == 2
 
     async def test_a_broker_that_is_away_for_a_while(
-        self, open_house: Open, proxy: Proxy, world: World
+        self, open_house: Open, proxy: Proxy, world: StorageWorld
     ) -> None:
         await proxy.down()
         house = await open_house(without_broker=3600.0)
@@ -386,7 +386,7 @@ class TestHealing:
 
 
 class TestRefusals:
-    async def test_a_wrong_password(self, broker: Broker, world: World) -> None:
+    async def test_a_wrong_password(self, broker: Broker, world: StorageWorld) -> None:
         parts = urlsplit(await need_amqp())
         url = urlunsplit(parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}"))
         queue = plain_queue(url, broker, world, Secret("wr0ng-word"))
@@ -394,13 +394,13 @@ class TestRefusals:
             await queue.check()
         assert "wr0ng" not in str(caught.value)
 
-    async def test_no_such_virtual_host(self, broker: Broker, world: World) -> None:
+    async def test_no_such_virtual_host(self, broker: Broker, world: StorageWorld) -> None:
         url = urlunsplit(urlsplit(await need_amqp())._replace(path="/no-such-vhost"))
         with pytest.raises(Refused, match="virtual host"):
             await plain_queue(url, broker, world).check()
 
     async def test_a_broker_that_is_away_is_no_refusal(
-        self, broker: Broker, world: World, proxy: Proxy
+        self, broker: Broker, world: StorageWorld, proxy: Proxy
     ) -> None:
         await proxy.down()
         await plain_queue(f"amqp://guest@127.0.0.1:{proxy.port}/", broker, world).check()

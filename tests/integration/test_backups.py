@@ -17,13 +17,13 @@ import pytest
 
 from killsyncd.core.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
 from killsyncd.storage.sqlite import backup as backups
-from tests.clocks import START
-from tests.contract.world import World
-from tests.control_world import control_world
+from tests.support.clocks import START
+from tests.support.control_world import control_world
+from tests.support.storage_world import StorageWorld
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StorageWorld]:
     (tmp_path / "home").mkdir()
     async with control_world(tmp_path / "home") as served:
         pilot = await served.world.pilot(1, "Ada")
@@ -32,7 +32,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield served.world
 
 
-async def written(world: World, path: Path) -> backups.Manifest:
+async def written(world: StorageWorld, path: Path) -> backups.Manifest:
     async with backups.make(world.store, "1.2.3", START) as made:  # type: ignore[arg-type]
         path.write_bytes(b"".join([chunk async for chunk in made.chunks()]))
         assert path.stat().st_size == made.size
@@ -50,7 +50,7 @@ def value(path: Path, sql: str) -> object:
     return row[0] if row else None
 
 
-async def test_a_backup_is_a_tar_that_anybody_can_open(world: World, tmp_path: Path) -> None:
+async def test_a_backup_is_a_tar_that_anybody_can_open(world: StorageWorld, tmp_path: Path) -> None:
     path = tmp_path / "b.tar"
     manifest = await written(world, path)
     assert backups.verify(path) == manifest
@@ -65,14 +65,14 @@ async def test_a_backup_is_a_tar_that_anybody_can_open(world: World, tmp_path: P
     assert value(tmp_path / "out" / "killsyncd.db", "SELECT killmail_id FROM killmails") == 11
 
 
-async def test_the_copy_is_closed_to_others_and_goes(world: World, tmp_path: Path) -> None:
+async def test_the_copy_is_closed_to_others_and_goes(world: StorageWorld, tmp_path: Path) -> None:
     async with backups.make(world.store, "1.2.3", START) as made:  # type: ignore[arg-type]
         assert stat.S_IMODE(made.copy.stat().st_mode) == 0o600
     assert list((tmp_path / "home").glob(".*")) == []
 
 
 async def test_a_full_disk_is_told_before_anything_is_written(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: StorageWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))
@@ -82,7 +82,7 @@ async def test_a_full_disk_is_told_before_anything_is_written(
 
 
 async def test_restoring_gives_the_feed_a_new_epoch_and_keeps_the_old_file(
-    world: World, tmp_path: Path
+    world: StorageWorld, tmp_path: Path
 ) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new" / "killsyncd.db"
     await written(world, path)
@@ -105,7 +105,7 @@ async def test_restoring_gives_the_feed_a_new_epoch_and_keeps_the_old_file(
     assert sorted(each.name for each in target.parent.iterdir()) == [target.name, done.kept.name]
 
 
-async def test_what_esi_remembers_of_us_is_carried_over(world: World, tmp_path: Path) -> None:
+async def test_what_esi_remembers_of_us_is_carried_over(world: StorageWorld, tmp_path: Path) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new.db"
     await written(world, path)
     restored(path, target)
@@ -121,7 +121,9 @@ async def test_what_esi_remembers_of_us_is_carried_over(world: World, tmp_path: 
     assert value(target, "SELECT etag FROM pages") is None
 
 
-async def test_an_unreadable_database_in_the_place_is_kept_and_replaced(world: World, tmp_path: Path) -> None:
+async def test_an_unreadable_database_in_the_place_is_kept_and_replaced(
+    world: StorageWorld, tmp_path: Path
+) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new.db"
     await written(world, path)
     target.write_bytes(b"rubbish" * 1000)
@@ -131,7 +133,7 @@ async def test_an_unreadable_database_in_the_place_is_kept_and_replaced(world: W
     assert value(target, "SELECT killmail_id FROM killmails") == 11
 
 
-async def test_a_damaged_backup_touches_nothing(world: World, tmp_path: Path) -> None:
+async def test_a_damaged_backup_touches_nothing(world: StorageWorld, tmp_path: Path) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new.db"
     await written(world, path)
     whole = path.read_bytes()
@@ -149,7 +151,7 @@ async def test_a_damaged_backup_touches_nothing(world: World, tmp_path: Path) ->
         assert sorted(each.name for each in tmp_path.iterdir()) == ["b.tar", "home", "new.db"]
 
 
-async def test_a_manifest_of_another_database_is_told(world: World, tmp_path: Path) -> None:
+async def test_a_manifest_of_another_database_is_told(world: StorageWorld, tmp_path: Path) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new.db"
     await written(world, path)
     path.write_bytes(path.read_bytes().replace(b'"killmails": ', b'"killmails":1', 1))
@@ -158,7 +160,7 @@ async def test_a_manifest_of_another_database_is_told(world: World, tmp_path: Pa
     assert not target.exists()
 
 
-async def test_two_restores_within_a_second_keep_both(world: World, tmp_path: Path) -> None:
+async def test_two_restores_within_a_second_keep_both(world: StorageWorld, tmp_path: Path) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new.db"
     await written(world, path)
     for there in (b"first", b"second"):
@@ -169,7 +171,7 @@ async def test_two_restores_within_a_second_keep_both(world: World, tmp_path: Pa
     assert len(list(tmp_path.glob("new.db.before-restore-*"))) == 2
 
 
-async def test_a_newer_schema_or_another_key_is_refused(world: World, tmp_path: Path) -> None:
+async def test_a_newer_schema_or_another_key_is_refused(world: StorageWorld, tmp_path: Path) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new.db"
     canary = base64.b64encode(b"canary").decode()
     await world.rows("INSERT INTO meta (key, value) VALUES ('key_canary', :canary)", canary=canary)
@@ -188,7 +190,7 @@ async def test_a_newer_schema_or_another_key_is_refused(world: World, tmp_path: 
     assert not target.exists()
 
 
-async def test_a_place_that_cannot_be_written_is_told(world: World, tmp_path: Path) -> None:
+async def test_a_place_that_cannot_be_written_is_told(world: StorageWorld, tmp_path: Path) -> None:
     path = tmp_path / "b.tar"
     await written(world, path)
     with pytest.raises(Refused, match="cannot be written"):

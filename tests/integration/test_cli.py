@@ -27,8 +27,8 @@ from killsyncd.config import load
 from killsyncd.core.clock import SystemClock
 from killsyncd.daemon.startup import open_house
 from killsyncd.storage.sqlite.store import SqliteStore
-from tests.contract.world import document
-from tests.control_world import ControlWorld, control_world, environment, execute, logged_in
+from tests.support.control_world import ControlWorld, control_world, environment, execute, logged_in
+from tests.support.storage_world import document
 
 MADE_UP = 1_795_000_000.0
 

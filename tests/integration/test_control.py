@@ -23,8 +23,8 @@ from killsyncd.control.client import ControlClient, ControlError, reach
 from killsyncd.control.socket import ControlSocket
 from killsyncd.core.errors import AlreadyRunning, DaemonUnreachable, Refused, Unavailable
 from killsyncd.storage.sqlite import backup as backups
-from tests.contract.world import document
-from tests.control_world import ControlWorld, control_world, environment, logged_in
+from tests.support.control_world import ControlWorld, control_world, environment, logged_in
+from tests.support.storage_world import document
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.sqlite.store import SqliteStore
-from tests.contract.world import World
-from tests.control_world import execute
-from tests.servers import create_database, drop_database
+from tests.support.control_world import execute
+from tests.support.server_urls import create_database, drop_database
+from tests.support.storage_world import StorageWorld
 
 
 def configured(folder: Path, url: str) -> str:
@@ -45,7 +45,7 @@ async def old(tmp_path: Path) -> str:
     """A SQLite database with two killmails; answers its address."""
     store = await SqliteStore.open(tmp_path / "old.db", SystemClock())
     await migrate(store)
-    world = await World.begin(Timed(), store)
+    world = await StorageWorld.begin(Timed(), store)
     await world.listed(await world.pilot(1, "John Doe"), 1, 2, 3)
     await world.store_mails(1, 2)
     await world.member.leave()

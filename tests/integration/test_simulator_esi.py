@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from killsyncd.simulator import CORPORATION_SCOPE, KILLMAIL_SCOPE, ROLES_SCOPE, Simulator, SimulatorConfig
-from tests.unit.simulator.kit import Caller, FakeClock, rules
+from tests.support.simulator_caller import Caller, FakeClock, rules
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from killsyncd.core.errors import BadInput, NotFound
 from killsyncd.simulator import Simulator, SimulatorConfig
-from tests.unit.simulator.kit import Caller, rules
+from tests.support.simulator_caller import Caller, rules
 
 
 @asynccontextmanager

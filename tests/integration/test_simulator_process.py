@@ -18,7 +18,7 @@ from killsyncd.simulator import RemoteLevers, Simulator, SimulatorConfig, Simula
 from killsyncd.simulator.cli import add_arguments, config_of
 from killsyncd.simulator.levers import Levers
 from killsyncd.simulator.operations import RemoteOperations
-from tests.unit.simulator.kit import Caller
+from tests.support.simulator_caller import Caller
 
 ROOT = Path(__file__).parents[2]
 

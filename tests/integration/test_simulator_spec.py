@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from killsyncd.simulator import CORPORATION_SCOPE, KILLMAIL_SCOPE, ROLES_SCOPE, Simulator, SimulatorConfig
-from tests.unit.simulator.kit import SHARED, Answer, Caller
+from tests.support.simulator_caller import SHARED, Caller, ReceivedResponse
 
 SPEC = SHARED / "esi/openapi-subset.json"
 REAL = SHARED / "killmails/killmails.jsonl"
@@ -24,7 +24,7 @@ class Specification:
     def __init__(self) -> None:
         self.document: dict[str, Any] = orjson.loads(SPEC.read_bytes())
 
-    def check(self, template: str, answer: Answer, method: str = "get") -> None:
+    def check(self, template: str, answer: ReceivedResponse, method: str = "get") -> None:
         operation = self.document["paths"][template][method]
         response = operation["responses"].get(str(answer.status), operation["responses"]["default"])
         schema = {

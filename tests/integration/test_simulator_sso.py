@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from killsyncd.simulator import CLIENT_ID, CORPORATION_SCOPE, KILLMAIL_SCOPE, Simulator, SimulatorConfig
-from tests.unit.simulator.kit import CALLBACK, VERIFIER, Caller, FakeClock, rules, sent_back
+from tests.support.simulator_caller import CALLBACK, VERIFIER, Caller, FakeClock, rules, sent_back
 
 
 @asynccontextmanager

@@ -18,8 +18,8 @@ from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.auth.sso import SsoClient
 from killsyncd.auth.sso.metadata import Bounds
 from killsyncd.core.errors import ConfigError, GrantDead, TokenRefused, Unavailable
-from tests.clocks import ManualClock
-from tests.sso_server import (
+from tests.support.clocks import ManualClock
+from tests.support.sso_server import (
     CALLBACK,
     CLIENT_ID,
     SCOPE,

@@ -19,8 +19,8 @@ from joserfc.jwk import RSAKey
 from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.auth.sso import SsoClient
 from killsyncd.core.errors import TokenRefused
-from tests.clocks import ManualClock
-from tests.sso_server import (
+from tests.support.clocks import ManualClock
+from tests.support.sso_server import (
     CHARACTER,
     CLIENT_ID,
     KID,

@@ -25,7 +25,7 @@ from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
-from tests.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 CALLBACK = "http://127.0.0.1:7420/auth/callback"
 SECRET = "of the application"

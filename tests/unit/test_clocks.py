@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 
 async def test_sleepers_wake_in_order_each_at_its_time() -> None:

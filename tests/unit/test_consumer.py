@@ -20,26 +20,26 @@ from killsyncd.esi.responses import (
     RateLimited,
 )
 from killsyncd.sync.consumer import STUCK_AFTER
-from tests.contract.world import Pilot
-from tests.core_world import Core, eventually
+from tests.support.storage_world import Pilot
+from tests.support.sync_world import SyncWorld, eventually
 
 
 @pytest.fixture
-async def core(tmp_path: Path) -> AsyncIterator[Core]:
-    async with Core.begin(tmp_path) as core:
+async def core(tmp_path: Path) -> AsyncIterator[SyncWorld]:
+    async with SyncWorld.begin(tmp_path) as core:
         yield core
 
 
 @pytest.fixture
-async def pilot(core: Core) -> Pilot:
+async def pilot(core: SyncWorld) -> Pilot:
     return await core.world.pilot(90000001)
 
 
-async def wanted(core: Core, pilot: Pilot, mode: SyncMode = SyncMode.INCREMENTAL) -> None:
+async def wanted(core: SyncWorld, pilot: Pilot, mode: SyncMode = SyncMode.INCREMENTAL) -> None:
     await core.world.want(pilot, mode)
 
 
-async def walks(core: Core, pilot: Pilot) -> list[str]:
+async def walks(core: SyncWorld, pilot: Pilot) -> list[str]:
     rows = await core.world.rows(
         "SELECT state FROM walks WHERE source_id = :id ORDER BY id", id=pilot.source_id
     )
@@ -49,7 +49,7 @@ async def walks(core: Core, pilot: Pilot) -> list[str]:
 # -- what goes well ------------------------------------------------------------------------------
 
 
-async def test_a_list_ends_in_the_ledger_and_the_job_is_acknowledged(core: Core, pilot: Pilot) -> None:
+async def test_a_list_ends_in_the_ledger_and_the_job_is_acknowledged(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [core.lists.page(3, 1, pages=2)], 2: [core.lists.page(2, pages=2)]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -61,7 +61,7 @@ async def test_a_list_ends_in_the_ledger_and_the_job_is_acknowledged(core: Core,
 
 
 async def test_what_is_wanted_is_announced_also_when_the_list_has_nothing_new(
-    core: Core, pilot: Pilot
+    core: SyncWorld, pilot: Pilot
 ) -> None:
     """A ref that was lost from the fetcher's sight, or written anew, finds somebody who fetches it."""
     core.lists.script = {1: [core.lists.page(1)]}
@@ -75,7 +75,7 @@ async def test_what_is_wanted_is_announced_also_when_the_list_has_nothing_new(
     assert core.listed == [pilot.source_id]
 
 
-async def test_a_second_look_sends_the_etag_and_stops_at_304(core: Core, pilot: Pilot) -> None:
+async def test_a_second_look_sends_the_etag_and_stops_at_304(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [core.lists.page(2, pages=2, etag="e1")], 2: [core.lists.page(1, pages=2)]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -90,7 +90,7 @@ async def test_a_second_look_sends_the_etag_and_stops_at_304(core: Core, pilot: 
 # -- 401, 403 ------------------------------------------------------------------------------------
 
 
-async def test_401_renews_once_and_asks_once_more(core: Core, pilot: Pilot) -> None:
+async def test_401_renews_once_and_asks_once_more(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [EsiStatus(401, "expired", at=core.clock.now()), core.lists.page(1)]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -98,7 +98,7 @@ async def test_401_renews_once_and_asks_once_more(core: Core, pilot: Pilot) -> N
     assert await core.want_row(pilot) is None
 
 
-async def test_a_second_401_is_a_failure_and_no_third_request(core: Core, pilot: Pilot) -> None:
+async def test_a_second_401_is_a_failure_and_no_third_request(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [EsiStatus(401, "expired", at=core.clock.now())]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -109,7 +109,7 @@ async def test_a_second_401_is_a_failure_and_no_third_request(core: Core, pilot:
     assert row["not_before"] > core.clock.now()
 
 
-async def test_403_in_esis_own_words_ends_the_job(core: Core, pilot: Pilot) -> None:
+async def test_403_in_esis_own_words_ends_the_job(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [EsiStatus(403, "token lacks scope", at=core.clock.now())]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -117,7 +117,7 @@ async def test_403_in_esis_own_words_ends_the_job(core: Core, pilot: Pilot) -> N
     assert await core.want_row(pilot) is None
 
 
-async def test_403_of_a_gateway_logs_nobody_out(core: Core, pilot: Pilot) -> None:
+async def test_403_of_a_gateway_logs_nobody_out(core: SyncWorld, pilot: Pilot) -> None:
     """A firewall's HTML for every pilot at once would have everybody log in again."""
     core.lists.script = {1: [EsiStatus(403, "", at=core.clock.now())]}
     await wanted(core, pilot)
@@ -131,14 +131,14 @@ async def test_403_of_a_gateway_logs_nobody_out(core: Core, pilot: Pilot) -> Non
 # -- logins that end -----------------------------------------------------------------------------
 
 
-async def test_a_dead_grant_ends_the_job(core: Core, pilot: Pilot) -> None:
+async def test_a_dead_grant_ends_the_job(core: SyncWorld, pilot: Pilot) -> None:
     core.tokens.fault = GrantUnusable("revoked", "log in", state=UserState.NEEDS_LOGIN)
     await wanted(core, pilot)
     await core.work(pilot)
     assert await core.want_row(pilot) is None
 
 
-async def test_a_login_while_the_old_grant_dies_is_not_forgotten(core: Core, pilot: Pilot) -> None:
+async def test_a_login_while_the_old_grant_dies_is_not_forgotten(core: SyncWorld, pilot: Pilot) -> None:
     """The job must be acknowledged, not its row dropped: it was asked for again meanwhile."""
     core.tokens.fault = GrantUnusable("revoked", "log in", state=UserState.NEEDS_LOGIN)
     await wanted(core, pilot)
@@ -154,7 +154,9 @@ async def test_a_login_while_the_old_grant_dies_is_not_forgotten(core: Core, pil
 # -- walks that cannot go on ---------------------------------------------------------------------
 
 
-async def test_a_list_that_has_shrunk_is_read_from_its_first_page_again(core: Core, pilot: Pilot) -> None:
+async def test_a_list_that_has_shrunk_is_read_from_its_first_page_again(
+    core: SyncWorld, pilot: Pilot
+) -> None:
     """404 behind the first page: a walk that goes on there would meet it for ever."""
     core.lists.script = {
         1: [core.lists.page(9, pages=3)],
@@ -170,7 +172,9 @@ async def test_a_list_that_has_shrunk_is_read_from_its_first_page_again(core: Co
     assert await core.want_row(pilot) is None
 
 
-async def test_a_page_that_fails_for_ever_does_not_hide_news_on_the_first(core: Core, pilot: Pilot) -> None:
+async def test_a_page_that_fails_for_ever_does_not_hide_news_on_the_first(
+    core: SyncWorld, pilot: Pilot
+) -> None:
     core.lists.script = {
         1: [core.lists.page(9, pages=2)],
         2: [EsiStatus(500, "oops", at=core.clock.now())],
@@ -186,7 +190,7 @@ async def test_a_page_that_fails_for_ever_does_not_hide_news_on_the_first(core: 
     assert 10 in await core.world.refs()
 
 
-async def test_a_torn_walk_keeps_the_job_for_another(core: Core, pilot: Pilot) -> None:
+async def test_a_torn_walk_keeps_the_job_for_another(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {
         1: [core.lists.page(9, pages=2, modified="monday")],
         2: [core.lists.page(8, pages=2, modified="tuesday")],
@@ -201,7 +205,7 @@ async def test_a_torn_walk_keeps_the_job_for_another(core: Core, pilot: Pilot) -
     assert set(await core.world.refs()) == {8, 9}
 
 
-async def test_a_list_about_to_change_is_not_begun_and_waited_for_once(core: Core, pilot: Pilot) -> None:
+async def test_a_list_about_to_change_is_not_begun_and_waited_for_once(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {
         1: [core.lists.page(9, pages=8, expires=1.0)],
         **{page: [core.lists.page(page, pages=8)] for page in range(2, 9)},
@@ -218,7 +222,7 @@ async def test_a_list_about_to_change_is_not_begun_and_waited_for_once(core: Cor
     assert [each[0] for each in core.lists.asked] == [1, *range(1, 9)]
 
 
-async def test_a_walk_cut_short_is_acknowledged(core: Core, pilot: Pilot) -> None:
+async def test_a_walk_cut_short_is_acknowledged(core: SyncWorld, pilot: Pilot) -> None:
     core.consumer = core.make_consumer(max_pages=1)
     core.lists.script = {1: [core.lists.page(9, pages=3)]}
     await wanted(core, pilot)
@@ -230,7 +234,7 @@ async def test_a_walk_cut_short_is_acknowledged(core: Core, pilot: Pilot) -> Non
 # -- Expires, and asks without an answer ---------------------------------------------------------
 
 
-async def test_expires_gives_the_job_back_without_an_attempt(core: Core, pilot: Pilot) -> None:
+async def test_expires_gives_the_job_back_without_an_attempt(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [core.lists.page(1)]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -243,7 +247,7 @@ async def test_expires_gives_the_job_back_without_an_attempt(core: Core, pilot: 
     assert len(core.lists.asked) == 1
 
 
-async def test_a_question_without_an_answer_counts_as_cached(core: Core, pilot: Pilot) -> None:
+async def test_a_question_without_an_answer_counts_as_cached(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [NoResponseReceived("time-out")]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -256,7 +260,7 @@ async def test_a_question_without_an_answer_counts_as_cached(core: Core, pilot: 
     assert set(await core.world.refs()) == {1}
 
 
-async def test_an_answer_of_no_use_takes_the_question_back(core: Core, pilot: Pilot) -> None:
+async def test_an_answer_of_no_use_takes_the_question_back(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [MalformedResponse("no JSON", at=core.clock.now())]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -267,7 +271,7 @@ async def test_an_answer_of_no_use_takes_the_question_back(core: Core, pilot: Pi
 
 
 async def test_a_page_that_could_not_be_written_is_asked_for_without_its_etag(
-    core: Core, pilot: Pilot
+    core: SyncWorld, pilot: Pilot
 ) -> None:
     core.lists.script = {1: [core.lists.page(1, etag="e1")]}
     core.store.failing = {"_write_page"}
@@ -292,7 +296,7 @@ async def test_a_page_that_could_not_be_written_is_asked_for_without_its_etag(
     ],
 )
 async def test_a_database_that_is_away_neither_kills_nor_holds_the_job(
-    core: Core, pilot: Pilot, fault: Exception, transaction: str
+    core: SyncWorld, pilot: Pilot, fault: Exception, transaction: str
 ) -> None:
     """Nobody frees a row of a daemon that lives: it must let go by itself once it can."""
     core.tokens.fault = fault
@@ -313,7 +317,7 @@ async def test_a_database_that_is_away_neither_kills_nor_holds_the_job(
     assert row is None or row["holder"] is None
 
 
-async def test_the_end_does_not_wait_for_a_database_that_is_away(core: Core, pilot: Pilot) -> None:
+async def test_the_end_does_not_wait_for_a_database_that_is_away(core: SyncWorld, pilot: Pilot) -> None:
     core.tokens.fault = SsoUnavailable("down", answered=True)
     core.store.failing = {"_postpone"}
     await wanted(core, pilot)
@@ -321,7 +325,7 @@ async def test_the_end_does_not_wait_for_a_database_that_is_away(core: Core, pil
         await eventually(lambda: core.store.refused > 0)
 
 
-async def test_a_queue_that_cannot_be_read_is_waited_for(core: Core, pilot: Pilot) -> None:
+async def test_a_queue_that_cannot_be_read_is_waited_for(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [core.lists.page(1)]}
     core.store.failing = {"claim"}
     await wanted(core, pilot)
@@ -335,7 +339,7 @@ async def test_a_queue_that_cannot_be_read_is_waited_for(core: Core, pilot: Pilo
     assert core.consumer.trouble is None
 
 
-async def test_a_message_that_cannot_be_acknowledged_kills_nobody(core: Core, pilot: Pilot) -> None:
+async def test_a_message_that_cannot_be_acknowledged_kills_nobody(core: SyncWorld, pilot: Pilot) -> None:
     class Jobs:
         async def next(self) -> object:
             raise NotImplementedError
@@ -350,7 +354,7 @@ async def test_a_message_that_cannot_be_acknowledged_kills_nobody(core: Core, pi
     assert core.consumer.jobs_done == 1
 
 
-async def test_a_lost_lease_that_is_still_ours_is_let_go(core: Core, pilot: Pilot) -> None:
+async def test_a_lost_lease_that_is_still_ours_is_let_go(core: SyncWorld, pilot: Pilot) -> None:
     """The walk ended elsewhere: nothing is written, and the row must not stay held for ever."""
     core.lists.script = {1: [core.lists.page(1)]}
     await wanted(core, pilot)
@@ -371,7 +375,7 @@ async def test_a_lost_lease_that_is_still_ours_is_let_go(core: Core, pilot: Pilo
     assert row["holder"] is None
 
 
-async def test_a_job_whose_source_was_erased_ends(core: Core, pilot: Pilot) -> None:
+async def test_a_job_whose_source_was_erased_ends(core: SyncWorld, pilot: Pilot) -> None:
     await wanted(core, pilot)
     job = await core.claim(pilot)
     assert job is not None
@@ -380,7 +384,7 @@ async def test_a_job_whose_source_was_erased_ends(core: Core, pilot: Pilot) -> N
     assert core.consumer.working == 0
 
 
-async def test_a_bug_is_a_failed_attempt(core: Core, pilot: Pilot) -> None:
+async def test_a_bug_is_a_failed_attempt(core: SyncWorld, pilot: Pilot) -> None:
     core.tokens.fault = ZeroDivisionError("secret")
     await wanted(core, pilot)
     await core.work(pilot)
@@ -399,7 +403,7 @@ async def test_a_bug_is_a_failed_attempt(core: Core, pilot: Pilot) -> None:
         lambda now: RateLimited("420", now + 30.0, group="error-limit"),
     ],
 )
-async def test_while_esi_is_shut_for_all_jobs_are_left_alone(core: Core, fault: object) -> None:
+async def test_while_esi_is_shut_for_all_jobs_are_left_alone(core: SyncWorld, fault: object) -> None:
     """Ten thousand jobs taken and given back every few seconds would be a busy loop of disk writes."""
     for each in range(20):
         await wanted(core, await core.world.pilot(90000001 + each))
@@ -415,7 +419,7 @@ async def test_while_esi_is_shut_for_all_jobs_are_left_alone(core: Core, fault: 
             await asyncio.sleep(0.002)
 
 
-async def test_a_time_in_the_past_does_not_spin(core: Core, pilot: Pilot) -> None:
+async def test_a_time_in_the_past_does_not_spin(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [RateLimited("dry", core.clock.now() - 100.0, group="char-killmail")]}
     await wanted(core, pilot)
     await core.work(pilot)
@@ -425,7 +429,7 @@ async def test_a_time_in_the_past_does_not_spin(core: Core, pilot: Pilot) -> Non
     assert core.consumer._closed_until == 0.0, "one pilot's bucket stops nobody else"
 
 
-async def test_every_page_of_a_long_walk_is_progress(core: Core, pilot: Pilot) -> None:
+async def test_every_page_of_a_long_walk_is_progress(core: SyncWorld, pilot: Pilot) -> None:
     """Eight first syncs of fifty slow pages must not look like a consumer that hangs."""
     core.lists.script = {page: [core.lists.page(page, pages=3)] for page in (1, 2, 3)}
     seen = []
@@ -442,7 +446,7 @@ async def test_every_page_of_a_long_walk_is_progress(core: Core, pilot: Pilot) -
     assert len(set(seen)) == 3
 
 
-async def test_paused_takes_nothing_and_resumes(core: Core, pilot: Pilot) -> None:
+async def test_paused_takes_nothing_and_resumes(core: SyncWorld, pilot: Pilot) -> None:
     core.paused = True
     core.lists.script = {1: [core.lists.page(1)]}
     await wanted(core, pilot)
@@ -454,7 +458,7 @@ async def test_paused_takes_nothing_and_resumes(core: Core, pilot: Pilot) -> Non
         await eventually(lambda: core.consumer.jobs_done == 1)
 
 
-async def test_a_user_paused_during_his_job_keeps_what_it_brought(core: Core, pilot: Pilot) -> None:
+async def test_a_user_paused_during_his_job_keeps_what_it_brought(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [core.lists.page(1)]}
     await wanted(core, pilot)
     job = await core.claim(pilot)
@@ -465,7 +469,7 @@ async def test_a_user_paused_during_his_job_keeps_what_it_brought(core: Core, pi
     assert await core.want_row(pilot) is None
 
 
-async def test_a_clock_that_was_wrong_leads_to_a_full_walk(core: Core, pilot: Pilot) -> None:
+async def test_a_clock_that_was_wrong_leads_to_a_full_walk(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [core.lists.page(1)]}
     await wanted(core, pilot)
     await core.work(pilot)

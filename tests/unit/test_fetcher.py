@@ -14,22 +14,22 @@ from killsyncd.esi.responses import Downtime, EsiStatus, MalformedResponse, NoRe
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.failure_policy import MALFORMED, PATIENCE, REFUSALS
 from killsyncd.sync.fetcher import BATCH
-from tests.contract.world import Pilot, arrival
-from tests.core_world import Core, eventually
+from tests.support.storage_world import Pilot, arrival
+from tests.support.sync_world import SyncWorld, eventually
 
 
 @pytest.fixture
-async def core(tmp_path: Path) -> AsyncIterator[Core]:
-    async with Core.begin(tmp_path) as core:
+async def core(tmp_path: Path) -> AsyncIterator[SyncWorld]:
+    async with SyncWorld.begin(tmp_path) as core:
         yield core
 
 
 @pytest.fixture
-async def pilot(core: Core) -> Pilot:
+async def pilot(core: SyncWorld) -> Pilot:
     return await core.world.pilot(90000001)
 
 
-async def passing(core: Core, holds: Any, seconds: float = 0.5) -> None:
+async def passing(core: SyncWorld, holds: Any, seconds: float = 0.5) -> None:
     """Let time go by until something holds."""
     async with asyncio.timeout(20):
         while not holds():
@@ -37,14 +37,14 @@ async def passing(core: Core, holds: Any, seconds: float = 0.5) -> None:
             await asyncio.sleep(0.002)
 
 
-def nothing_in_flight(core: Core) -> bool:
+def nothing_in_flight(core: SyncWorld) -> bool:
     return core.fetcher._queue.in_flight == 0
 
 
 # -- what goes well ------------------------------------------------------------------------------
 
 
-async def test_what_is_wanted_is_stored_once(core: Core, pilot: Pilot) -> None:
+async def test_what_is_wanted_is_stored_once(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1, 2, 3)
     async with core.running(core.fetcher.run):
         await eventually(lambda: core.fetcher.stored == 3)
@@ -53,14 +53,14 @@ async def test_what_is_wanted_is_stored_once(core: Core, pilot: Pilot) -> None:
     assert sorted(await core.world.stored_ids()) == [1, 2, 3]
 
 
-async def test_what_is_listed_while_it_runs_is_fetched(core: Core, pilot: Pilot) -> None:
+async def test_what_is_listed_while_it_runs_is_fetched(core: SyncWorld, pilot: Pilot) -> None:
     async with core.running(core.fetcher.run):
         await core.world.listed(pilot, 1)
         core.fetcher.listed(pilot.source_id)
         await eventually(lambda: core.fetcher.stored == 1)
 
 
-async def test_the_drain_stores_what_is_in_flight(core: Core, pilot: Pilot) -> None:
+async def test_the_drain_stores_what_is_in_flight(core: SyncWorld, pilot: Pilot) -> None:
     core.details.held = asyncio.Event()
     await core.world.listed(pilot, 1)
     async with core.running(core.fetcher.run) as stopping:
@@ -70,7 +70,7 @@ async def test_the_drain_stores_what_is_in_flight(core: Core, pilot: Pilot) -> N
     assert await core.world.stored_ids() == [1]
 
 
-async def test_paused_fetches_nothing(core: Core, pilot: Pilot) -> None:
+async def test_paused_fetches_nothing(core: SyncWorld, pilot: Pilot) -> None:
     core.paused = True
     await core.world.listed(pilot, 1)
     async with core.running(core.fetcher.run):
@@ -81,7 +81,7 @@ async def test_paused_fetches_nothing(core: Core, pilot: Pilot) -> None:
         await eventually(lambda: core.fetcher.stored == 1)
 
 
-async def test_a_paused_user_is_left_alone_until_resumed(core: Core, pilot: Pilot) -> None:
+async def test_a_paused_user_is_left_alone_until_resumed(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1)
     await core.world.users.pause(pilot.user_id, paused=True)
     async with core.running(core.fetcher.run):
@@ -95,7 +95,9 @@ async def test_a_paused_user_is_left_alone_until_resumed(core: Core, pilot: Pilo
 # -- details that fail ---------------------------------------------------------------------------
 
 
-async def test_a_failed_mail_is_tried_again_although_others_wait_for_ever(core: Core, pilot: Pilot) -> None:
+async def test_a_failed_mail_is_tried_again_although_others_wait_for_ever(
+    core: SyncWorld, pilot: Pilot
+) -> None:
     """A dry window behind a big first sync must not keep another pilot's retry out of sight."""
     big = await core.world.pilot(90000002)
     await core.world.listed(big, *range(1000, 1060))
@@ -110,7 +112,7 @@ async def test_a_failed_mail_is_tried_again_although_others_wait_for_ever(core: 
     assert core.details.asked.count(1) == 2
 
 
-async def test_retries_come_while_the_queue_is_never_empty(core: Core, pilot: Pilot) -> None:
+async def test_retries_come_while_the_queue_is_never_empty(core: SyncWorld, pilot: Pilot) -> None:
     heavy = await core.world.pilot(90000002)
     await core.world.listed(heavy, *range(1000, 1100))
     await core.world.listed(pilot, 1)
@@ -139,7 +141,7 @@ async def test_retries_come_while_the_queue_is_never_empty(core: Core, pilot: Pi
     ],
 )
 async def test_a_mail_that_stays_refused_is_quarantined(
-    core: Core, pilot: Pilot, fault: Exception, tries: int
+    core: SyncWorld, pilot: Pilot, fault: Exception, tries: int
 ) -> None:
     await core.world.listed(pilot, 1, 2)
     core.details.faults = {1: [fault] * 99}
@@ -152,7 +154,7 @@ async def test_a_mail_that_stays_refused_is_quarantined(
 
 
 @pytest.mark.parametrize("away", [set[str](), {"_store"}, {"_store", "_ref_failed"}])
-async def test_bodies_that_are_none_beside_a_good_one(core: Core, pilot: Pilot, away: set[str]) -> None:
+async def test_bodies_that_are_none_beside_a_good_one(core: SyncWorld, pilot: Pilot, away: set[str]) -> None:
     """Tried again, the good one too where the database was away meanwhile, and nobody stands in the way."""
     await core.world.listed(pilot, 1, 2, 3, 4)
     another = arrival(9, core.clock.now()).raw
@@ -174,7 +176,7 @@ async def test_bodies_that_are_none_beside_a_good_one(core: Core, pilot: Pilot, 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 504])
 async def test_what_says_nothing_of_the_mail_quarantines_nothing(
-    core: Core, pilot: Pilot, status: int
+    core: SyncWorld, pilot: Pilot, status: int
 ) -> None:
     """A firewall that says 403 to everything for an hour must not put everything away."""
     await core.world.listed(pilot, 1)
@@ -184,7 +186,7 @@ async def test_what_says_nothing_of_the_mail_quarantines_nothing(
     assert core.fetcher.quarantined == 0
 
 
-async def test_waiting_is_no_failure(core: Core, pilot: Pilot) -> None:
+async def test_waiting_is_no_failure(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1)
     core.details.faults = {1: [Downtime("down", core.clock.now() + 5.0)]}
     async with core.running(core.fetcher.run):
@@ -192,7 +194,7 @@ async def test_waiting_is_no_failure(core: Core, pilot: Pilot) -> None:
     assert core.fetcher.failed == 0
 
 
-async def test_a_dry_window_is_waited_for(core: Core, pilot: Pilot) -> None:
+async def test_a_dry_window_is_waited_for(core: SyncWorld, pilot: Pilot) -> None:
     core.details.dry = RateLimited("dry", core.clock.now() + 30.0, group="killmail")
     await core.world.listed(pilot, 1)
     async with core.running(core.fetcher.run):
@@ -202,7 +204,7 @@ async def test_a_dry_window_is_waited_for(core: Core, pilot: Pilot) -> None:
         await passing(core, lambda: core.fetcher.stored == 1)
 
 
-async def test_a_bug_counts_as_a_failure(core: Core, pilot: Pilot) -> None:
+async def test_a_bug_counts_as_a_failure(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1)
     core.details.faults = {1: [ZeroDivisionError()]}
     async with core.running(core.fetcher.run):
@@ -213,7 +215,9 @@ async def test_a_bug_counts_as_a_failure(core: Core, pilot: Pilot) -> None:
 # -- the database --------------------------------------------------------------------------------
 
 
-async def test_a_failure_that_could_not_be_written_down_is_still_wanted(core: Core, pilot: Pilot) -> None:
+async def test_a_failure_that_could_not_be_written_down_is_still_wanted(
+    core: SyncWorld, pilot: Pilot
+) -> None:
     await core.world.listed(pilot, 1)
     core.details.faults = {1: [EsiStatus(500, "oops")]}
     core.store.failing = {"_ref_failed"}
@@ -222,7 +226,7 @@ async def test_a_failure_that_could_not_be_written_down_is_still_wanted(core: Co
         await eventually(lambda: core.fetcher.stored == 1)
 
 
-async def test_a_first_look_that_fails_is_made_again(core: Core, pilot: Pilot) -> None:
+async def test_a_first_look_that_fails_is_made_again(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1)
     real, calls = core.world.ledger.pending_sources, 0
 
@@ -240,7 +244,7 @@ async def test_a_first_look_that_fails_is_made_again(core: Core, pilot: Pilot) -
     assert core.fetcher.trouble is None
 
 
-async def test_a_source_that_could_not_be_read_is_read_again(core: Core, pilot: Pilot) -> None:
+async def test_a_source_that_could_not_be_read_is_read_again(core: SyncWorld, pilot: Pilot) -> None:
     real, calls = core.world.ledger.pending_of, 0
 
     async def away(source_id: int, limit: int) -> Any:
@@ -256,7 +260,7 @@ async def test_a_source_that_could_not_be_read_is_read_again(core: Core, pilot: 
         await passing(core, lambda: core.fetcher.stored == 1)
 
 
-async def test_what_cannot_be_given_back_kills_nobody(core: Core, pilot: Pilot) -> None:
+async def test_what_cannot_be_given_back_kills_nobody(core: SyncWorld, pilot: Pilot) -> None:
     async def away(ids: Sequence[int]) -> None:
         raise Unavailable("the database is away")
 
@@ -267,7 +271,7 @@ async def test_what_cannot_be_given_back_kills_nobody(core: Core, pilot: Pilot) 
         await passing(core, lambda: core.fetcher.stored == 1)
 
 
-async def test_what_cannot_be_stored_does_not_pile_up(core: Core, pilot: Pilot) -> None:
+async def test_what_cannot_be_stored_does_not_pile_up(core: SyncWorld, pilot: Pilot) -> None:
     """A full disk must neither spend the budget on what it can't keep nor fill the memory."""
     await core.world.listed(pilot, *range(1, 5 * BATCH))
     core.store.failing = {"_store"}
@@ -284,7 +288,7 @@ async def test_what_cannot_be_stored_does_not_pile_up(core: Core, pilot: Pilot) 
     assert len(core.details.asked) == 5 * BATCH - 1
 
 
-async def test_the_end_does_not_wait_for_a_full_disk(core: Core, pilot: Pilot) -> None:
+async def test_the_end_does_not_wait_for_a_full_disk(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1)
     core.store.failing = {"_store"}
     async with core.running(core.fetcher.run):
@@ -292,7 +296,7 @@ async def test_the_end_does_not_wait_for_a_full_disk(core: Core, pilot: Pilot) -
     assert await core.world.refs() == {1: "pending"}
 
 
-async def test_a_mail_the_database_refuses_keeps_no_other_out(core: Core, pilot: Pilot) -> None:
+async def test_a_mail_the_database_refuses_keeps_no_other_out(core: SyncWorld, pilot: Pilot) -> None:
     """A value that only the last statement meets: the batch falls apart, and that mail is quarantined."""
     await core.world.listed(pilot, 1, 2, 3)
     real = core.world.storing.store
@@ -309,7 +313,7 @@ async def test_a_mail_the_database_refuses_keeps_no_other_out(core: Core, pilot:
     assert await core.world.refs() == {2: "quarantined"}
 
 
-async def test_a_writer_that_dies_ends_the_fetcher(core: Core, pilot: Pilot) -> None:
+async def test_a_writer_that_dies_ends_the_fetcher(core: SyncWorld, pilot: Pilot) -> None:
     """Not fetching on, for ever, what nobody stores."""
 
     async def broken(arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
@@ -322,7 +326,7 @@ async def test_a_writer_that_dies_ends_the_fetcher(core: Core, pilot: Pilot) -> 
             await core.fetcher.run(asyncio.Event())
 
 
-async def test_a_commit_that_never_ends_is_a_standstill(core: Core, pilot: Pilot) -> None:
+async def test_a_commit_that_never_ends_is_a_standstill(core: SyncWorld, pilot: Pilot) -> None:
     hung = asyncio.Event()
     real = core.world.storing.store
 
@@ -341,14 +345,14 @@ async def test_a_commit_that_never_ends_is_a_standstill(core: Core, pilot: Pilot
         await eventually(lambda: core.fetcher.stored == 1)
 
 
-async def test_what_nobody_told_of_is_found_when_it_is_quiet(core: Core, pilot: Pilot) -> None:
+async def test_what_nobody_told_of_is_found_when_it_is_quiet(core: SyncWorld, pilot: Pilot) -> None:
     async with core.running(core.fetcher.run):
         await core.clock.settle()
         await core.world.listed(pilot, 1)  # and no word to the fetcher
         await passing(core, lambda: core.fetcher.stored == 1, 1.0)
 
 
-async def test_a_clock_put_back_hides_no_retry(core: Core, pilot: Pilot) -> None:
+async def test_a_clock_put_back_hides_no_retry(core: SyncWorld, pilot: Pilot) -> None:
     async with core.running(core.fetcher.run):
         await core.clock.advance(20)
         core.clock.set_wall(core.clock.now() - 86_400)
@@ -358,7 +362,7 @@ async def test_a_clock_put_back_hides_no_retry(core: Core, pilot: Pilot) -> None
 
 
 @pytest.mark.parametrize("dry", [True, False])
-async def test_only_a_budget_that_is_spent_counts_as_dry(core: Core, pilot: Pilot, dry: bool) -> None:
+async def test_only_a_budget_that_is_spent_counts_as_dry(core: SyncWorld, pilot: Pilot, dry: bool) -> None:
     core.details.dry = RateLimited("wait", core.clock.now() + 30.0, group="killmail", dry=dry)
     await core.world.listed(pilot, 1)
     assert core.fetcher.dry_at is None

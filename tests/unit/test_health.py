@@ -10,7 +10,7 @@ import pytest
 from killsyncd.core.model import Problem, UserState
 from killsyncd.service import health
 from killsyncd.service.health import CODES, Health, HealthFacts, UserTrouble, derive
-from tests.clocks import START, ManualClock
+from tests.support.clocks import START, ManualClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ctl.md"
 

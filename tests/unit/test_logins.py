@@ -15,8 +15,8 @@ from killsyncd.auth.login import Logins, PendingLogin, cookie_name
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.core.errors import GrantDead, LoginRefused, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
-from tests.clocks import ManualClock
-from tests.grant_store import MemoryGrants, MemoryLogins
+from tests.support.clocks import ManualClock
+from tests.support.grant_store import MemoryGrants, MemoryLogins
 
 CHARACTER = 90000001
 CALLBACK = "http://127.0.0.1:7420/auth/callback"
@@ -56,7 +56,7 @@ class Sso:
         return Identity(CHARACTER, "Some Pilot", "owner-1", self.scopes, self.clock.now() + 1200)
 
 
-class World:
+class LoginWorld:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.grants = MemoryGrants()
@@ -72,15 +72,15 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> LoginWorld:
+    return LoginWorld()
 
 
 def redirect(begun: PendingLogin, **fields: str) -> str:
     return f"{CALLBACK}?{urlencode({'code': 'the-code', 'state': begun.state, **fields})}"
 
 
-async def test_a_login_ends_with_a_stored_grant(world: World) -> None:
+async def test_a_login_ends_with_a_stored_grant(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.BROWSER)
     assert (await world.logins.status(begun.login_id)).state is LoginState.PENDING
     done = await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state, begun.cookie)
@@ -96,7 +96,7 @@ async def test_a_login_ends_with_a_stored_grant(world: World) -> None:
     assert (status.state, status.user_id) == (LoginState.DONE, "user-1")
 
 
-async def test_logging_in_again_keeps_the_user(world: World) -> None:
+async def test_logging_in_again_keeps_the_user(world: LoginWorld) -> None:
     for created in (True, False):
         begun = await world.logins.begin(LoginOrigin.CLI)
         done = await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
@@ -112,7 +112,7 @@ async def test_logging_in_again_keeps_the_user(world: World) -> None:
         (LoginOrigin.GRAPHQL, LoginReturn.GRAPHQL),
     ],
 )
-async def test_the_right_doors(world: World, door: LoginOrigin, place: LoginReturn) -> None:
+async def test_the_right_doors(world: LoginWorld, door: LoginOrigin, place: LoginReturn) -> None:
     begun = await world.logins.begin(door)
     assert (begun.cookie is not None) == (door is LoginOrigin.BROWSER)
     await world.logins.finish(place, "the-code", begun.state, begun.cookie)
@@ -129,7 +129,7 @@ async def test_the_right_doors(world: World, door: LoginOrigin, place: LoginRetu
     ],
 )
 async def test_the_wrong_doors_stay_shut_and_spoil_nothing(
-    world: World, door: LoginOrigin, place: LoginReturn
+    world: LoginWorld, door: LoginOrigin, place: LoginReturn
 ) -> None:
     begun = await world.logins.begin(door)
     with pytest.raises(LoginRefused, match="begun elsewhere"):
@@ -144,7 +144,7 @@ async def test_the_wrong_doors_stay_shut_and_spoil_nothing(
 
 
 @pytest.mark.parametrize("cookie", [None, "", "another"])
-async def test_a_browsers_login_needs_its_cookie(world: World, cookie: str | None) -> None:
+async def test_a_browsers_login_needs_its_cookie(world: LoginWorld, cookie: str | None) -> None:
     begun = await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(LoginRefused, match="another browser"):
         await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state, cookie)
@@ -152,7 +152,7 @@ async def test_a_browsers_login_needs_its_cookie(world: World, cookie: str | Non
     await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state, begun.cookie)
 
 
-async def test_one_browsers_cookie_does_not_open_another_login(world: World) -> None:
+async def test_one_browsers_cookie_does_not_open_another_login(world: LoginWorld) -> None:
     mine, theirs = (
         await world.logins.begin(LoginOrigin.BROWSER),
         await world.logins.begin(LoginOrigin.BROWSER),
@@ -162,7 +162,7 @@ async def test_one_browsers_cookie_does_not_open_another_login(world: World) -> 
         await world.logins.finish(LoginReturn.CALLBACK, "the-code", theirs.state, mine.cookie)
 
 
-async def test_a_state_is_good_once(world: World) -> None:
+async def test_a_state_is_good_once(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
     with pytest.raises(LoginRefused, match="used already"):
@@ -170,7 +170,7 @@ async def test_a_state_is_good_once(world: World) -> None:
     assert len(world.sso.exchanged) == 1
 
 
-async def test_of_many_at_once_one_gets_through(world: World) -> None:
+async def test_of_many_at_once_one_gets_through(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     tries = [
         daemon.finish(LoginReturn.CALLBACK, "the-code", begun.state) for daemon in (world.daemon(),) * 10
@@ -180,7 +180,7 @@ async def test_of_many_at_once_one_gets_through(world: World) -> None:
     assert len(world.sso.exchanged) == 1
 
 
-async def test_a_state_is_good_for_ten_minutes(world: World) -> None:
+async def test_a_state_is_good_for_ten_minutes(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     await world.clock.advance(600)
     with pytest.raises(LoginRefused, match="ten minutes"):
@@ -188,7 +188,7 @@ async def test_a_state_is_good_for_ten_minutes(world: World) -> None:
     assert (await world.logins.status(begun.login_id)).state is LoginState.EXPIRED
 
 
-async def test_any_daemon_finishes_a_login_also_after_a_restart(world: World) -> None:
+async def test_any_daemon_finishes_a_login_also_after_a_restart(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.BROWSER)
     done = await world.daemon().finish(LoginReturn.CALLBACK, "the-code", begun.state, begun.cookie)
     assert done.created
@@ -196,18 +196,18 @@ async def test_any_daemon_finishes_a_login_also_after_a_restart(world: World) ->
 
 
 @pytest.mark.parametrize(("code", "state"), [("", "s"), ("c", ""), ("c" * 5000, "s"), ("c", "s" * 5000)])
-async def test_nonsense(world: World, code: str, state: str) -> None:
+async def test_nonsense(world: LoginWorld, code: str, state: str) -> None:
     with pytest.raises(LoginRefused):
         await world.logins.finish(LoginReturn.CALLBACK, code, state)
 
 
-async def test_an_unknown_state(world: World) -> None:
+async def test_an_unknown_state(world: LoginWorld) -> None:
     with pytest.raises(LoginRefused, match="not known"):
         await world.logins.finish(LoginReturn.CALLBACK, "the-code", "made up \udc80")
     assert (await world.logins.status("made up")).state is LoginState.UNKNOWN
 
 
-async def test_a_stolen_database_finishes_no_login(world: World) -> None:
+async def test_a_stolen_database_finishes_no_login(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.BROWSER)
     [row] = world.pending.rows.values()
     shown = f"{row} {row.verifier_enc!r} {row.cookie_hash}"
@@ -220,7 +220,7 @@ async def test_a_stolen_database_finishes_no_login(world: World) -> None:
     assert begun.state not in repr(begun)
 
 
-async def test_old_logins_are_forgotten(world: World) -> None:
+async def test_old_logins_are_forgotten(world: LoginWorld) -> None:
     old = await world.logins.begin(LoginOrigin.CLI)
     await world.clock.advance(600 + 3601)
     await world.logins.begin(LoginOrigin.CLI)
@@ -228,7 +228,7 @@ async def test_old_logins_are_forgotten(world: World) -> None:
     assert len(world.pending.rows) == 1
 
 
-async def test_the_database_cannot_be_filled_with_logins(world: World) -> None:
+async def test_the_database_cannot_be_filled_with_logins(world: LoginWorld) -> None:
     for _ in range(5000):
         await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(Unavailable, match="too many"):
@@ -240,7 +240,7 @@ async def test_the_database_cannot_be_filled_with_logins(world: World) -> None:
 # -- failures ------------------------------------------------------------------------------------
 
 
-async def test_access_denied_is_told_as_what_it_is(world: World) -> None:
+async def test_access_denied_is_told_as_what_it_is(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     query = {"error": "access_denied", "state": begun.state}
     with pytest.raises(LoginRefused, match="did not agree"):
@@ -252,7 +252,7 @@ async def test_access_denied_is_told_as_what_it_is(world: World) -> None:
         await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
 
 
-async def test_a_stranger_cannot_fail_a_browsers_login(world: World) -> None:
+async def test_a_stranger_cannot_fail_a_browsers_login(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(LoginRefused, match="another browser"):
         await world.logins.finish_query(
@@ -261,7 +261,7 @@ async def test_a_stranger_cannot_fail_a_browsers_login(world: World) -> None:
     assert (await world.logins.status(begun.login_id)).state is LoginState.PENDING
 
 
-async def test_an_errors_name_is_shown_only_if_it_is_one(world: World) -> None:
+async def test_an_errors_name_is_shown_only_if_it_is_one(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     query = {"error": "<script>alert(1)</script>", "state": begun.state}
     with pytest.raises(LoginRefused, match="unnamed"):
@@ -278,7 +278,7 @@ async def test_an_errors_name_is_shown_only_if_it_is_one(world: World) -> None:
     ],
 )
 async def test_what_goes_wrong_at_the_sso_is_recorded(
-    world: World, fault: Exception, raised: type[Exception], told: str
+    world: LoginWorld, fault: Exception, raised: type[Exception], told: str
 ) -> None:
     world.sso.fault = fault
     begun = await world.logins.begin(LoginOrigin.CLI)
@@ -290,7 +290,7 @@ async def test_what_goes_wrong_at_the_sso_is_recorded(
     assert world.grants.rows == {}
 
 
-async def test_a_login_does_not_promise_to_try_again_by_itself(world: World) -> None:
+async def test_a_login_does_not_promise_to_try_again_by_itself(world: LoginWorld) -> None:
     down = SsoUnavailable("no answer", f"{BY_ITSELF} EVE's state: elsewhere", answered=False)
     begun = await world.logins.begin(LoginOrigin.CLI)
     world.sso.fault = down
@@ -305,7 +305,7 @@ async def test_a_login_does_not_promise_to_try_again_by_itself(world: World) -> 
         assert "EVE's state" in caught.value.hint
 
 
-async def test_a_token_that_does_not_verify_registers_nobody(world: World) -> None:
+async def test_a_token_that_does_not_verify_registers_nobody(world: LoginWorld) -> None:
     world.sso.verify_fault = TokenRefused("`aud` is another application", "check")
     begun = await world.logins.begin(LoginOrigin.CLI)
     with pytest.raises(LoginRefused, match="aud"):
@@ -313,7 +313,7 @@ async def test_a_token_that_does_not_verify_registers_nobody(world: World) -> No
     assert world.grants.rows == {}
 
 
-async def test_a_missing_scope_is_registered_and_said(world: World) -> None:
+async def test_a_missing_scope_is_registered_and_said(world: LoginWorld) -> None:
     world.sso.scopes = frozenset()
     begun = await world.logins.begin(LoginOrigin.CLI)
     done = await world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state)
@@ -322,7 +322,7 @@ async def test_a_missing_scope_is_registered_and_said(world: World) -> None:
     assert world.grants.rows["user-1"].state is UserState.SCOPE_MISSING
 
 
-async def test_a_browser_that_goes_away_does_not_stop_its_login(world: World) -> None:
+async def test_a_browser_that_goes_away_does_not_stop_its_login(world: LoginWorld) -> None:
     world.sso.hold = asyncio.Event()
     begun = await world.logins.begin(LoginOrigin.CLI)
     waiting = asyncio.create_task(world.logins.finish(LoginReturn.CALLBACK, "the-code", begun.state))
@@ -337,7 +337,7 @@ async def test_a_browser_that_goes_away_does_not_stop_its_login(world: World) ->
 
 
 async def test_the_drain_sees_a_login_out_and_closing_cuts_it_short(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: LoginWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("killsyncd.core.tasks.PATIENCE", 0.01)
     world.sso.hold, stopping = asyncio.Event(), asyncio.Event()
@@ -355,7 +355,7 @@ async def test_the_drain_sees_a_login_out_and_closing_cuts_it_short(
     assert world.grants.rows == {}
 
 
-async def test_a_login_stands_even_if_its_outcome_cannot_be_recorded(world: World) -> None:
+async def test_a_login_stands_even_if_its_outcome_cannot_be_recorded(world: LoginWorld) -> None:
     def before(name: str) -> None:
         if name == "finish":
             raise OSError("disk full")
@@ -368,14 +368,14 @@ async def test_a_login_stands_even_if_its_outcome_cannot_be_recorded(world: Worl
 # -- pasting ---------------------------------------------------------------------------------------
 
 
-async def test_pasting_the_address(world: World) -> None:
+async def test_pasting_the_address(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     done = await world.logins.finish_redirect(f"  {redirect(begun)}\n")
     assert done.created
 
 
 @pytest.mark.parametrize("form", ["?code=the-code&state={}", "code=the-code&state={}", "{}\n"])
-async def test_pasting_parts_of_it(world: World, form: str) -> None:
+async def test_pasting_parts_of_it(world: LoginWorld, form: str) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     pasted = (
         form.format(begun.state) if "state" in form else redirect(begun)[:40] + "\n" + redirect(begun)[40:]
@@ -387,18 +387,18 @@ async def test_pasting_parts_of_it(world: World, form: str) -> None:
     "pasted",
     ["", "https://", "https://example.com/", "the-code", f"{CALLBACK}?code=x", "http://[", "x" * 99999],
 )
-async def test_pasting_something_else(world: World, pasted: str) -> None:
+async def test_pasting_something_else(world: LoginWorld, pasted: str) -> None:
     with pytest.raises(LoginRefused, match="not the address"):
         await world.logins.finish_redirect(pasted)
 
 
-async def test_pasting_a_refusal(world: World) -> None:
+async def test_pasting_a_refusal(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     with pytest.raises(LoginRefused, match="did not agree"):
         await world.logins.finish_redirect(f"{CALLBACK}?error=access_denied&state={begun.state}")
 
 
-async def test_pasting_a_browsers_address(world: World) -> None:
+async def test_pasting_a_browsers_address(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.BROWSER)
     with pytest.raises(LoginRefused, match="begun elsewhere"):
         await world.logins.finish_redirect(redirect(begun))

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from killsyncd.metrics import LoopLag
-from tests.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 
 async def test_counts_by_how_much_a_timer_rang_late() -> None:

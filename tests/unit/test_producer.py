@@ -11,19 +11,19 @@ import pytest
 from killsyncd.core.model import Origin
 from killsyncd.storage.repositories.producer_runs import ProducerRuns
 from killsyncd.sync.producer import LONGEST_JITTER, Producer
-from tests.core_world import Core, eventually
+from tests.support.sync_world import SyncWorld, eventually
 
 INTERVAL = 600.0
 MIN_AGE = 480.0
 
 
 @pytest.fixture
-async def core(tmp_path: Path) -> AsyncIterator[Core]:
-    async with Core.begin(tmp_path) as core:
+async def core(tmp_path: Path) -> AsyncIterator[SyncWorld]:
+    async with SyncWorld.begin(tmp_path) as core:
         yield core
 
 
-def make(core: Core) -> Producer:
+def make(core: SyncWorld) -> Producer:
     return Producer(
         runs=ProducerRuns(core.world.store, core.world.holder),
         users=core.world.users,
@@ -36,17 +36,17 @@ def make(core: Core) -> Producer:
     )
 
 
-async def wanted(core: Core) -> int:
+async def wanted(core: SyncWorld) -> int:
     return int(await core.world.value("SELECT COUNT(*) FROM wants"))
 
 
-async def synced(core: Core) -> None:
+async def synced(core: SyncWorld) -> None:
     """Everybody's job is worked off."""
     await core.world.rows("UPDATE users SET last_killmail_sync_at = {now_time}")
     await core.world.rows("DELETE FROM wants")
 
 
-async def test_it_queues_everybody_and_rests_for_the_interval(core: Core) -> None:
+async def test_it_queues_everybody_and_rests_for_the_interval(core: SyncWorld) -> None:
     for each in range(450):
         await core.world.pilot(90000001 + each)
     producer = make(core)
@@ -62,7 +62,7 @@ async def test_it_queues_everybody_and_rests_for_the_interval(core: Core) -> Non
     assert await wanted(core) == 450, "the minimum age is below the interval: nobody is left out"
 
 
-async def test_it_leaves_out_who_waits_or_was_synced_or_cannot(core: Core) -> None:
+async def test_it_leaves_out_who_waits_or_was_synced_or_cannot(core: SyncWorld) -> None:
     pilots = [await core.world.pilot(90000001 + each) for each in range(5)]
     await core.world.want(pilots[0], priority=8)
     await core.world.rows(
@@ -75,7 +75,7 @@ async def test_it_leaves_out_who_waits_or_was_synced_or_cannot(core: Core) -> No
     assert [tuple(each) for each in rows] == [(pilots[0].source_id, 8), (pilots[4].source_id, 3)]
 
 
-async def test_a_restart_neither_forgets_nor_begins_a_herd(core: Core) -> None:
+async def test_a_restart_neither_forgets_nor_begins_a_herd(core: SyncWorld) -> None:
     await core.world.pilot(90000001)
     wait = await make(core)._once()
     await synced(core)
@@ -85,7 +85,7 @@ async def test_a_restart_neither_forgets_nor_begins_a_herd(core: Core) -> None:
 
 @pytest.mark.parametrize("transaction", ["_queue_users", "_finish", "_begin"])
 async def test_a_database_that_stumbles_during_a_run_does_not_end_background_sync(
-    core: Core, transaction: str
+    core: SyncWorld, transaction: str
 ) -> None:
     await core.world.pilot(90000001)
     core.store.failing = {transaction}
@@ -104,7 +104,7 @@ async def test_a_database_that_stumbles_during_a_run_does_not_end_background_syn
     assert await core.world.value("SELECT holder FROM producer") is None
 
 
-async def test_another_daemon_at_it_is_waited_for(core: Core) -> None:
+async def test_another_daemon_at_it_is_waited_for(core: SyncWorld) -> None:
     await core.world.pilot(90000001)
     await core.world.rows(
         "INSERT INTO daemons (id, host, pid, egress, version, started_at, alive_until)"
@@ -115,7 +115,7 @@ async def test_another_daemon_at_it_is_waited_for(core: Core) -> None:
     assert await wanted(core) == 0
 
 
-async def test_paused_it_queues_nobody(core: Core) -> None:
+async def test_paused_it_queues_nobody(core: SyncWorld) -> None:
     await core.world.pilot(90000001)
     core.paused = True
     async with core.running(make(core).run):
@@ -133,7 +133,7 @@ async def test_paused_it_queues_nobody(core: Core) -> None:
 # -- clocks that stood wrong ---------------------------------------------------------------------
 
 
-async def test_a_next_run_years_ahead_is_due(core: Core) -> None:
+async def test_a_next_run_years_ahead_is_due(core: SyncWorld) -> None:
     """Written before the machine's clock was put right; otherwise nobody would ever be synced again."""
     await core.world.pilot(90000001)
     await core.world.rows("UPDATE producer SET next_run_at = :at", at=core.clock.now() + 1e8)
@@ -141,7 +141,7 @@ async def test_a_next_run_years_ahead_is_due(core: Core) -> None:
     assert await wanted(core) == 1
 
 
-async def test_a_sync_in_the_future_keeps_nobody_out(core: Core) -> None:
+async def test_a_sync_in_the_future_keeps_nobody_out(core: SyncWorld) -> None:
     pilot = await core.world.pilot(90000001)
     await core.world.rows("UPDATE users SET last_killmail_sync_at = '2099-01-01 00:00:00'")
     await make(core)._once()
@@ -150,7 +150,7 @@ async def test_a_sync_in_the_future_keeps_nobody_out(core: Core) -> None:
     assert queued.queued
 
 
-async def test_what_was_put_off_for_years_is_wanted_now(core: Core) -> None:
+async def test_what_was_put_off_for_years_is_wanted_now(core: SyncWorld) -> None:
     pilot = await core.world.pilot(90000001)
     await core.world.listed(pilot, 1)
     await core.world.want(pilot)

@@ -13,7 +13,7 @@ from killsyncd.auth.grant import GrantUnusable, SsoUnavailable
 from killsyncd.auth.refresher import Refresher
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import UserState
-from tests.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 
 class Grants:

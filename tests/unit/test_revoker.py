@@ -10,7 +10,7 @@ from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.auth.revoker import LONGEST_BACKOFF, LOOK_AGAIN, PendingRevocation, Revoker
 from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.events import Events
-from tests.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 
 class Rows:

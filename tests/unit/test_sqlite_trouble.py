@@ -12,7 +12,7 @@ import pytest
 from killsyncd.core.errors import Refused, Unavailable
 from killsyncd.storage.sqlite.store import READERS, SqliteStore
 from killsyncd.storage.transaction import Sql, Tx
-from tests.clocks import ManualClock
+from tests.support.clocks import ManualClock
 
 
 def broken() -> Tx[None]:

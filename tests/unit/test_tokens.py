@@ -11,18 +11,18 @@ import pytest
 from killsyncd.auth.grant import Identity, SsoUnavailable, TokenSet, renewal_time
 from killsyncd.core.errors import NotFound, Unavailable
 from killsyncd.core.model import UserState
-from tests.token_world import CHARACTER, MARGIN, USER, World, down
+from tests.support.token_world import CHARACTER, MARGIN, USER, TokenWorld, down
 
 
 @pytest.fixture
-async def world() -> World:
-    world = World()
+async def world() -> TokenWorld:
+    world = TokenWorld()
     await world.login()
     return world
 
 
 @pytest.fixture
-async def due(world: World) -> World:
+async def due(world: TokenWorld) -> TokenWorld:
     """The login's token has ended."""
     await world.clock.advance(1200)
     return world
@@ -31,14 +31,14 @@ async def due(world: World) -> World:
 # -- the good days -----------------------------------------------------------------------------
 
 
-async def test_a_fresh_token_costs_no_question(world: World) -> None:
+async def test_a_fresh_token_costs_no_question(world: TokenWorld) -> None:
     assert await world.keeper.access_token(USER) == "access-login"
     assert await world.keeper.access_token(USER) == "access-login"
     assert world.sso.asked == []
     assert world.sso.verified == ["access-login"], "each version is verified once"
 
 
-async def test_the_order_is_lease_attempt_ask_store_verify(due: World) -> None:
+async def test_the_order_is_lease_attempt_ask_store_verify(due: TokenWorld) -> None:
     due.store.calls.clear()
     seen: list[list[str]] = []
     refresh, verify = due.sso.refresh, due.sso.verify
@@ -60,7 +60,7 @@ async def test_the_order_is_lease_attempt_ask_store_verify(due: World) -> None:
     assert (row.unanswered_attempts, row.failures, row.holder) == (0, 0, None)
 
 
-async def test_a_month_without_a_login(world: World) -> None:
+async def test_a_month_without_a_login(world: TokenWorld) -> None:
     for _ in range(31 * 72):
         await world.clock.advance(1200)
         token = await world.keeper.access_token(USER)
@@ -68,7 +68,7 @@ async def test_a_month_without_a_login(world: World) -> None:
     assert world.state is UserState.OK
 
 
-async def test_tokens_of_forty_seconds(world: World) -> None:
+async def test_tokens_of_forty_seconds(world: TokenWorld) -> None:
     world.sso.life = 40
     asked_at = []
     await world.clock.advance(1200)
@@ -82,7 +82,7 @@ async def test_tokens_of_forty_seconds(world: World) -> None:
     assert all(26 <= gap <= 31 for gap in gaps), "renewed when less than a third is left, and not sooner"
 
 
-async def test_a_token_that_is_over_at_once_is_not_asked_for_in_a_loop(due: World) -> None:
+async def test_a_token_that_is_over_at_once_is_not_asked_for_in_a_loop(due: TokenWorld) -> None:
     due.sso.life = 1
     assert await due.keeper.access_token(USER) == "access-1"
     assert len(due.sso.asked) == 1
@@ -95,7 +95,7 @@ def test_renewal_leaves_the_margin_but_never_more_than_a_third(life: float, lead
         assert life - lead <= renew_at <= life - 0.8 * lead
 
 
-async def test_unknown_users_are_said(world: World) -> None:
+async def test_unknown_users_are_said(world: TokenWorld) -> None:
     with pytest.raises(NotFound):
         await world.keeper.access_token("nobody")
 
@@ -103,13 +103,13 @@ async def test_unknown_users_are_said(world: World) -> None:
 # -- one at a time -----------------------------------------------------------------------------
 
 
-async def test_many_who_need_a_token_cause_one_refresh(due: World) -> None:
+async def test_many_who_need_a_token_cause_one_refresh(due: TokenWorld) -> None:
     tokens = await asyncio.gather(*(due.keeper.access_token(USER) for _ in range(50)))
     assert set(tokens) == {"access-1"}
     assert due.sso.asked == ["refresh-0"]
 
 
-async def test_many_daemons_cause_one_refresh(due: World) -> None:
+async def test_many_daemons_cause_one_refresh(due: TokenWorld) -> None:
     daemons = [due.keeper, due.daemon("daemon-2"), due.daemon("daemon-3")]
     waiting = asyncio.gather(*(keeper.access_token(USER) for keeper in daemons for _ in range(5)))
     while not waiting.done():
@@ -118,7 +118,7 @@ async def test_many_daemons_cause_one_refresh(due: World) -> None:
     assert due.sso.asked == ["refresh-0"]
 
 
-async def test_a_lease_that_never_ends_is_not_waited_for_for_ever(due: World) -> None:
+async def test_a_lease_that_never_ends_is_not_waited_for_for_ever(due: TokenWorld) -> None:
     row = due.store.rows[USER]
     await due.store.begin_attempt(USER, holder="daemon-2", version=row.version)
     waiting = asyncio.create_task(due.keeper.access_token(USER))
@@ -128,7 +128,7 @@ async def test_a_lease_that_never_ends_is_not_waited_for_for_ever(due: World) ->
     assert due.sso.asked == []
 
 
-async def test_users_do_not_wait_for_each_other(due: World) -> None:
+async def test_users_do_not_wait_for_each_other(due: TokenWorld) -> None:
     other = await due.login(character=90000002, refresh="refresh-0")
     due.sso.hold = asyncio.Event()
     slow = asyncio.create_task(due.keeper.access_token(USER))
@@ -140,7 +140,7 @@ async def test_users_do_not_wait_for_each_other(due: World) -> None:
     await slow
 
 
-async def test_force_refresh_asks_only_for_the_stored_token(world: World) -> None:
+async def test_force_refresh_asks_only_for_the_stored_token(world: TokenWorld) -> None:
     assert await world.keeper.force_refresh(USER, "one of yesterday") == "access-login"
     assert world.sso.asked == []
     assert await world.keeper.force_refresh(USER, "access-login") == "access-1"
@@ -148,13 +148,13 @@ async def test_force_refresh_asks_only_for_the_stored_token(world: World) -> Non
     assert world.sso.asked == ["refresh-0"]
 
 
-async def test_eight_who_met_the_same_401_cause_one_refresh(world: World) -> None:
+async def test_eight_who_met_the_same_401_cause_one_refresh(world: TokenWorld) -> None:
     tokens = await asyncio.gather(*(world.keeper.force_refresh(USER, "access-login") for _ in range(8)))
     assert set(tokens) == {"access-1"}
     assert world.sso.asked == ["refresh-0"]
 
 
-async def test_a_rejected_token_is_not_handed_out_while_the_sso_is_down(world: World) -> None:
+async def test_a_rejected_token_is_not_handed_out_while_the_sso_is_down(world: TokenWorld) -> None:
     world.sso.faults = [down()]
     with pytest.raises(SsoUnavailable):
         await world.keeper.force_refresh(USER, "access-login")
@@ -163,7 +163,7 @@ async def test_a_rejected_token_is_not_handed_out_while_the_sso_is_down(world: W
 # -- cancellation and crashes --------------------------------------------------------------------
 
 
-async def test_cancelling_whoever_waits_does_not_lose_the_new_token(due: World) -> None:
+async def test_cancelling_whoever_waits_does_not_lose_the_new_token(due: TokenWorld) -> None:
     due.sso.hold = asyncio.Event()
     waiting = asyncio.create_task(due.keeper.access_token(USER))
     await due.sso.asking.wait()
@@ -175,7 +175,7 @@ async def test_cancelling_whoever_waits_does_not_lose_the_new_token(due: World) 
     assert due.stored_refresh_token() == "refresh-1"
 
 
-async def test_closing_waits_for_what_runs_and_begins_nothing(due: World) -> None:
+async def test_closing_waits_for_what_runs_and_begins_nothing(due: TokenWorld) -> None:
     due.sso.hold = asyncio.Event()
     waiting = asyncio.create_task(due.keeper.access_token(USER))
     await due.sso.asking.wait()
@@ -190,7 +190,7 @@ async def test_closing_waits_for_what_runs_and_begins_nothing(due: World) -> Non
         await due.keeper.access_token(USER)
 
 
-async def test_the_drain_sees_a_refresh_out(due: World) -> None:
+async def test_the_drain_sees_a_refresh_out(due: TokenWorld) -> None:
     due.sso.hold, stopping = asyncio.Event(), asyncio.Event()
     waiting = asyncio.create_task(due.keeper.access_token(USER))
     await due.sso.asking.wait()
@@ -204,7 +204,7 @@ async def test_the_drain_sees_a_refresh_out(due: World) -> None:
 
 
 async def test_closing_cuts_short_what_the_sso_never_answers(
-    due: World, monkeypatch: pytest.MonkeyPatch
+    due: TokenWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("killsyncd.core.tasks.PATIENCE", 0.01)
     due.sso.hold = asyncio.Event()
@@ -218,7 +218,7 @@ async def test_closing_cuts_short_what_the_sso_never_answers(
     assert due.stored_refresh_token() == "refresh-0"
 
 
-async def test_closing_does_not_wait_for_another_daemons_lease(due: World) -> None:
+async def test_closing_does_not_wait_for_another_daemons_lease(due: TokenWorld) -> None:
     await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
     waiting = asyncio.create_task(due.keeper.access_token(USER))
     await due.clock.sleeping()
@@ -229,7 +229,7 @@ async def test_closing_does_not_wait_for_another_daemons_lease(due: World) -> No
         await waiting
 
 
-async def test_a_database_that_stumbles_is_asked_again_to_store(due: World) -> None:
+async def test_a_database_that_stumbles_is_asked_again_to_store(due: TokenWorld) -> None:
     stumbles = iter(range(4))
 
     def before(name: str) -> None:
@@ -243,7 +243,7 @@ async def test_a_database_that_stumbles_is_asked_again_to_store(due: World) -> N
     assert due.sso.asked == ["refresh-0"]
 
 
-async def test_a_commit_whose_answer_was_lost_is_found(due: World) -> None:
+async def test_a_commit_whose_answer_was_lost_is_found(due: TokenWorld) -> None:
     """The first store went through, and the second is told that the version is another one."""
     store_tokens = due.store.store_tokens
     failed = False
@@ -263,7 +263,7 @@ async def test_a_commit_whose_answer_was_lost_is_found(due: World) -> None:
     assert due.sso.revoked == []
 
 
-async def test_after_a_crash_between_answer_and_store_nobody_is_dead_at_once(due: World) -> None:
+async def test_after_a_crash_between_answer_and_store_nobody_is_dead_at_once(due: TokenWorld) -> None:
     due.store.before = lambda name: (_ for _ in ()).throw(OSError()) if name == "store_tokens" else None
     lost = asyncio.create_task(due.keeper.access_token(USER))
     await due.clock.advance(60)

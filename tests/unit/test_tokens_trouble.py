@@ -14,18 +14,18 @@ from killsyncd.auth.token_manager import TokenManager
 from killsyncd.auth.token_refresh import DOUBT_DELAYS
 from killsyncd.core.errors import GrantDead, KeyRefused, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
-from tests.token_world import CHARACTER, MARGIN, USER, World, down, gone
+from tests.support.token_world import CHARACTER, MARGIN, USER, TokenWorld, down, gone
 
 
 @pytest.fixture
-async def world() -> World:
-    world = World()
+async def world() -> TokenWorld:
+    world = TokenWorld()
     await world.login()
     return world
 
 
 @pytest.fixture
-async def due(world: World) -> World:
+async def due(world: TokenWorld) -> TokenWorld:
     """The login's token has ended."""
     await world.clock.advance(1200)
     return world
@@ -34,7 +34,7 @@ async def due(world: World) -> World:
 # -- invalid_grant -------------------------------------------------------------------------------
 
 
-async def test_invalid_grant_is_death_where_nothing_was_lost(due: World) -> None:
+async def test_invalid_grant_is_death_where_nothing_was_lost(due: TokenWorld) -> None:
     due.sso.faults = [GrantDead("invalid_grant")]
     with pytest.raises(GrantUnusable) as caught:
         await due.keeper.access_token(USER)
@@ -48,7 +48,7 @@ async def test_invalid_grant_is_death_where_nothing_was_lost(due: World) -> None
     assert len(due.sso.asked) == 1, "the dead are left alone"
 
 
-async def test_a_lost_answer_makes_invalid_grant_doubtful(due: World) -> None:
+async def test_a_lost_answer_makes_invalid_grant_doubtful(due: TokenWorld) -> None:
     due.sso.lose_answers = 1
     with pytest.raises(SsoUnavailable):
         await due.keeper.access_token(USER)
@@ -71,7 +71,7 @@ async def test_a_lost_answer_makes_invalid_grant_doubtful(due: World) -> None:
     assert due.state is UserState.NEEDS_LOGIN
 
 
-async def test_an_sso_that_did_not_rotate_after_all_ends_the_doubt(due: World) -> None:
+async def test_an_sso_that_did_not_rotate_after_all_ends_the_doubt(due: TokenWorld) -> None:
     due.sso.faults = [gone(), GrantDead("invalid_grant")]
     with pytest.raises(SsoUnavailable):
         await due.keeper.access_token(USER)
@@ -84,7 +84,7 @@ async def test_an_sso_that_did_not_rotate_after_all_ends_the_doubt(due: World) -
     assert (row.unanswered_attempts, row.doubtful_refusals, row.failures) == (0, 0, 0)
 
 
-async def test_a_request_that_never_left_leaves_no_doubt(due: World) -> None:
+async def test_a_request_that_never_left_leaves_no_doubt(due: TokenWorld) -> None:
     due.sso.faults = [down(), GrantDead("invalid_grant")]
     with pytest.raises(SsoUnavailable):
         await due.keeper.access_token(USER)
@@ -94,7 +94,7 @@ async def test_a_request_that_never_left_leaves_no_doubt(due: World) -> None:
         await due.keeper.access_token(USER)
 
 
-async def test_invalid_grant_for_a_token_that_a_login_replaced_meanwhile(due: World) -> None:
+async def test_invalid_grant_for_a_token_that_a_login_replaced_meanwhile(due: TokenWorld) -> None:
     due.sso.hold = asyncio.Event()
     waiting = asyncio.create_task(due.keeper.access_token(USER))
     await due.sso.asking.wait()
@@ -107,7 +107,7 @@ async def test_invalid_grant_for_a_token_that_a_login_replaced_meanwhile(due: Wo
 
 @pytest.mark.parametrize("fault", [None, down()])
 async def test_an_answer_for_a_grant_that_was_logged_out_is_taken_back(
-    due: World, fault: Exception | None
+    due: TokenWorld, fault: Exception | None
 ) -> None:
     due.sso.hold, due.sso.revoke_fault = asyncio.Event(), fault
     waiting = asyncio.create_task(due.keeper.access_token(USER))
@@ -129,7 +129,7 @@ async def test_an_answer_for_a_grant_that_was_logged_out_is_taken_back(
     assert due.sso.revoked == ["refresh-1"], "the revoker takes it back later"
 
 
-async def test_a_daemon_taken_for_dead_does_not_kill_the_grant(due: World) -> None:
+async def test_a_daemon_taken_for_dead_does_not_kill_the_grant(due: TokenWorld) -> None:
     """Paused for long, it lost its lease; another daemon refreshed and the SSO rotated."""
     due.sso.hold = asyncio.Event()
     slow = asyncio.create_task(due.keeper.access_token(USER))
@@ -143,7 +143,7 @@ async def test_a_daemon_taken_for_dead_does_not_kill_the_grant(due: World) -> No
     assert due.state is UserState.OK
 
 
-async def test_a_lease_lost_while_asking_makes_invalid_grant_doubtful(due: World) -> None:
+async def test_a_lease_lost_while_asking_makes_invalid_grant_doubtful(due: TokenWorld) -> None:
     """The other daemon has asked with the same token and not stored yet: the refusal may be its doing."""
     due.sso.hold = asyncio.Event()
     slow = asyncio.create_task(due.keeper.access_token(USER))
@@ -161,7 +161,7 @@ async def test_a_lease_lost_while_asking_makes_invalid_grant_doubtful(due: World
 # -- an SSO that is down --------------------------------------------------------------------------
 
 
-async def test_nobody_is_disabled_and_the_old_token_serves_to_its_end(world: World) -> None:
+async def test_nobody_is_disabled_and_the_old_token_serves_to_its_end(world: TokenWorld) -> None:
     await world.clock.advance(1000)
     world.sso.faults = [gone() for _ in range(1000)]
     assert await world.keeper.access_token(USER) == "access-login"
@@ -181,7 +181,7 @@ async def test_nobody_is_disabled_and_the_old_token_serves_to_its_end(world: Wor
     assert world.keeper.problems() == []
 
 
-async def test_ten_thousand_do_not_hammer_a_dead_sso(world: World) -> None:
+async def test_ten_thousand_do_not_hammer_a_dead_sso(world: TokenWorld) -> None:
     users = [await world.login(character=91000000 + n, refresh="refresh-0") for n in range(1000)]
     await world.clock.advance(1200)
     world.sso.faults = [down() for _ in range(10_000)]
@@ -196,7 +196,7 @@ async def test_ten_thousand_do_not_hammer_a_dead_sso(world: World) -> None:
     assert problem.code == "sso_unavailable"
 
 
-async def test_pilots_refreshed_at_once_see_one_outage(world: World) -> None:
+async def test_pilots_refreshed_at_once_see_one_outage(world: TokenWorld) -> None:
     users = [await world.login(character=91000000 + n, refresh="refresh-0") for n in range(16)]
     await world.clock.advance(1200)
     world.sso.faults = [down() for _ in range(16)]
@@ -205,7 +205,7 @@ async def test_pilots_refreshed_at_once_see_one_outage(world: World) -> None:
     assert 0 < world.keeper.pause() <= 2, "a bad moment is over in a moment"
 
 
-async def test_after_an_outage_nobody_waits_long_on_top_of_the_circuit(due: World) -> None:
+async def test_after_an_outage_nobody_waits_long_on_top_of_the_circuit(due: TokenWorld) -> None:
     for _ in range(12):
         due.sso.faults = [down()]
         with pytest.raises(SsoUnavailable):
@@ -216,7 +216,7 @@ async def test_after_an_outage_nobody_waits_long_on_top_of_the_circuit(due: Worl
     assert await due.keeper.access_token(USER) == "access-1"
 
 
-async def test_retry_after_is_kept_by_all(due: World) -> None:
+async def test_retry_after_is_kept_by_all(due: TokenWorld) -> None:
     other = await due.login(character=90000002, life=0, refresh="refresh-0")
     due.sso.faults = [SsoUnavailable("slow down", answered=True, retry_after=500)]
     with pytest.raises(SsoUnavailable):
@@ -230,7 +230,7 @@ async def test_retry_after_is_kept_by_all(due: World) -> None:
     assert await due.keeper.access_token(USER) == "access-1"
 
 
-async def test_one_pilots_trouble_does_not_hold_up_the_others(due: World) -> None:
+async def test_one_pilots_trouble_does_not_hold_up_the_others(due: TokenWorld) -> None:
     due.sso.faults = [SsoUnavailable("invalid_request", answered=True, everybody=False)]
     with pytest.raises(SsoUnavailable):
         await due.keeper.access_token(USER)
@@ -238,7 +238,7 @@ async def test_one_pilots_trouble_does_not_hold_up_the_others(due: World) -> Non
     assert due.keeper.problems() == []
 
 
-async def test_a_back_off_from_a_wrong_clock_does_not_hold_for_years(due: World) -> None:
+async def test_a_back_off_from_a_wrong_clock_does_not_hold_for_years(due: TokenWorld) -> None:
     due.sso.faults = [down()]
     with pytest.raises(SsoUnavailable):
         await due.keeper.access_token(USER)
@@ -251,7 +251,7 @@ async def test_a_back_off_from_a_wrong_clock_does_not_hold_for_years(due: World)
 # -- verification --------------------------------------------------------------------------------
 
 
-async def test_a_new_name_is_taken_over_with_the_next_token(due: World) -> None:
+async def test_a_new_name_is_taken_over_with_the_next_token(due: TokenWorld) -> None:
     due.sso.name = "Another Name"
     assert await due.keeper.access_token(USER) == "access-1"
     assert due.store.rows[USER].character_name == "Another Name"
@@ -261,7 +261,7 @@ async def test_a_new_name_is_taken_over_with_the_next_token(due: World) -> None:
     assert due.store.calls.count("rename") == 1
 
 
-async def test_a_sold_character_stops_and_loses_its_tokens(due: World) -> None:
+async def test_a_sold_character_stops_and_loses_its_tokens(due: TokenWorld) -> None:
     due.sso.owner = "owner-2"
     with pytest.raises(GrantUnusable) as caught:
         await due.keeper.access_token(USER)
@@ -271,7 +271,7 @@ async def test_a_sold_character_stops_and_loses_its_tokens(due: World) -> None:
     assert (row.access_token_enc, row.refresh_token_enc) == (None, None)
 
 
-async def test_a_missing_scope_stops_but_keeps_the_tokens_for_a_logout(due: World) -> None:
+async def test_a_missing_scope_stops_but_keeps_the_tokens_for_a_logout(due: TokenWorld) -> None:
     due.sso.scopes = frozenset({"publicData"})
     with pytest.raises(GrantUnusable, match=KILLMAIL_SCOPE) as caught:
         await due.keeper.access_token(USER)
@@ -279,7 +279,7 @@ async def test_a_missing_scope_stops_but_keeps_the_tokens_for_a_logout(due: Worl
     assert due.stored_refresh_token() == "refresh-1"
 
 
-async def test_a_token_that_does_not_verify_is_not_used_and_kills_nobody(due: World) -> None:
+async def test_a_token_that_does_not_verify_is_not_used_and_kills_nobody(due: TokenWorld) -> None:
     due.sso.verify_faults = [TokenRefused("bad signature", "check the clock") for _ in range(2)]
     for _ in range(2):
         with pytest.raises(TokenRefused):
@@ -292,14 +292,14 @@ async def test_a_token_that_does_not_verify_is_not_used_and_kills_nobody(due: Wo
     assert due.keeper.problems() == []
 
 
-async def test_another_characters_token_is_not_used(due: World) -> None:
+async def test_another_characters_token_is_not_used(due: TokenWorld) -> None:
     due.sso.character = 90000009
     with pytest.raises(TokenRefused, match="another character"):
         await due.keeper.access_token(USER)
     assert due.state is UserState.OK
 
 
-async def test_without_keys_the_token_is_used_and_verified_later(due: World) -> None:
+async def test_without_keys_the_token_is_used_and_verified_later(due: TokenWorld) -> None:
     due.sso.verify_faults = [down(), down()]
     due.sso.owner = "owner-2"
     assert await due.keeper.access_token(USER) == "access-1"
@@ -309,14 +309,14 @@ async def test_without_keys_the_token_is_used_and_verified_later(due: World) -> 
     assert due.state is UserState.OWNER_CHANGED
 
 
-async def test_another_daemons_tokens_are_verified_here_too(due: World) -> None:
+async def test_another_daemons_tokens_are_verified_here_too(due: TokenWorld) -> None:
     await due.daemon("daemon-2").access_token(USER)
     due.sso.verified.clear()
     await due.keeper.access_token(USER)
     assert due.sso.verified == ["access-1"]
 
 
-async def test_a_foreign_key_disables_nobody(due: World) -> None:
+async def test_a_foreign_key_disables_nobody(due: TokenWorld) -> None:
     due.keeper = TokenManager(due.store, due.sso, Vault([_new_key()]), due.clock, "daemon-1", MARGIN)
     with pytest.raises(KeyRefused):
         await due.keeper.access_token(USER)
@@ -329,7 +329,7 @@ async def test_a_foreign_key_disables_nobody(due: World) -> None:
 
 
 async def test_no_log_line_and_no_row_shows_a_token(
-    due: World, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    due: TokenWorld, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     due.sso.faults = [gone()]
@@ -345,7 +345,7 @@ async def test_no_log_line_and_no_row_shows_a_token(
     assert "access-" not in shown
 
 
-async def test_revoking_opens_the_ciphertext(world: World) -> None:
+async def test_revoking_opens_the_ciphertext(world: TokenWorld) -> None:
     blob = world.store.rows[USER].refresh_token_enc
     assert blob is not None
     await world.keeper.revoke(CHARACTER, blob)
@@ -357,7 +357,7 @@ async def test_revoking_opens_the_ciphertext(world: World) -> None:
 # -- 403 of ESI's lists --------------------------------------------------------------------------
 
 
-async def test_a_refused_scope_marks_the_pilot_and_keeps_the_tokens(world: World) -> None:
+async def test_a_refused_scope_marks_the_pilot_and_keeps_the_tokens(world: TokenWorld) -> None:
     with pytest.raises(GrantUnusable) as caught:
         await world.keeper.scope_refused(USER, "access-login")
     assert caught.value.state is UserState.SCOPE_MISSING
@@ -365,7 +365,7 @@ async def test_a_refused_scope_marks_the_pilot_and_keeps_the_tokens(world: World
     assert world.store.rows[USER].refresh_token_enc is not None
 
 
-async def test_a_refusal_of_an_older_token_undoes_no_new_login(world: World) -> None:
+async def test_a_refusal_of_an_older_token_undoes_no_new_login(world: TokenWorld) -> None:
     """The pilot logged in again, with the scope, while the old token's answer was on its way."""
     await world.keeper.scope_refused(USER, "access-before-the-login")
     assert world.state is UserState.OK

@@ -31,7 +31,7 @@ from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.budgets import BudgetRepository
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Sql, Tx
-from tests.clocks import START, ManualClock
+from tests.support.clocks import START, ManualClock
 
 TIMEOUT = 20.0
 GIVEN_UP_AFTER = 1.95 * TIMEOUT

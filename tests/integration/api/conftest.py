@@ -17,7 +17,7 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.service.ports import LoginService
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite.store import SqliteStore
-from tests.api_world import ApiWorld
+from tests.support.api_world import ApiWorld
 
 TOKEN = "correct-horse-battery-staple"
 

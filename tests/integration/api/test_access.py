@@ -11,8 +11,8 @@ import pytest
 from killsyncd.api.auth import CSRF_HEADER, Access
 from killsyncd.config import Secret
 from killsyncd.core.clock import SystemClock
-from tests.clocks import ManualClock
 from tests.integration.api.conftest import TOKEN, Running, Start
+from tests.support.clocks import ManualClock
 
 ASK = {"query": "{ __typename }"}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -10,9 +10,9 @@ import pytest
 
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.clock import utc
-from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running
 from tests.integration.api.test_sockets import connect
+from tests.support.api_world import PILOT, mail_json
 
 TEXT = (Path(__file__).parents[3] / "docs" / "graphql.md").read_text("utf-8")
 QUERIES = re.findall(r"^```graphql\n(.*?)^```$", TEXT, re.M | re.S)

@@ -27,7 +27,7 @@ CALLBACK = "http://127.0.0.1:7420/auth/callback"
 
 
 @dataclass
-class Door:
+class LoginWorld:
     """The API with logins, and the SSO."""
 
     api: Running
@@ -60,7 +60,7 @@ class Door:
 
 
 @pytest.fixture
-async def door(start: Start, store: SqliteStore, tmp_path: Path) -> AsyncIterator[Door]:
+async def door(start: Start, store: SqliteStore, tmp_path: Path) -> AsyncIterator[LoginWorld]:
     clock = SystemClock()
     async with (
         Simulator(SimulatorConfig(pilots=2, history=0)) as simulator,
@@ -78,11 +78,11 @@ async def door(start: Start, store: SqliteStore, tmp_path: Path) -> AsyncIterato
         )
         vault = Vault.create(tmp_path / "killsyncd.key")
         logins = Logins(PendingLogins(store), GrantRepository(store), sso, vault, clock, 300.0)
-        yield Door(await start(logins=logins, callback_url=CALLBACK), simulator)
+        yield LoginWorld(await start(logins=logins, callback_url=CALLBACK), simulator)
         await logins.aclose()
 
 
-async def test_a_pilot_logs_in_with_the_button(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_pilot_logs_in_with_the_button(door: LoginWorld, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="killsyncd")
     url, cookie = await door.begin()
     query = await door.agree(url)
@@ -106,7 +106,7 @@ async def test_a_pilot_logs_in_with_the_button(door: Door, caplog: pytest.LogCap
     assert "used already" in await again.text()
 
 
-async def test_another_browser_cannot_finish_a_login(door: Door) -> None:
+async def test_another_browser_cannot_finish_a_login(door: LoginWorld) -> None:
     url, cookie = await door.begin()
     query = await door.agree(url)
     for headers in ({}, {"Cookie": cookie["Cookie"][:-3] + "xxx"}):
@@ -117,7 +117,7 @@ async def test_another_browser_cannot_finish_a_login(door: Door) -> None:
     assert (await door.get("/auth/callback", params=query, headers=cookie)).status == 200
 
 
-async def test_two_tabs_do_not_disturb_each_other(door: Door) -> None:
+async def test_two_tabs_do_not_disturb_each_other(door: LoginWorld) -> None:
     (url_one, cookie_one), (url_two, cookie_two) = await door.begin(), await door.begin()
     both = {"Cookie": f"{cookie_one['Cookie']}; {cookie_two['Cookie']}"}
     pilots = [str(each["character_id"]) for each in door.simulator.pilots()]
@@ -127,7 +127,7 @@ async def test_two_tabs_do_not_disturb_each_other(door: Door) -> None:
     assert len(await door.api.world.operations.users()) == 2
 
 
-async def test_the_login_begins_at_the_callbacks_host(door: Door) -> None:
+async def test_the_login_begins_at_the_callbacks_host(door: LoginWorld) -> None:
     """Cookies set for localhost do not come back to 127.0.0.1."""
     response = await door.get("/auth/login", headers={"Host": "localhost:7420"})
     assert response.status == 302
@@ -150,7 +150,7 @@ async def test_the_login_begins_at_the_callbacks_host(door: Door) -> None:
         {"error": "<script>alert(1)</script>", "state": "<b>"},
     ],
 )
-async def test_what_no_login_brought_back(door: Door, query: dict[str, str]) -> None:
+async def test_what_no_login_brought_back(door: LoginWorld, query: dict[str, str]) -> None:
     response = await door.get("/auth/callback", params=query)
     text = await response.text()
     assert response.status == 400
@@ -159,7 +159,7 @@ async def test_what_no_login_brought_back(door: Door, query: dict[str, str]) -> 
     assert "<b>" not in text
 
 
-async def test_a_pilot_who_refuses(door: Door) -> None:
+async def test_a_pilot_who_refuses(door: LoginWorld) -> None:
     url, cookie = await door.begin()
     query = {"error": "access_denied", "state": dict(parse_qsl(urlsplit(url).query))["state"]}
     response = await door.get("/auth/callback", params=query, headers=cookie)
@@ -167,7 +167,7 @@ async def test_a_pilot_who_refuses(door: Door) -> None:
     assert "did not agree" in await response.text()
 
 
-async def test_an_sso_that_is_down(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_sso_that_is_down(door: LoginWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     async def down(*_: object, **__: object) -> None:
         raise Unavailable("the SSO does not answer", "try again in a minute")
 
@@ -179,7 +179,7 @@ async def test_an_sso_that_is_down(door: Door, monkeypatch: pytest.MonkeyPatch) 
     assert error["extensions"]["code"] == "UNAVAILABLE"
 
 
-async def test_head_uses_no_login_up(door: Door) -> None:
+async def test_head_uses_no_login_up(door: LoginWorld) -> None:
     """Some programs look at an address before they open it."""
     url, cookie = await door.begin()
     query = await door.agree(url)
@@ -189,7 +189,7 @@ async def test_head_uses_no_login_up(door: Door) -> None:
     assert (await door.get("/auth/callback", params=query, headers=cookie)).status == 200
 
 
-async def test_graphql_logs_in_at_its_own_door(door: Door, tmp_path: Path) -> None:
+async def test_graphql_logs_in_at_its_own_door(door: LoginWorld, tmp_path: Path) -> None:
     begun = (await door.api.ask("mutation { login { url state } }"))["login"]
     query = await door.agree(begun["url"])
     assert query["state"] == begun["state"]

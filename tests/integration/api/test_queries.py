@@ -12,8 +12,8 @@ from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.service import rfc3339
-from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running, Start
+from tests.support.api_world import PILOT, mail_json
 
 ENTITY = "{ id name }"
 EVERYTHING = f"""

@@ -20,8 +20,8 @@ from killsyncd.api.server import ApiServer
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.service import Operations
-from tests.api_world import PILOT, mail_json
 from tests.integration.api.conftest import Running, Start
+from tests.support.api_world import PILOT, mail_json
 
 PROTOCOL = "graphql-transport-ws"
 NEW = "subscription($after: String) { newKillmail(after: $after) { id feedCursor } }"

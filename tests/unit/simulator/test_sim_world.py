@@ -15,8 +15,7 @@ from killsyncd.simulator import SimulatorConfig, killmail_hash
 from killsyncd.simulator.clock import SimClock
 from killsyncd.simulator.fights import KINDS
 from killsyncd.simulator.world import DAY, World
-
-from .kit import SHARED, FakeClock
+from tests.support.simulator_caller import SHARED, FakeClock
 
 
 def world(**options: Any) -> World:

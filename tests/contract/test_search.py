@@ -1,0 +1,292 @@
+"""The read side of mails, on every store: pages, filters, batches, the feed."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from killsyncd.core.clock import utc
+from killsyncd.core.errors import BadInput
+from killsyncd.core.read_model import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
+from killsyncd.storage.migrations import Migratable
+from killsyncd.storage.repositories import search as reading_module
+from tests.contract.conftest import Backend
+from tests.support.api_world import PILOT, ApiWorld, mail_json
+
+OTHER = 90_000_002
+
+
+@pytest.fixture
+async def api(backend: Backend, store: Migratable) -> ApiWorld:
+    return ApiWorld(store, backend.clock)
+
+
+def sample(now: float) -> list[dict[str, Any]]:
+    """Mails that differ in everything a filter looks at; several share a second."""
+    mails = []
+    for number in range(60):
+        shooters: list[int | None] = [None] * (number % 4)
+        if number % 3 == 0:
+            shooters.append(PILOT)
+        if number % 5 == 0:
+            shooters.append(OTHER)
+        mails.append(
+            mail_json(
+                1000 + (number * 37) % 60,
+                utc(int(now) - (number // 3) * 3600),
+                victim=OTHER if number % 7 == 0 else (PILOT if number % 11 == 0 else None),
+                attackers=shooters or [None],
+                items=number % 3,
+                system=30_000_001 + number % 3,
+            )
+        )
+    return mails
+
+
+def holds(mail: dict[str, Any], given: MailFilter) -> bool:
+    """The filter, said again in Python."""
+    victims, shooters = [mail["victim"]], mail["attackers"]
+    sides = {Role.VICTIM: victims, Role.ATTACKER: shooters, None: [*victims, *shooters]}[given.role]
+    pilots = [each for each in shooters if "character_id" in each]
+    structures = [
+        each
+        for each in shooters
+        if "character_id" not in each and not 1_000_000 <= each["corporation_id"] < 2_000_000
+    ]
+    at = datetime.fromisoformat(mail["killmail_time"])
+    checks = [
+        (given.character_id, lambda wanted: any(each.get("character_id") == wanted for each in sides)),
+        (given.corporation_id, lambda wanted: any(each["corporation_id"] == wanted for each in sides)),
+        (given.alliance_id, lambda wanted: any(each.get("alliance_id") == wanted for each in sides)),
+        (given.ship_type_id, lambda wanted: mail["victim"]["ship_type_id"] == wanted),
+        (given.solar_system_id, lambda wanted: mail["solar_system_id"] == wanted),
+        (given.since, lambda wanted: at >= wanted),
+        (given.until, lambda wanted: at < wanted),
+        (given.min_attackers, lambda wanted: len(shooters) >= wanted),
+        (given.solo, lambda wanted: (len(pilots) == 1 and not structures) is wanted),
+        (given.npc, lambda wanted: (not pilots) is wanted),
+    ]
+    return all(check(wanted) for wanted, check in checks if wanted is not None)
+
+
+async def test_every_filter_and_order_gives_what_it_says_page_by_page(api: ApiWorld) -> None:
+    mails = sample(api.clock.now())
+    for part in itertools.batched(mails, 20) if hasattr(itertools, "batched") else [mails[:20], mails[20:]]:
+        stored = await api.add(*part)
+        assert len(stored) == len(part)
+    positions = {each.killmail_id: each for each in (await everything(api))}
+    now = utc(int(api.clock.now()))
+    victim = mails[0]["victim"]
+    filters = [
+        MailFilter(),
+        MailFilter(character_id=PILOT),
+        MailFilter(character_id=OTHER, role=Role.VICTIM),
+        MailFilter(character_id=OTHER, role=Role.ATTACKER),
+        MailFilter(corporation_id=victim["corporation_id"]),
+        MailFilter(corporation_id=victim["corporation_id"], role=Role.VICTIM),
+        MailFilter(alliance_id=99_000_001, role=Role.ATTACKER),
+        MailFilter(alliance_id=99_000_001),
+        MailFilter(ship_type_id=victim["ship_type_id"]),
+        MailFilter(solar_system_id=30_000_002),
+        MailFilter(since=now - timedelta(hours=5)),
+        MailFilter(until=now - timedelta(hours=5)),
+        MailFilter(since=now - timedelta(hours=9), until=now - timedelta(hours=3)),
+        MailFilter(since=now - timedelta(hours=5, microseconds=-1)),
+        MailFilter(min_attackers=4),
+        MailFilter(solo=True),
+        MailFilter(solo=False),
+        MailFilter(npc=True),
+        MailFilter(npc=False, character_id=PILOT, solar_system_id=30_000_001),
+        MailFilter(role=Role.VICTIM),
+        MailFilter(character_id=PILOT, corporation_id=victim["corporation_id"], alliance_id=99_000_001),
+    ]
+    for given, order in itertools.product(filters, Order):
+        expected = [each["killmail_id"] for each in mails if holds(each, given)]
+
+        def place(killmail_id: int, order: Order = order) -> Any:
+            mail = positions[killmail_id]
+            return (mail.killmail_time, killmail_id) if order.by_time else mail.feed_position
+
+        expected.sort(key=place, reverse=order.descending)
+        found: list[int] = []
+        after = None
+        while True:
+            page = await api.reading.page(given, order, 7, after)
+            assert page.went_before is (after is not None)
+            found += [edge.mail.killmail_id for edge in page.edges]
+            if not page.more:
+                break
+            after = page.edges[-1].cursor
+        assert found == expected, (given, order)
+        assert await api.reading.count(given) == len(expected)
+
+
+async def everything(api: ApiWorld) -> list[Any]:
+    page = await api.reading.page(MailFilter(), Order.STORED_ASC, 100)
+    return [edge.mail for edge in page.edges]
+
+
+async def test_a_page_stays_put_while_mails_arrive(api: ApiWorld) -> None:
+    await api.add_some(10)
+    first = await api.reading.page(MailFilter(), Order.TIME_DESC, 5)
+    await api.add_some(10)
+    second = await api.reading.page(MailFilter(), Order.TIME_DESC, 100, first.edges[-1].cursor)
+    ids = [edge.mail.killmail_id for edge in (*first.edges, *second.edges)]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "=====",
+        "nonsense",
+        "WzEsMl0",
+        "W10",
+        "bnVsbA",
+        "WzAsMSwxLDFd",
+        "WzAsMS41LDFd",
+        "ü" * 8,
+        "A" * 200,
+    ],
+)
+async def test_a_cursor_that_was_not_made_here_is_refused(api: ApiWorld, cursor: str) -> None:
+    for order in Order:
+        with pytest.raises(BadInput):
+            await api.reading.page(MailFilter(), order, 5, cursor)
+
+
+async def test_a_cursor_of_another_kind_of_order_is_refused(api: ApiWorld) -> None:
+    await api.add_some(3)
+    by_time = (await api.reading.page(MailFilter(), Order.TIME_DESC, 2)).edges[0].cursor
+    with pytest.raises(BadInput, match="not a cursor of this list"):
+        await api.reading.page(MailFilter(), Order.STORED_ASC, 2, by_time)
+    # Back through the same list: newest first and oldest first share their places.
+    assert (await api.reading.page(MailFilter(), Order.TIME_ASC, 2, by_time)).edges == []
+
+
+async def test_a_total_stops_at_its_limit(api: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading_module, "COUNTED_TO", 5)
+    await api.add_some(8)
+    assert await api.reading.count(MailFilter()) == 5
+    assert (await api.reading.counts_of([PILOT, OTHER])) == {PILOT: 5, OTHER: 0}
+    assert COUNTED_TO == 10_000
+
+
+async def test_pages_of_several_characters_are_each_their_own(api: ApiWorld) -> None:
+    await api.add_some(6, pilot=PILOT)
+    await api.add_some(4, pilot=OTHER)
+    api.counting.reset()
+    pages = await api.reading.pages_of([PILOT, OTHER, 1], 3)
+    assert api.counting.statements == ["reading.of_characters"]
+    for character, size in ((PILOT, 6), (OTHER, 4)):
+        alone = await api.reading.page(MailFilter(character_id=character), Order.TIME_DESC, 3)
+        assert pages[character] == alone
+        assert alone.more is (size > 3)
+        rest = await api.reading.pages_of([character], 100, alone.edges[-1].cursor)
+        assert len(rest[character].edges) == size - 3
+    assert pages[1].edges == []
+
+
+async def test_batches_hold_what_esi_sent(api: ApiWorld) -> None:
+    await api.pilot()
+    now = utc(int(api.clock.now()))
+    mail = mail_json(1, now, victim=PILOT, attackers=[OTHER, None, None], items=3)
+    bare = mail_json(2, now, attackers=[None], items=0)
+    del bare["victim"]["position"]
+    await api.add(mail, bare)
+    reading = api.reading
+    ids = [1, 2, 3]
+    mails = await reading.mails(ids)
+    assert sorted(mails) == [1, 2]
+    assert mails[1].killmail_time == now
+    assert mails[1].attacker_count == 3
+    victims = await reading.victims(ids)
+    position = victims[1].position
+    assert position is not None
+    assert (position.x, position.z) == (mail["victim"]["position"]["x"], 0.25)
+    assert victims[2].position is None
+    attackers = await reading.attackers(ids)
+    assert [each.character_id for each in attackers[1]] == [OTHER, None, None]
+    assert [each.final_blow for each in attackers[1]] == [True, False, False]
+    assert (await reading.final_blows(ids))[1] == attackers[1][0]
+    items = await reading.items(ids)
+    assert sorted(items) == [1]
+    assert [each.item_type_id for each in items[1]] == [
+        each["item_type_id"] for each in mail["victim"]["items"]
+    ]
+    assert [each.item_type_id for each in items[1][0].items] == [34]
+    assert items[1][1].items == []
+    assert await reading.involved(ids) == {1: [Involved(PILOT, Role.VICTIM)]}
+    assert (await reading.users([PILOT, OTHER]))[PILOT].character_name == "Aldo Abrakov"
+    assert await reading.names([PILOT, 77]) == {PILOT: f"Name {PILOT}"}
+    assert (await reading.documents(ids))[1].startswith(b'{"killmail_id":1,')
+
+
+async def test_more_rows_than_an_answer_may_have_are_refused(
+    api: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.add_some(2, attackers=3, items=1)
+    ids = [each.killmail_id for each in await everything(api)]
+    monkeypatch.setattr(reading_module, "MAX_ROWS", 6)
+    assert len(await api.reading.attackers(ids)) == 2
+    monkeypatch.setattr(reading_module, "MAX_ROWS", 3)
+    with pytest.raises(TooMuch):
+        await api.reading.attackers(ids)
+    with pytest.raises(TooMuch):
+        await api.reading.items(ids)
+
+
+async def test_the_feed_gives_each_mail_once_in_order_of_storage(api: ApiWorld) -> None:
+    start = await api.reading.feed_point()
+    for count in (3, 1, 4):
+        await api.add_some(count)
+    seen, position = [], start.position
+    while True:
+        part = await api.reading.feed_after(position, 3)
+        seen += [each.mail.feed_position for each in part.mails]
+        if part.reached == position:
+            break
+        position = part.reached
+    assert seen == list(range(start.position + 1, start.position + 9))
+    point = await api.reading.feed_point()
+    assert (point.position, point.epoch) == (seen[-1], start.epoch)
+
+
+async def test_the_feed_can_be_narrowed(api: ApiWorld) -> None:
+    mine = await api.add_some(3, pilot=PILOT)
+    theirs = await api.add_some(3, pilot=OTHER)
+    await api.make_fresh(mine[1].killmail_id)
+    part = await api.reading.feed_after(0, 100, characters=frozenset({OTHER}))
+    assert [each.mail.killmail_id for each in part.mails] == [each.killmail_id for each in theirs]
+    assert all(OTHER in each.characters for each in part.mails)
+    fresh = await api.reading.feed_after(0, 100, fresh_only=True)
+    assert [each.mail.killmail_id for each in fresh.mails] == [mine[1].killmail_id]
+    # Also where nothing passes, the reader knows how far it has looked.
+    nothing = await api.reading.feed_after(0, 100, characters=frozenset({1}))
+    assert (list(nothing.mails), nothing.reached) == ([], theirs[-1].feed_position)
+    assert (await api.reading.feed_after(0, 100, characters=frozenset())).mails == []
+
+
+async def test_activity_counts_our_pilots_days(api: ApiWorld) -> None:
+    await api.pilot()
+    now = utc(int(api.clock.now()))
+    noon = now.replace(hour=12, minute=0, second=0)
+    await api.add(
+        mail_json(1, noon, attackers=[PILOT]),
+        mail_json(2, noon, attackers=[PILOT, PILOT]),
+        mail_json(3, noon - timedelta(days=1), victim=PILOT),
+        mail_json(4, noon - timedelta(days=1), attackers=[OTHER]),
+        mail_json(5, noon - timedelta(days=3), attackers=[PILOT]),
+    )
+    days = await api.reading.activity(3, now)
+    today = now.date()
+    assert days == [
+        DayActivity(today - timedelta(days=2), 0, 0),
+        DayActivity(today - timedelta(days=1), 0, 1),
+        DayActivity(today, 2, 0),
+    ]

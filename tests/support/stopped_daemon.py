@@ -1,0 +1,39 @@
+"""Time that goes by in a stopped daemon's books, for what a test can't wait for."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from tests.support.daemon import DaemonProcess
+
+HOUR = 3600.0
+
+
+def let_waiting_pass(daemon: DaemonProcess, *, longest_cache: float = 3.0) -> None:
+    """An hour goes by for what waits without ESI's word.
+
+    A list that was asked for without an answer, or whose answer gave no time, is not asked for again until
+    ESI's cache has certainly passed: 300 s by its specification. A torn list is left alone for a while, too.
+    Lists of a test's EVE live for seconds: longest_cache of them, and what may still be cached there is
+    left as it is.
+    """
+    assert daemon.process is None, "not under a running daemon's hands"
+    if not daemon.database.exists():
+        return
+    now = time.time()
+    books = sqlite3.connect(daemon.database)
+    try:
+        if books.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed'").fetchone():
+            books.execute(
+                "UPDATE pages SET asked_at = asked_at - ? WHERE asked_at > answered_at AND asked_at < ?",
+                (HOUR, now - longest_cache - 1.0),
+            )
+            books.execute(
+                "UPDATE pages SET expires_at = expires_at - ? WHERE expires_at > ?",
+                (HOUR, now + longest_cache + 1.0),
+            )
+            books.execute("UPDATE wants SET not_before = max(0, not_before - ?)", (HOUR,))
+        books.commit()
+    finally:
+        books.close()

@@ -1,0 +1,295 @@
+"""The core on a real SQLite store, with ESI and token care played by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from killsyncd.auth.grant import GrantUnusable
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events
+from killsyncd.core.model import Job, UserState
+from killsyncd.esi.responses import EsiError, KillmailResponse, ListPage, NotBefore
+from killsyncd.storage.migrations import migrate
+from killsyncd.storage.sqlite.store import SqliteStore
+from killsyncd.storage.transaction import Tx
+from killsyncd.sync.consumer import Consumer
+from killsyncd.sync.fetcher import Fetcher
+from killsyncd.sync.job_source import EmbeddedJobSource
+from tests.support.clocks import ManualClock
+from tests.support.storage_world import Pilot, StorageWorld, arrival, hash_of
+
+Scripted = ListPage | Exception
+
+
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Wait, in real time, until something holds: database threads don't go by the manual clock."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = holds()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.002)
+
+
+class Timed:
+    """What `StorageWorld` needs of a backend."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.tick(seconds)
+
+
+class FlakyStore:
+    """A store whose writes of one transaction can be made to fail. Everything else is the real one."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.failing: set[str] = set()
+        self.refused = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, tx: Callable[..., Tx[Any]], *args: Any, **kwargs: Any) -> Any:
+        if tx.__name__ in self.failing:
+            self.refused += 1
+            raise Unavailable("the disk is full", "free some space")
+        return await self._store.write(tx, *args, **kwargs)
+
+
+class PlayedLists:
+    """ESI's lists. `script`: what each page answers, in turn; the last one for ever."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.script: dict[int, list[Scripted]] = {}
+        self.asked: list[tuple[int, str, str | None]] = []
+
+    def page(
+        self,
+        *ids: int,
+        pages: int = 1,
+        etag: str | None = "etag",
+        modified: str | None = "monday",
+        expires: float = 300.0,
+        unchanged: bool = False,
+    ) -> ListPage:
+        """An answer. expires: seconds from now."""
+        now = self._clock.now()
+        entries = None if unchanged else [(each, hash_of(each)) for each in ids]
+        return ListPage(304 if unchanged else 200, entries, etag, modified, now + expires, pages, now, now)
+
+    async def list_page(
+        self,
+        kind: str,
+        subject_id: int,
+        page: int,
+        *,
+        token: str,
+        etag: str | None = None,
+        not_before: float = 0.0,
+        before_ask: Callable[[float], Awaitable[None]] | None = None,
+    ) -> ListPage:
+        if self.esi_now() < not_before:
+            raise NotBefore("still cached", not_before)
+        answers = self.script[page]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception) and not isinstance(answer, EsiError):
+            raise answer
+        if before_ask is not None and getattr(answer, "until", None) is None:
+            await before_ask(self.esi_now())
+        self.asked.append((page, token, etag))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def cache_seconds(self, kind: str) -> float:
+        return 300.0
+
+    def esi_now(self) -> float:
+        return self._clock.now()
+
+    def wall(self, esi_time: float) -> float:
+        return esi_time
+
+
+class PlayedTokens:
+    """Token care: `token` until somebody rejects it."""
+
+    def __init__(self) -> None:
+        self.token = "token-1"
+        self.refreshed = 0
+        self.refused: list[str] = []
+        self.fault: Exception | None = None
+
+    async def access_token(self, user_id: str) -> str:
+        if self.fault is not None:
+            raise self.fault
+        return self.token
+
+    async def force_refresh(self, user_id: str, rejected_access_token: str) -> str:
+        self.refreshed += 1
+        self.token = f"token-{self.refreshed + 1}"
+        return self.token
+
+    async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
+        self.refused.append(refused_access_token)
+        if refused_access_token == self.token:
+            raise GrantUnusable("the scope is missing", "log in again", state=UserState.SCOPE_MISSING)
+
+
+class PlayedPermit:
+    """Leave for one request."""
+
+    def __init__(self, esi: PlayedDetails) -> None:
+        self._esi = esi
+        self.open = True
+
+    def release(self) -> None:
+        self._esi.released += self.open
+        self.open = False
+
+
+class PlayedDetails:
+    """ESI's details. `faults`: what a mail answers in turn instead of itself; `bodies`: what it holds in
+    turn instead of what it should; `dry`: no permits."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.faults: dict[int, list[Exception]] = {}
+        self.bodies: dict[int, list[bytes]] = {}
+        self.dry: Exception | None = None
+        self.asked: list[int] = []
+        self.released = 0
+        self.held: asyncio.Event | None = None
+
+    async def detail_permits(self, count: int = 1, *, heavy: bool = False) -> list[PlayedPermit]:
+        if self.dry is not None:
+            raise self.dry
+        return [PlayedPermit(self) for _ in range(count)]
+
+    async def killmail(self, permit: PlayedPermit, killmail_id: int, killmail_hash: str) -> KillmailResponse:
+        permit.open = False
+        self.asked.append(killmail_id)
+        if self.held is not None:
+            await self.held.wait()
+        await asyncio.sleep(0)
+        faults = self.faults.get(killmail_id)
+        if faults:
+            raise faults.pop(0)
+        assert killmail_hash == hash_of(killmail_id)
+        bodies = self.bodies.get(killmail_id)
+        raw = bodies.pop(0) if bodies else arrival(killmail_id, self._clock.now()).raw
+        return KillmailResponse(raw, self._clock.now())
+
+
+class SyncWorld:
+    """Consumer and fetcher over one store; see the fixtures of the tests."""
+
+    def __init__(self, clock: ManualClock, store: FlakyStore, world: StorageWorld) -> None:
+        self.clock = clock
+        self.store = store
+        self.world = world
+        self.events = Events()
+        self.lists = PlayedLists(clock)
+        self.tokens = PlayedTokens()
+        self.details = PlayedDetails(clock)
+        self.paused = False
+        self.listed: list[int] = []
+        self.consumer = self.make_consumer()
+        self.fetcher = self.make_fetcher()
+
+    @classmethod
+    @asynccontextmanager
+    async def begin(cls, folder: Path) -> AsyncIterator[SyncWorld]:
+        """A new database in the folder."""
+        clock = ManualClock()
+        store = await SqliteStore.open(folder / "killsyncd.db", clock)
+        try:
+            await migrate(store)
+            flaky = FlakyStore(store)
+            world = await StorageWorld.begin(Timed(clock), flaky)  # type: ignore[arg-type]
+            yield cls(clock, flaky, world)
+        finally:
+            await store.close()
+
+    def make_consumer(self, **changes: Any) -> Consumer:
+        """A consumer; changes: other arguments than ours."""
+        arguments: dict[str, Any] = {
+            "jobs": EmbeddedJobSource(self.world.wants, self.events, self.clock, lambda: self.paused),
+            "rows": self.world.wants,
+            "ledger": self.world.ledger,
+            "esi": self.lists,
+            "tokens": self.tokens,
+            "events": self.events,
+            "clock": self.clock,
+            "concurrency": 4,
+            "max_pages": 50,
+            "full_walk": 86_400.0,
+            "rng": random.Random(7),
+            "paused": lambda: self.paused,
+            "listed": self.listed.append,
+        }
+        return Consumer(**{**arguments, **changes})
+
+    def make_fetcher(self, **changes: Any) -> Fetcher[PlayedPermit]:
+        """A fetcher; changes: other arguments than ours."""
+        arguments: dict[str, Any] = {
+            "ledger": self.world.ledger,
+            "store": self.world.storing,
+            "esi": self.details,
+            "events": self.events,
+            "clock": self.clock,
+            "in_flight": 8,
+            "rng": random.Random(7),
+            "paused": lambda: self.paused,
+        }
+        return Fetcher(**{**arguments, **changes})
+
+    async def work(self, pilot: Pilot) -> None:
+        """Claim the pilot's job and work it off, once."""
+        job = await self.claim(pilot)
+        assert job is not None, "nothing to claim"
+        self.consumer._slots = asyncio.Semaphore(4)
+        await self.consumer._work(job)
+
+    async def claim(self, pilot: Pilot) -> Job | None:
+        """The pilot's job, if it may be claimed now."""
+        return await self.world.wants.claim(pilot.source_id)
+
+    async def want_row(self, pilot: Pilot) -> dict[str, Any] | None:
+        """The pilot's row in the queue."""
+        rows = await self.world.rows(
+            "SELECT holder, not_before, attempts, last_error, version FROM wants WHERE source_id = :id",
+            id=pilot.source_id,
+        )
+        return dict(rows[0]) if rows else None  # type: ignore[call-overload]
+
+    @asynccontextmanager
+    async def running(
+        self, *runs: Callable[[asyncio.Event], Awaitable[None]]
+    ) -> AsyncIterator[asyncio.Event]:
+        """Run tasks beside the test; at its end they drain."""
+        stopping = asyncio.Event()
+        tasks: Sequence[asyncio.Future[None]] = [asyncio.ensure_future(each(stopping)) for each in runs]
+        try:
+            yield stopping
+            stopping.set()
+            async with asyncio.timeout(10):
+                while not all(each.done() for each in tasks):
+                    self.clock.tick(1.0)
+                    await asyncio.sleep(0.002)
+        finally:
+            for each in tasks:
+                each.cancel()
+            done = await asyncio.gather(*tasks, return_exceptions=True)
+        for each in done:
+            if isinstance(each, Exception):
+                raise each

@@ -1,0 +1,133 @@
+"""The names task: bisecting, few errors, and no poison that stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from killsyncd.core.errors import RowRefused
+from killsyncd.esi.responses import EsiStatus, RateLimited, ResolvedName
+from killsyncd.storage.repositories.names import NameRepository
+from killsyncd.sync.name_resolver import ERRORS_A_MINUTE, NameResolver
+from tests.support.sync_world import SyncWorld, eventually
+
+
+class PlayedNames:
+    """Knows every id but `unknown`."""
+
+    def __init__(self) -> None:
+        self.unknown: set[int] = set()
+        self.asked: list[list[int]] = []
+        self.errors = 0
+        self.fault: Exception | None = None
+
+    async def names(self, ids: Sequence[int]) -> list[ResolvedName]:
+        self.asked.append(list(ids))
+        if self.fault is not None:
+            fault, self.fault = self.fault, None
+            raise fault
+        if self.unknown & set(ids):
+            self.errors += 1
+            raise EsiStatus(404, "Ensure all IDs are valid before resolving.")
+        return [ResolvedName(each, "character", f"Name {each}") for each in ids]
+
+
+@pytest.fixture
+async def core(tmp_path: Path) -> AsyncIterator[SyncWorld]:
+    async with SyncWorld.begin(tmp_path) as core:
+        yield core
+
+
+async def unnamed(core: SyncWorld) -> int:
+    return int(await core.world.value("SELECT COUNT(*) FROM names WHERE name IS NULL"))
+
+
+async def want(core: SyncWorld, *ids: int) -> None:
+    for each in ids:
+        await core.world.rows("INSERT INTO names (id) VALUES (:id)", id=each)
+
+
+class Running:
+    """The task, and time that goes by."""
+
+    def __init__(self, core: SyncWorld, esi: PlayedNames, book: NameRepository | None = None) -> None:
+        self.core = core
+        self.task = NameResolver(
+            esi=esi, book=book or NameRepository(core.world.store), events=core.events, clock=core.clock
+        )
+
+    async def __aenter__(self) -> Running:
+        self._run = asyncio.ensure_future(self.task.run())
+        return self
+
+    async def __aexit__(self, *args: object) -> None:
+        self._run.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._run
+
+    async def until_unnamed(self, left: int) -> None:
+        async def reached() -> bool:
+            self.core.clock.tick(0.5)
+            assert not self._run.done(), "the task died"
+            return await unnamed(self.core) == left
+
+        await eventually(reached)
+
+
+async def test_all_at_once_and_told(core: SyncWorld) -> None:
+    esi, told = PlayedNames(), []
+    core.events.on("named", lambda: told.append(1))
+    await want(core, *range(1, 50))
+    async with Running(core, esi) as running:
+        await running.until_unnamed(0)
+    assert (len(esi.asked), len(told)) == (1, 1)
+
+
+async def test_one_unknown_id_is_found_by_halving_and_remembered(core: SyncWorld) -> None:
+    esi = PlayedNames()
+    esi.unknown = {7}
+    await want(core, *range(1, 33))
+    async with Running(core, esi) as running:
+        await running.until_unnamed(1)
+        await eventually(lambda: [7] in esi.asked)
+        count = len(esi.asked)
+        await core.clock.advance(300)
+        assert len(esi.asked) == count, "not asked for again and again"
+    assert esi.errors <= 6
+
+
+async def test_no_more_errors_a_minute_than_are_harmless(core: SyncWorld) -> None:
+    esi = PlayedNames()
+    esi.unknown = set(range(1, 65))
+    await want(core, *range(1, 65))
+    began = core.clock.monotonic()
+    async with Running(core, esi):
+        while esi.errors < 2 * ERRORS_A_MINUTE:
+            core.clock.tick(0.25)
+            await asyncio.sleep(0.001)
+    assert core.clock.monotonic() - began >= 60.0
+
+
+@pytest.mark.parametrize("fault", [EsiStatus(500, "oops"), RateLimited("420", 0.0, group="error-limit")])
+async def test_trouble_is_waited_out(core: SyncWorld, fault: Exception) -> None:
+    esi = PlayedNames()
+    esi.fault = fault
+    await want(core, 1)
+    async with Running(core, esi) as running:
+        await running.until_unnamed(0)
+
+
+async def test_a_name_the_database_refuses_stops_no_other(core: SyncWorld) -> None:
+    class Picky(NameRepository):
+        async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], wait: float) -> None:
+            if any(each.id == 3 for each in names):
+                raise RowRefused("the database refuses a row")
+            await super().resolved(names, unknown, wait)
+
+    await want(core, 1, 2, 3, 4)
+    async with Running(core, PlayedNames(), Picky(core.world.store)) as running:
+        await running.until_unnamed(1)
