@@ -9,10 +9,13 @@ Keys that we do not know are ignored here and kept in the raw JSON, which is sto
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import msgspec
+import orjson
 
 from killsyncd.core.errors import BadInput
 
@@ -94,6 +97,7 @@ _decoder = msgspec.json.Decoder(Killmail)
 def decode(raw: bytes) -> Killmail:
     """Decode one killmail of ESI's format, strictly: an id that comes as text is an error.
 
+    The whole text must be JSON, also where nothing is read: it is stored and shown as it came.
     Raises BadInput with the path of what is wrong (`$.victim.ship_type_id`), never with its value.
     """
     try:
@@ -106,12 +110,71 @@ def decode(raw: bytes) -> Killmail:
         raise BadInput("not a killmail: text that is not UTF-8") from None
     except RecursionError:
         raise BadInput("not a killmail: nested too deep") from None
+    if not is_json(raw):  # msgspec passes over the values of keys that it does not know
+        raise BadInput("not a killmail: a field that is not read holds no JSON, or text that is not UTF-8")
     if not 1 < killmail.killmail_time.year < 9999:  # in UTC it would be before or after all calendars
         raise BadInput("not a killmail: $.killmail_time is no time of EVE's")
     items = killmail.victim.items
     if items:
         _measure(items)
     return killmail
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether all of it is JSON in UTF-8 (RFC 8259), as others will have to read it."""
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def readable(raw: bytes) -> bytes:
+    """A stored document that may be put into an answer: itself, or as `repaired` where it is no UTF-8.
+
+    What was stored is JSON otherwise; looking through all of it would cost some 10 ms for a large fight.
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return repaired(raw)
+    return raw
+
+
+def repaired(raw: bytes) -> bytes:
+    """A document as JSON: itself, or what can be saved of one that an older release took in.
+
+    Bytes that are no UTF-8 become U+FFFD and numbers beyond a double null; where that does not make it
+    JSON, only what `Killmail` reads is kept. `{}` where not even that can be read.
+    """
+    if is_json(raw):
+        return raw
+    text = raw.decode("utf-8", "replace")
+    if is_json(replaced := text.encode()):
+        return replaced
+    try:
+        document = json.loads(text, parse_float=_finite, parse_constant=lambda _: None)
+        saved = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        saved = b""
+    if saved and is_json(saved):
+        return saved
+    try:
+        return msgspec.json.encode(_without_absent(msgspec.to_builtins(_decoder.decode(raw))))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return b"{}"
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _without_absent(value: Any) -> Any:
+    """Without the keys that ESI leaves out where there is nothing to say."""
+    if isinstance(value, dict):
+        return {key: _without_absent(each) for key, each in value.items() if each is not None}
+    return [_without_absent(each) for each in value] if isinstance(value, list) else value
 
 
 def _measure(items: list[EsiItem]) -> None:
@@ -156,9 +219,15 @@ def is_hash(text: str) -> bool:
     return len(text) == 40 and text.isascii() and not text.strip("0123456789abcdef")
 
 
-# NPC corporations have ids of one million to two million, and none of players is there (CCP's id
-# ranges, https://developers.eveonline.com, "ID ranges").
-_NPC_CORPORATIONS = range(1_000_000, 2_000_000)
+LAST_NPC_CORPORATION = 1_999_999
+"""Ids of corporations above this are players' (CCP's id ranges, https://developers.eveonline.com)."""
+
+
+def _of_players(attacker: EsiAttacker) -> bool:
+    """A pilot, or something that shoots for a corporation of pilots: a structure, a deployable."""
+    return attacker.character_id is not None or (
+        attacker.corporation_id is not None and attacker.corporation_id > LAST_NPC_CORPORATION
+    )
 
 
 def is_solo(killmail: Killmail) -> bool:
@@ -169,18 +238,13 @@ def is_solo(killmail: Killmail) -> bool:
     """
     if killmail.victim.character_id is None:
         return False
-    pilots = 0
-    for attacker in killmail.attackers:
-        if attacker.character_id is not None:
-            pilots += 1
-        elif attacker.corporation_id is not None and attacker.corporation_id not in _NPC_CORPORATIONS:
-            return False
-    return pilots == 1
+    players = [attacker for attacker in killmail.attackers if _of_players(attacker)]
+    return len(players) == 1 and players[0].character_id is not None
 
 
 def is_npc(killmail: Killmail) -> bool:
-    """No attacker has a character: rats, police, or structures alone did it."""
-    return all(attacker.character_id is None for attacker in killmail.attackers)
+    """No attacker is a player or belongs to a players' corporation: rats or police alone did it."""
+    return not any(map(_of_players, killmail.attackers))
 
 
 KillmailRow = tuple[int, str, datetime, int, int | None, int | None, int, bool, bool]

@@ -86,3 +86,36 @@ async def test_daemons_that_start_at_once_migrate_once(empty: Backend) -> None:
     done = await asyncio.gather(migrate(first), migrate(second))
     assert sorted(done, key=len)[0] == []
     assert sorted(done, key=len)[1] == [each.number for each in migrations()]
+
+
+async def test_structures_that_shot_are_no_npcs_in_a_database_of_the_schema_before(empty: Backend) -> None:
+    store = await empty.open()
+    await migrate_to(store, 1)
+    false, true = ("0", "1") if store.dialect == "sqlite" else ("FALSE", "TRUE")
+    mails = {1: "98000001", 2: "1000125", 3: "NULL", 4: "2000000", 5: "1999999"}
+    statements = []
+    for number, corporation in mails.items():
+        statements += [
+            "INSERT INTO killmails (killmail_id, killmail_hash, killmail_time, solar_system_id,"
+            " attacker_count, feed_position, fresh, solo, npc, origin, created_at) VALUES"
+            f" ({number}, 'x', '2026-01-01 00:00:00', 1, 1, {number}, {false}, {false}, {true}, 'esi',"
+            " '2026-01-01 00:00:00')",
+            "INSERT INTO attackers (killmail_id, position, corporation_id, damage_done, final_blow,"
+            f" security_status) VALUES ({number}, 0, {corporation}, 1, {true}, 0.0)",
+        ]
+    await store.script(statements)
+    assert await migrate(store) == [each.number for each in migrations()][1:]
+
+    def npcs() -> Tx[dict[int, bool]]:
+        rows = yield Sql("SELECT killmail_id, npc FROM killmails", {})
+        return {int(row[0]): bool(row[1]) for row in rows}
+
+    assert await store.read(npcs) == {1: False, 2: True, 3: True, 4: False, 5: True}
+
+
+async def migrate_to(store: Migratable, number: int) -> None:
+    """A database as an older release left it."""
+    with pytest.MonkeyPatch.context() as patch:
+        older = [each for each in migrations() if each.number <= number]
+        patch.setattr(migrating, "migrations", lambda: older)
+        await migrate(store)

@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
+from killsyncd.storage.migrations import migrations
 from killsyncd.storage.sqlite import backup as backups
 from tests.support.clocks import START
 from tests.support.control_world import control_world
 from tests.support.storage_world import StorageWorld
+
+SCHEMA = max(each.number for each in migrations())
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ async def test_a_backup_is_a_tar_that_anybody_can_open(world: StorageWorld, tmp_
         assert all(member.mode == 0o600 for member in tar)
         tar.extractall(tmp_path / "out", filter="data")
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert told["schema"] == 1
+    assert told["schema"] == SCHEMA
     assert "key" in told["key"]
     assert value(tmp_path / "out" / "killsyncd.db", "SELECT killmail_id FROM killmails") == 11
 
@@ -176,7 +179,7 @@ async def test_a_newer_schema_or_another_key_is_refused(world: StorageWorld, tmp
     canary = base64.b64encode(b"canary").decode()
     await world.rows("INSERT INTO meta (key, value) VALUES ('key_canary', :canary)", canary=canary)
     await written(world, path)
-    with pytest.raises(SchemaRefused, match="schema 1"):
+    with pytest.raises(SchemaRefused, match=f"schema {SCHEMA}"):
         restored(path, target, newest_schema=0)
     seen: list[str | None] = []
 

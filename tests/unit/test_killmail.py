@@ -212,3 +212,60 @@ def test_real_killmails() -> None:
 
 def count(items: list[dict[str, Any]]) -> int:
     return sum(1 + count(item.get("items", [])) for item in items)
+
+
+def unread(value: bytes) -> bytes:
+    """A mail with a key that we do not know, which has this value."""
+    return json.dumps(mail()).encode()[:-1] + b',"unknown":' + value + b"}"
+
+
+@pytest.mark.parametrize(
+    "value", [b'"\xff"', b'"\xed\xa0\x80"', b"1e999", b"-1e999", b'{"\xff":1}', b'"\\ud800"', b"01", b"NaN"]
+)
+def test_what_is_no_json_is_refused_where_nothing_is_read_too(value: bytes) -> None:
+    with pytest.raises(BadInput):
+        km.decode(unread(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "saved"),
+    [
+        (b'"a\xffb"', "a\ufffdb"),
+        (b"1e999", None),
+        (b'["\\ud800", 1.5, 2e999]', ["?", 1.5, None]),
+        (b'{"\xff": [7]}', {"\ufffd": [7]}),
+    ],
+)
+def test_what_an_older_release_took_in_is_mended(value: bytes, saved: Any) -> None:
+    found = km.repaired(unread(value))
+    assert km.is_json(found)
+    assert json.loads(found) == {**mail(), "unknown": saved}
+    km.decode(found)
+
+
+def test_a_document_that_is_fine_stays_byte_for_byte() -> None:
+    raw = unread(b'"fine"')
+    assert km.repaired(raw) is raw
+    assert km.readable(raw) is raw
+
+
+def test_of_a_document_beyond_mending_what_we_read_is_kept() -> None:
+    raw = unread(b"1e999")[:-1] + b',"deep":' + b"[" * 500 + b'"\xff"' + b"]" * 500 + b"}"
+    assert km.is_json(km.repaired(raw))
+    assert km.repaired(b"\xff no JSON at all") == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("who", "npc"),
+    [
+        ([{"faction_id": 500021}], True),
+        ([{"corporation_id": 1_000_125}], True),
+        ([{"corporation_id": 1_999_999}], True),
+        ([{"corporation_id": 2_000_000}], False),
+        ([{"faction_id": 500021}, {"corporation_id": 98_000_001, "ship_type_id": 35832}], False),
+        ([{"character_id": 90_000_001}], False),
+        ([], True),
+    ],
+)
+def test_npc_is_nothing_of_players(who: list[dict[str, int]], npc: bool) -> None:
+    assert km.is_npc(decode(mail(attackers=attackers(*who)))) is npc
