@@ -37,7 +37,7 @@ def run(args: Namespace, call: Invocation) -> int:
     if args.output.exists() and not args.output.is_file():
         raise UsageError(f"{args.output} is no regular file", "a backup is read back, so it needs one")
     daemon, config = daemon_or_config(call, socket_of(args))
-    with written(args.output, mode=0o600) as file:
+    with written(args.output) as file:
         if daemon is not None:
             for chunk in daemon.chunks("/v1/backup", post=True):
                 file.write(chunk)

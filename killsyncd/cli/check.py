@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 
 from killsyncd.cli import checking
+from killsyncd.cli.check_documents import documents
 from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
 from killsyncd.core.errors import EXIT_CONFIG, EXIT_OK, KillsyncdError
 
@@ -46,9 +47,10 @@ def _checks(call: Invocation) -> Iterator[checking.Finding]:
         yield checking.failed("configuration", error)
         return
     yield checking.Finding("configuration", "ok", f"{config.source}")
-    each: Callable[[], checking.Finding]
+    each: Callable[[], checking.Finding | None]
     for each in (
         lambda: asyncio.run(checking.database(config)),
+        lambda: asyncio.run(documents(config)),
         lambda: asyncio.run(checking.queue(config)),
         lambda: asyncio.run(checking.key(config)),
         lambda: checking.modes(config),
@@ -56,4 +58,5 @@ def _checks(call: Invocation) -> Iterator[checking.Finding]:
         lambda: checking.clock(config),
         lambda: checking.space(config),
     ):
-        yield each()
+        if (found := each()) is not None:
+            yield found

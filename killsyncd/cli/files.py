@@ -14,11 +14,11 @@ from killsyncd.core.errors import KillsyncdError
 
 
 @contextmanager
-def written(path: Path | None, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+def written(path: Path | None) -> Iterator[BinaryIO]:
     """A file to write to, which appears under its name when the block has ended well. None: stdout.
 
-    mode: before the umask. A path that is there and no regular file (a pipe, /dev/null) is written to
-    as it is.
+    Only its owner may read it: ids and hashes let anybody read the mails at ESI. A path that is there and
+    no regular file (a pipe, /dev/null) is written to as it is.
     """
     if path is None:
         yield sys.stdout.buffer
@@ -32,7 +32,7 @@ def written(path: Path | None, *, mode: int = 0o666) -> Iterator[BinaryIO]:
         part = path.with_name(f".{path.name}.part")
         with suppress(FileNotFoundError):
             part.unlink()
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise KillsyncdError(f"{path} cannot be written: {error.strerror}", "name another file") from None
     try:

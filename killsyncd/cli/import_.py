@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
+import zlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -45,20 +46,23 @@ def run(args: Namespace, call: Invocation) -> int:
         if name != "-":
             _open(name).close()
     daemon, config = daemon_or_config(call, socket_of(args))
+    troubles: list[str] = []
     if daemon is not None:
-        reports = [(name, daemon.upload("/v1/import", _Upload(name))) for name in args.files]
+        reports = [(name, daemon.upload("/v1/import", _Upload(name, troubles))) for name in args.files]
     else:
         assert config is not None, "one of the two is there"
-        reports = asyncio.run(_directly(args.files, config))
+        reports = asyncio.run(_directly(args.files, config, troubles))
     total = {key: sum(report[key] for _, report in reports) for key in ("lines", "stored", "known", "bad")}
     if wants_json(args):
         out_json({**total, "files": [{"file": name, **report} for name, report in reports]})
     for name, report in reports:
         _show_errors(name, report)
+    for trouble in troubles:
+        say(trouble)
     if not wants_json(args):
         words = f"{count(total['stored'], 'killmail')} stored, {total['known']:,} known before"
         out(f"{words}, {count(total['bad'], 'bad line')}.")
-    return EXIT_FAILED if total["bad"] else EXIT_OK
+    return EXIT_FAILED if total["bad"] or troubles else EXIT_OK
 
 
 def _show_errors(name: str, report: dict[str, Any]) -> None:
@@ -72,22 +76,28 @@ def _show_errors(name: str, report: dict[str, Any]) -> None:
 class _Upload:
     """A file in chunks, with a bar that follows what the daemon has taken."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, troubles: list[str]) -> None:
         self._name = name
+        self._troubles = troubles
 
     def __iter__(self) -> Iterator[bytes]:
-        with _Reading(self._name) as reading:
+        with _Reading(self._name, self._troubles) as reading:
             yield from iter(reading.chunk, b"")
 
 
 class _Reading:
-    """A file, or stdin, read in chunks while its progress is shown."""
+    """A file, or stdin, read in chunks while its progress is shown.
 
-    def __init__(self, name: str) -> None:
+    troubles: told where it cannot be read to its end; what came before that is imported, and so are the
+    files after it.
+    """
+
+    def __init__(self, name: str, troubles: list[str]) -> None:
         self._name = name
+        self._troubles = troubles
         self._raw = sys.stdin.buffer if name == "-" else _open(name)
-        zipped = name.endswith(".gz")
-        self._file: IO[bytes] = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw  # type: ignore[assignment]
+        self._zipped = name.endswith(".gz")
+        self._file: Any = gzip.GzipFile(fileobj=self._raw) if self._zipped else self._raw
         total = 0 if name == "-" else Path(name).stat().st_size
         self._progress = Progress(f"importing {name}", total)
         self._read = 0
@@ -101,12 +111,14 @@ class _Reading:
             self._raw.close()
 
     def chunk(self, note: str = "") -> bytes:
-        """The next chunk; empty at the end. Raises KillsyncdError where it cannot be read."""
+        """The next chunk; empty at the end, and where it cannot be read any further."""
         try:
-            data = self._file.read(CHUNK)
+            # read1: what came before the place where a file is cut off is not thrown away with it.
+            data: bytes = self._file.read1(CHUNK) if self._zipped else self._file.read(CHUNK)
             done = self._raw.tell() if self._name != "-" else self._read + len(data)
-        except (OSError, EOFError) as error:
-            raise KillsyncdError(f"{self._name} cannot be read: {error}", _AGAIN) from None
+        except (OSError, EOFError, zlib.error) as error:
+            self._troubles.append(f"{self._name} cannot be read to its end: {error}")
+            return b""
         self._read += len(data)
         self._progress.show(done, note)
         return data
@@ -119,7 +131,9 @@ def _open(name: str) -> IO[bytes]:
         raise KillsyncdError(f"{name} cannot be read: {error.strerror}", "nothing was imported") from None
 
 
-async def _directly(names: list[str], config: Config) -> list[tuple[str, dict[str, Any]]]:
+async def _directly(
+    names: list[str], config: Config, troubles: list[str]
+) -> list[tuple[str, dict[str, Any]]]:
     from killsyncd.cli.direct import exchange_of, opened
     from killsyncd.service import jsonable
     from killsyncd.service.import_export import ImportReport
@@ -129,7 +143,7 @@ async def _directly(names: list[str], config: Config) -> list[tuple[str, dict[st
         exchange = exchange_of(store)
         for name in names:
             report = ImportReport()
-            with _Reading(name) as reading:
+            with _Reading(name, troubles) as reading:
                 try:
                     await exchange.import_lines(_chunks(reading.chunk, report), report=report)
                 except Unavailable as error:

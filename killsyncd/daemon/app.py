@@ -35,6 +35,7 @@ from killsyncd.metrics import LoopLag
 from killsyncd.service import Budget, Operations
 from killsyncd.service.health import Health
 from killsyncd.service.monitor import DiskSpace, Monitor, MonitorSources
+from killsyncd.storage.document_repair import repair_documents
 from killsyncd.storage.probe import keep_probing
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.storage.repositories.budgets import BudgetRepository
@@ -274,6 +275,7 @@ async def build(
         "member": lambda: member.run(on_lost=lambda: events.tell("refs")),
     }
     tenders["probe"] = lambda: keep_probing(store, clock)
+    tenders["documents"] = lambda: repair_documents(store, clock)
     lag = LoopLag(clock)
     tenders["lag"] = lag.run
     if broker is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -20,8 +20,20 @@ import orjson
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput
-from killsyncd.core.killmail import Killmail, compute_hash, decode, entity_ids, is_hash, is_npc, is_solo
+from killsyncd.core.killmail import (
+    Killmail,
+    compute_hash,
+    decode,
+    entity_ids,
+    is_hash,
+    is_npc,
+    is_solo,
+    repaired,
+)
+from killsyncd.core.logging import get_logger
 from killsyncd.sync.batch import Arrival, Stored
+
+log = get_logger(__name__)
 
 PAGE = 200
 """Mails read, or stored, at once."""
@@ -142,13 +154,13 @@ class ImportExport:
         after = 0
         while page := await self._rows.documents_after(after, PAGE, since=since, character_id=character_id):
             if format == "jsonl":
-                yield b"".join(json_line(each) for each in page)
+                yield b"".join(map(json_line, page))
             else:
                 yield await self._csv_page(page)
             after = page[-1].killmail_id
 
     async def _csv_page(self, page: Sequence[StoredDocument]) -> bytes:
-        mails = [(each, decode(each.raw)) for each in page]
+        mails = list(_decoded(page))
         ids = sorted({number for _, mail in mails for number in _csv_ids(mail)})
         names = await self._rows.names(ids)
         return _csv([_csv_row(each.killmail_hash, mail, names) for each, mail in mails])
@@ -178,9 +190,13 @@ class ImportExport:
             except BadInput as error:
                 report.refuse(number, error.message + (f" ({error.hint})" if error.hint else ""))
                 continue
-            if arrival.killmail.killmail_id in batch:
+            before = batch.get(arrival.killmail.killmail_id)
+            if before is not None and before.raw == arrival.raw:
                 report.known += 1
                 continue
+            if before is not None:  # the database may refuse the one and take the other
+                await self._store(source, batch, numbers, report)
+                batch, numbers, size = {}, {}, 0
             batch[arrival.killmail.killmail_id] = arrival
             numbers[arrival.killmail.killmail_id] = number
             size += len(arrival.raw)
@@ -275,15 +291,34 @@ def _without_hash(line: bytes) -> bytes:
     return orjson.dumps(document)
 
 
+def _decoded(page: Sequence[StoredDocument]) -> Iterator[tuple[StoredDocument, Killmail]]:
+    """The mails of a page; one that cannot be read does not keep the others back."""
+    for each in page:
+        try:
+            yield each, decode(repaired(each.raw))
+        except BadInput as error:
+            log.warning("left out of the export", killmail=each.killmail_id, reason=error.message)
+
+
 def json_line(document: StoredDocument) -> bytes:
     """A mail as a line: ESI's bytes with the hash put in before the last brace."""
     raw = document.raw.strip()
     if b"\n" in raw or b"\r" in raw:
-        raw = orjson.dumps(orjson.loads(raw))
-    return raw[:-1] + b',"killmail_hash":"' + document.killmail_hash.encode("ascii") + b'"}\n'
+        raw = orjson.dumps(orjson.loads(repaired(raw)))
+    comma = b"" if raw == b"{}" else b","
+    return raw[:-1] + comma + b'"killmail_hash":"' + document.killmail_hash.encode("ascii") + b'"}\n'
 
 
 # --- CSV ----------------------------------------------------------------------------------------
+
+
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""How a formula begins in a spreadsheet, full-width forms included (OWASP, "CSV injection")."""
+
+
+def _cell(text: str) -> str:
+    """A name for a cell: one that a spreadsheet would run as a formula gets an apostrophe before it."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:
@@ -311,7 +346,8 @@ def _csv_row(killmail_hash: str, mail: Killmail, names: dict[int, str]) -> list[
     victim, final = mail.victim, next((each for each in mail.attackers if each.final_blow), None)
 
     def named(number: int | None) -> list[object]:
-        return [number, None if number is None else names.get(number)]
+        name = None if number is None else names.get(number)
+        return [number, None if name is None else _cell(name)]
 
     return [
         mail.killmail_id,

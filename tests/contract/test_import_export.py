@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,9 +11,11 @@ from typing import Any
 import pytest
 
 from killsyncd.core import killmail as km
-from killsyncd.core.errors import BadInput
+from killsyncd.core.errors import BadInput, RowRefused
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
+from killsyncd.storage.repositories import killmails
 from killsyncd.storage.repositories.import_export import ImportExportRepository
+from killsyncd.storage.transaction import Tx
 from tests.support.storage_world import StorageWorld, arrival, document
 
 
@@ -164,3 +168,76 @@ async def test_whoever_waits_for_the_feed_is_told(world: StorageWorld) -> None:
     await exchange.import_lines(chunks(mail.raw))
     await exchange.import_lines(chunks(mail.raw))
     assert rung == [1]
+
+
+def tainted(killmail_id: int, at: float) -> bytes:
+    """A mail with bytes that are no UTF-8 where nothing is read."""
+    return line(killmail_id, at)[:-1] + b',"note":"\xff"}'
+
+
+async def test_a_line_that_is_no_utf8_throughout_is_refused_alone(
+    world: StorageWorld, exchange: ImportExport
+) -> None:
+    at = await world.now()
+    report = await exchange.import_lines(chunks(b"\n".join([line(1, at), tainted(2, at), line(3, at)])))
+    assert (report.stored, report.bad) == (2, 1)
+    assert "UTF-8" in report.errors[0].reason
+    assert await world.stored_ids() == [1, 3]
+
+
+async def test_a_stored_document_that_is_no_json_does_not_spoil_an_export(
+    world: StorageWorld, exchange: ImportExport
+) -> None:
+    at = await world.now()
+    await exchange.import_lines(chunks(b"\n".join(line(each, at) for each in (1, 2, 3, 4))))
+    await spoil(world, 2, tainted(2, at))
+    await spoil(world, 3, b"\xff rubbish")
+    found = [json.loads(each) for each in (await exported(exchange)).splitlines()]
+    assert [each.get("killmail_id") for each in found] == [1, 2, None, 4]
+    assert found[1]["note"] == "\ufffd"
+    assert [each.split(",")[0] for each in (await exported(exchange, "csv")).decode().splitlines()[1:]] == [
+        "1",
+        "2",
+        "4",
+    ]
+
+
+async def spoil(world: StorageWorld, killmail_id: int, document: bytes) -> None:
+    await world.rows(
+        "UPDATE killmail_documents SET document = :document WHERE killmail_id = :id",
+        document=document,
+        id=killmail_id,
+    )
+
+
+async def test_a_name_is_no_formula_in_a_spreadsheet(world: StorageWorld, exchange: ImportExport) -> None:
+    await exchange.import_lines(chunks(line(1, await world.now())))
+    await world.rows("UPDATE names SET name = '=cmd|''/C calc''!A0' WHERE id = 90000001")
+    await world.rows("UPDATE names SET name = '-Sanctuary-' WHERE id = 98000001")
+    await world.rows("UPDATE names SET name = ' \uff1d1+1' WHERE id = 587")
+    await world.rows("UPDATE names SET name = 'Plain = fine' WHERE id = 30000142")
+    text = (await exported(exchange, "csv")).decode()
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["victim_character_name"] == "'=cmd|'/C calc'!A0"
+    assert row["victim_corporation_name"] == "'-Sanctuary-"
+    assert row["victim_ship_name"] == "' \uff1d1+1"
+    assert row["solar_system_name"] == "Plain = fine"
+
+
+async def test_a_mail_that_is_refused_does_not_hide_a_good_one_with_its_id(
+    world: StorageWorld, exchange: ImportExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = await world.now()
+    honest = killmails._insert_rows
+
+    def picky(arrivals: Any) -> Tx[None]:
+        if any(each.killmail.war_id == 666 for each in arrivals):
+            raise RowRefused("not that one")
+        yield from honest(arrivals)
+
+    monkeypatch.setattr(killmails, "_insert_rows", picky)
+    report = await exchange.import_lines(
+        chunks(b"\n".join([line(1, at, war_id=666), line(1, at), line(2, at)]))
+    )
+    assert (report.stored, report.bad, [each.line for each in report.errors]) == (2, 1, [1])
+    assert await world.stored_ids() == [1, 2]

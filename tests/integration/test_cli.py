@@ -424,6 +424,7 @@ async def test_import_and_export_go_through_the_daemon(served: ControlWorld, tmp
     ended = await execute("export", "--output", str(target), *socket)
     assert (ended.code, ended.out) == (0, "")
     assert "Exported 5 killmails" in ended.err
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert [json.loads(each)["killmail_id"] for each in target.read_text().splitlines()] == [1, 2, 3, 4, 5]
     ended = await execute("export", *socket)
     assert ended.out == target.read_text()
@@ -435,6 +436,21 @@ async def test_import_and_export_go_through_the_daemon(served: ControlWorld, tmp
     ended = await execute("import", str(source), str(tmp_path / "missing"), *socket)
     assert (ended.code, "nothing was imported" in ended.err) == (1, True)
     assert not list(tmp_path.glob(".*.part"))
+
+
+async def test_a_file_cut_off_does_not_hide_the_one_after_it(served: ControlWorld, tmp_path: Path) -> None:
+    cut, whole = tmp_path / "cut.jsonl.gz", tmp_path / "whole.jsonl"
+    cut.write_bytes(gzip.compress(mails(*range(1, 301)), 0)[:-20])
+    whole.write_bytes(mails(1000))
+    ended = await execute("import", str(cut), str(whole), "--json", "--socket", str(served.socket))
+    assert ended.code == 1
+    assert ended.json["files"][1]["stored"] == 1
+    assert ended.json["files"][0]["stored"] >= 299
+    assert f"{cut} cannot be read to its end" in ended.err
+    away = ("--config", str(configured(tmp_path / "home")))
+    ended = await execute("import", str(cut), str(whole), "--json", *away)
+    assert (ended.code, ended.json["files"][1]["stored"]) == (1, 1)
+    assert ended.json["files"][0]["stored"] >= 299
 
 
 async def test_a_reader_who_goes_is_no_reason_for_noise(served: ControlWorld) -> None:
@@ -563,6 +579,18 @@ async def test_check_looks_at_what_is_there(tmp_path: Path) -> None:
     Vault.create(tmp_path / "killsyncd.key")
     code, found = await checked(path)
     assert (code, "not the key of this database" in found["key"]["message"]) == (78, True)
+
+
+async def test_check_finds_stored_killmails_that_are_no_json(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    await execute("import", "-", "--config", str(path), stdin=mails(1, 2, 3))
+    code, found = await checked(path)
+    assert "documents" not in found
+    with closing(sqlite3.connect(tmp_path / "killsyncd.db")) as rows, rows:
+        rows.execute("UPDATE killmail_documents SET document = x'ff' WHERE killmail_id = 2")
+    code, found = await checked(path)
+    assert (code, found["documents"]["status"]) == (0, "warn")
+    assert "1 stored killmail with text that is no JSON (2)" in found["documents"]["message"]
 
 
 async def test_check_tells_a_database_that_is_not_ours(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -115,3 +117,9 @@ def test_since() -> None:
         parse_since("31.1.2026")
     with pytest.raises(BadInput):
         parse_since("0001-01-01T00:00:00+02:00")
+
+
+def test_the_example_for_killreport_is_a_line_that_imports() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "killreport.md").read_text()
+    (example,) = re.findall(r"```json\n\s*(.*?)\n\s*```", text, re.S)
+    assert read_line(example.encode(), 0.0).killmail.killmail_id == 1

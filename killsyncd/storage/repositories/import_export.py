@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from killsyncd.core.killmail import readable
 from killsyncd.service.import_export import StoredDocument
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
@@ -33,7 +34,7 @@ def _documents(
     )
     rows = yield Sql(text, params)
     return [
-        StoredDocument(int(row["killmail_id"]), str(row["killmail_hash"]), bytes(row["document"]))
+        StoredDocument(int(row["killmail_id"]), str(row["killmail_hash"]), readable(bytes(row["document"])))
         for row in rows
     ]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
+from killsyncd.core.killmail import readable
 from killsyncd.core.model import User
 from killsyncd.core.read_model import (
     COUNTED_TO,
@@ -268,7 +269,9 @@ class KillmailSearch:
 
     async def documents(self, ids: Sequence[int]) -> dict[int, bytes]:
         """The JSON of each mail as ESI sent it."""
-        return {row["killmail_id"]: bytes(row["document"]) for row in await self._read("documents", ids)}
+        rows = await self._read("documents", ids)
+        # One that is no JSON would break the whole answer that it is put into.
+        return {row["killmail_id"]: readable(bytes(row["document"])) for row in rows}
 
     async def names(self, ids: Sequence[int]) -> dict[int, str]:
         """The names of ids; those not resolved yet are absent."""
