@@ -13,6 +13,9 @@ PRIORITY_PRODUCER = 3
 HEAVY_PENDING = 50
 """A source with more mails pending than this leaves the last part of the window to the others."""
 
+WAIT_LASTS = 60.0
+"""Seconds after which a wait for ESI's budget that was not met again counts as over."""
+
 FRESH_SECONDS = 3600.0
 """A mail is fresh when it was at most this old when first listed."""
 
@@ -47,6 +50,23 @@ class SyncMode(enum.StrEnum):
     def label(self) -> str:
         """As the console shows it, e.g. `[FIRST SYNC]`."""
         return f"[{self.value.replace('_', ' ')}]"
+
+
+class WaitsFor(enum.StrEnum):
+    """What keeps a sync request or a killmail waiting. The values are public (`ctl status`, GraphQL)."""
+
+    CACHE = "cache"
+    """ESI's answer is cached: asking before its `Expires` is forbidden."""
+    BUDGET = "budget"
+    """ESI's rate limit: the window is spent and returns tokens."""
+    BLOCKED = "blocked"
+    """ESI asked us to wait (429)."""
+    ERROR_LIMIT = "error_limit"
+    """ESI's error limit (420) shuts every route."""
+    DOWNTIME = "downtime"
+    """EVE or ESI is down."""
+    RETRY = "retry"
+    """An attempt failed; the next one comes after a pause."""
 
 
 class Origin(enum.StrEnum):
@@ -186,6 +206,26 @@ class QueueDepth:
     messages: int
     working: int
     by_priority: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DetailsWait:
+    """Why killmails that could be fetched are not.
+
+    until: seconds since 1970 by this machine's clock. seen_at: monotonic seconds; what was not met again
+    for a minute is over. heavy: only sources with much pending wait, which leave the window's last part to
+    the others.
+    """
+
+    waits_for: WaitsFor
+    reason: str
+    until: float
+    seen_at: float
+    heavy: bool = False
+
+    def holds(self, monotonic: float) -> bool:
+        """Whether it is still so. Tokens come back one by one: what was dry within the last minute is dry."""
+        return monotonic - self.seen_at < WAIT_LASTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
+from killsyncd.core.model import DetailsWait
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.servers import Servers, make_front
 from killsyncd.daemon.startup import await_house, read_switches
@@ -248,7 +249,7 @@ async def build(
         producer_enabled=config.producer.enabled,
         version=__version__,
         started_at=started_at,
-        esi=EsiFacts(esi),
+        esi=EsiFacts(esi, lambda: fetcher.waiting),
         logins=logins,
         revoker=revoker,
     )
@@ -323,7 +324,7 @@ async def build(
             problems=keeper.problems,
             broker=lambda: broker.facts().trouble if broker is not None else None,
             database=lambda: store.trouble or fetcher.trouble or consumer.trouble,
-            dry_at=lambda: fetcher.dry_at,
+            details=lambda: fetcher.waiting,
             standing_still=lambda: house.standing_still(STANDS_STILL),
         ),
     ).run
@@ -348,10 +349,15 @@ def _broker(
 
 
 class EsiFacts:
-    """The door as the operations see it."""
+    """The door as the operations see it. details: why killmails last had to wait for it."""
 
-    def __init__(self, esi: EsiClient) -> None:
+    def __init__(self, esi: EsiClient, details: Callable[[], DetailsWait | None]) -> None:
         self._esi = esi
+        self._details = details
+
+    def details_wait(self) -> DetailsWait | None:
+        """Why killmails that could be fetched are not."""
+        return self._details()
 
     async def budgets(self) -> Sequence[Budget]:
         """Every budget in use, the address's first."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import get_logger
+from killsyncd.core.model import WaitsFor
 from killsyncd.esi.decoding import decode_error, read_date, read_expires
 from killsyncd.esi.downtime import DowntimeGate
 from killsyncd.esi.http import BrokenResponse, ConnectFailed, EsiHttp, HttpResponse, NoResponse
@@ -246,7 +247,13 @@ class RequestPipeline:
             error.at = at
             return error
         group = permit.chunk.bucket.group  # a block that was over at once
-        return RateLimited(f"ESI answered {status}: {group}", self._clock.now() + 1.0, group=group, at=at)
+        return RateLimited(
+            f"ESI answered {status}: {group}",
+            self._clock.now() + 1.0,
+            group=group,
+            at=at,
+            waits_for=WaitsFor.BLOCKED,
+        )
 
     def _nobody(self, question: EsiRequest, error: EsiError) -> EsiError:
         """A gateway error, or nobody there: downtime, perhaps."""

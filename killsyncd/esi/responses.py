@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from killsyncd.core.errors import Unavailable
+from killsyncd.core.model import WaitsFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,13 @@ class EsiError(Unavailable):
 
 
 class MustWait(EsiError):
-    """Not asked at all, or refused without blame. until: this machine's wall clock, seconds since 1970."""
+    """Not asked at all, or refused without blame. until: this machine's wall clock, seconds since 1970.
+
+    waits_for: what we wait for, for whoever shows it.
+    """
 
     counts = False
+    waits_for = WaitsFor.RETRY
 
     def __init__(self, message: str, until: float, hint: str = "", *, at: float | None = None) -> None:
         super().__init__(message, hint, at=at)
@@ -101,15 +106,20 @@ class MustWait(EsiError):
 class NotBefore(MustWait):
     """ESI's `Expires` forbids asking yet (asking early counts as circumventing the cache)."""
 
+    waits_for = WaitsFor.CACHE
+
 
 class Downtime(MustWait):
     """EVE or ESI is down; nothing but its status is asked for."""
+
+    waits_for = WaitsFor.DOWNTIME
 
 
 class RateLimited(MustWait):
     """No tokens in the bucket, a 429, or the error limit (420). group: of the bucket, or `error-limit`.
 
-    dry: the window is spent; False where something else makes us wait for a moment.
+    dry: the window is spent; False where something else makes us wait for a moment. `until` is when to
+    ask again; tokens_at (wall clock) is when tokens come back for certain, which may be later.
     """
 
     def __init__(
@@ -121,10 +131,14 @@ class RateLimited(MustWait):
         group: str,
         at: float | None = None,
         dry: bool = False,
+        waits_for: WaitsFor = WaitsFor.BUDGET,
+        tokens_at: float | None = None,
     ) -> None:
         super().__init__(message, until, hint, at=at)
         self.group = group
         self.dry = dry
+        self.waits_for = waits_for
+        self.tokens_at = until if tokens_at is None else tokens_at
 
 
 class EsiStatus(EsiError):

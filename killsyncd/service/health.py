@@ -14,12 +14,16 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from killsyncd.core.clock import Clock
+from killsyncd.core.clock import Clock, utc
 from killsyncd.core.logging import Logger, StateLog, get_logger
-from killsyncd.core.model import REMEDIES, Problem, UserState
+from killsyncd.core.model import REMEDIES, Problem, UserState, WaitsFor
 
 FAILING_ATTEMPTS = 3
 """From this many failures in a row on a pilot's sync shows as a problem; fewer are weather."""
+
+
+WORTH_TELLING = 30.0
+"""Seconds from which a pilot's wait for ESI's budget shows as a problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +245,23 @@ class UserTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingList:
+    """A pilot's list that may not be asked for before `until` (seconds since 1970). reason: for the log."""
+
+    character_id: int
+    character_name: str
+    waits_for: WaitsFor
+    reason: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class HealthFacts:
     """What the database says. Times in seconds since 1970.
 
     switches: name of each that is on (`daemon`, `producer`) and since when.
     ready: users that can be synced now. troubles: users that cannot, or whose sync fails.
+    waiting: pilots' lists that wait.
     """
 
     now: float
@@ -255,6 +271,7 @@ class HealthFacts:
     switches: Mapping[str, float] = field(default_factory=dict)
     producer_enabled: bool = True
     troubles: tuple[UserTrouble, ...] = ()
+    waiting: tuple[WaitingList, ...] = ()
     quarantined: int = 0
     quarantined_since: float | None = None
     revocations: int = 0
@@ -266,11 +283,26 @@ _OF_STATE = {
     UserState.OWNER_CHANGED: "owner_changed",
     UserState.SCOPE_MISSING: "scope_missing",
 }
+_OF_WAIT = {WaitsFor.BUDGET: "budget_dry", WaitsFor.BLOCKED: "budget_blocked"}
 _WHY = {
     UserState.NEEDS_LOGIN: "the login has ended",
     UserState.OWNER_CHANGED: "the character belongs to another account now",
     UserState.SCOPE_MISSING: "the killmail scope is missing",
 }
+
+
+def list_reason(waiting: WaitingList) -> str:
+    """Why a pilot's list waits, in one sentence with its time."""
+    who, until = f"{waiting.character_name} ({waiting.character_id})", f"{utc(waiting.until):%H:%M:%S} UTC"
+    why = {
+        WaitsFor.CACHE: "ESI has nothing newer yet",
+        WaitsFor.BUDGET: "the budget of this pilot's list is spent",
+        WaitsFor.BLOCKED: "ESI asked us to wait with this pilot's list",
+        WaitsFor.ERROR_LIMIT: "ESI's error limit shuts every route",
+        WaitsFor.DOWNTIME: "ESI is down",
+        WaitsFor.RETRY: waiting.reason or "the last attempt failed",
+    }[waiting.waits_for]
+    return f"{who}: {why}; asked again at {until}"
 
 
 def derive(facts: HealthFacts) -> list[Problem]:
@@ -311,6 +343,9 @@ def derive(facts: HealthFacts) -> list[Problem]:
         elif each.attempts >= FAILING_ATTEMPTS:
             reason = f"{who}: {each.attempts} syncs in a row failed: {each.reason or 'no reason was kept'}"
             add("sync_failing", reason, each.since, each.character_id)
+    for waiting in facts.waiting:
+        if waiting.until - facts.now >= WORTH_TELLING and waiting.waits_for in _OF_WAIT:
+            add(_OF_WAIT[waiting.waits_for], list_reason(waiting), None, waiting.character_id)
     if facts.quarantined:
         few = "1 mail is" if facts.quarantined == 1 else f"{facts.quarantined} mails are"
         add("quarantined", f"{few} quarantined", facts.quarantined_since)

@@ -15,8 +15,9 @@ from typing import Protocol
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
-from killsyncd.core.model import Problem
+from killsyncd.core.model import DetailsWait, Problem, WaitsFor
 from killsyncd.service.health import Health
+from killsyncd.service.waiting import details_reason
 
 EVERY = 5.0
 LEAST_FREE = 64 * 2**20
@@ -28,8 +29,6 @@ SKEW = 60.0
 
 UNREACHABLE_AFTER = 3
 """So many requests without an answer, and not one with, are no weather any more."""
-
-DRY_LASTS = 60.0
 
 log = get_logger(__name__)
 
@@ -88,14 +87,14 @@ class MonitorSources:
     """What the watcher asks of others. Each answers at once, from memory.
 
     problems: of token care. broker: its trouble, None without one. database: its trouble as the
-    tasks meet it. dry_at: monotonic time when mails last waited for ESI's budget.
+    tasks meet it. details: why mails last had to wait for ESI.
     standing_still: the task that makes no progress.
     """
 
     problems: Callable[[], Sequence[Problem]]
     broker: Callable[[], str | None]
     database: Callable[[], str | None]
-    dry_at: Callable[[], float | None]
+    details: Callable[[], DetailsWait | None]
     standing_still: Callable[[], str | None]
 
 
@@ -153,10 +152,13 @@ class Monitor:
             f"{group} until {utc(until):%H:%M:%S} UTC" for group, until in sorted(blocks.items())
         )
         self._say("budget_blocked", f"ESI asked us to wait: {groups}" if blocks else None)
-        dry_at = self._sights.dry_at()
-        # Tokens come back one by one: dry is what was dry within the last minute.
-        dry = not blocks and dry_at is not None and self._clock.monotonic() - dry_at < DRY_LASTS
-        self._say("budget_dry", "killmails wait for ESI's budget" if dry else None)
+        self._say("budget_dry", None if blocks else self._dry())
+
+    def _dry(self) -> str | None:
+        wait = self._sights.details()
+        if wait is None or wait.waits_for is not WaitsFor.BUDGET:
+            return None
+        return details_reason(wait, self._clock.now()) if wait.holds(self._clock.monotonic()) else None
 
     def _say(self, code: str, reason: str | None) -> None:
         if reason is None:

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from killsyncd.auth.login import LoggedIn, LoginStatus, PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn
-from killsyncd.core.model import Origin, Queued, QueueDepth, User, UserState
-from killsyncd.service.health import UserTrouble
+from killsyncd.core.model import DetailsWait, Origin, Queued, QueueDepth, User, UserState
+from killsyncd.service.health import UserTrouble, WaitingList
 from killsyncd.service.results import Budget, Explained, Failed, FeedLine, Verified
 
 
@@ -19,6 +19,8 @@ class StatusFacts:
 
     producer_*: None where it never ran. daemons: how many are alive on this database.
     ready: users who can be synced; holding: those of them whose access token has not ended.
+    waiting: lists that wait, the longest wait first. retrying: killmails that failed and wait for their
+    next attempt, the first of which comes at next_retry_at.
     """
 
     now: float
@@ -40,6 +42,9 @@ class StatusFacts:
     feed_cursor: str
     daemons: int
     holding: int = 0
+    waiting: tuple[WaitingList, ...] = ()
+    retrying: int = 0
+    next_retry_at: float | None = None
 
     @classmethod
     def unknown(cls, now: float) -> StatusFacts:
@@ -138,6 +143,9 @@ class EsiBudgets(Protocol):
 
     async def eta(self, details: int) -> float | None:
         """Seconds until that many mails can have been fetched under the budget; None: not known."""
+
+    def details_wait(self) -> DetailsWait | None:
+        """Why killmails that could be fetched are not; None: they never had to wait."""
 
     def downtime(self) -> bool:
         """Whether ESI or the game is known to be down."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from killsyncd.auth.login_state import LoginState
-from killsyncd.core.model import REMEDIES, Problem, QueueDepth, User, UserState
+from killsyncd.core.model import REMEDIES, Problem, QueueDepth, User, UserState, WaitsFor
 from killsyncd.service import health
 
 
@@ -98,11 +98,29 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Work that waits, why, and until when.
+
+    what: `list` (one pilot's; count is 1) or `details` (count killmails). code: of WaitsFor. until: when it
+    is looked at again at the latest.
+    """
+
+    what: str
+    code: WaitsFor
+    reason: str
+    until: datetime
+    count: int
+    character_id: int | None = None
+    character_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReport:
     """Is it syncing, and if not, why.
 
     pending_details: mails listed and not stored yet; pending_eta: seconds that ESI's budget needs
-    for them, None where that is not known. consumers: daemons that work the queue, 0 while paused.
+    for them, None where that is not known. waiting: what waits for ESI and until when: details first,
+    then the 200 lists that wait longest. consumers: daemons that work the queue, 0 while paused.
     rss_bytes: resident memory of the daemon; uptime: seconds.
     """
 
@@ -115,6 +133,7 @@ class StatusReport:
     oldest_pending_at: datetime | None
     quarantined: int
     budgets: list[Budget]
+    waiting: list[Waiting]
     producer_enabled: bool
     producer_running: bool
     last_producer_run: datetime | None

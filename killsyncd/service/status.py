@@ -10,7 +10,8 @@ from killsyncd.core.model import Problem, QueueDepth
 from killsyncd.service import health
 from killsyncd.service.health import Health, HealthFacts
 from killsyncd.service.ports import EsiBudgets, OperatingRows, QueueDepthSource, StatusFacts
-from killsyncd.service.results import Budget, StatusReport
+from killsyncd.service.results import Budget, StatusReport, Waiting
+from killsyncd.service.waiting import waiting_details, waiting_lists
 from killsyncd.service.wording import resident_bytes
 
 DAEMON_SWITCH = "daemon"
@@ -72,6 +73,7 @@ class StatusReporter:
             oldest_pending_at=_moment(facts.oldest_pending_at),
             quarantined=facts.quarantined,
             budgets=budgets,
+            waiting=self._waiting(facts),
             producer_enabled=self._producer_enabled,
             producer_running=facts.producer_running,
             last_producer_run=_moment(facts.producer_last_at),
@@ -105,6 +107,7 @@ class StatusReporter:
                 switches=facts.switches,
                 producer_enabled=self._producer_enabled,
                 troubles=facts.troubles,
+                waiting=facts.waiting,
                 quarantined=facts.quarantined,
                 quarantined_since=facts.quarantined_since,
                 revocations=facts.revocations,
@@ -118,6 +121,17 @@ class StatusReporter:
         said = {(each.code, each.character_id) for each in derived}
         reported = [each for each in self._health.problems() if (each.code, each.character_id) not in said]
         return health.ordered([*derived, *reported])
+
+    def _waiting(self, facts: StatusFacts) -> list[Waiting]:
+        details = waiting_details(
+            self._esi.details_wait() if self._esi is not None else None,
+            pending=facts.pending,
+            retrying=facts.retrying,
+            next_retry_at=facts.next_retry_at,
+            now=self._clock.now(),
+            monotonic=self._clock.monotonic(),
+        )
+        return [*details, *waiting_lists(facts.waiting)]
 
     def _next_run(self, facts: StatusFacts) -> datetime | None:
         if not self._producer_enabled or facts.switches:

@@ -18,7 +18,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, StateLog, get_logger
-from killsyncd.core.model import Job, SyncMode, Walk
+from killsyncd.core.model import Job, SyncMode, WaitsFor, Walk
 from killsyncd.core.retry import full_jitter
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
 from killsyncd.sync.job_source import JobSource
@@ -51,7 +51,15 @@ class JobRows(Protocol):
     async def finish(self, job: Job) -> bool:
         """Acknowledge a job; False where the lease was lost."""
 
-    async def postpone(self, job: Job, not_before: float, *, attempts: int, reason: str | None) -> None:
+    async def postpone(
+        self,
+        job: Job,
+        not_before: float,
+        *,
+        attempts: int,
+        reason: str | None,
+        waits_for: WaitsFor | None = None,
+    ) -> None:
         """Give a job back until then; nothing happens where the lease was lost."""
 
 
@@ -207,7 +215,7 @@ class Consumer:
                 self._closed_until = max(self._closed_until, self._clock.monotonic() + pause)
             # Nobody's fault: no attempt counts. A little apart, so that not all come back at once.
             until = error.until + self._rng.uniform(0.0, 1.0)
-            await self._give_back(job, until, job.attempts, error.message, log)
+            await self._give_back(job, until, job.attempts, error.message, log, error.waits_for)
         except GrantUnusable as error:
             log.warning("needs a new login", reason=error.message)
             self._states.forget(job.source_id)
@@ -255,12 +263,21 @@ class Consumer:
         )
         await self._give_back(job, self._clock.now() + wait, attempts, error.message, log)
 
-    async def _give_back(self, job: Job, until: float, attempts: int, reason: str, log: Logger) -> None:
+    async def _give_back(
+        self,
+        job: Job,
+        until: float,
+        attempts: int,
+        reason: str,
+        log: Logger,
+        waits_for: WaitsFor = WaitsFor.RETRY,
+    ) -> None:
         # Never at once: whoever says "now" again and again must not have us spin.
         until = max(until, self._clock.now() + LEAST_PAUSE)
         log.debug("waits", seconds=round(until - self._clock.now(), 1), reason=reason)
         await self._until_written(
-            lambda: self._rows.postpone(job, until, attempts=attempts, reason=reason), log
+            lambda: self._rows.postpone(job, until, attempts=attempts, reason=reason, waits_for=waits_for),
+            log,
         )
         self._events.tell("wants")
 
@@ -347,7 +364,8 @@ class Consumer:
         wait = full_jitter(torn, first=30.0, cap=3600.0, rng=self._rng)
         until = max(self._esi.wall(page.expires_at) if page else 0.0, self._clock.now() + wait)
         log.info("the list changed while it was read; reading it again later", torn=torn)
-        await self._give_back(job, until, job.attempts, "the list changed while it was read", log)
+        why = "the list changed while it was read"
+        await self._give_back(job, until, job.attempts, why, log, WaitsFor.CACHE)
 
 
 def _stuck(job: Job, error: EsiError) -> bool:

@@ -16,7 +16,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, RowRefused, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.core.model import Ref
+from killsyncd.core.model import DetailsWait, Ref, WaitsFor
 from killsyncd.esi.responses import Downtime, EsiError, MustWait, RateLimited
 from killsyncd.sync.batch import Arrival, Delivery, Stored
 from killsyncd.sync.failure_policy import DetailClient, DetailLedger, FailurePolicy, MailStore, Permit
@@ -86,8 +86,8 @@ class Fetcher(Generic[Permit]):
         self.stored = 0
         self.trouble: str | None = None
         """Why mails cannot be stored, or the ledger not be read, just now."""
-        self.dry_at: float | None = None
-        """Monotonic time when ESI's budget last had nothing for mails that wait; None: never."""
+        self.waiting: DetailsWait | None = None
+        """Why mails last had to wait for ESI; None: they never had."""
         self._progress = clock.monotonic()
         self._committing_since: float | None = None
         for channel in ("refs", "switches"):
@@ -214,11 +214,20 @@ class Fetcher(Generic[Permit]):
                 return await self._esi.detail_permits(count, heavy=heavy), heavy, 0.0
             except MustWait as waiting:
                 pause = min(pause, max(0.05, waiting.until - self._clock.now()))
+                self._waits(waiting, heavy)
                 if isinstance(waiting, Downtime):
                     break
-                if isinstance(waiting, RateLimited) and waiting.dry and not heavy:
-                    self.dry_at = self._clock.monotonic()
         return [], False, pause
+
+    def _waits(self, why: MustWait, heavy: bool) -> None:
+        """Remember why nothing may be fetched, for whoever asks."""
+        until, budget = why.until, why.waits_for is WaitsFor.BUDGET
+        if isinstance(why, RateLimited):
+            if budget and not why.dry:
+                return  # of a moment
+            until = why.tokens_at
+        only_heavy = heavy and budget and not self._queue.light_waiting
+        self.waiting = DetailsWait(why.waits_for, why.message, until, self._clock.monotonic(), only_heavy)
 
     async def _until_retry(self) -> float:
         if self._queue.waiting:

@@ -9,7 +9,7 @@ import pytest
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import BadInput, NotFound, Unavailable, UsageError
 from killsyncd.core.events import Events
-from killsyncd.core.model import SyncMode, UserState
+from killsyncd.core.model import SyncMode, UserState, WaitsFor
 from killsyncd.service import Operations, health, parse_cursor, queue_remedy
 from killsyncd.service.health import Health
 from killsyncd.storage.repositories.status import StatusRepository
@@ -140,6 +140,52 @@ async def test_a_login_in_doubt_is_a_problem_and_the_syncs_it_costs_are_not_told
     assert "invalid_grant" in problem.reason
     await world.pilot(1, "Ada")
     assert "login_doubtful" not in [each.code for each in (await operations.status()).problems]
+
+
+# --- waiting ------------------------------------------------------------------------------------
+
+
+async def test_every_list_that_waits_has_a_reason_and_a_time(
+    world: StorageWorld, operations: Operations
+) -> None:
+    pilots = [await world.pilot(number, f"Pilot {number}") for number in (1, 2, 3)]
+    jobs = [await world.job(each) for each in pilots]
+    at = await world.now()
+    await world.wants.postpone(
+        jobs[0], at + 600.0, attempts=0, reason="no tokens left: char-killmail", waits_for=WaitsFor.BUDGET
+    )
+    await world.wants.postpone(
+        jobs[1], at + 200.0, attempts=0, reason="ESI's answer is still cached", waits_for=WaitsFor.CACHE
+    )
+    status = await operations.status()
+    assert [(each.what, each.code, each.character_id, each.count) for each in status.waiting] == [
+        ("list", "budget", 1, 1),
+        ("list", "cache", 2, 1),
+    ]
+    assert abs(status.waiting[0].until.timestamp() - at - 600.0) < 1.0
+    assert f"{status.waiting[0].until:%H:%M:%S} UTC" in status.waiting[0].reason
+    (problem,) = status.problems
+    assert (problem.code, problem.character_id) == ("budget_dry", 1)
+    assert "Pilot 1 (1)" in problem.reason
+    assert f"{status.waiting[0].until:%H:%M:%S} UTC" in problem.reason
+    assert status.syncing, "one pilot who waits stops nobody"
+
+
+async def test_a_list_that_may_go_on_waits_no_more(world: StorageWorld, operations: Operations) -> None:
+    job = await world.job(await world.pilot(1))
+    await world.wants.postpone(job, 0.0, attempts=0, reason="no tokens left", waits_for=WaitsFor.BUDGET)
+    assert (await operations.status()).waiting == []
+
+
+async def test_killmails_that_failed_wait_for_their_next_attempt(
+    world: StorageWorld, operations: Operations
+) -> None:
+    await world.listed(await world.pilot(1), 11, 12)
+    at = await world.now()
+    await world.rows("UPDATE refs SET attempts = 1, not_before = :at WHERE killmail_id = 11", at=at + 90.0)
+    (waiting,) = (await operations.status()).waiting
+    assert (waiting.what, waiting.code, waiting.count) == ("details", "retry", 1)
+    assert abs(waiting.until.timestamp() - at - 90.0) < 1.0
 
 
 # --- switches -----------------------------------------------------------------------------------

@@ -124,6 +124,20 @@ async def test_what_esi_remembers_of_us_is_carried_over(world: StorageWorld, tmp
     assert value(target, "SELECT etag FROM pages") is None
 
 
+async def test_what_esi_remembers_is_carried_over_into_a_backup_of_an_older_schema(
+    world: StorageWorld, tmp_path: Path
+) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    restored(path, target)
+    with closing(sqlite3.connect(target)) as connection:
+        connection.execute("ALTER TABLE spends ADD COLUMN of_a_later_schema INTEGER")
+        connection.execute("INSERT INTO spends (grp, subject, tokens, returns_at) VALUES ('g', 's', 7, 9e9)")
+        connection.commit()
+    restored(path, target)
+    assert value(target, "SELECT tokens FROM spends") == 7
+
+
 async def test_an_unreadable_database_in_the_place_is_kept_and_replaced(
     world: StorageWorld, tmp_path: Path
 ) -> None:

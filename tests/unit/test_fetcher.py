@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from killsyncd.core.errors import RowRefused, Unavailable
+from killsyncd.core.model import HEAVY_PENDING, WaitsFor
 from killsyncd.esi.responses import Downtime, EsiStatus, MalformedResponse, NoResponseReceived, RateLimited
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.failure_policy import MALFORMED, PATIENCE, REFUSALS
@@ -365,8 +366,25 @@ async def test_a_clock_put_back_hides_no_retry(core: SyncWorld, pilot: Pilot) ->
 async def test_only_a_budget_that_is_spent_counts_as_dry(core: SyncWorld, pilot: Pilot, dry: bool) -> None:
     core.details.dry = RateLimited("wait", core.clock.now() + 30.0, group="killmail", dry=dry)
     await core.world.listed(pilot, 1)
-    assert core.fetcher.dry_at is None
+    assert core.fetcher.waiting is None
     async with core.running(core.fetcher.run):
         await eventually(lambda: core.fetcher._queue.light_waiting and core.clock.sleepers > 0)
-        assert (core.fetcher.dry_at is not None) is dry
+        assert (core.fetcher.waiting is not None) is dry
+        core.details.dry = None
+
+
+async def test_a_long_list_that_must_leave_the_last_part_says_so_and_until_when(
+    core: SyncWorld, pilot: Pilot
+) -> None:
+    """With the window's last part kept for others, whoever waits for the rest is no less waiting."""
+    until = core.clock.now() + 700.0
+    core.details.dry = RateLimited(
+        "no tokens left", core.clock.now() + 2.0, group="killmail", dry=True, tokens_at=until
+    )
+    await core.world.listed(pilot, *range(1, HEAVY_PENDING + 2))
+    async with core.running(core.fetcher.run):
+        await eventually(lambda: core.fetcher._queue.heavy_waiting and core.clock.sleepers > 0)
+        wait = core.fetcher.waiting
+        assert wait is not None
+        assert (wait.waits_for, wait.heavy, wait.until) == (WaitsFor.BUDGET, True, until)
         core.details.dry = None

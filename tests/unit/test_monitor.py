@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from killsyncd.core.events import Events
-from killsyncd.core.model import Problem
+from killsyncd.core.model import WAIT_LASTS, DetailsWait, Problem, WaitsFor
 from killsyncd.service import monitor as watching
 from killsyncd.service.health import CODES, Health
-from killsyncd.service.monitor import DRY_LASTS, SKEW, UNREACHABLE_AFTER, DiskSpace, Monitor, MonitorSources
-from tests.support.clocks import ManualClock
+from killsyncd.service.monitor import SKEW, UNREACHABLE_AFTER, DiskSpace, Monitor, MonitorSources
+from tests.support.clocks import START, ManualClock
 
 
 class House:
@@ -32,7 +33,7 @@ class House:
         )
         self.database: str | None = None
         self.broker: str | None = None
-        self.dry_at: float | None = None
+        self.wait: DetailsWait | None = None
         self.still: str | None = None
         self.problems: list[Problem] = []
         self.watcher = Monitor(
@@ -44,7 +45,7 @@ class House:
                 problems=lambda: self.problems,
                 broker=lambda: self.broker,
                 database=lambda: self.database,
-                dry_at=lambda: self.dry_at,
+                details=lambda: self.wait,
                 standing_still=lambda: self.still,
             ),
         )
@@ -87,21 +88,38 @@ def test_the_error_limit(house: House) -> None:
 
 def test_a_block_names_group_and_time(house: House) -> None:
     house.blocked = {"killmail": house.clock.now() + 60}
-    house.dry_at = house.clock.monotonic()
+    house.wait = _dry(house)
     assert house.codes() == {"budget_blocked"}, "blocked says it all"
     assert "killmail until" in house.health.problems()[0].reason
     house.blocked = {}
-    house.clock.tick(DRY_LASTS)
+    house.clock.tick(WAIT_LASTS)
     assert house.codes() == set()
 
 
 def test_a_dry_budget_does_not_flap(house: House) -> None:
-    house.dry_at = house.clock.monotonic()
+    house.wait = _dry(house)
     assert house.codes() == {"budget_dry"}
-    house.clock.tick(DRY_LASTS / 2)
+    house.clock.tick(WAIT_LASTS / 2)
     assert house.codes() == {"budget_dry"}, "tokens come back one by one"
-    house.clock.tick(DRY_LASTS)
+    house.clock.tick(WAIT_LASTS)
     assert house.codes() == set()
+
+
+def test_a_dry_budget_says_who_waits_and_until_when(house: House) -> None:
+    house.wait = _dry(house)
+    house.watcher.look()
+    (problem,) = house.health.problems()
+    assert problem.reason == "killmails wait for ESI's budget: tokens come back at 11:15:00 UTC"
+    house.wait = replace(house.wait, heavy=True)
+    house.watcher.look()
+    (problem,) = house.health.problems()
+    assert "long lists" in problem.reason
+    assert "11:15:00 UTC" in problem.reason
+
+
+def _dry(house: House) -> DetailsWait:
+    until = START + 500.0
+    return DetailsWait(WaitsFor.BUDGET, "no tokens left: killmail", until, house.clock.monotonic())
 
 
 def test_a_database_that_fails_twice_in_a_row(house: House) -> None:

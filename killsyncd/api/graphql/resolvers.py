@@ -40,6 +40,7 @@ mutation = MutationType()
 subscription = SubscriptionType()
 queue_status = ObjectType("QueueStatus")
 status = ObjectType("Status")
+waiting = ObjectType("Waiting")
 problem = ObjectType("Problem")
 auth_payload = ObjectType("AuthPayload")
 user = ObjectType("User")
@@ -210,6 +211,7 @@ _plain(
     pendingDetails="pending_details",
     quarantined="quarantined",
     oldestPendingAt="oldest_pending_at",
+    waiting="waiting",
     pendingEta="pending_eta",
     lastProducerRun="last_producer_run",
     nextProducerRun="next_producer_run",
@@ -235,6 +237,9 @@ def _budgets(report: StatusReport, _info: Info) -> list[dict[str, Any]]:
         }
         for each in report.budgets
     ]
+
+
+_plain(waiting, characterId="character_id", characterName="character_name")
 
 
 @status.field("usersByState")
@@ -389,6 +394,7 @@ BINDABLES = [
     subscription,
     queue_status,
     status,
+    waiting,
     problem,
     auth_payload,
     user,

@@ -10,6 +10,7 @@ import asyncio
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
+from killsyncd.core.model import WaitsFor
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.windows import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
 from killsyncd.esi.responses import RateLimited
@@ -25,11 +26,26 @@ RECHECK = 2.0
 after so many seconds."""
 
 
-def limited(time: ServerTime, group: str, until: float, why: str, *, dry: bool = False) -> RateLimited:
-    """Not before `until` (ESI's clock)."""
-    wall = time.to_wall(until) + 0.01
-    hint = "nothing to do: it goes on by itself"
-    return RateLimited(f"{why}: {group}", wall, hint, group=group, dry=dry)
+def limited(
+    time: ServerTime,
+    group: str,
+    until: float,
+    why: str,
+    *,
+    dry: bool = False,
+    waits_for: WaitsFor = WaitsFor.BUDGET,
+    tokens_at: float | None = None,
+) -> RateLimited:
+    """Not before `until` (ESI's clock, as tokens_at)."""
+    return RateLimited(
+        f"{why}: {group}",
+        time.to_wall(until) + 0.01,
+        "nothing to do: it goes on by itself",
+        group=group,
+        dry=dry,
+        waits_for=waits_for,
+        tokens_at=None if tokens_at is None else time.to_wall(tokens_at),
+    )
 
 
 def life_of(window: float) -> float:
@@ -173,7 +189,7 @@ class DetailPool:
 
     def _nothing_left(self, bucket: Bucket, next_at: float) -> RateLimited:
         until = min(next_at, self._time.not_after() + RECHECK)
-        return limited(self._time, bucket.group, until, "no tokens left", dry=True)
+        return limited(self._time, bucket.group, until, "no tokens left", dry=True, tokens_at=next_at)
 
     def _next_want(self, count: int, limit: int, now: float) -> int:
         """About a second's worth: twice as much where the last chunk was gone sooner."""

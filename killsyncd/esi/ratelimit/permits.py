@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping
 
 from killsyncd.core.clock import Clock
+from killsyncd.core.model import WaitsFor
 from killsyncd.esi.decoding import read_date, read_number
 from killsyncd.esi.http import HttpResponse
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
@@ -118,7 +119,8 @@ class PermitOffice:
         if until:
             everybody = self._books.gate(self._books.every_gate) >= until
             group = ERROR_GROUP if everybody else bucket.group
-            raise limited(self._time, group, until, "ESI asked us to wait")
+            waits_for = WaitsFor.ERROR_LIMIT if everybody else WaitsFor.BLOCKED
+            raise limited(self._time, group, until, "ESI asked us to wait", waits_for=waits_for)
 
     def check_left(self, permit: Permit, flying: int) -> None:
         """Raises RateLimited where ESI's latest word leaves nothing for a detail beside those in flight.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import UserState
+from killsyncd.core.model import UserState, WaitsFor
 from killsyncd.core.read_model import FeedPoint
 from killsyncd.service import (
     Explained,
@@ -20,7 +20,7 @@ from killsyncd.service import (
     feed_cursor,
     parse_cursor,
 )
-from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble
+from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
 from killsyncd.storage.repositories import revocations as goodbyes
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.transaction import (
@@ -55,6 +55,8 @@ def _status() -> Tx[StatusFacts]:
     producer = one((yield Run("operations.producer", {})))
     revocations = one((yield Run("operations.revocations_open", {})))
     daemons = one((yield Run("operations.daemons", {})))
+    retrying = one((yield Run("operations.retrying", {})))
+    waiting = yield from _waiting()
     point = yield from _feed_point()
     first = as_datetime(counts["first_user_at"])
     return StatusFacts(
@@ -77,6 +79,22 @@ def _status() -> Tx[StatusFacts]:
         producer_running=producer is not None and producer["holder"] is not None,
         feed_cursor=feed_cursor(point.epoch, point.position),
         daemons=int(daemons["n"]) if daemons else 0,
+        waiting=waiting,
+        retrying=int(retrying["n"]) if retrying else 0,
+        next_retry_at=retrying["not_before"] if retrying else None,
+    )
+
+
+def _waiting() -> Tx[tuple[WaitingList, ...]]:
+    return tuple(
+        WaitingList(
+            int(row["character_id"]),
+            str(row["character_name"]),
+            WaitsFor(row["waits_for"]),
+            str(row["last_error"] or ""),
+            float(row["not_before"]),
+        )
+        for row in (yield Run("operations.waiting", {"limit": SHOWN_TROUBLES}))
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.core.model import Job, Origin, QueueDepth, SyncMode
+from killsyncd.core.model import Job, Origin, QueueDepth, SyncMode, WaitsFor
 from killsyncd.storage.transaction import Row, Run, Store, Tx, one
 
 _WIDTH = {SyncMode.INCREMENTAL: 0, SyncMode.FIRST_SYNC: 1, SyncMode.FULL_SYNC: 2}
@@ -75,7 +75,9 @@ def finish(job: Job, holder: str) -> Tx[bool]:
     return bool(kept)
 
 
-def _postpone(job: Job, holder: str, not_before: float, attempts: int, reason: str | None) -> Tx[None]:
+def _postpone(
+    job: Job, holder: str, not_before: float, attempts: int, reason: str | None, waits_for: WaitsFor | None
+) -> Tx[None]:
     yield Run(
         "wants.postpone",
         {
@@ -85,6 +87,7 @@ def _postpone(job: Job, holder: str, not_before: float, attempts: int, reason: s
             "not_before": not_before,
             "attempts": attempts,
             "last_error": reason,
+            "waits_for": None if waits_for is None else waits_for.value,
         },
     )
 
@@ -118,9 +121,17 @@ class SyncRequests:
         """Acknowledge a job outside of a page's transaction; False where the lease was lost."""
         return await self._store.write(finish, job, self._holder)
 
-    async def postpone(self, job: Job, not_before: float, *, attempts: int, reason: str | None) -> None:
+    async def postpone(
+        self,
+        job: Job,
+        not_before: float,
+        *,
+        attempts: int,
+        reason: str | None,
+        waits_for: WaitsFor | None = None,
+    ) -> None:
         """Give a job back until then. attempts: what is counted against it from now on."""
-        await self._store.write(_postpone, job, self._holder, not_before, attempts, reason)
+        await self._store.write(_postpone, job, self._holder, not_before, attempts, reason, waits_for)
 
     async def drop(self, source_id: int) -> None:
         """Forget what a source wants: its user can't sync until something changes."""

@@ -16,6 +16,16 @@ FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_u
 WHERE w.attempts >= :attempts AND u.state = 'ok' AND u.paused = {false}
 ORDER BY w.attempts DESC LIMIT :limit;
 
+-- name: waiting
+-- Lists that wait, those that wait longest first: they are what somebody asks about.
+SELECT u.character_id, u.character_name, w.waits_for, w.last_error, w.not_before
+FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
+WHERE w.holder IS NULL AND w.waits_for IS NOT NULL AND w.not_before > {now} AND u.state = 'ok' AND u.paused = {false}
+ORDER BY w.not_before DESC LIMIT :limit;
+
+-- name: retrying
+SELECT COUNT(*) AS n, MIN(not_before) AS not_before FROM refs WHERE state = 'pending' AND not_before > {now};
+
 -- name: doubted
 SELECT u.character_id, u.character_name, g.expires_at, g.not_before
 FROM grants g JOIN users u ON u.id = g.user_id

@@ -356,16 +356,27 @@ def _carry_over(connection: sqlite3.Connection, old: Path) -> None:
         connection.execute("ATTACH DATABASE ? AS old", (f"{old.absolute().as_uri()}?mode=ro",))
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for table in ("budgets", "gates", "esi_routes"):
-                connection.execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM old.{table}")
             connection.execute("DELETE FROM main.spends")
-            connection.execute("INSERT INTO main.spends SELECT * FROM old.spends")
+            for table in ("budgets", "gates", "esi_routes", "spends"):
+                columns = _shared_columns(connection, table)
+                connection.execute(
+                    f"INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM old.{table}"
+                )
             connection.execute(_LATER_PAGES)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             connection.execute("DETACH DATABASE old")
+
+
+def _shared_columns(connection: sqlite3.Connection, table: str) -> str:
+    """The columns that both have: the backup may be of an older schema than the database it replaces."""
+    main, old = (
+        [str(row[1]) for row in connection.execute(f"PRAGMA {schema}.table_info({table})")]
+        for schema in ("main", "old")
+    )
+    return ", ".join(each for each in main if each in old)
 
 
 # A list that was asked for since the backup must not be asked for before its Expires. The ETag goes:

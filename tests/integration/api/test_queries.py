@@ -12,6 +12,7 @@ from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.service import rfc3339
+from killsyncd.storage.transaction import Sql, Tx
 from tests.integration.api.conftest import Running, Start
 from tests.support.api_world import PILOT, mail_json
 
@@ -202,6 +203,23 @@ async def test_status_says_what_to_do(api: Running) -> None:
     (queue,) = data["workerStatus"]
     assert queue["queueName"] == "esi_user_killmails_queue"
     assert (queue["messageCount"], queue["byPriority"]) == (0, [])
+
+
+async def test_status_says_what_waits(api: Running) -> None:
+    await api.world.pilot()
+    await api.ask(f'mutation {{ queueKillmailSync(characterIds: ["{PILOT}"]) {{ queued }} }}')
+
+    until = api.world.clock.now() + 600.0
+
+    def postponed() -> Tx[None]:
+        yield Sql("UPDATE wants SET not_before = :until, waits_for = 'budget'", {"until": until})
+
+    await api.world.store.write(postponed)
+    data = await api.ask("{ status { waiting { what code reason until count characterId characterName } } }")
+    (waiting,) = data["status"]["waiting"]
+    assert (waiting["what"], waiting["code"], waiting["count"]) == ("list", "budget", 1)
+    assert (waiting["characterId"], waiting["characterName"]) == (str(PILOT), "Aldo Abrakov")
+    assert waiting["until"].endswith("Z")
 
 
 async def test_queueing_a_sync(api: Running) -> None:
