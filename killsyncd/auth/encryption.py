@@ -147,6 +147,23 @@ class Vault:
             _replace(path, keys, os.fstat(fd))
         return cls(keys)
 
+    @classmethod
+    def with_new_key(cls, path: Path, *, credential: bool) -> str:
+        """The text of a key file with a new key in front of those at `path`: for who may write that file.
+
+        It is a secret. Raises KeyRefused as `open` does.
+        """
+        with _opened(path) as fd:
+            _check_mode(path, os.fstat(fd), credential=credential)
+            return _text([_new_key(), *_read_keys(path, fd)])
+
+    @classmethod
+    def without_old_keys(cls, path: Path, *, credential: bool) -> str:
+        """The text of a key file with only the current key of that at `path`; see `retire`."""
+        with _opened(path) as fd:
+            _check_mode(path, os.fstat(fd), credential=credential)
+            return _text(_read_keys(path, fd)[:1])
+
     def adopt(self, other: Vault) -> None:
         """Take over another vault's keys, for a daemon that runs while its key is rotated.
 

@@ -45,7 +45,7 @@ examples:
 def run(args: Namespace, call: Invocation) -> int:
     """Copy the store to another database, and verify it."""
     config = call.config()
-    url, password = _target(args.to, args.password_file)
+    url, password = _target(args.to, args.password_file, call)
     report = asyncio.run(_move(config, url, password))
     if wants_json(args):
         out_json(
@@ -66,9 +66,10 @@ def run(args: Namespace, call: Invocation) -> int:
     return EXIT_OK
 
 
-def _target(url: str, password_file: Path | None) -> tuple[str, Secret | None]:
+def _target(url: str, password_file: Path | None, call: Invocation) -> tuple[str, Secret | None]:
     """The new database's address and password. Raises UsageError."""
     from killsyncd.config import types as kinds
+    from killsyncd.config.paths import find_places
     from killsyncd.config.secret import SecretFileRefused, read_secret_file
     from killsyncd.config.validation import split_password
 
@@ -88,7 +89,9 @@ def _target(url: str, password_file: Path | None) -> tuple[str, Secret | None]:
     if password_file is None:
         return bare, None
     try:
-        return bare, read_secret_file(password_file, exempt_from_mode=False)
+        # killsyncd-maintain passes it as a credential, whose mode is systemd's matter.
+        exempt = find_places(call.environ).is_credential(password_file)
+        return bare, read_secret_file(password_file, exempt_from_mode=exempt)
     except SecretFileRefused as refusal:
         raise UsageError(f"--password-file {password_file} {refusal}") from None
 

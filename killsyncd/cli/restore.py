@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
 from killsyncd.config import Config
@@ -15,7 +17,7 @@ from killsyncd.core.text import count, day_time
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The backup's file."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a backup of killsyncd")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a backup of killsyncd; - is stdin")
     add_json(parser)
     parser.epilog = """\
 Refuses while a daemon runs. The backup is checked before anything is touched; the database that was there
@@ -25,6 +27,7 @@ was replaced since the backup have to log in again.
 
 examples:
   killsyncd restore killsyncd-2026-11-18.tar
+  sudo killsyncd-maintain restore killsyncd-2026-11-18.tar    as the service's user
 """
 
 
@@ -41,12 +44,14 @@ def run(args: Namespace, call: Invocation) -> int:
     target = config.database.sqlite_path
     if target is None:
         raise UsageError("a backup of killsyncd is a SQLite database", "restore PostgreSQL with pg_restore")
-    backups.read_manifest(args.file)
+    path, file = _given(args.file)
+    backups.read_manifest(path, file)
     _refuse_beside_a_daemon(config)
     with closing(_take_lock(target)):
         done = backups.restore(
-            args.file,
+            path,
             target,
+            file=file,
             newest_schema=max(each.number for each in migrations()),
             accept=lambda canary: _accept(config, canary),
             now=SystemClock().now(),
@@ -63,6 +68,17 @@ def run(args: Namespace, call: Invocation) -> int:
     if done.kept:
         say(f"The database that was there is kept: {done.kept}")
     return EXIT_OK
+
+
+def _given(file: Path) -> tuple[Path, BinaryIO | None]:
+    """What the backup is called, and its content where somebody else opened it and passed it on stdin."""
+    if str(file) != "-":
+        return file, None
+    if not sys.stdin.buffer.seekable():
+        raise UsageError(
+            "the backup on stdin is read twice, so it must be a file", "killsyncd restore - < FILE"
+        )
+    return Path("the backup on stdin"), sys.stdin.buffer
 
 
 def _refuse_beside_a_daemon(config: Config) -> None:

@@ -167,6 +167,7 @@ def _take_document(
 # --- the environment ----------------------------------------------------------------------------
 
 ENVIRONMENT = "environment"
+CREDENTIAL = "systemd credential"
 
 
 def _take_environment(
@@ -214,9 +215,14 @@ def _build(
         values = sections[section] = {}
         for key, about in keys_of(section).items():
             one = given.get((section, key))
-            # Empty means "none": then a credential of that name may stand for the file.
-            if one is None or (about.raw == "" and one.raw == ""):
-                one = _default(section, key, about, places, where, mistakes)
+            nothing = one is None or (about.raw == "" and one.raw == "")  # empty means "none"
+            # A credential is there only because the service's unit passes it, so it goes before the file:
+            # it must not lose without a word. Only the environment, the unit's too, goes first.
+            if nothing or (one is not None and one.where != ENVIRONMENT):
+                credential = _credential(section, key, about, places, mistakes if nothing else [])
+                one, nothing = (credential, False) if credential is not None else (one, nothing)
+            if nothing:
+                one = _default(section, key, about, where, mistakes)
             if one is not None and one.raw is not REQUIRED:
                 _take_value(section, key, about, one, places, values, mistakes)
     origins = {f"{section}.{key}": one.where for (section, key), one in given.items()}
@@ -232,18 +238,24 @@ def _build(
     )
 
 
-def _default(
-    section: str, key: str, about: Key, places: Directories, where: str, mistakes: list[ConfigMistake]
+def _credential(
+    section: str, key: str, about: Key, places: Directories, mistakes: list[ConfigMistake]
 ) -> RawValue | None:
-    """What holds for a key that nobody gave: a systemd credential of its name, else its default."""
-    if about.credential and places.credentials is not None:
-        try:
-            file = names.credential_of(places.credentials, section, key)
-        except names.Ambiguous as error:
-            mistakes.append(ConfigMistake(str(places.credentials), str(error), section, key))
-            return None
-        if file is not None:
-            return RawValue(str(file), "systemd credential", True)
+    """The systemd credential that bears a key's name, if there is one."""
+    if not about.credential or places.credentials is None:
+        return None
+    try:
+        file = names.credential_of(places.credentials, section, key)
+    except names.Ambiguous as error:
+        mistakes.append(ConfigMistake(str(places.credentials), str(error), section, key))
+        return None
+    return RawValue(str(file), CREDENTIAL, True) if file is not None else None
+
+
+def _default(
+    section: str, key: str, about: Key, where: str, mistakes: list[ConfigMistake]
+) -> RawValue | None:
+    """What holds for a key that nobody gave."""
     if about.raw is REQUIRED:
         mistakes.append(ConfigMistake(where, f"is required: {about.kind.allowed}", section, key))
         return None

@@ -105,7 +105,7 @@ Secrets are files of their own: one line, mode 0600 (or 0400), refused when othe
 - As **systemd credentials** they need no configuration:
   `LoadCredential=sso.client_secret_file:/etc/killsyncd/client_secret` gives the key of that name. So do
   `client_secret_file`, `token_file` and `key_file` without a section (`password_file` would fit two keys
-  and is refused). A path in the configuration goes before a credential, and
+  and is refused). A credential goes before a path in the file (the environment before both), and
   `$CREDENTIALS_DIRECTORY/...` works as a path too. Modes inside that directory are systemd's matter.
 - A **password in a URL** (`database.url`, `queue.url`) is accepted from a configuration file of mode 0600
   only, never from the environment. `password_file` is the better place.

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from pathlib import Path
 
 from killsyncd.auth.encryption import Vault
-from killsyncd.config import Config
+from killsyncd.config import Config, SecurityConfig
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
@@ -49,14 +48,14 @@ async def open_house(config: Config, clock: Clock) -> tuple[SqliteStore | Postgr
     try:
         applied = await state(store)
         canary = await store.read(_canary) if applied else None
-        vault = open_vault(config.security.key_file, canary, credential=config.security.key_is_credential)
+        vault = open_vault(config.security, canary)
         if applied and len(applied) < len(migrations()):
             await _copy_before(store, applied[-1])
         await migrate(store)
         if canary is None:
             await store.write(_keep_canary, base64.b64encode(vault.canary()).decode())
             # On a shared database another daemon may have been first, with another key.
-            open_vault(config.security.key_file, await store.read(_canary))
+            open_vault(config.security, await store.read(_canary))
         return store, vault
     except BaseException:
         await store.close()
@@ -79,11 +78,12 @@ async def await_house(
         await clock.sleep(1.0)
 
 
-def open_vault(path: Path, canary: bytes | None, *, credential: bool = False) -> Vault:
+def open_vault(security: SecurityConfig, canary: bytes | None) -> Vault:
     """The key, made on the first start and never when the database holds something encrypted.
 
     canary: what the database keeps to tell its key by; None for a new one. Raises KeyRefused.
     """
+    path = security.key_file
     if not path.exists():
         if canary is not None:
             raise KeyRefused(
@@ -94,7 +94,7 @@ def open_vault(path: Path, canary: bytes | None, *, credential: bool = False) ->
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         log.info("made a new key; back it up apart from the database", path=str(path))
         return Vault.create(path)
-    vault = Vault.open(path, credential=credential)
+    vault = Vault.open(path, credential=security.key_is_credential)
     if canary is not None and not vault.opens(canary):
         raise KeyRefused(
             f"the key in {path} is not the one this database was encrypted with",

@@ -516,6 +516,25 @@ async def test_what_needs_the_database_alone_refuses_beside_a_daemon(tmp_path: P
         await store.close()
 
 
+async def test_restore_takes_a_backup_that_others_opened(tmp_path: Path) -> None:
+    """killsyncd-maintain's way: a file of root's, which the service's user cannot open by its name."""
+    config = ("--config", str(configured(tmp_path / "home")))
+    assert (await execute("import", "-", *config, stdin=mails(1, 2))).code == 0
+    backup = tmp_path / "b.tar"
+    assert (await execute("backup", "--output", str(backup), *config)).code == 0
+    await execute("import", "-", *config, stdin=mails(3))
+    with backup.open("rb") as opened:
+        backup.unlink()
+        ended = await execute("restore", "-", *config, stdin=opened)
+    assert (ended.code, ended.out.startswith("Restored 2 killmails of 0 users")) == (0, True), ended.err
+    assert len((await execute("export", *config)).out.splitlines()) == 2
+    ended = await execute("restore", "-", *config, stdin=b"a pipe")
+    assert (ended.code, "killsyncd restore - < FILE" in ended.err) == (2, True)
+    with (tmp_path / "home" / "killsyncd.toml").open("rb") as opened:
+        ended = await execute("restore", "-", *config, stdin=opened)
+    assert (ended.code, "the backup on stdin is no backup" in ended.err) == (1, True)
+
+
 async def test_restore_refuses_where_a_daemon_listens(served: ControlWorld, tmp_path: Path) -> None:
     backup = tmp_path / "b.tar"
     await execute("backup", "--output", str(backup), "--socket", str(served.socket))
@@ -538,6 +557,40 @@ async def test_rotate_key(tmp_path: Path) -> None:
     assert before != after
     assert stat.S_IMODE((tmp_path / "killsyncd.key").stat().st_mode) == 0o600
     await founded(path)  # the daemon would start
+
+
+async def test_a_key_that_is_a_credential(tmp_path: Path) -> None:
+    """Founded, started again, checked and rotated with a key that only root may write, shown as 0440."""
+    config = configured(tmp_path / "home")
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    key = folder / "security.key_file"
+    first = Vault.create(key).key_id
+    key.chmod(0o440)
+    environ = {"CREDENTIALS_DIRECTORY": str(folder)}
+    for _ in range(2):  # the first start makes the tables, and must not take the key for another's
+        store, _vault = await open_house(load(config, environ), SystemClock())
+        await store.close()
+    assert not (tmp_path / "home" / "killsyncd.key").exists()
+    named = ("--config", str(config))
+    ended = await execute("check", "--json", *named, **environ)
+    assert next(each["status"] for each in ended.json["checks"] if each["name"] == "key") == "ok"
+    ended = await execute("rotate-key", *named, **environ)
+    assert (ended.code, "sudo killsyncd-maintain rotate-key" in ended.err) == (78, True)
+    begun = await execute("rotate-key", "--stage", "begin", *named, **environ)
+    assert begun.code == 0, begun.err
+    key.chmod(0o600)
+    key.write_text(begun.out)
+    key.chmod(0o440)
+    ended = await execute("rotate-key", "--stage", "finish", *named, **environ)
+    assert ended.code == 0, ended.err
+    key.chmod(0o600)
+    key.write_text(ended.out)
+    assert (Vault.open(key).key_id == first, "old" in ended.out.splitlines()[-1]) == (False, False)
+    key.chmod(0o440)
+    store, vault = await open_house(load(config, environ), SystemClock())
+    await store.close()
+    assert vault.key_id != first
 
 
 # --- check --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.auth.login import LoggedIn, LoginStatus, PendingLogin
@@ -143,19 +143,22 @@ def environment(folder: Path | None = None, **more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "HOME": str(folder or "/nonexistent"), **more}
 
 
-async def execute(*words: str, stdin: bytes | None = None, folder: Path | None = None, **more: str) -> Ended:
-    """Run the executable to its end."""
+async def execute(
+    *words: str, stdin: bytes | IO[bytes] | None = None, folder: Path | None = None, **more: str
+) -> Ended:
+    """Run the executable to its end. stdin: what is in a pipe, or an open file."""
+    piped = asyncio.subprocess.PIPE if isinstance(stdin, bytes) else stdin or asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "killsyncd",
         *words,
-        stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+        stdin=piped,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment(folder, **more),
     )
-    out, err = await process.communicate(stdin)
+    out, err = await process.communicate(stdin if isinstance(stdin, bytes) else None)
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())
 

@@ -126,15 +126,42 @@ class TestCredentials:
         loaded = config.load(None, {**REQUIRED, "CREDENTIALS_DIRECTORY": str(tmp_path)})
         assert loaded.api.token == Secret(CANARY)
 
-    def test_an_empty_key_leaves_it_to_the_credential_and_a_path_does_not(self, tmp_path: Path) -> None:
+    def test_it_goes_before_the_file_and_after_the_environment(self, tmp_path: Path) -> None:
         secret_file(tmp_path, "api.token_file", "other", 0o400)
-        environ = {**REQUIRED, "CREDENTIALS_DIRECTORY": str(tmp_path)}
+        credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+        environ = {**REQUIRED, **credentials}
         assert config.load(None, {**environ, "KILLSYNCD_API_TOKEN_FILE": ""}).api.token == Secret("other")
         (tmp_path / "elsewhere").mkdir()
         mine = secret_file(tmp_path / "elsewhere", "mine")
         assert config.load(None, {**environ, "KILLSYNCD_API_TOKEN_FILE": str(mine)}).api.token == Secret(
             CANARY
         )
+        # A path that the service may not even read (root's) must not be in the credential's way.
+        for named in (mine, tmp_path / "not there"):
+            file = tmp_path / "elsewhere" / "killsyncd.toml"
+            file.write_text(f'{MINIMAL}[api]\ntoken_file = "{named}"\n')
+            assert config.load(file, credentials).api.token == Secret("other")
+
+    def test_the_key_goes_before_the_file_too(self, tmp_path: Path) -> None:
+        """The shipped configuration names a key file: the unit's credential lost to it without a word."""
+        (tmp_path / "credentials").mkdir()
+        key = secret_file(tmp_path / "credentials", "security.key_file", mode=0o440)
+        file = tmp_path / "killsyncd.toml"
+        file.write_text(f'{MINIMAL}[security]\nkey_file = "{tmp_path}/state.key"\n')
+        loaded = config.load(file, {"CREDENTIALS_DIRECTORY": str(key.parent)})
+        assert (loaded.security.key_file, loaded.security.key_is_credential) == (key, True)
+
+    def test_a_path_into_the_credentials_needs_no_name_of_a_key(self, tmp_path: Path) -> None:
+        secret_file(tmp_path, "password_file", mode=0o440)
+        file = tmp_path / "killsyncd.toml"
+        file.write_text(f'{MINIMAL}[database]\npassword_file = "$CREDENTIALS_DIRECTORY/password_file"\n')
+        with pytest.raises(ConfigMistakes, match=r"\[queue\] password_file"):
+            config.load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+        file.write_text(
+            file.read_text() + '[queue]\npassword_file = "$CREDENTIALS_DIRECTORY/password_file"\n'
+        )
+        loaded = config.load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+        assert loaded.database.password == loaded.queue.password == Secret(CANARY)
 
     def test_a_name_of_two_keys(self, tmp_path: Path) -> None:
         secret_file(tmp_path, "password_file")

@@ -197,9 +197,12 @@ def _padded(data: bytes) -> bytes:
 # --- reading them -------------------------------------------------------------------------------
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of a backup. Raises BadInput for what is none."""
-    with _tar(path) as tar:
+def read_manifest(path: Path, file: BinaryIO | None = None) -> Manifest:
+    """The manifest of a backup. Raises BadInput for what is none.
+
+    file: its content, where we may not open it ourselves.
+    """
+    with _tar(path, file) as tar:
         return _manifest_of(path, tar)
 
 
@@ -281,17 +284,24 @@ class Restored:
 
 
 def restore(
-    path: Path, target: Path, *, newest_schema: int, accept: Callable[[str | None], None], now: float
+    path: Path,
+    target: Path,
+    *,
+    newest_schema: int,
+    accept: Callable[[str | None], None],
+    now: float,
+    file: BinaryIO | None = None,
 ) -> Restored:
     """Put the backup in the place of `target`; whoever calls holds the database's lock.
 
     newest_schema: what this program knows. accept: looks at the canary in the backup (base64,
-    None without one) and raises KeyRefused when the key in place is another's.
+    None without one) and raises KeyRefused when the key in place is another's. file: the backup's
+    content, where we may not open it ourselves; `path` is then only what it is called.
     Raises BadInput (damaged), SchemaRefused, KeyRefused, Refused; then `target` is untouched.
     """
     fresh = target.with_name(f".{target.name}.restore-{secrets.token_hex(4)}")
     try:
-        manifest = _extract(path, fresh)
+        manifest = _extract(path, fresh, file)
         with closing(_opened(fresh, writable=True)) as connection:
             if faults := _check(connection):
                 raise BadInput(f"the database in {path} is damaged: {faults[0]}", "take another backup")
@@ -324,8 +334,8 @@ def restore(
     return Restored(manifest, kept)
 
 
-def _extract(path: Path, fresh: Path) -> Manifest:
-    with _tar(path) as tar:
+def _extract(path: Path, fresh: Path, content: BinaryIO | None) -> Manifest:
+    with _tar(path, content) as tar:
         manifest = _manifest_of(path, tar)
         digest = hashlib.sha256()
         descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

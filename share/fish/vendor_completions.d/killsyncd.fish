@@ -106,7 +106,7 @@ function __killsyncd_at
                 set skip 1
             case 'killsyncd migrate-store --config' 'killsyncd migrate-store --to' 'killsyncd migrate-store --password-file'
                 set skip 1
-            case 'killsyncd rotate-key --config'
+            case 'killsyncd rotate-key --config' 'killsyncd rotate-key --stage'
                 set skip 1
         end
     end
@@ -290,4 +290,5 @@ complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -l password-fi
 complete -c killsyncd -n '__killsyncd_at killsyncd migrate-store' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
 complete -c killsyncd -n '__killsyncd_at killsyncd rotate-key' -s h -l help -d 'show this help message and exit'
 complete -c killsyncd -n '__killsyncd_at killsyncd rotate-key' -l config -r -F -d 'configuration file (TOML)'
+complete -c killsyncd -n '__killsyncd_at killsyncd rotate-key' -l stage -x -a 'begin finish' -d 'for killsyncd-maintain, where the key is a credential that only root may write: the new key file goes to stdout'
 complete -c killsyncd -n '__killsyncd_at killsyncd rotate-key' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
