@@ -8,17 +8,8 @@ from typing import Any
 
 sys.path.insert(0, "/proof")
 
-from kit import configure, graphql, lever, log_in, main, pilots, sh, show, start_eve, wait_for
+from kit import SETUP, configure, graphql, lever, log_in, main, pilots, sh, show, start_eve, wait_for
 
-SETUP = """\
-set -e
-install -m 755 dist/killsyncd systemd/killsyncd-maintain /usr/local/bin/
-install -m 644 systemd/killsyncd.sysusers /etc/sysusers.d/killsyncd.conf
-systemd-sysusers
-install -m 644 systemd/killsyncd.service /etc/systemd/system/killsyncd.service
-install -D -m 644 systemd/killsyncd.toml /etc/killsyncd/killsyncd.toml
-systemctl daemon-reload
-"""
 MEMBER = "setpriv --reuid=2001 --regid=2001 --groups=$(getent group killsyncd | cut -d: -f3)"
 STRANGER = "setpriv --reuid=2002 --regid=2002 --clear-groups"
 

@@ -203,8 +203,7 @@ INSTALL = ROOT / "docs/install.md"
 @those_with("service")
 def test_commands_of_the_service(file: Path, tmp_path: Path) -> None:
     """install.md as it stands; what other documents have, after its first part."""
-    if reason := machine.why_not():
-        pytest.skip(reason)
+    machine.needed()
     typed = [each for each in commands(file, "service") if not why_not_run(each.text)]
     before = [] if file == INSTALL else set_up()
     given = {"before": before, "commands": [(each.text, each.exits) for each in typed]}

@@ -172,8 +172,7 @@ def test_works_under_emulated_directives(tmp_path: Path, mounts: bool) -> None:
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the script inside the booted machine saw."""
-    if reason := machine.why_not():
-        pytest.skip(reason)
+    machine.needed()
     root = tmp_path_factory.mktemp("machine") / "root"
     root.mkdir()
     found = machine.run_inside(root, Path(__file__).with_name("inside_service.py"))

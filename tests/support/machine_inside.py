@@ -26,6 +26,16 @@ Environment=PYTHONPATH=/opt/killsyncd:/opt/site LD_LIBRARY_PATH=/opt/python/lib
 # {EVE}
 """
 
+SETUP = """\
+set -e
+install -m 755 dist/killsyncd systemd/killsyncd-maintain /usr/local/bin/
+install -D -m 644 systemd/killsyncd.sysusers /etc/sysusers.d/killsyncd.conf
+systemd-sysusers
+install -m 644 systemd/killsyncd.service /etc/systemd/system/killsyncd.service
+install -D -m 644 systemd/killsyncd.toml /etc/killsyncd/killsyncd.toml
+systemctl daemon-reload
+"""
+
 
 def sh(command: str, *, stdin: str | None = None, timeout: float = 90.0) -> dict[str, Any]:
     """Run a command; its exit code and what it wrote."""
