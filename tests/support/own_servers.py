@@ -1,7 +1,9 @@
 """A PostgreSQL and a RabbitMQ of a test's own, which it may restart and kill as it likes.
 
 The servers that other tests share must not be touched, so these run in folders and on
-ports of their own, from Debian's packages.
+ports of their own, from Debian's packages. So do those of CI, which leaves the machine's own as it found
+them: `python -m tests.support.own_servers` starts both, prints their addresses, a line each, and ends and
+removes them when its standard input ends.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -141,17 +144,39 @@ class PrivateRabbit(_Server):
     def __init__(self) -> None:
         super().__init__("rabbit")
         self.url = f"amqp://guest@127.0.0.1:{self.port}/"
-        self._distribution = free_port()
+        self._distribution, self._names = free_port(), free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
         (self.folder / "plugins").write_text("[].\n")
 
     def _command(self) -> list[str]:
         return ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+
+    def start(self) -> None:
+        """Start it, with a name server of its own: Erlang's would be left behind."""
+        self._epmd = self._epmd or subprocess.Popen(
+            ["epmd", "-address", "127.0.0.1", "-port", str(self._names)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        super().start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
 
     def _environ(self) -> dict[str, str]:
         folder = str(self.folder)
         return {
             "PATH": os.environ["PATH"],
             "HOME": folder,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._names),
             "RABBITMQ_NODENAME": f"killsyncd{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
@@ -165,3 +190,21 @@ class PrivateRabbit(_Server):
             "RABBITMQ_GENERATED_CONFIG_DIR": f"{folder}/config",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
+
+
+def main() -> int:
+    """See the module."""
+    if reason := missing():
+        print(reason, file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    with PrivatePostgres() as postgres, PrivateRabbit() as rabbit:
+        print(postgres.url)
+        print(rabbit.url.replace("guest@", "guest:guest@"), flush=True)
+        sys.stdin.read()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
