@@ -4,6 +4,8 @@ VENV ?= .venv
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 TEST_ARGS ?=
+# How many tests run side by side; 0: one after the other, in the process itself.
+WORKERS ?= auto
 
 # The first Python that is new enough, unless one is named: make PYTHON=/usr/bin/python3.12 test
 ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -15,6 +17,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 LOCKED := $(PIP) install --require-hashes
 UV_COMPILE := $(VENV)/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--no-header --python-version 3.11 $(if $(UPGRADE),--upgrade)
+
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 # What needs a server, Node.js or a browser is left to test-all.
 SERVERLESS := not (postgres or amqp or node or browser)
@@ -32,10 +36,10 @@ demo: $(VENV)/.runtime  ## the whole thing with no account and no network (DEMO_
 
 test: $(VENV)/.dev  ## the whole test suite that needs no server (TEST_ARGS="-k config")
 	@echo "left out here: the suites for PostgreSQL, RabbitMQ, Node.js and the browser (make test-all runs them)"
-	@$(BIN)/python -m pytest -m "$(SERVERLESS)" $(TEST_ARGS)
+	@$(PYTEST) -m "$(SERVERLESS)" $(TEST_ARGS)
 
 test-all: $(VENV)/.dev  ## every test; what needs PostgreSQL, RabbitMQ, Node.js or Chromium says how to give it
-	@$(BIN)/python -m pytest $(TEST_ARGS)
+	@$(PYTEST) $(TEST_ARGS)
 
 lint: $(VENV)/.dev  ## ruff: mistakes and format
 	$(BIN)/ruff check .

@@ -280,6 +280,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.xdist_group("secrets")
 class TestNothingGetsOut:
     def test_every_kind_of_secret_was_there(self, life: Life) -> None:
         for kind in (*EVERYTHING, *OWN, "killmail_hash"):

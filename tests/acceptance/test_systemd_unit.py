@@ -182,6 +182,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.xdist_group("machine")
 class TestUnderSystemd:
     """The shipped unit under a real systemd."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -22,11 +24,24 @@ from killsyncd.simulator import CLIENT_ID
 ROOT = Path(__file__).parents[2]
 
 
+# Below those that the kernel gives to connections (from 32768 on Linux), so that none of them takes a port
+# between its choice and its use. Each of pytest's workers has a thousand of its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20
+_PORTS = itertools.count(os.getpid())
+
+
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that this process has not named lately."""
+    while True:
+        port = 12_000 + 1000 * _WORKER + next(_PORTS) % 1000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 class DaemonProcess:

@@ -96,6 +96,8 @@ def boot(root: Path, *, timeout: float) -> str:
     }
     words = [
         *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"),
+        # Otherwise named after its folder, as is every other that runs just now.
+        f"--machine=killsyncd-{os.getpid()}",
         *("--console=pipe", f"--directory={root}", "--bind-ro=/usr", f"--bind={root}/proof:/proof"),
         *(f"--bind-ro={here}:{there}" for here, there in binds.items()),
         # Where the documents install to; /usr itself is this machine's.

@@ -55,6 +55,10 @@ def not_root() -> Iterator[None]:
         os.seteuid(was)
 
 
+SOCKET = {"RUNTIME_DIRECTORY": "/run/killsyncd"}
+"""Pytest's own folders may be too long for a socket's path."""
+
+
 def refused(path: Path | None, environ: dict[str, str] | None = None) -> ConfigMistakes:
     with pytest.raises(ConfigMistakes) as caught:
         config.load(path, environ or {})
@@ -115,17 +119,17 @@ class TestSearch:
         home = tmp_path / "home"
         (home / ".config/killsyncd").mkdir(parents=True)
         in_home = write(home / ".config/killsyncd", MINIMAL)
-        environ = {"HOME": str(home), "CONFIGURATION_DIRECTORY": f"{tmp_path}:/etc/other"}
+        environ = {"HOME": str(home), "CONFIGURATION_DIRECTORY": f"{tmp_path}:/etc/other", **SOCKET}
         assert config.load(None, environ).source == str(in_home)
         in_directory = write(tmp_path, MINIMAL)
         assert config.load(None, environ).source == str(in_directory)
 
     def test_none_is_fine_with_the_environment(self, tmp_path: Path) -> None:
-        loaded = config.load(None, {"HOME": str(tmp_path), **REQUIRED})
+        loaded = config.load(None, {"HOME": str(tmp_path), **SOCKET, **REQUIRED})
         assert loaded.source == "no file and 2 keys from the environment"
 
     def test_none_at_all_says_where_it_looked(self, tmp_path: Path) -> None:
-        error = refused(None, {"HOME": str(tmp_path)})
+        error = refused(None, {"HOME": str(tmp_path), **SOCKET})
         assert [f"{each.section}.{each.key}" for each in error.mistakes] == ["sso.client_id", "esi.contact"]
         assert f"{tmp_path}/.config/killsyncd/killsyncd.toml" in error.hint
         assert f"{tmp_path}/etc/killsyncd.toml" in error.hint

@@ -256,5 +256,5 @@ class Machine(RuleBasedStateMachine):
                 assert len(source.newest) <= 2 * len(source.held) + 200
 
 
-Machine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+Machine.TestCase.settings = settings(max_examples=200, stateful_step_count=60)
 TestFairQueue = Machine.TestCase
