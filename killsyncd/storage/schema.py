@@ -6,6 +6,7 @@ do not tell: SQLite keeps truths as numbers and times as text.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,13 @@ def _time_text(value: Any) -> str:
     return _time(value).strftime(TIME_FORMAT)
 
 
-_READERS: Mapping[str, Callable[[Any], Any]] = {"bool": bool, "time": _time, "real": float, "bytes": bytes}
+def _real(value: Any) -> float | None:
+    # SQLite has one zero (it keeps whole numbers as integers) and stores NaN as NULL.
+    number = float(value)
+    return None if math.isnan(number) else number + 0.0
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {"bool": bool, "time": _time, "real": _real, "bytes": bytes}
 _WRITERS: Mapping[str, Callable[[Any], Any]] = {**_READERS, "bool": int, "time": _time_text}
 
 

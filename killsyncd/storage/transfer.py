@@ -5,6 +5,10 @@ transaction, so an interrupted move goes on behind the last key that arrived. Af
 are read whole and compared, by counts and by sums of row hashes, which do not depend on any order.
 Until then the target is marked, and no daemon starts on it. The source is only read.
 
+Compared are values, not how either database writes them: both zeros are one, and NaN is NULL, as in
+SQLite. A move that was killed at any moment goes on when it is begun again, and one that had arrived by
+then says so.
+
 Left behind is what belongs to running daemons (their rows, their claims). The feed gets a new epoch:
 a cursor from before the move is refused, and not taken for another place.
 """
@@ -30,7 +34,10 @@ BATCH = 5000
 WIDE_BATCH = 250
 """Rows of documents, which are some 10 KiB each."""
 
-UNCOPIED_KEYS = ("feed_epoch", MOVING)
+ARRIVED = "moved_from"
+"""Key of `meta` in a database that a store was moved into: which one it was."""
+
+UNCOPIED_KEYS = ("feed_epoch", MOVING, ARRIVED)
 """Rows of `meta` that stay each database's own."""
 
 Progress = Callable[[str, int, int], None]
@@ -48,7 +55,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class TransferReport:
-    """A move that is complete. resumed: it went on where an earlier one was interrupted."""
+    """A move that is complete. resumed: an earlier one was interrupted, before its end or right after."""
 
     tables: list[Moved]
     feed_epoch: str
@@ -77,7 +84,10 @@ async def transfer(source: Migratable, target: Migratable, progress: Progress) -
             "the database to move from has an older schema than this killsyncd",
             "start this killsyncd on it once, and stop it again",
         )
-    resumed = await _prepare(target, await source.read(_fingerprint))
+    fingerprint = await source.read(_fingerprint)
+    if await _has_arrived(target, fingerprint):
+        return await _arrived_before(source, target)
+    resumed = await _prepare(target, fingerprint)
     sent, arrived = await _copy_and_compare(source, target, progress)
     if sent != arrived and resumed:
         # The source went on working between the two attempts: what was copied then is old.
@@ -91,15 +101,31 @@ async def transfer(source: Migratable, target: Migratable, progress: Progress) -
             "the old database is as it was; check both with killsyncd check, and move again",
         )
     epoch = secrets.token_hex(4)
-    await target.write(_finish, target.dialect, epoch)
+    await target.write(_finish, target.dialect, epoch, fingerprint)
     return TransferReport(arrived, epoch, resumed)
+
+
+async def _has_arrived(target: Migratable, fingerprint: str) -> bool:
+    """Whether a move of this source came to its end here, so that nobody may have heard of it."""
+    return bool(await state(target, moving=True)) and await target.read(_value_of, ARRIVED) == fingerprint
+
+
+async def _arrived_before(source: Store, target: Store) -> TransferReport:
+    sent = [await _sum_up(source, table) for table in moved_tables()]
+    arrived = [await _sum_up(target, table) for table in moved_tables()]
+    if sent != arrived:
+        raise Refused(
+            "this store was moved into that database before, and one of the two was used since",
+            "start the daemon on the new database; to move once more, name an empty one",
+        )
+    return TransferReport(arrived, str(await target.read(_value_of, "feed_epoch")), resumed=True)
 
 
 async def _prepare(target: Migratable, fingerprint: str) -> bool:
     """Make the target ready; answers whether a move of the same source was interrupted there."""
     known = await state(target, moving=True)
     await migrate(target, moving=True)
-    marked = await target.read(_mark_of)
+    marked = await target.read(_value_of, MOVING)
     if marked == fingerprint:
         return True
     if marked is not None:
@@ -225,13 +251,13 @@ def _clear() -> Tx[None]:
 
 def _fingerprint() -> Tx[str]:
     """Which database this is: its feed's epoch, drawn by lot when it was made."""
-    row = one((yield Run("meta.get", {"key": "feed_epoch"})))
-    assert row is not None, "migration 1 makes it"
-    return str(row["value"])
+    epoch = yield from _value_of("feed_epoch")
+    assert epoch is not None, "migration 1 makes it"
+    return epoch
 
 
-def _mark_of() -> Tx[str | None]:
-    row = one((yield Run("meta.get", {"key": MOVING})))
+def _value_of(key: str) -> Tx[str | None]:
+    row = one((yield Run("meta.get", {"key": key})))
     return str(row["value"]) if row is not None else None
 
 
@@ -248,7 +274,7 @@ def _filled() -> Tx[list[str]]:
     return found
 
 
-def _finish(dialect: str, epoch: str) -> Tx[None]:
+def _finish(dialect: str, epoch: str, fingerprint: str) -> Tx[None]:
     """Numbers go on above those that came along; the feed has a new epoch; daemons may start."""
     for table in moved_tables():
         if dialect != "sqlite" and table.identity is not None:
@@ -258,4 +284,5 @@ def _finish(dialect: str, epoch: str) -> Tx[None]:
                 {},
             )
     yield Run("meta.put", {"key": "feed_epoch", "value": epoch})
+    yield Run("meta.put", {"key": ARRIVED, "value": fingerprint})
     yield Sql("DELETE FROM meta WHERE key = :key", {"key": MOVING})

@@ -40,7 +40,7 @@ RIPEN_EVERY = 1.0
 RELOAD_EVERY = 60.0
 """Seconds of idleness after which everything is read anew: nothing wanted stays unseen for longer."""
 
-KNOWN_NAMES = 200_000
+KNOWN_NAMES = 50_000
 
 
 class Fetcher(Generic[Permit]):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from killsyncd.storage.migrations import Migratable, migrate, state
 from killsyncd.storage.schema import tables
 from killsyncd.storage.transaction import Sql, Tx
 from killsyncd.storage.transfer import LEFT_BEHIND, TransferReport, moved_tables, transfer
+from killsyncd.sync.batch import Arrival
 from tests.contract.conftest import POSTGRES, Backend, Postgres, Sqlite
 from tests.support.server_urls import create_database
 from tests.support.storage_world import Pilot, StorageWorld, arrival, run
@@ -240,3 +244,93 @@ async def test_what_arrives_changed_is_noticed(
         await transfer(lived_in.store, target, quiet)
     with pytest.raises(SchemaRefused):
         await state(target)
+
+
+async def test_a_move_that_had_arrived_says_so_again(lived_in: StorageWorld, target: Migratable) -> None:
+    first = await transfer(lived_in.store, target, quiet)  # and nobody heard of it
+    second = await transfer(lived_in.store, target, quiet)
+    assert second == TransferReport(first.tables, first.feed_epoch, resumed=True)
+    await target.write(run, "meta.put", key="probed_at", value="1")
+    with pytest.raises(Refused, match="was used since"):
+        await transfer(lived_in.store, target, quiet)
+
+
+HOSTILE = [
+    -0.0,
+    0.0,
+    5e-324,
+    -5e-324,
+    2.2250738585072014e-308,
+    0.1,
+    1 / 3,
+    -1.5,
+    1e16,
+    2.0**53,
+    2.0**63,
+    -(2.0**70),
+]
+HOSTILE += [1.7976931348623157e308, -1.7976931348623157e308, math.inf, -math.inf]
+
+
+async def test_values_arrive_however_a_database_writes_them(
+    world: StorageWorld, target: Migratable, tmp_path: Path
+) -> None:
+    """Every column type, there and back: both zeros, the ends of all ranges, text beyond ASCII."""
+    at = await world.now()
+    attacker = {"damage_done": 2**63 - 1, "final_blow": True}
+    source = await world.store.write(run, "users.source", kind="import", subject_id=0, user_id=None)
+    mails = [
+        arrival(
+            number,
+            at,
+            killmail_time="1970-01-01T00:00:00.999Z" if number % 2 else "9998-12-31T23:59:59Z",
+            war_id=-(2**63),
+            attackers=[{**attacker, "security_status": each if math.isfinite(each) else 0.0}],
+            victim={
+                "damage_taken": -1,
+                "ship_type_id": 587,
+                "position": {axis: each if math.isfinite(each) else -0.0 for axis in "xyz"},
+            },
+        )
+        for number, each in enumerate(HOSTILE, start=1)
+    ]
+    mails += [real_mail(10_000 + index, at, line) for index, line in enumerate(real_mails())]
+    await world.storing.import_mails(int(source[0][0]), mails, [1, 2**63 - 1], at)
+    await world.rows("UPDATE names SET name = :name WHERE id = 1", name="Ünï\u2028\U0001f680 \t'\"")
+    for number, each in enumerate(HOSTILE, start=1):
+        await world.store.write(run, "budgets.spend", grp="g", subject=str(number), tokens=1, returns_at=each)
+    await world.rows("UPDATE victims SET position_x = :x WHERE killmail_id = 1", x=math.nan)
+    await transfer(world.store, target, quiet)
+    home = Sqlite(tmp_path / "home.db")
+    store = await home.open()
+    await transfer(target, store, quiet)
+    assert await sums(store) == await sums(target) == await sums(world.store)
+    await home.close()
+
+
+def real_mail(killmail_id: int, at: float, line: bytes) -> Arrival:
+    """One of CCP's under an id of the test's."""
+    changes = json.loads(line)
+    return arrival(killmail_id, at, **{key: changes[key] for key in changes if key != "killmail_id"})
+
+
+def real_mails() -> list[bytes]:
+    """Real killmails, where the folder of them is at hand."""
+    usual = Path(__file__).parents[3] / "shared" / "killmails"
+    file = Path(os.environ.get("KILLSYNCD_TEST_KILLMAILS", usual)) / "killmails.jsonl"
+    return file.read_bytes().splitlines() if file.exists() else []
+
+
+async def test_a_changed_last_digit_is_noticed(
+    lived_in: StorageWorld, target: Migratable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = moving._put
+
+    def lying(table: Any, rows: Any) -> Tx[None]:
+        if table.name == "attackers":
+            rows = [(*row[:-1], math.nextafter(row[-1], 9.0)) for row in rows]
+        yield from honest(table, rows)
+
+    monkeypatch.setattr(moving, "_put", lying)
+    with pytest.raises(KillsyncdError, match="attackers"):
+        await transfer(lived_in.store, target, quiet)
