@@ -227,6 +227,13 @@ def modes(config: Config) -> Finding:
     if folder.exists() and folder.stat().st_mode & stat.S_IWOTH and not folder.stat().st_mode & stat.S_ISVTX:
         return Finding("modes", "fail", f"everybody may write in {folder}", f"chmod o-w {folder}")
     path = config.database.sqlite_path
+    if path is not None and path.parent.exists():
+        from killsyncd.storage.sqlite.store import refuse_open_folder
+
+        try:
+            refuse_open_folder(path.parent)
+        except KillsyncdError as refusal:
+            return failed("modes", refusal)
     if path is not None and path.exists():
         if path.stat().st_mode & stat.S_IWOTH:
             return Finding("modes", "fail", f"everybody may write to {path}", f"chmod 600 {path}")

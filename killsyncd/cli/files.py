@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from killsyncd.core.errors import KillsyncdError
+
+PART = ".killsyncd-part"
+"""How the name of a file ends that is being written; the lock on it says by somebody who still lives."""
 
 
 @contextmanager
@@ -29,10 +34,10 @@ def written(path: Path | None) -> Iterator[BinaryIO]:
             with path.open("wb") as special:
                 yield special
             return
-        part = path.with_name(f".{path.name}.part")
-        with suppress(FileNotFoundError):
-            part.unlink()
+        _remove_abandoned(path.parent)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise KillsyncdError(f"{path} cannot be written: {error.strerror}", "name another file") from None
     try:
@@ -48,6 +53,20 @@ def written(path: Path | None) -> Iterator[BinaryIO]:
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed commands have left in a folder: files whose lock nobody holds any more."""
+    with suppress(OSError):
+        for part in folder.glob(f".*{PART}"):
+            with suppress(OSError):
+                descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    if os.fstat(descriptor).st_uid == os.geteuid():
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        part.unlink()
+                finally:
+                    os.close(descriptor)
 
 
 class Progress:

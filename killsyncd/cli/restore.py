@@ -17,17 +17,24 @@ from killsyncd.core.text import count, day_time
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The backup's file."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="a backup of killsyncd; - is stdin")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="a backup of killsyncd, or the copy made before an update; - is stdin",
+    )
     add_json(parser)
     parser.epilog = """\
-Refuses while a daemon runs. The backup is checked before anything is touched; the database that was there
-is kept beside it. Live feeds begin anew (cursors from before are refused), and what ESI remembers of us
-(spent budgets, cached lists) is carried over from the database that is replaced. Pilots whose refresh token
-was replaced since the backup have to log in again.
+Refuses while a daemon runs. The backup is checked before anything is touched: one whose tables, indexes,
+views or triggers are not killsyncd's own is refused. The database that was there is kept beside it. A copy
+made before an update (killsyncd.db.schema-NNNN) is restored the same way. Live feeds begin anew (cursors from
+before are refused), and what ESI remembers of us (spent budgets, cached lists) is carried over from the
+database that is replaced. Pilots whose refresh token was replaced since the backup have to log in again.
 
 examples:
   killsyncd restore killsyncd-2026-11-18.tar
   sudo killsyncd-maintain restore killsyncd-2026-11-18.tar    as the service's user
+  killsyncd restore /var/lib/killsyncd/killsyncd.db.schema-0001
 """
 
 
@@ -35,20 +42,21 @@ def run(args: Namespace, call: Invocation) -> int:
     """Put a backup in the database's place."""
     from killsyncd.core.clock import SystemClock
     from killsyncd.storage.migrations import migrations
-    from killsyncd.storage.sqlite import backup as backups
+    from killsyncd.storage.sqlite import archive as archives
+    from killsyncd.storage.sqlite.restore import restore
 
     # The very lock that a daemon holds, without opening (and so making) the database.
-    from killsyncd.storage.sqlite.store import _take_lock
+    from killsyncd.storage.sqlite.store import take_lock
 
     config = call.config()
     target = config.database.sqlite_path
     if target is None:
         raise UsageError("a backup of killsyncd is a SQLite database", "restore PostgreSQL with pg_restore")
     path, file = _given(args.file)
-    backups.read_manifest(path, file)
+    archives.read_manifest(path, file)
     _refuse_beside_a_daemon(config)
-    with closing(_take_lock(target)):
-        done = backups.restore(
+    with closing(take_lock(target)):
+        done = restore(
             path,
             target,
             file=file,
@@ -58,7 +66,7 @@ def run(args: Namespace, call: Invocation) -> int:
         )
     if wants_json(args):
         kept = str(done.kept) if done.kept else None
-        out_json({"database": str(target), "kept": kept, "backup": backups.describe(done.manifest)})
+        out_json({"database": str(target), "kept": kept, "backup": archives.describe(done.manifest)})
         return EXIT_OK
     counts = done.manifest.counts
     out(

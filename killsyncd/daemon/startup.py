@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 
 from killsyncd.auth.encryption import Vault
 from killsyncd.config import Config, SecurityConfig
@@ -16,6 +17,7 @@ from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.storage.migrations import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.sqlite.backup import tidy
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx, one
 
@@ -46,6 +48,8 @@ async def open_house(config: Config, clock: Clock) -> tuple[SqliteStore | Postgr
     """
     store = await open_store(config, clock)
     try:
+        if isinstance(store, SqliteStore):
+            await asyncio.to_thread(tidy, store.path)
         applied = await state(store)
         canary = await store.read(_canary) if applied else None
         vault = open_vault(config.security, canary)
@@ -108,9 +112,10 @@ async def _copy_before(store: Migratable, number: int) -> None:
     """Keep a copy of an older schema beside the file: a migration is no reason to lose a day."""
     if isinstance(store, SqliteStore):
         copy = store.path.with_name(f"{store.path.name}.schema-{number:04}")
-        copy.unlink(missing_ok=True)
-        await store.backup(copy)
-        copy.chmod(0o600)
+        part = store.path.with_name(f".{copy.name}")
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        await store.backup(part)
+        os.replace(part, copy)  # only what is whole bears the name
         log.info("copied the database before migrating it", copy=str(copy))
 
 

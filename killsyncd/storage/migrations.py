@@ -16,6 +16,11 @@ from killsyncd.storage.transaction import Run, Sql, Store, Tx, one
 
 APPLICATION = "killsyncd"
 
+SCHEMA_TABLE = (
+    "CREATE TABLE schema_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, "
+    "checksum TEXT NOT NULL, applied_at DOUBLE PRECISION NOT NULL)"
+)
+
 MOVING = "moving_from"
 """Key of `meta` in a database that a store is being moved into (see `transfer`)."""
 
@@ -114,8 +119,7 @@ async def _migrate(store: Migratable, moving: bool) -> list[int]:
         statements = migration.statements(store.dialect)
         if not applied and not done:
             statements = [
-                "CREATE TABLE schema_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, "
-                "checksum TEXT NOT NULL, applied_at DOUBLE PRECISION NOT NULL)",
+                SCHEMA_TABLE,
                 *statements,
                 f"INSERT INTO meta (key, value) VALUES ('application', '{APPLICATION}')",
                 f"INSERT INTO meta (key, value) VALUES ('feed_epoch', '{secrets.token_hex(4)}')",

@@ -18,6 +18,7 @@ import pytest
 from killsyncd.core.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
 from killsyncd.storage.migrations import migrations
 from killsyncd.storage.sqlite import backup as backups
+from killsyncd.storage.sqlite.restore import Restored, restore
 from tests.support.clocks import START
 from tests.support.control_world import control_world
 from tests.support.storage_world import StorageWorld
@@ -42,9 +43,9 @@ async def written(world: StorageWorld, path: Path) -> backups.Manifest:
         return made.manifest
 
 
-def restored(path: Path, target: Path, **given: object) -> backups.Restored:
+def restored(path: Path, target: Path, **given: object) -> Restored:
     values: dict[str, object] = {"newest_schema": 99, "accept": lambda canary: None, "now": START, **given}
-    return backups.restore(path, target, **values)  # type: ignore[arg-type]
+    return restore(path, target, **values)  # type: ignore[arg-type]
 
 
 def value(path: Path, sql: str) -> object:

@@ -8,9 +8,12 @@ Every transaction is one hop into its connection's thread.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
+import pwd
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -74,7 +77,7 @@ class SqliteStore:
         Raises AlreadyRunning where another process holds the lock, Refused where
         the folder cannot be written, SchemaRefused where the file is no database.
         """
-        lock = _take_lock(path) if locked else None
+        lock = take_lock(path) if locked else None
         opened: list[_SqliteConnection] = []
         try:
             writer = await _connect(path, clock, writable=True)
@@ -296,26 +299,36 @@ async def _ended(connection: _SqliteConnection) -> None:
     await asyncio.to_thread(connection._thread.join, 5.0)
 
 
-def _take_lock(path: Path) -> IO[str]:
-    """One daemon a file, whoever asks first; the kernel drops the lock with the process."""
+def take_lock(path: Path) -> IO[str]:
+    """One process a database file, whoever asks first; the kernel drops the lock with the process.
+
+    Raises AlreadyRunning, Refused: a folder that cannot be written, or that others can.
+    """
     lock_path = path.with_name(path.name + ".lock")
+    me = _user()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        refuse_open_folder(path.parent)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Refused(
+                f"{lock_path} is a symbolic link: somebody put it there, killsyncd makes a file",
+                f"look where it leads, remove it, and see who can write in {path.parent}",
+            ) from error
         raise Refused(
             f"the folder of the database cannot be written: {path.parent}: {error.strerror}",
-            f"let this user write there: chown $(id -un) {path.parent}; "
-            "or set [database] url to another place",
+            f"let {me} write there (as root: chown {me} {path.parent}), run this as the user whom it belongs "
+            "to, or set [database] url to another place",
         ) from error
     handle = os.fdopen(descriptor, "r+")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        owner = handle.read().strip()
+        owner = handle.read(20).strip()
         handle.close()
         raise AlreadyRunning(
-            f"another killsyncd{f' (process {owner})' if owner else ''} uses {path}",
+            f"another killsyncd{f' (process {owner})' if owner.isdecimal() else ''} uses {path}",
             "stop it first, or talk to it: killsyncd ctl status; several daemons need PostgreSQL",
         ) from error
     handle.seek(0)
@@ -323,6 +336,27 @@ def _take_lock(path: Path) -> IO[str]:
     handle.write(str(os.getpid()))
     handle.flush()
     return handle
+
+
+def _user() -> str:
+    """Who we are, by name where there is one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def refuse_open_folder(folder: Path) -> None:
+    """Raise Refused where everybody may write: whoever can rename files there can put theirs in our place."""
+    about = folder.stat()
+    if not about.st_mode & stat.S_IWOTH:
+        return
+    remedy = f"chmod o-w {folder}"
+    if about.st_mode & stat.S_ISVTX:  # /tmp and its like, which must stay as they are
+        remedy = f"set [database] url to a folder of killsyncd's own instead of {folder}"
+    elif os.geteuid() not in (0, about.st_uid):
+        remedy = f"have its owner or root close it: sudo {remedy}"
+    raise Refused(f"everybody may write in {folder}, where the database lies", remedy)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
