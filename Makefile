@@ -32,7 +32,7 @@ help:  ## this list
 		while IFS='|' read -r name what; do printf '%-16s %s\n' "$$name" "$$what"; done
 
 demo: $(VENV)/.runtime  ## the whole thing with no account and no network (DEMO_ARGS="--port 7500")
-	@$(BIN)/killsyncd demo $(DEMO_ARGS)
+	@KILLSYNCD_DEMO_FROM_MAKE=1 $(BIN)/killsyncd demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev  ## the whole test suite that needs no server (TEST_ARGS="-k config")
 	@echo "left out here: the suites for PostgreSQL, RabbitMQ, Node.js and the browser (make test-all runs them)"

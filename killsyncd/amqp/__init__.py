@@ -5,6 +5,6 @@ Messages may get lost, doubled or come late without harm: the rows are the truth
 The format is that of the system before us, whose messages and workers still fit.
 """
 
-from killsyncd.amqp.broker import AmqpQueue, AmqpSettings, BrokerFacts
+from killsyncd.amqp.broker import AmqpQueue, AmqpSettings, BrokerFacts, fault_of
 
-__all__ = ["AmqpQueue", "AmqpSettings", "BrokerFacts"]
+__all__ = ["AmqpQueue", "AmqpSettings", "BrokerFacts", "fault_of"]

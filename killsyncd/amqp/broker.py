@@ -27,6 +27,15 @@ CHECK_AGAIN = 1.0
 log = get_logger(__name__)
 
 
+async def fault_of(url: str, password: Secret | None) -> KillsyncdError | None:
+    """Connect once, and change nothing: what is wrong with the broker, or with what we show it."""
+    try:
+        await (await AmqpConnection.open(url, password, "checking")).close()
+    except BROKEN as error:
+        return translated(error, label(url), "")
+    return None
+
+
 class QueueRows(Protocol):
     """The queue's rows and their messages (`storage.announcing`)."""
 

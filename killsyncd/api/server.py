@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -19,6 +18,7 @@ from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.status_feed import StatusHub
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.api.graphql.websocket import GraphqlWs
+from killsyncd.api.listening import bound, told_address
 from killsyncd.api.ports import ApiOperations, KillmailReader, Listen, MetricsText, Readiness
 from killsyncd.api.web.pages import (
     CALLBACK_PATH,
@@ -33,7 +33,6 @@ from killsyncd.api.web.pages import (
 from killsyncd.api.web.static import load_folder, make_file, send
 from killsyncd.config import ApiConfig
 from killsyncd.core.clock import Clock
-from killsyncd.core.errors import Refused
 from killsyncd.core.logging import get_logger
 
 READY_SECONDS = 5.0
@@ -105,14 +104,14 @@ class ApiServer:
         await runner.setup()
         host, port = self._config.host, self._config.port
         try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
+            for each in bound(host, port):
+                await web.SockSite(runner, each).start()
+        except BaseException:
             await runner.cleanup()
-            raise _refused(error, host, port) from error
+            raise
         self._runner = runner
         taken = runner.addresses[0][1]
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"http://{shown}:{taken}"
+        self.address = f"http://{told_address(host, taken)}"
         feed, status = self._live.feed, self._live.status
         self._tasks = [asyncio.create_task(each, name="api") for each in (feed.run(), status.run())]
         self._deaf = [
@@ -308,20 +307,3 @@ def _json(body: dict[str, object], status: int) -> web.Response:
         content_type="application/json",
         headers={"Cache-Control": "no-store"},
     )
-
-
-def _refused(error: OSError, host: str, port: int) -> Refused:
-    if error.errno == errno.EADDRINUSE:
-        return Refused(
-            f"port {port} of {host} is taken by another program",
-            f"stop that one (ss -ltnp 'sport = :{port}' names it), or set [api] listen to another port",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return Refused(
-            f"port {port} may not be listened on by this user", "set [api] listen to a port above 1023"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return Refused(
-            f"this machine has no address {host}", "set [api] listen to an address of its own, or 127.0.0.1"
-        )
-    return Refused(f"{host}:{port} cannot be listened on: {error.strerror or error}", "look at [api] listen")

@@ -36,6 +36,7 @@ from typing import Literal
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from killsyncd.config.ownership import give_back
 from killsyncd.core.errors import KeyRefused
 
 KEY_BYTES = 32
@@ -302,7 +303,7 @@ def _check_mode(path: Path, info: os.stat_result, *, credential: bool) -> None:
     if info.st_uid not in (os.geteuid(), 0):
         raise KeyRefused(
             f"the key file {path} belongs to user id {info.st_uid}, not to us ({os.geteuid()}) or root",
-            f"chown {os.geteuid()} {path}",
+            give_back(path),
         )
     # systemd lets the service read a credential by an ACL, which stat shows as the group's right.
     allowed = (0o600, 0o400, 0o440) if credential else (0o600, 0o400)
@@ -325,7 +326,7 @@ def _opened(path: Path) -> Iterator[int]:
     except OSError as error:
         raise KeyRefused(
             f"the key file {path} cannot be read: {error.strerror}",
-            f"chown {os.geteuid()} {path} && chmod 600 {path}",
+            give_back(path),
         ) from None
     try:
         yield fd

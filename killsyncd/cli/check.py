@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from killsyncd.cli import checking
+from killsyncd.cli import check_start, checking
 from killsyncd.cli.check_documents import documents
 from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
+from killsyncd.config.ownership import explained
 from killsyncd.core.errors import EXIT_CONFIG, EXIT_OK, KillsyncdError
 
 
@@ -16,8 +17,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     add_json(parser)
     parser.epilog = """\
-Looks at configuration, database, queue, key, modes, clock and space, also beside a running daemon.
-Exit code 0 when nothing failed (warnings are no failure), 78 otherwise.
+Looks at whatever the daemon needs to start: configuration, database, queue, key, modes, port, callback, clock
+and space, also beside a running one. Exit code 0 when nothing failed (warnings are no failure), 78 otherwise.
 
 examples:
   killsyncd check
@@ -30,13 +31,12 @@ def run(args: Namespace, call: Invocation) -> int:
     checks = list(_checks(call))
     ok = all(each.status != "fail" for each in checks)
     if wants_json(args):
-        fields = ("name", "status", "message", "remedy")
-        out_json({"ok": ok, "checks": [{name: getattr(each, name) for name in fields} for each in checks]})
+        out_json({"ok": ok, "checks": [each.document() for each in checks]})
     else:
         for each in checks:
             out(each.line())
         if not ok:
-            say("killsyncd run would not work like this; what failed says what to do.")
+            say("The daemon would not start or work like this; what failed says what to do.")
     return EXIT_OK if ok else EXIT_CONFIG
 
 
@@ -47,16 +47,25 @@ def _checks(call: Invocation) -> Iterator[checking.Finding]:
         yield checking.failed("configuration", error)
         return
     yield checking.Finding("configuration", "ok", f"{config.source}")
-    each: Callable[[], checking.Finding | None]
-    for each in (
-        lambda: asyncio.run(checking.database(config)),
-        lambda: asyncio.run(documents(config)),
-        lambda: asyncio.run(checking.queue(config)),
-        lambda: asyncio.run(checking.key(config)),
-        lambda: checking.modes(config),
-        lambda: checking.control(config),
-        lambda: checking.clock(config),
-        lambda: checking.space(config),
-    ):
-        if (found := each()) is not None:
+    runs = checking.control(config).message.startswith("runs")
+    looks: Sequence[tuple[str, Callable[[], checking.Finding | None]]] = (
+        ("user", lambda: check_start.user(config)),
+        ("database", lambda: asyncio.run(checking.database(config))),
+        ("documents", lambda: asyncio.run(documents(config))),
+        ("queue", lambda: asyncio.run(checking.queue(config))),
+        ("key", lambda: asyncio.run(checking.key(config))),
+        ("modes", lambda: checking.modes(config)),
+        ("places", lambda: check_start.places(config)),
+        ("daemon", lambda: check_start.in_use(config, runs=runs) or checking.control(config)),
+        ("listen", lambda: check_start.listening(config, runs=runs)),
+        ("callback", lambda: check_start.callback(config)),
+        ("clock", lambda: checking.clock(config)),
+        ("space", lambda: checking.space(config)),
+    )
+    for name, look in looks:
+        try:
+            found = look()
+        except OSError as error:
+            found = checking.failed(name, explained(error))
+        if found is not None:
             yield found

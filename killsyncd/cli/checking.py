@@ -10,6 +10,7 @@ import stat
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -18,10 +19,13 @@ from urllib.parse import urlsplit
 
 from killsyncd import user_agent
 from killsyncd.config import Config
-from killsyncd.core.errors import KillsyncdError, SchemaRefused
-from killsyncd.core.text import count, size
+from killsyncd.config.ownership import as_somebody_else
+from killsyncd.core.deployment import fit
+from killsyncd.core.errors import KillsyncdError, SchemaRefused, Unavailable
+from killsyncd.core.text import count, listed, plural, size
 from killsyncd.service.monitor import ENOUGH_FREE
 from killsyncd.storage.migrations import migrations
+from killsyncd.storage.schema import tables
 
 ROOMY = 1 << 30
 """Bytes: less than this on the database's disk is a warning; where the daemon pauses it is a failure."""
@@ -42,9 +46,13 @@ class Finding:
     message: str
     remedy: str = ""
 
+    def document(self) -> dict[str, str]:
+        """As JSON has it."""
+        return {"name": self.name, "status": self.status, "message": self.message, "remedy": fit(self.remedy)}
+
     def line(self) -> str:
         """As people read it."""
-        remedy = f" -> {self.remedy}" if self.remedy else ""
+        remedy = f" -> {fit(self.remedy)}" if self.remedy else ""
         return f"{self.status:<4}  {self.name:<13}  {self.message}{remedy}"
 
 
@@ -70,31 +78,46 @@ def _sqlite(path: Path) -> Finding:
     if not path.exists():
         folder = _existing(path)
         if not _may_write(folder):
-            remedy = f"let the daemon's user write there: chown USER {folder}"
+            remedy = as_somebody_else(folder)
             return Finding("database", "fail", f"{path}: {folder} cannot be written", remedy)
         return Finding("database", "ok", f"{path} is not there yet; killsyncd run makes it")
     try:
         with closing(_read_only(path)) as connection:
             faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
             if faults != ["ok"]:
-                return Finding("database", "fail", f"{path} is damaged: {faults[0]}", "restore a backup")
-            tables = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")}
-            if not tables:
+                return Finding(
+                    "database",
+                    "fail",
+                    f"{path} is damaged: {faults[0]}",
+                    "restore a backup: killsyncd restore FILE",
+                )
+            found = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")}
+            if not found:
                 return Finding("database", "ok", f"{path} is empty; killsyncd run fills it")
-            applied = _applied(connection, path, tables)
+            applied = _applied(connection, path, found)
+            if lost := _lost(found, applied):
+                return Finding(
+                    "database", "fail", f"{path} lacks {lost}", "restore a backup: killsyncd restore FILE"
+                )
             mails, users = (
                 int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608  our tables
                 for table in ("killmails", "users")
             )
     except sqlite3.Error as error:
         if "not a database" in str(error):
-            return Finding("database", "fail", f"{path} is not a SQLite database", "restore a backup")
+            return Finding(
+                "database",
+                "fail",
+                f"{path} is not a SQLite database",
+                "restore a backup: killsyncd restore FILE",
+            )
         if "malformed" in str(error):
-            return Finding("database", "fail", f"{path} is damaged: {error}", "restore a backup")
-        remedy = f"check owner and mode of {path}"
-        return Finding("database", "fail", f"{path} cannot be read: {error}", remedy)
+            return Finding(
+                "database", "fail", f"{path} is damaged: {error}", "restore a backup: killsyncd restore FILE"
+            )
+        return Finding("database", "fail", f"{path} cannot be read: {error}", as_somebody_else(path))
     if not _may_write(path) or not _may_write(path.parent):
-        remedy = f"chown the daemon's user {path.parent} {path}, or run check as that user"
+        remedy = as_somebody_else(path if not _may_write(path) else path.parent)
         return Finding("database", "fail", f"{path} cannot be written by this user", remedy)
     newest = max(each.number for each in migrations())
     older = f", brought up to {newest} by the next start" if applied < newest else ""
@@ -132,20 +155,37 @@ def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> in
     return last
 
 
+def _lost(found: Collection[str], applied: int) -> str:
+    """The tables that are not there any more; empty where all are, or an older schema had others."""
+    if applied < max(each.number for each in migrations()):
+        return ""
+    gone = sorted(set(tables()) - set(found))
+    return f"the {plural(len(gone), 'table')} {listed(gone)}" if gone else ""
+
+
 async def _postgres(config: Config) -> Finding:
     from killsyncd.core.clock import SystemClock
     from killsyncd.daemon.startup import open_store
-    from killsyncd.storage.migrations import state
+    from killsyncd.storage.migrations import may_create, state, tables_of
 
     store = await open_store(config, SystemClock())
     try:
         applied = await state(store)
+        found = await tables_of(store)
+        may = await may_create(store)
     finally:
         await store.close()
-    where = config.database.url
+    where, newest = config.database.url, max(each.number for each in migrations())
+    last = applied[-1] if applied else 0
+    if applied and (lost := _lost(found, last)):
+        return Finding("database", "fail", f"{where} lacks {lost}", "restore a dump: pg_restore")
+    if last < newest and not may:
+        remedy = "let the user create and change tables: ALTER DATABASE NAME OWNER TO USER"
+        return Finding("database", "fail", f"{where}: this user may not make tables", remedy)
     if not applied:
         return Finding("database", "ok", f"{where} is empty; killsyncd run fills it")
-    return Finding("database", "ok", f"{where}: schema {applied[-1]}")
+    older = f", brought up to {newest} by the next start" if last < newest else ""
+    return Finding("database", "ok", f"{where}: schema {last}{older}")
 
 
 # --- queue, key, modes --------------------------------------------------------------------------
@@ -155,17 +195,18 @@ async def queue(config: Config) -> Finding:
     """Does the broker answer."""
     if config.queue.embedded:
         return Finding("queue", "ok", "embedded in the database")
+    from killsyncd.amqp import fault_of
+
     parts = urlsplit(config.queue.url)
-    host, port = parts.hostname or "localhost", parts.port or (5671 if parts.scheme == "amqps" else 5672)
-    where = f"{host}:{port}"
+    port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            _, writer = await asyncio.open_connection(host, port)
-        writer.close()
-    except (OSError, TimeoutError) as error:
-        reason = getattr(error, "strerror", None) or "no answer"
-        return Finding("queue", "fail", f"{where}: {reason}", "start the broker, or look at [queue] url")
-    return Finding("queue", "ok", f"{where} answers")
+            fault = await fault_of(config.queue.url, config.queue.password)
+    except TimeoutError:
+        fault = Unavailable(f"{parts.hostname}:{port}: no answer", "start the broker, or look at [queue] url")
+    if fault is not None:
+        return failed("queue", fault)
+    return Finding("queue", "ok", f"{parts.hostname}:{port} lets us in")
 
 
 async def key(config: Config) -> Finding:
@@ -244,15 +285,15 @@ def modes(config: Config) -> Finding:
 
 def control(config: Config) -> Finding:
     """Does a daemon run just now; both answers are fine."""
-    from killsyncd.control.client import reach
-    from killsyncd.core.errors import DaemonUnreachable
+    from killsyncd.control.client import knock
 
     path = str(config.control.socket)
-    try:
-        reach([(path, "control.socket")])
-    except DaemonUnreachable:
-        return Finding("daemon", "ok", f"does not run ({path})")
-    return Finding("daemon", "ok", f"runs, and listens at {path}")
+    reason, closed = knock(path)
+    if not reason:
+        return Finding("daemon", "ok", f"runs, and listens at {path}")
+    if closed:
+        return Finding("daemon", "warn", f"cannot be asked ({path}): {reason}", closed)
+    return Finding("daemon", "ok", f"does not run ({path})")
 
 
 # --- clock and space ----------------------------------------------------------------------------
@@ -314,4 +355,4 @@ def _existing(path: Path) -> Path:
 def _may_write(path: Path) -> bool:
     import os
 
-    return os.access(path, os.W_OK)
+    return os.access(path, os.W_OK | os.X_OK if path.is_dir() else os.W_OK)

@@ -115,20 +115,29 @@ def socket_of(args: Any) -> str | None:
 
 def out(text: str) -> None:
     """A line of data, to stdout."""
-    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.write(printable(text).replace("\n", "?") + "\n")
 
 
 def say(text: str) -> None:
-    """A line for people, to stderr."""
-    sys.stderr.write(printable(text) + "\n")
+    """A line for people, to stderr; a command in it is the one that is right here."""
+    from killsyncd.core.deployment import fit
+
+    sys.stderr.write(printable(fit(text)) + "\n")
     sys.stderr.flush()
 
 
 def out_json(document: Any) -> None:
     """A JSON document, to stdout."""
-    import json
+    sys.stdout.write(json_line(document))
 
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+def json_line(document: Any) -> str:
+    """A JSON document on one line, with the control characters escaped that JSON itself lets through."""
+    import json
+    import re
+
+    text = json.dumps(document, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def printable(text: str) -> str:

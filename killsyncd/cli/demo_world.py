@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import signal
 import socket
 import sys
@@ -23,9 +24,12 @@ from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 
+from killsyncd.cli.command import printable
 from killsyncd.config import Config, from_mapping
+from killsyncd.core import deployment
 from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
+from killsyncd.core.deployment import Deployment
 from killsyncd.core.errors import EXIT_OK, KillsyncdError, Unavailable
 from killsyncd.core.text import count, fight
 from killsyncd.daemon.app import App
@@ -36,6 +40,9 @@ from killsyncd.simulator.cli import amount, any_port, whole
 
 NAMES_PATIENCE = 2.0
 """Seconds that a line waits for the names of its ids."""
+
+FROM_MAKE = "KILLSYNCD_DEMO_FROM_MAKE"
+"""Set by `make demo`, so that a remedy says what was typed."""
 
 FASTER = 30.0
 """How much faster than in EVE lists change and the producer comes round, at --speed 1."""
@@ -58,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run the demo until Ctrl-C; answers the exit code."""
     logs.configure("info" if args.verbose else "error", "text")
-    _port_is_free(args.port)
+    again = _again(environ)
+    _port_is_free(args.port, again)
     speed = min(100.0, max(0.01, args.speed))
     with ExitStack() as stack:
         if args.state is None:
@@ -75,6 +83,8 @@ def run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print("killsyncd demo: a simulated EVE, a real daemon; nothing leaves this machine.", flush=True)
         eve = stack.enter_context(SimulatorProcess(*_simulator_arguments(args, speed)))
         config = demo_config(args.port, state, eve.base_url, speed)
+        found = Deployment(socket=str(config.control.socket), program=_program())
+        deployment.configure(lambda: found)
         try:
             asyncio.run(_show(config, eve.base_url, args.pilots))
         except ExceptionGroup as group:
@@ -98,7 +108,22 @@ def _speed(text: str) -> float:
     return number
 
 
-def _port_is_free(port: int) -> None:
+def _again(environ: Mapping[str, str]) -> str:
+    """How this demo is begun with another port: as it was begun now."""
+    if environ.get(FROM_MAKE):
+        return 'make demo DEMO_ARGS="--port N"'
+    return "killsyncd demo --port N"
+
+
+def _program() -> str:
+    """The executable as it was started, where the shell does not find it by its name."""
+    started = Path(sys.argv[0])
+    if shutil.which("killsyncd") or started.name != "killsyncd":
+        return "killsyncd"
+    return str(started)
+
+
+def _port_is_free(port: int, again: str) -> None:
     """Said before anything is started, and with the demo's own remedy."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -106,7 +131,7 @@ def _port_is_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise KillsyncdError(
-                f"port {port} of 127.0.0.1 cannot be had: {error.strerror}", "name another one with --port N"
+                f"port {port} of 127.0.0.1 cannot be had: {error.strerror}", f"name another one: {again}"
             ) from error
 
 
@@ -196,7 +221,7 @@ class Screen:
         if self._colours and colour:
             word = f"\x1b[{colour}m{word}\x1b[0m"
         try:
-            print(f"{now}  {word} {text}", file=self._out, flush=True)
+            print(f"{now}  {word} {printable(text)}", file=self._out, flush=True)
         except BrokenPipeError:
             self._gone()  # nobody looks any more: `killsyncd demo | head`
 

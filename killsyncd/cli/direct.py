@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from killsyncd.cli.command import Invocation, say
 from killsyncd.config import Config
+from killsyncd.config.ownership import refuse_root
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
 from killsyncd.daemon.startup import open_store
@@ -54,6 +55,7 @@ async def opened(config: Config, *, create: bool = False) -> AsyncIterator[AnySt
     Raises AlreadyRunning, Refused, SchemaRefused, Unavailable; KillsyncdError where there is none.
     """
     path = config.database.sqlite_path
+    refuse_root(path)
     if path is not None and not create and not path.exists():
         raise KillsyncdError(f"there is no database at {path} yet", "killsyncd run makes it")
     store = await open_store(config, SystemClock())

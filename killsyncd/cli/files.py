@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from killsyncd.cli.command import printable
 from killsyncd.core.errors import KillsyncdError
 
 PART = ".killsyncd-part"
@@ -73,7 +74,7 @@ class Progress:
     """A bar on stderr, where that is a terminal; nothing elsewhere. total: 0 where it is not known."""
 
     def __init__(self, what: str, total: int) -> None:
-        self._what = what
+        self._what = printable(what)
         self._total = total
         self._shown = 0.0
         self._on = sys.stderr.isatty()

@@ -69,8 +69,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         sys.stdout.flush()
         return code
     except KillsyncdError as error:
-        sys.stderr.write(f"killsyncd: {error}\n")
-        return error.exit_code
+        return _told(error)
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return EXIT_INTERRUPTED
@@ -79,15 +78,37 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         # own end once more, so stdout goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:
+        from killsyncd.config.ownership import explained
+
+        return _told(explained(error))
+
+
+def _told(error: KillsyncdError) -> int:
+    """Say what was refused, with the remedy that is right for whoever reads it here."""
+    from killsyncd.cli.command import printable
+    from killsyncd.core.deployment import fit
+
+    sys.stderr.write(f"killsyncd: {printable(fit(str(error)))}\n")
+    return error.exit_code
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     from killsyncd.cli.command import Invocation
+    from killsyncd.core import deployment
 
     parser = build_parser()
     try:
         args = parser.parse_args(argv)
     except SystemExit as end:  # --help and --version end with 0, mistakes with 2 after a word on stderr
         return EXIT_OK if end.code in (None, 0) else EXIT_USAGE
-    code: int = args.command(args, Invocation(getattr(args, "config", None), environ))
+    file, socket = getattr(args, "config", None), getattr(args, "socket", None)
+
+    def found() -> deployment.Deployment:
+        from killsyncd.config.deployment import find_deployment
+
+        return find_deployment(file, socket, environ, argv)
+
+    deployment.configure(found)
+    code: int = args.command(args, Invocation(file, environ))
     return code

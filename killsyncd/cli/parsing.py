@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, NoReturn
 
-from killsyncd.cli.command import add_json, add_socket
+from killsyncd.cli.command import add_json, add_socket, printable
 
 
 class LazyParser(argparse.ArgumentParser):
@@ -30,6 +30,10 @@ class LazyParser(argparse.ArgumentParser):
                 add_json(self)
             module.add_arguments(self)
             self.set_defaults(command=module.run)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse has it, without the control characters of what was typed."""
+        super().error(printable(message))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse has it; fills first."""

@@ -21,7 +21,14 @@ examples:
 
 def run(args: Namespace, call: Invocation) -> int:
     """Run until a signal ends it."""
+    from killsyncd.config.deployment import deployment_of_daemon
+    from killsyncd.core import deployment
+
+    deployment.configure(lambda: deployment_of_daemon(call.config_file, call.environ))
     config = call.config()
+    from killsyncd.config.ownership import refuse_root
     from killsyncd.daemon import run as daemon
+
+    refuse_root(config.database.sqlite_path, config.security.key_file)
 
     return daemon.run(config, call.environ, call.config)

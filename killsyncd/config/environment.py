@@ -10,7 +10,7 @@ from killsyncd.config.schema import SECTIONS, keys_of
 
 PREFIX = "KILLSYNCD_"
 # Variables of ours that are no keys.
-OTHERS = frozenset({"KILLSYNCD_CONFIG"})
+OTHERS = frozenset({"KILLSYNCD_CONFIG", "KILLSYNCD_DEMO_FROM_MAKE"})
 
 
 def variable_of(section: str, key: str) -> str:

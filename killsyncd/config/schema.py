@@ -214,7 +214,11 @@ class RefresherConfig:
 class ApiConfig:
     """GraphQL, dashboard, login and metrics over HTTP."""
 
-    listen: str = key("127.0.0.1:7420", kinds.listen(), "Address and port; port 0 takes any free one.")
+    listen: str = key(
+        "127.0.0.1:7420",
+        kinds.listen(),
+        "Address and port; port 0 takes any free one. `[::]` is every address, of IPv4 too.",
+    )
     token_file: Path | None = key(
         "",
         kinds.optional_path(),

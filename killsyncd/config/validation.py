@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from killsyncd.config.errors import ConfigMistake, shown
-from killsyncd.config.schema import host_of, is_loopback
+from killsyncd.config.schema import host_of, is_loopback, keys_of
 from killsyncd.config.secret import Secret
 from killsyncd.config.types import split_listen
 
@@ -37,6 +37,7 @@ def run(
     for section in ("database", "queue"):
         _password_in_url(section, sections[section], given, mistakes)
     _pace(sections["esi"], origins, where, mistakes)
+    _examples(sections, origins, where, mistakes)
     api = sections["api"]
     if "listen" in api and "token_file" in api and api["token_file"] is None:
         host, _ = split_listen(api["listen"])
@@ -46,6 +47,25 @@ def run(
                 "(umask 077; openssl rand -hex 32 > /etc/killsyncd/api.token)"
             )
             mistakes.append(ConfigMistake(origins.get("api.listen", where), problem, "api", "token_file"))
+
+
+EXAMPLES = {"sso": ("client_id", "0123456789abcdef0123456789abcdef"), "esi": ("contact", "you@example.com")}
+"""What the documents fill in. With CCP's own servers it lets nobody log in, and CCP reaches nobody."""
+
+
+def _examples(
+    sections: Mapping[str, Mapping[str, Any]],
+    origins: Mapping[str, str],
+    where: str,
+    mistakes: list[ConfigMistake],
+) -> None:
+    for section, (key, example) in EXAMPLES.items():
+        values = sections[section]
+        base_url = values.get("base_url")
+        if values.get(key) == example and base_url is not None and not is_loopback(host_of(base_url)):
+            problem = "is the example's of the documents; give yours: " + keys_of(section)[key].kind.allowed
+            origin = origins.get(f"{section}.{key}", where)
+            mistakes.append(ConfigMistake(origin, problem, section, key, shown(key, example)))
 
 
 def _pace(

@@ -142,18 +142,27 @@ def reach(candidates: Sequence[tuple[str, str]]) -> ControlClient:
     tried: list[str] = []
     hints: list[str] = []
     for path, why in candidates:
-        try:
-            with closing(_UnixConnection(path, TIMEOUT)) as connection:
-                connection.connect()
+        reason, hint = knock(path)
+        if not reason:
             return ControlClient(path)
-        except OSError as error:
-            reason, hint = _why_not(path, error)
-            tried.append(f"{path} ({why}): {reason}")
-            if hint:
-                hints.append(hint)
+        tried.append(f"{path} ({why}): {reason}")
+        if hint:
+            hints.append(hint)
     lines = "".join(f"\n  {each}" for each in tried)
     hints = hints or ["start it: killsyncd run; or name its socket with --socket PATH"]
-    raise DaemonUnreachable(f"no killsyncd daemon can be reached; tried:{lines}", "\n  ".join(hints))
+    raise DaemonUnreachable(
+        f"no killsyncd daemon can be reached; tried:{lines}", "\n  ".join(dict.fromkeys(hints))
+    )
+
+
+def knock(path: str) -> tuple[str, str]:
+    """Why nobody can be asked at a socket, and how to be let in; two empty texts where a daemon answers."""
+    try:
+        with closing(_UnixConnection(path, TIMEOUT)) as connection:
+            connection.connect()
+        return "", ""
+    except OSError as error:
+        return _why_not(path, error)
 
 
 def _why_not(path: str, error: OSError) -> tuple[str, str]:

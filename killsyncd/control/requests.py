@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from killsyncd.core.deployment import fit
 from killsyncd.core.errors import (
     AlreadyRunning,
     BadInput,
@@ -41,12 +42,24 @@ Reader = Callable[[str, Any], Any]
 
 
 def answer(value: Any, status: int = 200) -> web.Response:
-    """A JSON answer of anything the operations return."""
+    """A JSON answer of anything the operations return, with the remedies of this deployment."""
     return web.Response(
-        body=orjson.dumps(jsonable(value), option=orjson.OPT_APPEND_NEWLINE),
+        body=orjson.dumps(_fitted(jsonable(value)), option=orjson.OPT_APPEND_NEWLINE),
         status=status,
         content_type="application/json",
     )
+
+
+_TOLD = frozenset({"remedy", "hint", "reason", "message", "verdict", "why"})
+
+
+def _fitted(document: Any, name: str = "") -> Any:
+    """The same with every command in a text for people as it has to be typed here."""
+    if isinstance(document, dict):
+        return {key: _fitted(each, key) for key, each in document.items()}
+    if isinstance(document, list):
+        return [_fitted(each, name) for each in document]
+    return fit(document) if isinstance(document, str) and name in _TOLD else document
 
 
 def failure(error: KillsyncdError, extra: Mapping[str, Any] | None = None) -> web.Response:

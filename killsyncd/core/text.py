@@ -47,7 +47,17 @@ def day_time(text: str | None, missing: str = "-") -> str:
 
 def count(number: int, one: str, many: str = "") -> str:
     """`1 mail`, `2,500 mails`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {plural(number, one, many)}"
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """`mail` of one, `mails` of others: the word alone."""
+    return one if number == 1 else many or one + "s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def size(number: float) -> str:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from killsyncd.core.clock import Clock, utc
+from killsyncd.core.deployment import fit
 from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import REMEDIES, Problem, UserState, WaitsFor
 
@@ -202,7 +203,7 @@ class Health:
             return
         self._problems[key] = Problem(code, reason, remedy, self._clock.now(), character_id)
         who: dict[str, Any] = {} if character_id is None else {"character_id": character_id}
-        self._told.set(key, "problem", "problem", problem=code, reason=reason, remedy=remedy, **who)
+        self._told.set(key, "problem", "problem", problem=code, reason=reason, remedy=fit(remedy), **who)
         self._changed()
 
     def clear(self, code: str, character_id: int | None = None) -> None:

@@ -101,6 +101,21 @@ async def state(store: Migratable, *, moving: bool = False) -> list[int]:
     return [number for number, _ in rows]
 
 
+async def tables_of(store: Migratable) -> set[str]:
+    """The names of the tables that are there."""
+    return await store.read(_tables)
+
+
+async def may_create(store: Migratable) -> bool:
+    """Whether this user may make tables in a PostgreSQL database."""
+
+    def ask() -> Tx[bool]:
+        row = one((yield Sql("SELECT has_schema_privilege(current_schema(), 'CREATE')", {})))
+        return row is not None and bool(row[0])
+
+    return await store.read(ask)
+
+
 async def migrate(store: Migratable, *, moving: bool = False) -> list[int]:
     """Bring the schema up to date; answers the numbers applied now. Raises SchemaRefused.
 

@@ -21,9 +21,11 @@ from killsyncd import __version__
 from killsyncd.auth.encryption import Vault
 from killsyncd.auth.login import LoginStatus
 from killsyncd.auth.login_state import LoginState
+from killsyncd.cli import check_start
+from killsyncd.cli.command import out_json
 from killsyncd.cli.ctl import VERBS
 from killsyncd.cli.main import COMMANDS
-from killsyncd.config import load
+from killsyncd.config import from_mapping, load
 from killsyncd.core.clock import SystemClock
 from killsyncd.daemon.startup import open_house
 from killsyncd.storage.sqlite.store import SqliteStore
@@ -49,6 +51,7 @@ def configured(folder: Path, **sections: dict[str, Any]) -> Path:
         "database": {"url": f"sqlite:///{folder}/killsyncd.db"},
         "control": {"socket": f"{folder}/killsyncd.sock"},
         "security": {"key_file": f"{folder}/killsyncd.key"},
+        "api": {"listen": "127.0.0.1:0"},
     }
     for name, section in sections.items():
         values.setdefault(name, {}).update(section)
@@ -529,7 +532,7 @@ async def test_restore_takes_a_backup_that_others_opened(tmp_path: Path) -> None
     assert (ended.code, ended.out.startswith("Restored 2 killmails of 0 users")) == (0, True), ended.err
     assert len((await execute("export", *config)).out.splitlines()) == 2
     ended = await execute("restore", "-", *config, stdin=b"a pipe")
-    assert (ended.code, "killsyncd restore - < FILE" in ended.err) == (2, True)
+    assert (ended.code, " - < FILE" in ended.err) == (2, True)
     with (tmp_path / "home" / "killsyncd.toml").open("rb") as opened:
         ended = await execute("restore", "-", *config, stdin=opened)
     assert (ended.code, "the backup on stdin is no backup" in ended.err) == (1, True)
@@ -606,11 +609,14 @@ async def test_check_creates_nothing(tmp_path: Path) -> None:
     path = configured(tmp_path / "home")
     code, found = await checked(path)
     assert code == 0
-    assert list(found) == ["configuration", "database", "queue", "key", "modes", "daemon", "clock", "space"]
+    assert list(found) == [
+        *("configuration", "database", "queue", "key", "modes", "places", "daemon", "listen", "callback"),
+        *("clock", "space"),
+    ]
     assert found["clock"]["status"] == "warn"  # there is no ESI at port 9
     assert sorted(each.name for each in path.parent.iterdir()) == ["killsyncd.toml"]
     ended = await execute("check", "--config", str(path))
-    assert (ended.code, len(ended.out.splitlines())) == (0, 8)
+    assert (ended.code, len(ended.out.splitlines())) == (0, 11)
 
 
 async def test_check_looks_at_what_is_there(tmp_path: Path) -> None:
@@ -691,3 +697,124 @@ async def test_check_works_beside_a_daemon(served: ControlWorld, tmp_path: Path)
     assert found["daemon"]["message"].startswith("runs")
     assert "1 user" in found["database"]["message"]
     assert (await served.get("/v1/status"))["version"] == "1.2.3"
+
+
+# --- check keeps its promise --------------------------------------------------------------------------
+
+
+async def test_check_says_what_run_would_refuse(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    await founded(path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        configured(
+            tmp_path,
+            api={"listen": f"127.0.0.1:{port}"},
+            sso={"callback_url": f"http://127.0.0.1:{port}/auth/callback"},
+        )
+        code, found = await checked(path)
+        assert (code, found["listen"]["status"]) == (78, "fail")
+        assert "is taken by another program" in found["listen"]["message"]
+        ended = await execute("run", "--config", str(path))
+        assert ended.code == 78
+        assert found["listen"]["message"] in ended.err
+
+
+@pytest.mark.parametrize(
+    ("listen", "callback", "status"),
+    [
+        ("127.0.0.1:7420", "http://127.0.0.1:7420/auth/callback", "ok"),
+        ("127.0.0.1:7420", "https://kills.example.org/auth/callback", "ok"),
+        ("127.0.0.1:7420", "http://127.0.0.1:9/auth/callback", "fail"),
+        ("127.0.0.1:7420", "http://kills.example.org/auth/callback", "fail"),
+        ("127.0.0.1:7420", "http://93.184.216.34/auth/callback", "fail"),
+        ("127.0.0.1:7420", "http://192.168.1.5:7420/auth/callback", "warn"),
+        ("127.0.0.1:7420", "http://nas.lan:7420/auth/callback", "warn"),
+    ],
+)
+def test_check_looks_where_pilots_come_back(listen: str, callback: str, status: str) -> None:
+    config = from_mapping(
+        {
+            "sso": {"client_id": "abc", "callback_url": callback},
+            "esi": {"contact": "tests@killsyncd.invalid"},
+            "api": {"listen": listen},
+        },
+        {"HOME": "/nonexistent"},
+    )
+    found = check_start.callback(config)
+    assert found.status == status, found
+
+
+async def test_check_misses_a_table_that_is_gone(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    await founded(path)
+    with closing(sqlite3.connect(tmp_path / "killsyncd.db")) as connection:
+        connection.execute("DROP TABLE feed")
+    code, found = await checked(path)
+    assert (code, found["database"]["status"]) == (78, "fail")
+    assert "lacks the table feed" in found["database"]["message"]
+
+
+async def test_check_sees_another_daemon_on_the_same_database(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    await founded(path)
+    store = await SqliteStore.open(tmp_path / "killsyncd.db", SystemClock())
+    try:
+        code, found = await checked(path)
+    finally:
+        await store.close()
+    assert (code, found["daemon"]["status"]) == (78, "fail")
+    assert "another killsyncd uses" in found["daemon"]["message"]
+
+
+@pytest.mark.parametrize("section", ["sso", "esi"])
+async def test_what_the_documents_fill_in_as_an_example_is_no_configuration(
+    tmp_path: Path, section: str
+) -> None:
+    example = {
+        "sso": {"client_id": "0123456789abcdef0123456789abcdef"},
+        "esi": {"contact": "you@example.com"},
+    }
+    real = {"sso": "https://login.eveonline.com", "esi": "https://esi.evetech.net"}
+    path = configured(tmp_path, **{section: {**example[section], "base_url": real[section]}})
+    code, found = await checked(path)
+    assert (code, list(found)) == (78, ["configuration"])
+    assert "is the example's" in found["configuration"]["message"]
+    assert (await execute("run", "--config", str(path))).code == 78
+
+
+async def test_what_cannot_be_made_is_told_before(tmp_path: Path) -> None:
+    path = configured(tmp_path)
+    (tmp_path / "killsyncd.sock").mkdir()
+    code, found = await checked(path)
+    assert (code, found["places"]["status"]) == (78, "fail")
+    assert "is no socket" in found["places"]["message"]
+
+
+# --- nothing that steers a terminal ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("import", "/nowhere/\x1b[31m"),
+        ("ctl", "status", "--socket", "/nowhere/\x1b]0;x\x07"),
+        ("check\x1b[31m",),
+        ("ctl", "retry", "\x1b[31m", "--socket", "/nowhere"),
+        ("restore", "/nowhere/\x9b31m"),
+    ],
+)
+async def test_errors_print_no_control_characters(tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = configured(tmp_path)
+    ended = await execute(*words, **{"KILLSYNCD_CONFIG": str(path)})
+    assert ended.code != 0
+    assert not [each for each in ended.err + ended.out if not each.isprintable() and each != "\n"]
+
+
+async def test_json_lets_no_control_character_through(capsys: pytest.CaptureFixture[str]) -> None:
+    out_json({"name": "a\x9b31m\x1b\u2028"})
+    told = capsys.readouterr().out
+    assert told.rstrip("\n").isprintable()
+    assert json.loads(told) == {"name": "a\x9b31m\x1b\u2028"}

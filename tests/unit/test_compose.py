@@ -12,9 +12,9 @@ from killsyncd.config import load
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text("utf-8")
 FILLED = {
-    "CLIENT_ID": "0123456789abcdef0123456789abcdef",
+    "CLIENT_ID": "fedcba9876543210fedcba9876543210",
     "CALLBACK": "https://kills.example.org/auth/callback",
-    "CONTACT": "you@example.com",
+    "CONTACT": "pilot@killsyncd.invalid",
     "HOSTS": "kills.example.org,10.0.0.7",
 }
 

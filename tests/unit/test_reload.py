@@ -27,7 +27,10 @@ def told() -> Iterator[Callable[[], list[dict[str, Any]]]]:
 
 
 def config(**sections: dict[str, Any]) -> Config:
-    document: dict[str, dict[str, Any]] = {"sso": {"client_id": "x"}, "esi": {"contact": "you@example.com"}}
+    document: dict[str, dict[str, Any]] = {
+        "sso": {"client_id": "x"},
+        "esi": {"contact": "me@killsyncd.invalid"},
+    }
     for section, values in sections.items():
         document.setdefault(section, {}).update(values)
     return from_mapping(document, source="the test's")

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
+from killsyncd.core.deployment import fit
 from killsyncd.core.errors import BadInput, KillsyncdError, LoginRefused, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
 from killsyncd.core.read_model import TooMuch
@@ -56,8 +57,8 @@ def plain(error: KillsyncdError) -> dict[str, Any]:
     """An error of ours that belongs to no field."""
     extensions: dict[str, Any] = {"code": code_of(error)}
     if error.hint:
-        extensions["remedy"] = error.hint
-    return {"message": error.message, "extensions": extensions}
+        extensions["remedy"] = fit(error.hint)
+    return {"message": fit(error.message), "extensions": extensions}
 
 
 def formatted(error: GraphQLError) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from killsyncd.api.graphql.inputs import character_ids, filter_of, first_of, id_
 from killsyncd.auth.login import PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn
 from killsyncd.core.clock import utc
+from killsyncd.core.deployment import fit
 from killsyncd.core.errors import BadInput, NotFound, Unavailable
 from killsyncd.core.model import Queued, SyncMode, User, UserState
 from killsyncd.core.read_model import (
@@ -249,6 +250,8 @@ def _users_by_state(report: StatusReport, _info: Info) -> list[dict[str, Any]]:
 
 _plain(problem, characterId="character_id")
 problem.set_field("since", lambda each, _info: utc(each.since))
+problem.set_field("remedy", lambda each, _info: fit(each.remedy))
+problem.set_field("reason", lambda each, _info: fit(each.reason))
 problem.set_field("stops", lambda each, _info: health.stops(each))
 
 # --- User ---------------------------------------------------------------------------------------
@@ -264,7 +267,7 @@ _plain(
     expiresAt="expires_at",
     createdAt="created_at",
 )
-user.set_field("remedy", lambda each, _info: remedy_of(each) or None)
+user.set_field("remedy", lambda each, _info: fit(remedy_of(each)) or None)
 
 
 @user.field("killmails")

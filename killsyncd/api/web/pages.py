@@ -19,6 +19,7 @@ from killsyncd.api.ports import ApiOperations
 from killsyncd.auth.login import LIFE, cookie_name
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.config import host_of
+from killsyncd.core.deployment import for_pilot
 from killsyncd.core.errors import KillsyncdError, LoginRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import UserState
@@ -138,7 +139,7 @@ class LoginPages:
             )
             who = ended.user.character_name if ended.user else "The pilot"
             title = f"{who} is logged in" if good else f"{who} cannot be synced yet"
-            message = ended.message.removeprefix(title).lstrip("; ")  # the title says it already
+            message = for_pilot(ended.message.removeprefix(title).lstrip("; "))  # the title says it already
             ending = "New killmails show up on the dashboard by themselves. You can close this page."
             response = page(title, message, ending if good else "", good=good, again=not good, root=_UP)
         if name in request.cookies:
@@ -233,7 +234,7 @@ def wrong_host(request: web.Request) -> web.Response:
 
 
 def _failed(title: str, error: KillsyncdError, status: int) -> web.Response:
-    return page(title, error.message, error.hint, status=status, good=False, again=True, root=_UP)
+    return page(title, error.message, for_pilot(error.hint), status=status, good=False, again=True, root=_UP)
 
 
 def _redirect(url: str) -> web.Response:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from killsyncd.cli.command import Invocation, out, say, socket_of, wants_json
+from killsyncd.cli.command import Invocation, json_line, out, say, socket_of, wants_json
 from killsyncd.core.errors import EXIT_UNAVAILABLE
 from killsyncd.core.text import fight, parse_time
 
@@ -42,7 +41,7 @@ def run(args: Namespace, call: Invocation) -> int:
     for mail in daemon.lines("/v1/watch", parameters):
         cursor = mail["feedCursor"]
         if wants_json(args):
-            sys.stdout.write(json.dumps(mail, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_line(mail))
         else:
             out(line(mail))
         sys.stdout.flush()

@@ -11,7 +11,6 @@ import asyncio
 import errno
 import fcntl
 import os
-import pwd
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,6 +20,7 @@ from typing import IO, ParamSpec, TypeVar
 
 import aiosqlite
 
+from killsyncd.config.ownership import as_somebody_else
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
 from killsyncd.storage.sqlite.driver import DIALECT, drive, teach_binding
@@ -305,7 +305,6 @@ def take_lock(path: Path) -> IO[str]:
     Raises AlreadyRunning, Refused: a folder that cannot be written, or that others can.
     """
     lock_path = path.with_name(path.name + ".lock")
-    me = _user()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         refuse_open_folder(path.parent)
@@ -318,8 +317,7 @@ def take_lock(path: Path) -> IO[str]:
             ) from error
         raise Refused(
             f"the folder of the database cannot be written: {path.parent}: {error.strerror}",
-            f"let {me} write there (as root: chown {me} {path.parent}), run this as the user whom it belongs "
-            "to, or set [database] url to another place",
+            f"{as_somebody_else(path.parent)}; or set [database] url to another place",
         ) from error
     handle = os.fdopen(descriptor, "r+")
     try:
@@ -336,14 +334,6 @@ def take_lock(path: Path) -> IO[str]:
     handle.write(str(os.getpid()))
     handle.flush()
     return handle
-
-
-def _user() -> str:
-    """Who we are, by name where there is one."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def refuse_open_folder(folder: Path) -> None:
