@@ -28,8 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new("--port", type=any_port, default=0, help="port; 0, the default, takes any free one and prints it")
     new("--seed", type=int, default=1, help="the same seed gives the same pilots (%(default)s)")
 
-    world = parser.add_argument_group("the universe")
-    new = world.add_argument
+    _add_world(parser.add_argument_group("the universe"))
+    _add_esi(parser.add_argument_group("ESI"))
+    _add_sso(parser.add_argument_group("SSO"))
+    with contextlib.suppress(argparse.ArgumentError):  # the caller may have one of its own
+        parser.add_argument("--json", action="store_true", help="one line of JSON when ready, nothing else")
+    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_world(group: argparse._ArgumentGroup) -> None:
+    new = group.add_argument
     new("--pilots", type=whole, default=5, help="simulated pilots (%(default)s)")
     new("--history", type=whole, default=40, help="killmails a pilot has at the start (%(default)s)")
     new("--pilots-per-corporation", type=whole, default=10, metavar="N", help="(%(default)s)")
@@ -60,8 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an id that /universe/names refuses",
     )
 
-    esi = parser.add_argument_group("ESI")
-    new = esi.add_argument
+
+def _add_esi(group: argparse._ArgumentGroup) -> None:
+    new = group.add_argument
     new("--page-size", type=whole, default=1000, metavar="N", help="killmails a list page (%(default)s)")
     new(
         "--order",
@@ -99,8 +108,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new("--faults", type=Path, metavar="FILE", help="JSON list of scripted faults")
     new("--prebuild", type=whole, default=None, metavar="N", help="encode N killmails at the start")
 
-    sso = parser.add_argument_group("SSO")
-    new = sso.add_argument
+
+def _add_sso(group: argparse._ArgumentGroup) -> None:
+    new = group.add_argument
     new("--client-id", default=CLIENT_ID, help="the registered application (%(default)s)")
     new("--client-secret-file", type=Path, metavar="FILE", help="make it a confidential client")
     new(
@@ -121,10 +131,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     new("--rotation-grace", type=amount, default=0.0, metavar="S", help="how long a replaced one still works")
     new("--issuer", help="iss of the tokens; the simulator's own address without it")
-
-    with contextlib.suppress(argparse.ArgumentError):  # the caller may have one of its own
-        parser.add_argument("--json", action="store_true", help="one line of JSON when ready, nothing else")
-    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
 
 
 def whole(text: str) -> int:

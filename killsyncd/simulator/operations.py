@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -13,10 +13,8 @@ from killsyncd.core.errors import BadInput, NotFound
 
 from .config import KILLMAIL_SCOPE
 from .faults import Fault
+from .state import SimulatorState
 from .world import Pilot, WorldMail
-
-if TYPE_CHECKING:
-    from .server import Simulator
 
 Json = dict[str, Any]
 
@@ -24,7 +22,7 @@ Json = dict[str, Any]
 class RemoteOperations:
     """One public method per operation; its keyword arguments are those of the JSON object."""
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: SimulatorState) -> None:
         self._sim = simulator
         self._known = {
             name: method

@@ -19,19 +19,14 @@ from . import wire
 from .answer import Response, RoutedRequest, error
 from .clock import SimClock, TimeSource
 from .config import SimulatorConfig
-from .esi import EsiRoutes
-from .faults import Fault, Faults, disturbed
-from .gate import Gate
-from .grants import SimulatedGrant, SimulatedGrants
-from .ledger import RequestLedger
+from .faults import Fault, disturbed
+from .grants import SimulatedGrant
 from .levers import Levers
-from .listing import Lists
 from .operations import RemoteOperations
 from .pages import index_page
 from .routes import esi_call
-from .sso import SsoRoutes, sso_call
-from .tokens import Keys
-from .world import World
+from .sso import sso_call
+from .state import SimulatorState
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +37,7 @@ _PROCESSED = frozenset(
 _ON_THE_WIRE = frozenset({"truncate", "stall"})
 
 
-class Simulator(Levers):
+class Simulator(SimulatorState, Levers):
     """EVE Online on one port of this machine, in the caller's event loop.
 
     An async context manager. The levers (`add_pilots`, `script`, `breaches`...) are plain methods, to be
@@ -50,37 +45,12 @@ class Simulator(Levers):
     """
 
     def __init__(self, config: SimulatorConfig | None = None, clock: TimeSource | None = None) -> None:
-        self.config = config or SimulatorConfig()
-        self.clock = SimClock(clock)
-        self.ledger = RequestLedger(self.clock)
-        self.world = World(self.config, self.clock)
-        self.keys = Keys()
-        self.grants = SimulatedGrants(self.config, self.clock, self.world, self.keys, self.ledger)
-        self.lists = Lists(self.world, self.clock, self.config.page_size, self.config.cache)
-        self.gate = Gate(self.config, self.clock, self.world, self.keys, self.ledger)
-        self.esi = EsiRoutes(self.config, self.clock, self.world, self.lists, self.ledger)
-        self.sso = SsoRoutes(self.config, self.world, self.grants, self.ledger)
-        self.trouble = Faults(self.config.seed)
-        for raw in self.config.faults:
-            self.trouble.add(Fault.from_json(raw), self.clock.monotonic())
-        self.latency = self.config.latency
-        self.rate = self.config.rate
-        self.late = self.config.late
-        self.outage: tuple[int, float, bool] | None = None
-        """Status, monotonic end, whether the SSO is down too."""
-        self.port = 0
+        super().__init__(config or SimulatorConfig(), SimClock(clock))
         self._operations = RemoteOperations(self)
         self._closing = asyncio.Event()
-        self._rate_changed = asyncio.Event()
         self._answered = asyncio.Event()
         self._runner: web.ServerRunner | None = None
         self._growth: asyncio.Task[None] | None = None
-
-    @property
-    def base_url(self) -> str:
-        """`http://127.0.0.1:PORT`: base of the SSO and of ESI."""
-        host = "127.0.0.1" if self.config.host in ("", "0.0.0.0") else self.config.host  # noqa: S104  only named
-        return f"http://{host}:{self.port}"
 
     def perform(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         return self._operations.perform(operation, arguments)
@@ -132,21 +102,16 @@ class Simulator(Levers):
                 self._answered.clear()
                 await self._answered.wait()
 
-    def set_rate(self, rate: float) -> None:
-        """New mails a minute from now on."""
-        self.rate = rate
-        self._rate_changed.set()
-
     async def _grow(self) -> None:
         """New mails while it runs, at about `rate` a minute."""
         rng = random.Random(self.config.seed + 1)
         while True:
             pause = 60.0 / self.rate * rng.uniform(0.5, 1.5) if self.rate > 0 else None
-            self._rate_changed.clear()
+            self.rate_changed.clear()
             # Not wait_for: up to Python 3.11 it may swallow a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._rate_changed.wait()
+                    await self.rate_changed.wait()
                 continue
             if self.world.pilots:
                 self.world.new_mail(self.world.crew(), late=rng.random() < self.late, age=rng.uniform(0, 60))
