@@ -19,19 +19,6 @@ BY_ITSELF = "Nothing to do: killsyncd tries again by itself."
 
 
 @dataclass(frozen=True, slots=True)
-class TokenSet:
-    """What the token endpoint answered. Nothing in it is verified.
-
-    expires_at: seconds since 1970, of the access token, by this machine's clock.
-    refresh_token: the one to use from now on; it may differ from the one that was sent.
-    """
-
-    access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class Identity:
     """What a verified access token says.
 
@@ -69,7 +56,8 @@ class GrantRow:
         goes by it.
     unanswered_attempts: refreshes that were begun and not answered; each may have replaced
         the refresh token without our learning the new one.
-    doubtful_refusals: `invalid_grant` heard while an earlier attempt stood unanswered.
+    refusals: `invalid_grant` heard in a row. refused_since: when the first of them was heard.
+    list_refusals: 403s in a row on the pilot's list, although the token has the scope.
     failures: refreshes in a row that failed for whatever reason, since tokens were last stored.
     not_before: no refresh before this; 0 where nothing is waited for.
     holder: the living daemon that refreshes it just now, None where nobody does.
@@ -87,7 +75,9 @@ class GrantRow:
     renew_at: float
     version: int
     unanswered_attempts: int
-    doubtful_refusals: int
+    refusals: int
+    refused_since: float | None
+    list_refusals: int
     failures: int
     not_before: float
     holder: str | None
@@ -143,8 +133,35 @@ class SsoUnavailable(Unavailable):
         self.everybody = everybody
 
 
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """What the token endpoint answered. Nothing in it is verified.
+
+    expires_at: seconds since 1970, of the access token, by this machine's clock.
+    refresh_token: the one to use from now on; it may differ from the one that was sent.
+    complaint: the answer held no access token (which is empty then), and all that is worth keeping is
+        the refresh token.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_at: float
+    complaint: SsoUnavailable | None = None
+
+
+class ListRefused(Unavailable):
+    """ESI refuses a pilot's list (403), although the token has the scope: asked again before it is believed.
+
+    retry_after: seconds until the list may be asked for again.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: float) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
 class GrantUnusable(KillsyncdError):
-    """This pilot's grant gives no tokens, and waiting will not help.
+    """This pilot's grant gives no tokens just now, and waiting a moment will not help.
 
     state: why, as the user's state shows it.
     """

@@ -20,10 +20,14 @@ log = get_logger(__name__)
 
 
 class DueGrants(Protocol):
-    """Whose tokens are to be renewed. Both look at grants in state ok that have a refresh token."""
+    """Whose tokens are to be renewed: grants that have a refresh token, in states that come back."""
 
     async def due(self, now: float, limit: int) -> list[str]:
-        """User ids with renew_at <= now, not_before <= now and no living holder, the longest due first."""
+        """User ids with renew_at <= now, not_before <= now and no living holder, the longest due first.
+
+        Times further ahead than `refusals.LONGEST_LIFE` and `LONGEST_PAUSE` count as past: they were
+        written while the clock stood wrong.
+        """
 
     async def next_due(self) -> float | None:
         """When the next one is due: the least of max(renew_at, not_before), None without grants."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from killsyncd.auth.grant import SsoUnavailable
+from killsyncd.auth.refusals import LOGIN_PAUSES, REVOCATION_BELIEVED_AFTER
 from killsyncd.core.clock import Clock
-from killsyncd.core.errors import KeyRefused, KillsyncdError, Unavailable
+from killsyncd.core.errors import GrantDead, KeyRefused, KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.retry import full_jitter
@@ -28,13 +29,17 @@ BATCH = 20
 
 @dataclass(frozen=True, slots=True)
 class PendingRevocation:
-    """A grant that is still to be taken back at the SSO. not_before: seconds since 1970."""
+    """A grant that is still to be revoked at the SSO. not_before: seconds since 1970.
+
+    refusals: how often in a row the SSO said that it does not know the token.
+    """
 
     id: int
     character_id: int
     refresh_token_enc: bytes = field(repr=False)
     attempts: int
     not_before: float
+    refusals: int = 0
 
 
 class RevocationRows(Protocol):
@@ -44,14 +49,14 @@ class RevocationRows(Protocol):
     async def due(self, limit: int) -> list[PendingRevocation]: ...
     async def next_due(self) -> float | None: ...
     async def done(self, tombstone_id: int) -> None: ...
-    async def failed(self, tombstone_id: int, not_before: float) -> None: ...
+    async def failed(self, tombstone_id: int, not_before: float, *, refused: bool) -> None: ...
 
 
 class Revoking(Protocol):
     """Token care, as far as revoking goes (`tokens.TokenKeeper`)."""
 
     async def revoke(self, character_id: int, refresh_token_enc: bytes) -> None:
-        """Raises SsoUnavailable, KeyRefused."""
+        """Raises SsoUnavailable, KeyRefused; GrantDead: the SSO does not know the token."""
 
 
 class Revoker:
@@ -112,6 +117,12 @@ class Revoker:
     async def _ask(self, tombstone: PendingRevocation) -> bool:
         try:
             await self._sso.revoke(tombstone.character_id, tombstone.refresh_token_enc)
+        except GrantDead as error:
+            # Where the pilot or another daemon was quicker there is nothing left to do; but said once it
+            # may be wrong, and then the grant would stay for ever.
+            if tombstone.refusals + 1 < REVOCATION_BELIEVED_AFTER:
+                await self._later(tombstone, error)
+                return False
         except (SsoUnavailable, KeyRefused) as error:
             await self._later(tombstone, error)
             return False
@@ -121,10 +132,13 @@ class Revoker:
         return True
 
     async def _later(self, tombstone: PendingRevocation, error: KillsyncdError) -> None:
+        refused = isinstance(error, GrantDead)
         wait = full_jitter(tombstone.attempts + 1, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
         if isinstance(error, SsoUnavailable) and error.retry_after:
             wait = max(wait, error.retry_after)
-        await self._rows.failed(tombstone.id, self._clock.now() + wait)
+        if refused:
+            wait = max(wait, LOGIN_PAUSES[tombstone.refusals])
+        await self._rows.failed(tombstone.id, self._clock.now() + wait, refused=refused)
         self._states.set(
             tombstone.id,
             "pending",

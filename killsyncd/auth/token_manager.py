@@ -18,7 +18,8 @@ from collections.abc import Collection
 from typing import NoReturn
 
 from killsyncd.auth.encryption import Vault, token_aad
-from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantRow, SsoUnavailable
+from killsyncd.auth.grant import BY_ITSELF, KILLMAIL_SCOPE, GrantRow, ListRefused, SsoUnavailable
+from killsyncd.auth.refusals import COME_BACK, LIST_PAUSES, LONGEST_LIFE, SCOPE_PAUSE, next_list_question
 from killsyncd.auth.token_refresh import GrantStore, SsoPort, TokenRefresh, unusable
 from killsyncd.core import tasks as endings
 from killsyncd.core.clock import Clock
@@ -63,8 +64,10 @@ class TokenManager:
         self._refreshing = TokenRefresh(grants, sso, vault, clock, daemon_id, margin, self._rng)
         self._running: dict[str, asyncio.Task[str]] = {}
         self._vouched: dict[str, int] = {}
+        self._list_refused: set[str] = set()
         self._distrust: Problem | None = None
         self._closing = False
+        self._draining = False
 
     # -- for those who need tokens -----------------------------------------------------------
 
@@ -84,19 +87,41 @@ class TokenManager:
         """
         return await self._token(user_id, rejected_access_token)
 
-    async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
-        """ESI answered 403 to this token: mark the pilot, unless another token is stored by now.
+    async def list_refused(self, user_id: str, refused_access_token: str, words: str) -> NoReturn:
+        """ESI answered 403 to this token on the pilot's list. words: what ESI said.
 
-        Raises GrantUnusable where the pilot is marked; NotFound; SsoUnavailable (the login just changed).
+        The token's own `scp` decides: it is renewed and looked at again. Without the scope the pilot is
+        marked at once; with it the refusal is counted, and believed only after several in a row.
+        Raises GrantUnusable where the pilot is marked (asked again in a day), else ListRefused; NotFound;
+        Unavailable (the database).
         """
         row = await self._usable(user_id)
-        if row.access_token_enc is None:
-            return
-        stored = self._vault.decrypt_text(row.access_token_enc, aad=token_aad(row.character_id, "access"))
-        if stored == refused_access_token:
-            await self._turn(
-                row, UserState.SCOPE_MISSING, "ESI refuses the list: the killmail scope is missing"
-            )
+        told = f"ESI refuses the list (403: {words}), although the login has the killmail scope"
+        pause = LIST_PAUSES[0]
+        if self._is_stored(row, refused_access_token):  # else a login or a refresh was quicker: no verdict
+            row = await self._renewed_after_403(row, refused_access_token)
+            refusals = await self._grants.list_refused(user_id, version=row.version) or 1
+            if (next_pause := next_list_question(refusals)) is None:
+                again = self._clock.now() + SCOPE_PAUSE
+                reason = f"{told}, {refusals} times in a row; it is asked again daily"
+                await self._turn(row, UserState.SCOPE_MISSING, reason, not_before=again)
+            pause = next_pause
+            self._list_refused.add(user_id)
+        raise ListRefused(told, BY_ITSELF, retry_after=pause)
+
+    async def _renewed_after_403(self, row: GrantRow, refused: str) -> GrantRow:
+        try:
+            await self._renewed(row.user_id, refused)
+        except (Unavailable, TokenRefused) as error:
+            # The scope was there when the old token was verified, and the list is asked again anyway.
+            log.debug("token not renewed after a 403", character_id=row.character_id, error=error.message)
+        return await self._usable(row.user_id)
+
+    async def list_accepted(self, user_id: str) -> None:
+        """ESI gave the pilot's list: earlier refusals count no more. Raises Unavailable."""
+        if user_id in self._list_refused:
+            await self._grants.list_accepted(user_id)
+            self._list_refused.discard(user_id)
 
     async def renew(self, user_id: str) -> None:
         """Renew if it is time; for the refresher, which wants to hear of failures.
@@ -125,11 +150,13 @@ class TokenManager:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """See refreshes out when the daemon stops: each may bring a refresh token that nobody else has."""
+        await stopping.wait()
+        self._draining = True
         await endings.seen_out(self._running.values, stopping)
 
     async def aclose(self) -> None:
         """Begin no more refreshes; cut short those that still run. Their attempts stay unanswered."""
-        self._closing = True
+        self._closing = self._draining = True
         await endings.cut_short(self._running.values)
 
     # -- one refresh at a time -----------------------------------------------------------------
@@ -158,7 +185,8 @@ class TokenManager:
     async def _join(self, user_id: str, rejected: str | None) -> str:
         task = self._running.get(user_id)
         if task is None:
-            self._refuse_if_closing()
+            if self._closing:
+                self._refuse_to_begin()
             task = asyncio.create_task(self._renew(user_id, rejected), name=f"refresh of user {user_id}")
             self._running[user_id] = task
             task.add_done_callback(functools.partial(self._ended, user_id))
@@ -173,8 +201,11 @@ class TokenManager:
     async def _renew(self, user_id: str, rejected: str | None) -> str:
         give_up_at = self._clock.monotonic() + _LEASE_PATIENCE
         while True:
-            row = await self._usable(user_id)
-            token = self._stored(row, rejected)
+            row = await self._load(user_id)
+            kept = row.refresh_token_enc is not None
+            if row.state is not UserState.OK and not (kept and row.state in COME_BACK):
+                unusable(row.state, row.state_reason or "")
+            token = self._stored(row, rejected) if row.state is UserState.OK else None
             if token is not None and self._clock.now() < row.renew_at:
                 await self._vouch(row, token)
                 return token
@@ -182,7 +213,8 @@ class TokenManager:
             if renewed is not None:
                 await self._vouch(*renewed)
                 return renewed[1]
-            self._refuse_if_closing()  # waiting for another daemon must not hold up the end
+            if self._draining:  # waiting for another daemon must not hold up the end
+                self._refuse_to_begin()
             if self._clock.monotonic() >= give_up_at:
                 raise SsoUnavailable(
                     f"another daemon ({row.holder}) has been refreshing this token for long",
@@ -192,27 +224,40 @@ class TokenManager:
                 )
             await self._clock.sleep(self._rng.uniform(0.1, 0.3))
 
-    def _refuse_if_closing(self) -> None:
-        if self._closing:
-            raise SsoUnavailable("killsyncd is stopping", answered=True, everybody=False)
+    def _refuse_to_begin(self) -> NoReturn:
+        raise SsoUnavailable("killsyncd is stopping", answered=True, everybody=False)
 
     # -- looking at rows -----------------------------------------------------------------------
 
-    async def _usable(self, user_id: str) -> GrantRow:
+    async def _load(self, user_id: str) -> GrantRow:
         row = await self._grants.load(user_id)
         if row is None:
             raise NotFound(f"there is no user {user_id}", "killsyncd ctl users lists those there are.")
+        if row.list_refusals:
+            self._list_refused.add(user_id)  # counted before a restart, or by another daemon
+        return row
+
+    async def _usable(self, user_id: str) -> GrantRow:
+        row = await self._load(user_id)
         if row.state is not UserState.OK:
             unusable(row.state, row.state_reason or "")
         return row
 
     def _stored(self, row: GrantRow, rejected: str | None) -> str | None:
         """The stored access token, where it still has some life and is not the rejected one."""
-        if row.access_token_enc is None or row.expires_at - self._clock.now() < _LEAST_LEFT:
+        left = row.expires_at - self._clock.now()
+        # More than any token lives: written while the clock stood wrong.
+        if row.access_token_enc is None or not _LEAST_LEFT <= left <= LONGEST_LIFE:
             return None
-        aad = token_aad(row.character_id, "access")
-        token = self._vault.decrypt_text(row.access_token_enc, aad=aad)
+        token = self._opened(row)
         return None if token == rejected else token
+
+    def _is_stored(self, row: GrantRow, token: str) -> bool:
+        return row.access_token_enc is not None and self._opened(row) == token
+
+    def _opened(self, row: GrantRow) -> str:
+        assert row.access_token_enc is not None, "looked at by both callers"
+        return self._vault.decrypt_text(row.access_token_enc, aad=token_aad(row.character_id, "access"))
 
     async def _vouch(self, row: GrantRow, token: str) -> None:
         """Verify a token once a version. Raises TokenRefused, GrantUnusable."""
@@ -234,21 +279,47 @@ class TokenManager:
             raise
         self._distrust = None
         if identity.owner_hash != row.owner_hash:
-            await self._turn(row, UserState.OWNER_CHANGED, "the character belongs to another account now")
+            # Signed by the SSO: no doubt about it. Not ours to use any more; the history stays.
+            why = "the character belongs to another account now"
+            await self._turn(row, UserState.OWNER_CHANGED, why, drop_tokens=True)
         if missing := self._required - identity.scopes:
-            await self._turn(row, UserState.SCOPE_MISSING, f"the login lacks {', '.join(sorted(missing))}")
+            # CCP may have taken the scope from the application for a while.
+            again = self._clock.now() + SCOPE_PAUSE
+            why = f"the login lacks {', '.join(sorted(missing))}"
+            await self._turn(row, UserState.SCOPE_MISSING, why, not_before=again)
+        if row.state is not UserState.OK:
+            row = await self._back(row)
         if identity.name != row.character_name:
             await self._grants.rename(row.user_id, identity.name)
             log.info("renamed", character_id=row.character_id, character=identity.name)
         self._vouched[row.user_id] = row.version
 
-    async def _turn(self, row: GrantRow, state: UserState, reason: str) -> NoReturn:
-        drop = state is UserState.OWNER_CHANGED  # not ours to use any more; the history stays
+    async def _back(self, row: GrantRow) -> GrantRow:
+        """Who was called scope_missing has a token with the scope: ESI is asked again."""
+        if await self._grants.mark(row.user_id, version=row.version, state=UserState.OK, reason=None):
+            log.info("the login has the killmail scope again", character_id=row.character_id)
+        return await self._usable(row.user_id)
+
+    async def _turn(
+        self,
+        row: GrantRow,
+        state: UserState,
+        reason: str,
+        *,
+        drop_tokens: bool = False,
+        not_before: float = 0.0,
+    ) -> NoReturn:
         marked = await self._grants.mark(
-            row.user_id, version=row.version, state=state, reason=reason, drop_tokens=drop
+            row.user_id,
+            version=row.version,
+            state=state,
+            reason=reason,
+            drop_tokens=drop_tokens,
+            not_before=not_before,
         )
         if marked:
-            log.warning("grant unusable", character_id=row.character_id, user_state=state, reason=reason)
+            if row.state is not state:
+                log.warning("grant unusable", character_id=row.character_id, user_state=state, reason=reason)
             unusable(state, reason)
         raise SsoUnavailable(
             "the login changed while it was looked at", "Try again.", answered=True, everybody=False

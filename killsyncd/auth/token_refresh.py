@@ -1,12 +1,12 @@
-"""One refresh, from the lease to the stored answer. When to refresh, and for whom, is in tokens.py.
+"""One refresh, from the lease to the stored answer. When to refresh, and for whom, is in token_manager.py.
 
 The order is the point. The SSO may replace the refresh token with any answer, so
 
 - lease and attempt are written in one durable transaction before the question: after a crash we
   know that an answer may be lost;
 - the answer is stored before anything else is done with it;
-- `invalid_grant` is believed at once only where no answer can have been lost. Otherwise the
-  question is put again after 1, 5, 15 and 60 minutes before the grant is given up.
+- a refused refresh token (`invalid_grant`) is kept, encrypted, and the question is put again: after a
+  minute, and then for a week ever more rarely (`refusals` has the rules), before it is forgotten.
 """
 
 from __future__ import annotations
@@ -27,19 +27,16 @@ from killsyncd.auth.grant import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.core.clock import Clock
+from killsyncd.auth.refusals import BELIEVED_AFTER, COME_BACK, DAY, longest_wait, next_login_question
+from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import GrantDead
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import REMEDIES, Problem, UserState
-
-DOUBT_DELAYS = (60.0, 300.0, 900.0, 3600.0)
-"""Seconds after each `invalid_grant` that a lost answer may explain; the next one after them is believed."""
 
 _FIRST_BACKOFF = 10.0
 _LONGEST_BACKOFF = 300.0
 _LONGEST_IN_OUTAGE = 30.0  # the circuit spares an SSO that is down; a pilot need not wait long after it
 _STORE_DELAYS = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
-_LONGEST_NOT_BEFORE = 7200.0
 
 log = get_logger(__name__)
 
@@ -56,9 +53,10 @@ class GrantStore(Protocol):
     async def begin_attempt(self, user_id: str, *, holder: str, version: int) -> GrantRow | None:
         """Take the lease and write down that the SSO is about to be asked, in one transaction.
 
-        Only where `version` still holds, the state is ok, a refresh token is there, and nobody
-        living but `holder` has the lease. Sets the holder, adds one to unanswered_attempts, and
-        returns the row as it is then; None, with nothing changed, where one of these fails.
+        Only where `version` still holds, the state is one that comes back (`refusals.COME_BACK`), a
+        refresh token is there, and nobody living but `holder` has the lease. Sets the holder, adds one
+        to unanswered_attempts, and returns the row as it is then; None, with nothing changed, where one
+        of these fails.
         """
 
     async def store_tokens(
@@ -67,16 +65,17 @@ class GrantStore(Protocol):
         *,
         holder: str,
         version: int,
-        access_token_enc: bytes,
+        access_token_enc: bytes | None,
         refresh_token_enc: bytes,
         expires_at: float,
         renew_at: float,
     ) -> GrantRow | None:
         """Replace the tokens where `version` still holds, whoever has the lease by now.
 
-        Raises the version, sets unanswered_attempts, doubtful_refusals, failures and not_before
-        to 0, gives back the lease where `holder` has it, and returns the row as it is then.
-        None, with nothing changed, for another version.
+        Raises the version, sets unanswered_attempts, refusals, failures and not_before to 0 and
+        refused_since to None, gives back the lease where `holder` has it, and returns the row as
+        it is then. Who was in needs_login is ok again, and wants a sync. None, with nothing changed,
+        for another version.
         """
 
     async def record_failure(
@@ -86,26 +85,41 @@ class GrantStore(Protocol):
         holder: str,
         version: int,
         unanswered: bool,
-        doubtful: bool,
+        refused_at: float | None,
         not_before: float,
-    ) -> None:
-        """The attempt brought no tokens. Nothing happens where `version` no longer holds.
+    ) -> bool:
+        """The attempt brought no tokens. False, with nothing changed, where `version` no longer holds.
 
         Adds one to failures; takes the attempt off unanswered_attempts again (not below 0) unless
-        `unanswered`; adds one to doubtful_refusals if `doubtful`; sets not_before; gives back
-        the lease where `holder` has it. The version stays.
+        `unanswered`; if refused_at is given, adds one to refusals and sets refused_since to it where
+        that is None or later; sets not_before; gives back the lease where `holder` has it. The version
+        stays.
         """
 
     async def release(self, user_id: str, *, holder: str) -> None:
         """Give back the lease where `holder` has it, and nothing else: the attempt stays unanswered."""
 
     async def mark(
-        self, user_id: str, *, version: int, state: UserState, reason: str, drop_tokens: bool
+        self,
+        user_id: str,
+        *,
+        version: int,
+        state: UserState,
+        reason: str | None,
+        drop_tokens: bool = False,
+        not_before: float = 0.0,
     ) -> bool:
         """Put the grant into another state where `version` still holds; False otherwise.
 
-        Raises the version and gives back the lease. drop_tokens: both ciphertexts go for good.
+        Raises the version, sets not_before and gives back the lease. drop_tokens: both ciphertexts go
+        for good. Who becomes ok again wants a sync.
         """
+
+    async def list_refused(self, user_id: str, *, version: int) -> int | None:
+        """One more 403 in a row on the list: how many now. None for another version."""
+
+    async def list_accepted(self, user_id: str) -> None:
+        """The list came: sets list_refusals to 0."""
 
     async def rename(self, user_id: str, name: str) -> None:
         """The character has another name."""
@@ -194,11 +208,17 @@ class TokenRefresh:
         except SsoUnavailable as error:
             await self._failed(row, error, came_at)
             raise
-        self._circuit.succeeded()
         stored = await self._store(row, tokens)
+        if tokens.complaint is None:
+            self._circuit.succeeded()
         if stored is None:
             await self._discard(row, tokens, refresh_token)
             return None
+        if stored.state is not row.state:
+            log.info("the login works again", character_id=row.character_id)
+        if tokens.complaint is not None:
+            await self._failed(stored, tokens.complaint, came_at)
+            raise tokens.complaint
         return stored, tokens.access_token
 
     async def _store(self, row: GrantRow, tokens: TokenSet) -> GrantRow | None:
@@ -208,7 +228,9 @@ class TokenRefresh:
             row.user_id,
             holder=self._daemon_id,
             version=row.version,
-            access_token_enc=self._encrypted(row, "access", tokens.access_token),
+            access_token_enc=self._encrypted(row, "access", tokens.access_token)
+            if tokens.access_token
+            else None,
             refresh_token_enc=self._encrypted(row, "refresh", tokens.refresh_token),
             expires_at=tokens.expires_at,
             renew_at=renewal_time(self._clock.now(), tokens.expires_at, self._margin, self._rng),
@@ -233,7 +255,7 @@ class TokenRefresh:
             return
         try:
             await self._sso.revoke(tokens.refresh_token)
-        except SsoUnavailable as error:
+        except (SsoUnavailable, GrantDead) as error:
             # The logout's own tombstone holds the token that this one replaced.
             await self._grants.entomb(row.character_id, self._encrypted(row, "refresh", tokens.refresh_token))
             log.warning(
@@ -247,51 +269,67 @@ class TokenRefresh:
         cap = _LONGEST_IN_OUTAGE if error.everybody else _LONGEST_BACKOFF
         longest = min(cap, _FIRST_BACKOFF * 2.0 ** min(row.failures, 10))
         delay = max(self._rng.uniform(1.0, longest), error.retry_after or 0.0)
-        await self._record(row, delay, unanswered=not error.answered, doubtful=False)
+        await self._record(row, delay, unanswered=not error.answered)
 
     async def _refused(self, row: GrantRow) -> None:
         """`invalid_grant`. Returns where the token that was refused is no longer the stored one."""
         now = await self._grants.load(row.user_id)
         if now is None or now.version != row.version:
             return
-        certain = now.holder == self._daemon_id and now.unanswered_attempts <= 1  # that one is this one
-        if certain:
-            await self._give_up(
-                row, "the SSO says that the login has ended or was taken back (invalid_grant)"
-            )
-        elif now.doubtful_refusals >= len(DOUBT_DELAYS):
-            await self._give_up(
-                row,
-                f"the SSO refused the login {now.doubtful_refusals + 1} times (invalid_grant), "
-                "after an earlier refresh whose answer was lost on the way",
-            )
-        else:
-            delay = DOUBT_DELAYS[now.doubtful_refusals]
-            await self._record(row, delay, unanswered=False, doubtful=True)
+        heard_at = self._clock.now()
+        refusals = now.refusals + 1
+        refused_for = max(0.0, heard_at - (heard_at if now.refused_since is None else now.refused_since))
+        lost = now.holder != self._daemon_id or now.unanswered_attempts > 1  # one of them is this one
+        pause = next_login_question(refusals, refused_for)
+        if pause is None:
+            days = f"{refused_for / DAY:.0f} days"
+            reason = f"the SSO refused the login {refusals} times in {days} (invalid_grant)"
+            await self._needs_login(row, reason, forget=True)
+            return
+        # A little more than the pause, so that those who were refused together do not come together.
+        pause *= self._rng.uniform(1.0, 1.1)
+        told = "the SSO refuses the login (invalid_grant)"
+        if lost:
+            told += ", after an earlier refresh whose answer was lost on the way"
+        await self._record(row, pause, unanswered=False, refused=True)
+        if refusals < BELIEVED_AFTER:
             raise SsoUnavailable(
-                "the SSO refused the refresh token, but the answer to an earlier refresh was lost",
-                f"It is asked again in {delay / 60:.0f} min; to get on at once: killsyncd login",
+                told,
+                f"It is asked again in {pause / 60:.0f} min; to get on at once: killsyncd login",
                 answered=True,
-                retry_after=delay,
+                retry_after=pause,
                 everybody=False,
             )
+        again = heard_at + pause
+        reason = f"{told}; it is asked again by itself at {utc(again):%Y-%m-%d %H:%M} UTC"
+        await self._needs_login(row, reason, not_before=again)
 
-    async def _give_up(self, row: GrantRow, reason: str) -> None:
+    async def _needs_login(
+        self, row: GrantRow, reason: str, *, forget: bool = False, not_before: float = 0.0
+    ) -> None:
         marked = await self._grants.mark(
-            row.user_id, version=row.version, state=UserState.NEEDS_LOGIN, reason=reason, drop_tokens=True
+            row.user_id,
+            version=row.version,
+            state=UserState.NEEDS_LOGIN,
+            reason=reason,
+            drop_tokens=forget,
+            not_before=not_before,
         )
-        if marked:
+        if not marked:
+            return
+        if forget or row.state is not UserState.NEEDS_LOGIN:
             log.warning("needs a new login", character_id=row.character_id, reason=reason)
-            unusable(UserState.NEEDS_LOGIN, reason)
+        unusable(UserState.NEEDS_LOGIN, reason)
 
-    async def _record(self, row: GrantRow, delay: float, *, unanswered: bool, doubtful: bool) -> None:
+    async def _record(self, row: GrantRow, delay: float, *, unanswered: bool, refused: bool = False) -> None:
+        now = self._clock.now()
         await self._grants.record_failure(
             row.user_id,
             holder=self._daemon_id,
             version=row.version,
             unanswered=unanswered,
-            doubtful=doubtful,
-            not_before=self._clock.now() + delay,
+            refused_at=now if refused else None,
+            not_before=now + delay,
         )
 
     async def _release(self, row: GrantRow) -> None:
@@ -304,14 +342,14 @@ class TokenRefresh:
         return self._vault.encrypt(token, aad=token_aad(row.character_id, kind))
 
     def _refresh_token(self, row: GrantRow) -> str:
-        if row.refresh_token_enc is None:
+        if row.refresh_token_enc is None or row.state not in COME_BACK:
             unusable(UserState.NEEDS_LOGIN, "no refresh token is stored")
         return self._vault.decrypt_text(row.refresh_token_enc, aad=token_aad(row.character_id, "refresh"))
 
     def _refuse_if_too_early(self, row: GrantRow) -> None:
         wait = row.not_before - self._clock.now()
         # Further away than any back-off of ours: written while the wall clock stood wrong.
-        if 0 < wait <= _LONGEST_NOT_BEFORE:
+        if 0 < wait <= longest_wait(row.state):
             raise SsoUnavailable(
                 f"the last refresh of this token failed; the next is in {wait:.0f} s",
                 BY_ITSELF,

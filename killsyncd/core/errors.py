@@ -79,9 +79,10 @@ class Unavailable(KillsyncdError):
 
 
 class GrantDead(KillsyncdError):
-    """The SSO says `invalid_grant` (RFC 6749, 5.2): only a new login helps.
+    """The SSO says that it does not know a token or code (RFC 6749, 5.2: `invalid_grant`).
 
-    Only sso.py raises it, and only for HTTP 400 with that code.
+    Only auth/sso raises it, and only for HTTP 400 with that code. For a refresh token one such answer is
+    no verdict: see auth/refusals.py.
     """
 
 

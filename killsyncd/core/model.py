@@ -27,6 +27,7 @@ class UserState(enum.StrEnum):
     NEEDS_LOGIN = "needs_login"
     OWNER_CHANGED = "owner_changed"
     SCOPE_MISSING = "scope_missing"
+    LEFT = "left"
     PAUSED = "paused"
 
 
@@ -35,6 +36,7 @@ REMEDIES = {
     UserState.NEEDS_LOGIN: "log this character in again: killsyncd login",
     UserState.OWNER_CHANGED: "the character was transferred; its new owner logs in: killsyncd login",
     UserState.SCOPE_MISSING: "log in again and leave the killmail scope ticked: killsyncd login",
+    UserState.LEFT: "nothing to do; a new login has it synced again: killsyncd login",
     UserState.PAUSED: "killsyncd ctl resume --user NAME",
 }
 

@@ -93,7 +93,12 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "killsyncd ctl users shows what each needs",
                 "There are users, and none of them can be synced.",
             ),
-            ProblemKind("needs_login", False, REMEDIES[UserState.NEEDS_LOGIN], "A pilot's login has ended."),
+            ProblemKind(
+                "needs_login",
+                False,
+                REMEDIES[UserState.NEEDS_LOGIN],
+                "The SSO refuses a pilot's login. It is asked again for a week, in case it was wrong.",
+            ),
             ProblemKind(
                 "owner_changed",
                 False,
@@ -104,13 +109,13 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "scope_missing",
                 False,
                 REMEDIES[UserState.SCOPE_MISSING],
-                "A pilot's login lacks the killmail scope.",
+                "A pilot's login lacks the killmail scope, or ESI says so. It is looked at again daily.",
             ),
             ProblemKind(
                 "login_doubtful",
                 False,
-                "to get on at once: killsyncd login; else it is asked again by itself for some 80 minutes",
-                "The SSO refuses a pilot's login after the answer to a refresh was lost on its way.",
+                "nothing to do: it is asked again by itself in a minute; to get on at once: killsyncd login",
+                "The SSO refused a pilot's login once, which may be wrong.",
             ),
             ProblemKind(
                 "sync_failing",
@@ -233,7 +238,7 @@ class Health:
 class UserTrouble:
     """A user who is not synced, or whose sync fails. since: seconds since 1970.
 
-    doubted: the SSO refuses the login, which may be our own fault; it is still asked.
+    doubted: the SSO refused the login once; it is asked again in a minute.
     """
 
     character_id: int
@@ -261,8 +266,8 @@ class HealthFacts:
     """What the database says. Times in seconds since 1970.
 
     switches: name of each that is on (`daemon`, `producer`) and since when.
-    ready: users that can be synced now. troubles: users that cannot, or whose sync fails.
-    waiting: pilots' lists that wait.
+    users: all but those who logged out (`left`). ready: users that can be synced now. troubles: users that
+    cannot, or whose sync fails. waiting: pilots' lists that wait.
     """
 
     now: float
@@ -276,6 +281,7 @@ class HealthFacts:
     quarantined: int = 0
     quarantined_since: float | None = None
     revocations: int = 0
+    left: int = 0
     started_at: float = 0.0
 
 
@@ -325,7 +331,8 @@ def derive(facts: HealthFacts) -> list[Problem]:
     elif not facts.producer_enabled:
         add("producer_disabled", "the producer is turned off in the configuration", facts.started_at)
     if not facts.users:
-        add("nobody_logged_in", "nobody has logged in yet", facts.started_at)
+        nobody = "whoever logged in has logged out again" if facts.left else "nobody has logged in yet"
+        add("nobody_logged_in", nobody, facts.started_at)
     elif not facts.ready:
         since = max((each.since for each in facts.troubles), default=facts.first_user_at)
         add("nobody_syncs", f"none of the {facts.users} users can be synced", since)

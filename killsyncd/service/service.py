@@ -177,12 +177,17 @@ class Operations:
         origin: Origin = Origin.MANUAL,
         priority: int = PRIORITY_MANUAL,
     ) -> list[Queued]:
-        """Queue everybody, or these. Plain leaves out who was synced within `queue.skip_within`.
+        """Queue everybody who has not logged out, or these. Plain leaves out who was synced within
+        `queue.skip_within`.
 
-        selectors: names or character ids. force: leave nobody out. full: read every page.
+        selectors: names or character ids. force: leave nobody out, and ask the SSO soon for
+        logins that it refused. full: read every page.
         Raises NotFound for a selector that is nobody, before anybody is queued.
         """
-        chosen = await self.users() if selectors is None else await self._select(selectors)
+        if selectors is None:
+            chosen = [each for each in await self.users() if each.state is not UserState.LEFT]
+        else:
+            chosen = await self._select(selectors)
         rows = await self._users.queue(
             [each.id for each in chosen],
             priority,
@@ -193,6 +198,8 @@ class Operations:
         done = [Queued(row.user, row.mode, row.queued, queue_reason(row.user, row.reason)) for row in rows]
         if any(each.queued for each in done):
             self._events.tell("wants")
+        if force:
+            self._events.tell("grants")
         return done
 
     async def retry(self, ids: Sequence[int] | None = None) -> Retried:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.model import Problem, QueueDepth
+from killsyncd.core.model import Problem, QueueDepth, UserState
 from killsyncd.service import health
 from killsyncd.service.health import Health, HealthFacts
 from killsyncd.service.ports import EsiBudgets, OperatingRows, QueueDepthSource, StatusFacts
@@ -111,6 +111,7 @@ class StatusReporter:
                 quarantined=facts.quarantined,
                 quarantined_since=facts.quarantined_since,
                 revocations=facts.revocations,
+                left=facts.users_by_state.get(UserState.LEFT, 0),
                 started_at=self._started_at,
             )
         )

@@ -22,6 +22,8 @@ _TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)^\)", re.S | re.M)
 _COLUMN = re.compile(r"^\s+(\w+) (TEXT|\{\w+\})(.*)$", re.M)
 _KEY = re.compile(r"^\s+PRIMARY KEY \(([\w, ]+)\)", re.M)
 _ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN (\w+) (TEXT|\{\w+\})", re.M)
+_COLUMN_DROPPED = re.compile(r"^ALTER TABLE (\w+) DROP COLUMN (\w+)", re.M)
+_COLUMN_RENAMED = re.compile(r"^ALTER TABLE (\w+) RENAME COLUMN (\w+) TO (\w+)", re.M)
 _DROPPED = re.compile(r"^DROP TABLE (\w+)", re.M)
 
 
@@ -55,6 +57,14 @@ def tables() -> Mapping[str, Table]:
         for name, column, declared in _ADDED.findall(text):
             known = found[name]
             found[name] = Table(name, {**known.kinds, column: _kind(declared)}, known.key)
+        for name, column in _COLUMN_DROPPED.findall(text):
+            known = found[name]
+            kinds = {each: kind for each, kind in known.kinds.items() if each != column}
+            found[name] = Table(name, kinds, known.key)
+        for name, column, called in _COLUMN_RENAMED.findall(text):
+            known = found[name]
+            kinds = {called if each == column else each: kind for each, kind in known.kinds.items()}
+            found[name] = Table(name, kinds, known.key)
         for name in _DROPPED.findall(text):
             del found[name]
     return found

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from killsyncd.auth.grant import GrantUnusable, SsoUnavailable
+from killsyncd.auth.grant import GrantUnusable, ListRefused, SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
@@ -216,6 +216,14 @@ class Consumer:
             # Nobody's fault: no attempt counts. A little apart, so that not all come back at once.
             until = error.until + self._rng.uniform(0.0, 1.0)
             await self._give_back(job, until, job.attempts, error.message, log, error.waits_for)
+        except SsoUnavailable as error:
+            if not error.everybody:
+                return await self._failed(job, error, log)
+            # Not this pilot's either, and told once for all (`sso_unavailable`): no attempt counts. The
+            # longer it lasts, the further apart, for it may concern thousands.
+            asked_to = error.retry_after or 0.0
+            wait = asked_to + self._rng.uniform(LEAST_PAUSE, FIRST_BACKOFF + 2 * min(asked_to, 120.0))
+            await self._give_back(job, self._clock.now() + wait, job.attempts, error.message, log)
         except GrantUnusable as error:
             log.warning("needs a new login", reason=error.message)
             self._states.forget(job.source_id)
@@ -249,7 +257,7 @@ class Consumer:
         self.jobs_failed += 1
         attempts = job.attempts + 1
         wait = full_jitter(attempts, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
-        if isinstance(error, SsoUnavailable) and error.retry_after:
+        if isinstance(error, SsoUnavailable | ListRefused) and error.retry_after:
             wait = max(wait, error.retry_after)
         state = f"{type(error).__name__}"
         self._states.set(

@@ -7,7 +7,7 @@ troubled, and a page's validators are committed with what the page told, never b
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
@@ -68,8 +68,11 @@ class AccessTokens(Protocol):
     async def force_refresh(self, user_id: str, rejected_access_token: str) -> str:
         """Another one, after ESI said 401 to this."""
 
-    async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
-        """ESI said 403 to this one. Raises GrantUnusable where it is still the pilot's; else does nothing."""
+    async def list_refused(self, user_id: str, refused_access_token: str, words: str) -> NoReturn:
+        """ESI said 403 to this one. Raises GrantUnusable where that is believed, else ListRefused."""
+
+    async def list_accepted(self, user_id: str) -> None:
+        """ESI gave the list."""
 
 
 class LeaseLost(KillsyncdError):
@@ -86,7 +89,10 @@ class ListReader:
         self.max_pages = max_pages
 
     async def next_page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
-        """The walk's next page. Raises LeaseLost, Waiting, EsiError, GrantUnusable, Unavailable."""
+        """The walk's next page.
+
+        Raises LeaseLost, EsiError, ListRefused, GrantUnusable, TokenRefused, Unavailable.
+        """
         page = walk.next_page
         known = await self._ledger.page_state(job.source_id, page)
         if known is not None and page > 1 and self._same_generation(known, walk):
@@ -95,6 +101,7 @@ class ListReader:
             news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, at)
         else:
             news = await self._ask(job, page, known, log)
+            await self._tokens.list_accepted(job.user_id)
         written = await self._ledger.write_page(job, walk, news, self.max_pages)
         if not written.held:
             raise LeaseLost("the lease is lost")
@@ -143,10 +150,10 @@ class ListReader:
             # is not asked for again.
             if asked and error.at is not None:
                 await self._ledger.page_refused(job.source_id, page, error.at, error.expires_at or 0.0)
-            # ESI.md: 403 on the list means the scope is missing. In ESI's own words, though: what a
-            # gateway or a firewall on the way says in HTML must not log anybody out.
+            # 403 in ESI's own words may mean that the scope is missing, and token care finds out. What a
+            # gateway or a firewall on the way says in HTML is a failure like others.
             if isinstance(error, EsiStatus) and error.status == 403 and error.detail:
-                await self._tokens.scope_refused(job.user_id, token)
+                await self._tokens.list_refused(job.user_id, token, error.detail)
             raise
         return PageNews(
             page,

@@ -113,7 +113,7 @@ async def store_tokens(rooms: Rooms, row: GrantRow, *, holder: str = OURS) -> Gr
 
 
 async def fail(rooms: Rooms, row: GrantRow, **changes: object) -> GrantRow:
-    outcome = {"unanswered": True, "doubtful": False, "not_before": START + 60, "holder": OURS, **changes}
+    outcome = {"unanswered": True, "refused_at": None, "not_before": START + 60, "holder": OURS, **changes}
     version = outcome.pop("version", row.version)
     await rooms.grants.record_failure(row.user_id, version=version, **outcome)  # type: ignore[arg-type]
     return await loaded(rooms, row.user_id)
@@ -132,7 +132,7 @@ async def test_what_was_registered_is_loaded(rooms: Rooms, row: GrantRow) -> Non
     assert (row.character_id, row.owner_hash, row.state) == (90000001, "owner-1", UserState.OK)
     assert (row.access_token_enc, row.refresh_token_enc) == (b"\x00access", b"\xffrefresh")
     assert (row.expires_at, row.renew_at) == (START + 1200.5, START + 900.25)
-    assert (row.unanswered_attempts, row.doubtful_refusals, row.failures) == (0, 0, 0)
+    assert (row.unanswered_attempts, row.refusals, row.failures) == (0, 0, 0)
     assert (row.not_before, row.holder) == (0.0, None)
     assert await rooms.grants.load("nobody") is None
 
@@ -146,7 +146,7 @@ async def test_user_ids_are_not_the_characters(rooms: Rooms, row: GrantRow) -> N
 
 async def test_logging_in_again_starts_anew_under_the_same_id(rooms: Rooms, row: GrantRow) -> None:
     await attempt(rooms, row)
-    await fail(rooms, row, doubtful=True)
+    await fail(rooms, row, refused_at=START)
     await rooms.grants.mark(
         row.user_id, version=row.version, state=UserState.NEEDS_LOGIN, reason="gone", drop_tokens=True
     )
@@ -155,7 +155,7 @@ async def test_logging_in_again_starts_anew_under_the_same_id(rooms: Rooms, row:
     now = await loaded(rooms, row.user_id)
     assert (now.state, now.state_reason, now.owner_hash) == (UserState.OK, None, "owner-2")
     assert now.refresh_token_enc == b"new"
-    assert (now.unanswered_attempts, now.doubtful_refusals, now.failures) == (0, 0, 0)
+    assert (now.unanswered_attempts, now.refusals, now.failures) == (0, 0, 0)
     assert (now.not_before, now.holder) == (0.0, None)
     assert now.version > row.version + 1, "a version that was never there"
 
@@ -213,13 +213,13 @@ async def test_no_attempt_on_what_changed_ended_or_is_not_there(rooms: Rooms, ro
 
 async def test_stored_tokens_settle_everything(rooms: Rooms, row: GrantRow) -> None:
     await attempt(rooms, row)
-    begun = await attempt(rooms, await fail(rooms, row, doubtful=True))
+    begun = await attempt(rooms, await fail(rooms, row, refused_at=START))
     stored = await store_tokens(rooms, begun)
     assert stored is not None
     assert stored == await loaded(rooms, row.user_id)
     assert (stored.access_token_enc, stored.refresh_token_enc) == (b"access 2", b"refresh 2")
     assert (stored.expires_at, stored.renew_at) == (START + 2400, START + 2100)
-    assert (stored.unanswered_attempts, stored.doubtful_refusals, stored.failures) == (0, 0, 0)
+    assert (stored.unanswered_attempts, stored.refusals, stored.failures) == (0, 0, 0)
     assert (stored.not_before, stored.holder) == (0.0, None)
     assert stored.version > begun.version
     assert await store_tokens(rooms, begun) is None, "the same compare-and-swap holds once"
@@ -237,11 +237,11 @@ async def test_storing_after_the_lease_went_over_leaves_it_to_its_holder(rooms: 
 async def test_failures_are_counted_by_their_kind(rooms: Rooms, row: GrantRow) -> None:
     await attempt(rooms, row)
     now = await fail(rooms, row, unanswered=True)
-    assert (now.failures, now.unanswered_attempts, now.doubtful_refusals) == (1, 1, 0)
+    assert (now.failures, now.unanswered_attempts, now.refusals) == (1, 1, 0)
     assert (now.not_before, now.holder, now.version) == (START + 60, None, row.version)
     await attempt(rooms, row)
-    now = await fail(rooms, row, unanswered=False, doubtful=True, not_before=START + 99)
-    assert (now.failures, now.unanswered_attempts, now.doubtful_refusals) == (2, 1, 1)
+    now = await fail(rooms, row, unanswered=False, refused_at=START, not_before=START + 99)
+    assert (now.failures, now.unanswered_attempts, now.refusals) == (2, 1, 1)
     assert now.not_before == START + 99
     for _ in range(2):
         now = await fail(rooms, row, unanswered=False)

@@ -33,7 +33,7 @@ async def test_a_logout_forgets_the_tokens_and_keeps_the_history(world: StorageW
     assert await count(world, "wants") == 0
     user = await world.users.get(pilot.user_id)
     assert user is not None
-    assert (user.state, user.expires_at) == (UserState.NEEDS_LOGIN, None)
+    assert (user.state, user.expires_at) == (UserState.LEFT, None)
     assert user.state_reason == "logged out"
     assert await world.stored_ids() == [11]
     assert await world.refs() == {12: "pending"}  # what was listed is still fetched: that needs no token

@@ -130,7 +130,7 @@ async def test_a_login_in_doubt_is_a_problem_and_the_syncs_it_costs_are_not_told
         holder=world.member.id,
         version=row.version,
         unanswered=False,
-        doubtful=True,
+        refused_at=await world.now(),
         not_before=await world.now() + 60.0,
     )
     job = await world.job(pilot)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from killsyncd.auth.grant import GrantRow, NewGrant, Registered
 from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
+from killsyncd.auth.refusals import COME_BACK, LONGEST_LIFE, LONGEST_PAUSE
 from killsyncd.core.model import UserState
 
 
@@ -51,7 +52,7 @@ class MemoryGrants(Watched):
     async def begin_attempt(self, user_id: str, *, holder: str, version: int) -> GrantRow | None:
         await self._enter("begin_attempt")
         row = self.rows.get(user_id)
-        if row is None or row.version != version or row.state is not UserState.OK:
+        if row is None or row.version != version or row.state not in COME_BACK:
             return None
         if row.holder not in (None, holder) or row.refresh_token_enc is None:
             return None
@@ -63,7 +64,7 @@ class MemoryGrants(Watched):
         *,
         holder: str,
         version: int,
-        access_token_enc: bytes,
+        access_token_enc: bytes | None,
         refresh_token_enc: bytes,
         expires_at: float,
         renew_at: float,
@@ -72,6 +73,8 @@ class MemoryGrants(Watched):
         row = self.rows.get(user_id)
         if row is None or row.version != version:
             return None
+        if row.state is UserState.NEEDS_LOGIN:
+            row = replace(row, state=UserState.OK, state_reason=None)
         return self._put(
             row,
             access_token_enc=access_token_enc,
@@ -80,7 +83,8 @@ class MemoryGrants(Watched):
             renew_at=renew_at,
             version=self._next_version(),
             unanswered_attempts=0,
-            doubtful_refusals=0,
+            refusals=0,
+            refused_since=None,
             failures=0,
             not_before=0.0,
             holder=None if row.holder == holder else row.holder,
@@ -93,20 +97,26 @@ class MemoryGrants(Watched):
         holder: str,
         version: int,
         unanswered: bool,
-        doubtful: bool,
+        refused_at: float | None,
         not_before: float,
-    ) -> None:
+    ) -> bool:
         await self._enter("record_failure")
         row = self.rows.get(user_id)
-        if row is not None and row.version == version:
-            self._put(
-                row,
-                failures=row.failures + 1,
-                unanswered_attempts=max(0, row.unanswered_attempts - (not unanswered)),
-                doubtful_refusals=row.doubtful_refusals + doubtful,
-                not_before=not_before,
-                holder=None if row.holder == holder else row.holder,
-            )
+        if row is None or row.version != version:
+            return False
+        since = row.refused_since
+        if refused_at is not None and (since is None or since > refused_at):
+            since = refused_at
+        self._put(
+            row,
+            failures=row.failures + 1,
+            unanswered_attempts=max(0, row.unanswered_attempts - (not unanswered)),
+            refusals=row.refusals + (refused_at is not None),
+            refused_since=since,
+            not_before=not_before,
+            holder=None if row.holder == holder else row.holder,
+        )
+        return True
 
     async def release(self, user_id: str, *, holder: str) -> None:
         await self._enter("release")
@@ -115,16 +125,41 @@ class MemoryGrants(Watched):
             self._put(row, holder=None)
 
     async def mark(
-        self, user_id: str, *, version: int, state: UserState, reason: str, drop_tokens: bool
+        self,
+        user_id: str,
+        *,
+        version: int,
+        state: UserState,
+        reason: str | None,
+        drop_tokens: bool = False,
+        not_before: float = 0.0,
     ) -> bool:
         await self._enter("mark")
         row = self.rows.get(user_id)
         if row is None or row.version != version:
             return False
-        row = self._put(row, state=state, state_reason=reason, version=self._next_version(), holder=None)
+        row = self._put(
+            row,
+            state=state,
+            state_reason=reason,
+            version=self._next_version(),
+            not_before=not_before,
+            holder=None,
+        )
         if drop_tokens:
             self._put(row, access_token_enc=None, refresh_token_enc=None)
         return True
+
+    async def list_refused(self, user_id: str, *, version: int) -> int | None:
+        await self._enter("list_refused")
+        row = self.rows.get(user_id)
+        if row is None or row.version != version:
+            return None
+        return self._put(row, list_refusals=row.list_refusals + 1).list_refusals
+
+    async def list_accepted(self, user_id: str) -> None:
+        await self._enter("list_accepted")
+        self._put(self.rows[user_id], list_refusals=0)
 
     async def rename(self, user_id: str, name: str) -> None:
         await self._enter("rename")
@@ -138,10 +173,14 @@ class MemoryGrants(Watched):
 
     async def due(self, now: float, limit: int) -> list[str]:
         await self._enter("due")
-        due = [row for row in self._usable() if row.renew_at <= now and row.not_before <= now]
-        return [row.user_id for row in sorted(due, key=lambda row: row.renew_at) if row.holder is None][
-            :limit
+        due = [
+            row
+            for row in self._usable()
+            if not now < row.renew_at <= now + LONGEST_LIFE
+            and not now < row.not_before <= now + LONGEST_PAUSE
+            and row.holder is None
         ]
+        return [row.user_id for row in sorted(due, key=lambda row: row.renew_at)][:limit]
 
     async def next_due(self) -> float | None:
         await self._enter("next_due")
@@ -166,7 +205,9 @@ class MemoryGrants(Watched):
             renew_at=grant.renew_at,
             version=self._next_version(),
             unanswered_attempts=0,
-            doubtful_refusals=0,
+            refusals=0,
+            refused_since=None,
+            list_refusals=0,
             failures=0,
             not_before=0.0,
             holder=None,
@@ -177,7 +218,7 @@ class MemoryGrants(Watched):
 
     def _usable(self) -> list[GrantRow]:
         rows = self.rows.values()
-        return [row for row in rows if row.state is UserState.OK and row.refresh_token_enc is not None]
+        return [row for row in rows if row.state in COME_BACK and row.refresh_token_enc is not None]
 
     def _put(self, row: GrantRow, **changes: object) -> GrantRow:
         changed = replace(row, **changes)  # type: ignore[arg-type]

@@ -7,9 +7,10 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from killsyncd.auth.grant import GrantUnusable
+from killsyncd.auth.grant import GrantUnusable, ListRefused
+from killsyncd.auth.refusals import LIST_PAUSES
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job, UserState
@@ -128,6 +129,8 @@ class PlayedTokens:
         self.refreshed = 0
         self.refused: list[str] = []
         self.fault: Exception | None = None
+        self.scope = False
+        self.accepted = 0
 
     async def access_token(self, user_id: str) -> str:
         if self.fault is not None:
@@ -139,10 +142,14 @@ class PlayedTokens:
         self.token = f"token-{self.refreshed + 1}"
         return self.token
 
-    async def scope_refused(self, user_id: str, refused_access_token: str) -> None:
+    async def list_refused(self, user_id: str, refused_access_token: str, words: str) -> NoReturn:
         self.refused.append(refused_access_token)
-        if refused_access_token == self.token:
-            raise GrantUnusable("the scope is missing", "log in again", state=UserState.SCOPE_MISSING)
+        if self.scope:
+            raise ListRefused(f"refused: {words}", retry_after=LIST_PAUSES[0])
+        raise GrantUnusable("the scope is missing", "log in again", state=UserState.SCOPE_MISSING)
+
+    async def list_accepted(self, user_id: str) -> None:
+        self.accepted += 1
 
 
 class PlayedPermit:

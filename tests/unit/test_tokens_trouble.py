@@ -11,8 +11,7 @@ import pytest
 from killsyncd.auth.encryption import Vault, _new_key
 from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
 from killsyncd.auth.token_manager import TokenManager
-from killsyncd.auth.token_refresh import DOUBT_DELAYS
-from killsyncd.core.errors import GrantDead, KeyRefused, TokenRefused, Unavailable
+from killsyncd.core.errors import KeyRefused, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
 from tests.support.token_world import CHARACTER, MARGIN, USER, TokenWorld, down, gone
 
@@ -31,67 +30,7 @@ async def due(world: TokenWorld) -> TokenWorld:
     return world
 
 
-# -- invalid_grant -------------------------------------------------------------------------------
-
-
-async def test_invalid_grant_is_death_where_nothing_was_lost(due: TokenWorld) -> None:
-    due.sso.faults = [GrantDead("invalid_grant")]
-    with pytest.raises(GrantUnusable) as caught:
-        await due.keeper.access_token(USER)
-    assert caught.value.state is UserState.NEEDS_LOGIN
-    assert "killsyncd login" in caught.value.hint
-    row = due.store.rows[USER]
-    assert row.state is UserState.NEEDS_LOGIN
-    assert (row.access_token_enc, row.refresh_token_enc, row.holder) == (None, None, None)
-    with pytest.raises(GrantUnusable):
-        await due.keeper.access_token(USER)
-    assert len(due.sso.asked) == 1, "the dead are left alone"
-
-
-async def test_a_lost_answer_makes_invalid_grant_doubtful(due: TokenWorld) -> None:
-    due.sso.lose_answers = 1
-    with pytest.raises(SsoUnavailable):
-        await due.keeper.access_token(USER)
-    assert due.store.rows[USER].unanswered_attempts == 1
-    await due.clock.advance(30)
-    for delay in DOUBT_DELAYS:
-        with pytest.raises(SsoUnavailable, match="lost") as caught:
-            await due.keeper.access_token(USER)
-        assert caught.value.retry_after == delay
-        assert due.state is UserState.OK
-        assert due.store.rows[USER].unanswered_attempts == 1
-        asked = len(due.sso.asked)
-        await due.clock.advance(delay - 1)
-        with pytest.raises(SsoUnavailable, match="the next is in"):
-            await due.keeper.access_token(USER)
-        assert len(due.sso.asked) == asked, "asked before its time"
-        await due.clock.advance(2)
-    with pytest.raises(GrantUnusable, match=r"5 times.*answer was lost"):
-        await due.keeper.access_token(USER)
-    assert due.state is UserState.NEEDS_LOGIN
-
-
-async def test_an_sso_that_did_not_rotate_after_all_ends_the_doubt(due: TokenWorld) -> None:
-    due.sso.faults = [gone(), GrantDead("invalid_grant")]
-    with pytest.raises(SsoUnavailable):
-        await due.keeper.access_token(USER)
-    await due.clock.advance(30)
-    with pytest.raises(SsoUnavailable, match="lost"):
-        await due.keeper.access_token(USER)
-    await due.clock.advance(61)
-    assert await due.keeper.access_token(USER) == "access-1"
-    row = due.store.rows[USER]
-    assert (row.unanswered_attempts, row.doubtful_refusals, row.failures) == (0, 0, 0)
-
-
-async def test_a_request_that_never_left_leaves_no_doubt(due: TokenWorld) -> None:
-    due.sso.faults = [down(), GrantDead("invalid_grant")]
-    with pytest.raises(SsoUnavailable):
-        await due.keeper.access_token(USER)
-    assert due.store.rows[USER].unanswered_attempts == 0
-    await due.clock.advance(30)
-    with pytest.raises(GrantUnusable):
-        await due.keeper.access_token(USER)
+# -- answers that come too late ------------------------------------------------------------------
 
 
 async def test_invalid_grant_for_a_token_that_a_login_replaced_meanwhile(due: TokenWorld) -> None:
@@ -141,21 +80,6 @@ async def test_a_daemon_taken_for_dead_does_not_kill_the_grant(due: TokenWorld) 
     await due.clock.advance(1)
     assert await slow == "access-1"
     assert due.state is UserState.OK
-
-
-async def test_a_lease_lost_while_asking_makes_invalid_grant_doubtful(due: TokenWorld) -> None:
-    """The other daemon has asked with the same token and not stored yet: the refusal may be its doing."""
-    due.sso.hold = asyncio.Event()
-    slow = asyncio.create_task(due.keeper.access_token(USER))
-    await due.sso.asking.wait()
-    await due.store.release(USER, holder="daemon-1")
-    await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
-    due.sso.faults = [GrantDead("invalid_grant")]
-    due.sso.hold.set()
-    with pytest.raises(SsoUnavailable, match="lost"):
-        await slow
-    assert due.state is UserState.OK
-    assert due.store.rows[USER].holder == "daemon-2"
 
 
 # -- an SSO that is down --------------------------------------------------------------------------
@@ -352,20 +276,3 @@ async def test_revoking_opens_the_ciphertext(world: TokenWorld) -> None:
     assert world.sso.revoked == ["refresh-0"]
     with pytest.raises(KeyRefused):
         await world.keeper.revoke(90000002, blob)
-
-
-# -- 403 of ESI's lists --------------------------------------------------------------------------
-
-
-async def test_a_refused_scope_marks_the_pilot_and_keeps_the_tokens(world: TokenWorld) -> None:
-    with pytest.raises(GrantUnusable) as caught:
-        await world.keeper.scope_refused(USER, "access-login")
-    assert caught.value.state is UserState.SCOPE_MISSING
-    assert world.state is UserState.SCOPE_MISSING
-    assert world.store.rows[USER].refresh_token_enc is not None
-
-
-async def test_a_refusal_of_an_older_token_undoes_no_new_login(world: TokenWorld) -> None:
-    """The pilot logged in again, with the scope, while the old token's answer was on its way."""
-    await world.keeper.scope_refused(USER, "access-before-the-login")
-    assert world.state is UserState.OK

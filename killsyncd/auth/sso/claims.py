@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from joserfc import jws, jwt
@@ -46,12 +46,14 @@ def key_id(token: str) -> str:
     return kid
 
 
-def verified(token: str, key: RSAKey) -> Mapping[str, Any]:
-    """The claims, once the signature holds. Raises TokenRefused."""
-    try:
-        return jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
-    except (JoseError, ValueError, TypeError):
-        raise _refused("its signature does not hold") from None
+def verified(token: str, keys: Sequence[RSAKey]) -> Mapping[str, Any]:
+    """The claims, once the signature holds with one of the keys. Raises TokenRefused."""
+    for key in keys:
+        try:
+            return jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
+        except (JoseError, ValueError, TypeError):
+            continue
+    raise _refused("its signature does not hold")
 
 
 def identity(claims: Mapping[str, Any], *, now: float, client_id: str, issuers: Collection[str]) -> Identity:

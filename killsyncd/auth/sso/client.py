@@ -1,4 +1,4 @@
-"""The SSO as killsyncd uses it. Policy (when to refresh, who is dead) is in tokens.py, not here."""
+"""The SSO as killsyncd uses it. Policy (when to refresh, whom to believe) is in auth/, not here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from authlib.oauth2.rfc7636 import (
 
 from killsyncd.auth.grant import Identity, LoginAttempt, SsoUnavailable, TokenSet
 from killsyncd.auth.sso import claims
-from killsyncd.auth.sso.http import SsoHttp, SsoResponse, refused
+from killsyncd.auth.sso.http import SsoHttp, SsoResponse, no_token, refused
 from killsyncd.auth.sso.jwks import KeySource
 from killsyncd.auth.sso.metadata import MetadataSource
 from killsyncd.core.clock import Clock
@@ -137,9 +137,10 @@ class SsoClient:
         )
 
     async def revoke(self, refresh_token: str) -> None:
-        """Take the grant back (RFC 7009). One that the SSO does not know any more counts as taken back.
+        """Revoke the grant (RFC 7009).
 
-        Raises SsoUnavailable: keep the token, try again later.
+        Raises SsoUnavailable: keep the token, try again later; GrantDead: the SSO does not know the
+        token, which it may say wrongly once.
         """
         endpoint = (await self._metadata.get()).revocation
         if not endpoint:
@@ -151,17 +152,19 @@ class SsoClient:
         body, headers = prepare_revoke_token_request(refresh_token, "refresh_token")
         answer = await self._post(endpoint, body, headers)
         gone = answer.status == 400 and answer.error in ("invalid_grant", "invalid_token")
-        if answer.status not in (200, 204) and not gone:
+        if gone:
+            raise GrantDead("the SSO does not know the token that is to be revoked", _AGAIN)
+        if answer.status not in (200, 204):
             raise refused(answer, "a revocation")
 
     async def _signed(self, access_token: str) -> Mapping[str, Any]:
         """The claims, once the signature holds: if need be with a key that came under the old one's name."""
         kid = claims.key_id(access_token)
-        key = await self._keys.get(kid)
+        keys = await self._keys.get(kid)
         try:
-            return claims.verified(access_token, key)
+            return claims.verified(access_token, keys)
         except TokenRefused:
-            return claims.verified(access_token, await self._keys.get(kid, instead_of=key))
+            return claims.verified(access_token, await self._keys.get(kid, instead_of=keys))
 
     async def _ask_for_tokens(self, grant_type: str, **parameters: str) -> SsoResponse:
         endpoint = (await self._metadata.get()).token
@@ -184,19 +187,32 @@ def _token_set(answer: SsoResponse, asked_at: float, *, fallback: str) -> TokenS
     document = answer.document
     if answer.status == 400 and answer.error == "invalid_grant":
         raise GrantDead("the SSO says that this grant does not hold (invalid_grant)", _AGAIN)
-    access = document.get("access_token") if document is not None and answer.status == 200 else None
-    if document is None or not _is_token(access):
+    if answer.status != 200:
         raise refused(answer, "a request for tokens")
-    refresh = document.get("refresh_token")
-    return TokenSet(
-        access_token=str(access),
-        refresh_token=str(refresh) if _is_token(refresh) else fallback,
-        expires_at=_expiry(document.get("expires_in"), str(access), asked_at),
-    )
+    told = document or {}
+    access, replaced = told.get("access_token"), told.get("refresh_token")
+    refresh = str(replaced) if _is_token(replaced) else fallback
+    if _is_access_token(access):
+        return TokenSet(str(access), refresh, _expiry(told.get("expires_in"), str(access), asked_at))
+    if fallback and refresh != fallback:
+        # The one that was sent is void by now: whatever else is wrong, this one must be stored.
+        return TokenSet("", refresh, asked_at, no_token(kept=True))
+    raise no_token(kept=False)
 
 
 def _is_token(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _MAX_TOKEN and value.isascii() and value.isprintable()
+
+
+def _is_access_token(value: object) -> bool:
+    """Whether it has the form of EVE's access tokens. Whether it is good, `verify` says."""
+    if not _is_token(value):
+        return False
+    try:
+        claims.key_id(str(value))
+    except TokenRefused:
+        return False
+    return True
 
 
 def _expiry(expires_in: Any, access_token: str, asked_at: float) -> float:

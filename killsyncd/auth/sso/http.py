@@ -18,6 +18,19 @@ from killsyncd.core.clock import Clock
 
 MAX_BODY = 256 * 1024  # CCP's key set has 1 KiB, a token answer 3
 _MAX_RETRY_AFTER = 3600.0
+_APPLICATION = (
+    "Check sso.client_id and sso.client_secret_file against https://developers.eveonline.com; "
+    "a public client must have no secret."
+)
+_OF_THE_APPLICATION = {
+    "invalid_client": _APPLICATION,
+    "unauthorized_client": _APPLICATION,
+    "unsupported_grant_type": "Check sso.base_url, and at https://developers.eveonline.com that the "
+    "application is one for authentication and API access.",
+}
+"""Errors of RFC 6749, 5.2 that concern the application and so everybody, and what its operator can do."""
+
+_NO_TOKEN = f"Check sso.base_url: somebody may stand between this machine and the SSO. {BY_ITSELF}"
 _DOWN = f"{BY_ITSELF} EVE's state: https://status.eveonline.com"
 
 
@@ -102,11 +115,10 @@ class SsoHttp:
 
 def refused(answer: SsoResponse, what: str) -> SsoUnavailable:
     """The error for an answer that is neither what was asked for nor `invalid_grant`."""
-    if answer.error in ("invalid_client", "unauthorized_client"):
+    if (remedy := _OF_THE_APPLICATION.get(answer.error)) is not None and 400 <= answer.status < 500:
         return SsoUnavailable(
-            f"the SSO does not know this application ({answer.error}, HTTP {answer.status})",
-            "Check sso.client_id and sso.client_secret_file against https://developers.eveonline.com; "
-            "a public client must have no secret.",
+            f"the SSO does not take this application ({answer.error}, HTTP {answer.status})",
+            remedy,
             answered=True,
             retry_after=answer.retry_after,
         )
@@ -120,6 +132,16 @@ def refused(answer: SsoResponse, what: str) -> SsoUnavailable:
         retry_after=answer.retry_after,
         # A 400 with another OAuth error is about this one request; 429, 403 and 5xx about us all.
         everybody=not (answer.status == 400 and answer.error),
+    )
+
+
+def no_token(*, kept: bool) -> SsoUnavailable:
+    """The error for a 200 in which there is no access token of EVE's.
+
+    kept: a refresh token came with it, so that nothing is lost.
+    """
+    return SsoUnavailable(
+        "the SSO gave an answer without a token that could be used (HTTP 200)", _NO_TOKEN, answered=kept
     )
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from killsyncd.auth.grant import BY_ITSELF, SsoUnavailable
@@ -14,6 +13,9 @@ from killsyncd.auth.sso.http import SsoHttp, refused
 from killsyncd.auth.sso.metadata import MetadataSource
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import TokenRefused
+from killsyncd.core.logging import get_logger
+
+log = get_logger(__name__)
 
 LIFE = 3600.0
 AGAIN_AFTER = 60.0
@@ -23,27 +25,33 @@ AFTER_FAILURE = 5.0
 """Seconds without a fetch after one that failed: short enough for a pilot who logs in once more."""
 
 _MIN_BITS = 2048  # RFC 7518, 3.3
+_MAX_BITS = 16384  # more is what OpenSSL refuses, after long thought
 _MAX_KEYS = 100
+
+Keys = tuple[RSAKey, ...]
 
 
 class KeySource:
-    """RS256 keys by `kid`. Keys of other kinds (the set also holds an ES256 one) are left out."""
+    """RS256 keys by `kid`. What is no such key (the set also holds an ES256 one) is left out.
+
+    Several keys may have one name: CCP's never changed, so the next key may come beside the old one.
+    """
 
     def __init__(self, wire: SsoHttp, metadata: MetadataSource, clock: Clock) -> None:
         self._wire = wire
         self._metadata = metadata
         self._clock = clock
-        self._keys: dict[str, RSAKey] = {}
+        self._keys: dict[str, Keys] = {}
         self._good_until = float("-inf")
         self._not_before = float("-inf")
         self._asked_for: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
-    async def get(self, kid: str, *, instead_of: RSAKey | None = None) -> RSAKey:
-        """The key of that name.
+    async def get(self, kid: str, *, instead_of: Keys | None = None) -> Keys:
+        """The keys of that name.
 
-        instead_of: the one a signature did not hold with. CCP's key has a name that never changed, so
-        another key may have come under it; where none has, it is the same again.
+        instead_of: those a signature did not hold with. Another key may have come under the name; where
+        none has, they are the same again.
 
         Raises TokenRefused when the SSO has no such key, SsoUnavailable when it does not
         tell. Keys that are known go on serving while the SSO is down.
@@ -95,20 +103,33 @@ def _unavailable(seconds: float) -> SsoUnavailable:
     )
 
 
-def _usable(document: Mapping[str, Any]) -> dict[str, RSAKey]:
+def _usable(document: Mapping[str, Any]) -> dict[str, Keys]:
+    """What can be used of a set. One bad entry hides none of the others."""
     listed = document.get("keys")
-    usable: dict[str, RSAKey] = {}
-    for jwk in listed[:_MAX_KEYS] if isinstance(listed, list) else ():
-        if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str):
-            continue
-        if jwk.get("kty") != "RSA" or jwk.get("alg", "RS256") != "RS256" or jwk.get("use", "sig") != "sig":
-            continue
-        try:
-            # Only what makes up a public key: no `d` by mistake, no hints we did not ask for.
-            key = RSAKey.import_key({"kty": "RSA", "n": jwk["n"], "e": jwk["e"]})
-            bits = key.raw_value.key_size
-        except (JoseError, ValueError, TypeError, KeyError):
-            continue
-        if bits >= _MIN_BITS:
-            usable[jwk["kid"]] = key
+    usable: dict[str, Keys] = {}
+    found = 0
+    for jwk in listed if isinstance(listed, list) else ():
+        key = _key(jwk)
+        if key is not None and found < _MAX_KEYS:
+            found += 1
+            usable[jwk["kid"]] = (*usable.get(jwk["kid"], ()), key)
     return usable
+
+
+def _key(jwk: Any) -> RSAKey | None:
+    """An RS256 key for signatures, or None for whatever else stands in a set."""
+    if not isinstance(jwk, dict) or not isinstance(jwk.get("kid"), str):
+        return None
+    if jwk.get("kty") != "RSA" or jwk.get("alg", "RS256") != "RS256" or jwk.get("use", "sig") != "sig":
+        return None
+    modulus, exponent = jwk.get("n"), jwk.get("e")
+    if not isinstance(modulus, str) or not isinstance(exponent, str) or len(modulus) > _MAX_BITS // 6 + 8:
+        return None
+    try:
+        # Only what makes up a public key: no `d` by mistake, no hints we did not ask for.
+        key = RSAKey.import_key({"kty": "RSA", "n": modulus, "e": exponent})
+        return key if key.raw_value.key_size >= _MIN_BITS else None
+    except Exception as error:
+        # Two libraries decode what a stranger sent, each with errors of its own.
+        log.debug("a key of the SSO cannot be used", error=type(error).__name__)
+        return None

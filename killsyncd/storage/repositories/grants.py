@@ -7,9 +7,11 @@ from collections.abc import Collection
 
 from killsyncd.auth.grant import GrantRow, NewGrant, Registered
 from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
+from killsyncd.auth.refusals import LONGEST_LIFE, LONGEST_PAUSE
 from killsyncd.core.clock import utc
-from killsyncd.core.model import UserState
+from killsyncd.core.model import PRIORITY_PRODUCER, Origin, UserState
 from killsyncd.storage.repositories.users import mark as mark_user
+from killsyncd.storage.repositories.users import queue_user
 from killsyncd.storage.transaction import Row, Run, Store, Tx, one
 
 NEVER = 0.0
@@ -26,7 +28,13 @@ def _begin_attempt(user_id: str, holder: str, version: int) -> Tx[GrantRow | Non
 
 
 def _store_tokens(
-    user_id: str, holder: str, version: int, access: bytes, refresh: bytes, expires_at: float, renew_at: float
+    user_id: str,
+    holder: str,
+    version: int,
+    access: bytes | None,
+    refresh: bytes,
+    expires_at: float,
+    renew_at: float,
 ) -> Tx[GrantRow | None]:
     stored = yield Run(
         "grants.store_tokens",
@@ -43,7 +51,14 @@ def _store_tokens(
     if not stored:
         return None
     yield Run("grants.user_expiry", {"user_id": user_id, "expires_at": utc(expires_at)})
+    if (yield Run("grants.works_again", {"user_id": user_id})):
+        yield from _want(user_id)
     return (yield from _load(user_id))
+
+
+def _want(user_id: str) -> Tx[None]:
+    """Whoever can be synced again is, without waiting for the producer."""
+    yield from queue_user(user_id, PRIORITY_PRODUCER, Origin.PRODUCER, skip_within=None, full=False)
 
 
 def _rename(user_id: str, name: str) -> Tx[None]:
@@ -55,37 +70,51 @@ def _entomb(character_id: int, refresh_token: bytes) -> Tx[None]:
 
 
 def _record_failure(
-    user_id: str, holder: str, version: int, unanswered: bool, doubtful: bool, not_before: float
-) -> Tx[None]:
-    yield Run(
-        "grants.record_failure",
-        {
-            "user_id": user_id,
-            "holder": holder,
-            "version": version,
-            "unanswered": int(unanswered),
-            "doubtful": int(doubtful),
-            "not_before": not_before,
-        },
-    )
+    user_id: str, holder: str, version: int, unanswered: bool, refused_at: float | None, not_before: float
+) -> Tx[bool]:
+    values = {
+        "user_id": user_id,
+        "holder": holder,
+        "version": version,
+        "unanswered": int(unanswered),
+        "refused": int(refused_at is not None),
+        "at": refused_at or NEVER,
+        "not_before": not_before,
+    }
+    return bool((yield Run("grants.record_failure", values)))
+
+
+def _list_refused(user_id: str, version: int) -> Tx[int | None]:
+    row = one((yield Run("grants.list_refused", {"user_id": user_id, "version": version})))
+    return None if row is None else int(row["list_refusals"])
+
+
+def _list_accepted(user_id: str) -> Tx[None]:
+    yield Run("grants.list_accepted", {"user_id": user_id})
 
 
 def _release(user_id: str, holder: str) -> Tx[None]:
     yield Run("grants.release", {"user_id": user_id, "holder": holder})
 
 
-def _mark(user_id: str, version: int, state: UserState, reason: str, drop_tokens: bool) -> Tx[bool]:
-    if not (yield Run("grants.mark", {"user_id": user_id, "version": version})):
+def _mark(
+    user_id: str, version: int, state: UserState, reason: str | None, drop_tokens: bool, not_before: float
+) -> Tx[bool]:
+    values = {"user_id": user_id, "version": version, "not_before": not_before}
+    if not (yield Run("grants.mark", values)):
         return False
     if drop_tokens:
         yield Run("grants.drop_tokens", {"user_id": user_id})
         yield Run("grants.user_expiry", {"user_id": user_id, "expires_at": None})
-    yield from mark_user(user_id, state, reason)
+    changed = yield from mark_user(user_id, state, reason)
+    if changed and state is UserState.OK:
+        yield from _want(user_id)
     return True
 
 
 def _due(now: float, limit: int) -> Tx[list[str]]:
-    return [str(row[0]) for row in (yield Run("grants.due", {"now": now, "limit": limit}))]
+    values = {"now": now, "longest_life": LONGEST_LIFE, "longest_wait": LONGEST_PAUSE, "limit": limit}
+    return [str(row[0]) for row in (yield Run("grants.due", values))]
 
 
 def _next_due() -> Tx[float | None]:
@@ -144,7 +173,9 @@ def _grant(row: Row) -> GrantRow:
         renew_at=0.0 if none else float(row["renew_at"]),
         version=0 if none else int(row["version"]),
         unanswered_attempts=0 if none else int(row["unanswered"]),
-        doubtful_refusals=0 if none else int(row["doubtful"]),
+        refusals=0 if none else int(row["doubtful"]),
+        refused_since=None if row["refused_since"] is None else float(row["refused_since"]),
+        list_refusals=0 if none else int(row["list_refusals"]),
         failures=0 if none else int(row["failures"]),
         not_before=not_before,
         holder=row["holder"],
@@ -171,7 +202,7 @@ class GrantRepository:
         *,
         holder: str,
         version: int,
-        access_token_enc: bytes,
+        access_token_enc: bytes | None,
         refresh_token_enc: bytes,
         expires_at: float,
         renew_at: float,
@@ -188,21 +219,38 @@ class GrantRepository:
         holder: str,
         version: int,
         unanswered: bool,
-        doubtful: bool,
+        refused_at: float | None,
         not_before: float,
-    ) -> None:
+    ) -> bool:
         """The attempt brought no tokens."""
-        await self._store.write(_record_failure, user_id, holder, version, unanswered, doubtful, not_before)
+        return await self._store.write(
+            _record_failure, user_id, holder, version, unanswered, refused_at, not_before
+        )
 
     async def release(self, user_id: str, *, holder: str) -> None:
         """Give back the lease and nothing else."""
         await self._store.write(_release, user_id, holder)
 
     async def mark(
-        self, user_id: str, *, version: int, state: UserState, reason: str, drop_tokens: bool
+        self,
+        user_id: str,
+        *,
+        version: int,
+        state: UserState,
+        reason: str | None,
+        drop_tokens: bool = False,
+        not_before: float = NEVER,
     ) -> bool:
         """Put the grant into another state where `version` still holds."""
-        return await self._store.write(_mark, user_id, version, state, reason, drop_tokens)
+        return await self._store.write(_mark, user_id, version, state, reason, drop_tokens, not_before)
+
+    async def list_refused(self, user_id: str, *, version: int) -> int | None:
+        """Count a 403 on the list; None for another version."""
+        return await self._store.write(_list_refused, user_id, version)
+
+    async def list_accepted(self, user_id: str) -> None:
+        """The list came: what was refused before counts no more."""
+        await self._store.write(_list_accepted, user_id)
 
     async def rename(self, user_id: str, name: str) -> None:
         """The character has another name."""

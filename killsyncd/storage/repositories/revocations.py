@@ -104,6 +104,7 @@ def _tombstone(row: Row) -> PendingRevocation:
         bytes(row["refresh_token"]),
         int(row["attempts"]),
         float(row["not_before"]),
+        int(row["refusals"]),
     )
 
 
@@ -125,8 +126,9 @@ def _done(tombstone_id: int) -> Tx[None]:
     yield Run("goodbyes.revocation_done", {"id": tombstone_id})
 
 
-def _retry_at(tombstone_id: int, not_before: float) -> Tx[None]:
-    yield Run("goodbyes.revocation_failed", {"id": tombstone_id, "not_before": not_before})
+def _retry_at(tombstone_id: int, not_before: float, refused: bool) -> Tx[None]:
+    values = {"id": tombstone_id, "not_before": not_before, "refused": int(refused)}
+    yield Run("goodbyes.revocation_failed", values)
 
 
 class Revocations:
@@ -151,6 +153,6 @@ class Revocations:
         """The SSO has confirmed: the token goes for good."""
         await self._store.write(_done, tombstone_id)
 
-    async def failed(self, tombstone_id: int, not_before: float) -> None:
-        """Try again later."""
-        await self._store.write(_retry_at, tombstone_id, not_before)
+    async def failed(self, tombstone_id: int, not_before: float, *, refused: bool) -> None:
+        """Try again later. refused: the SSO said that it does not know the token."""
+        await self._store.write(_retry_at, tombstone_id, not_before, refused)

@@ -115,9 +115,9 @@ def _troubles() -> Tx[tuple[UserTrouble, ...]]:
                 int(row["character_id"]),
                 str(row["character_name"]),
                 UserState.OK,
-                "the SSO refuses the login (invalid_grant), but the answer to an earlier refresh was lost; "
+                "the SSO refused the login once (invalid_grant), which may be wrong; "
                 f"it is asked again at {utc(float(row['not_before'])):%H:%M} UTC",
-                float(row["expires_at"]),
+                float(row["now"] if row["refused_since"] is None else row["refused_since"]),
                 doubted=True,
             )
         )

@@ -76,7 +76,13 @@ def queue_user(
     if user.paused:
         return Queued(user, None, False, "paused: killsyncd ctl resume --user NAME")
     if user.state is not UserState.OK or not row["granted"] or row["source_id"] is None:
-        return Queued(user, None, False, user.state_reason or "needs a login: killsyncd login")
+        reason = user.state_reason or "needs a login: killsyncd login"
+        if user.state is UserState.LEFT:
+            reason = f"{reason}; a new login has it synced again: killsyncd login"
+        elif row["granted"] and skip_within is None and origin is Origin.MANUAL:
+            yield Run("grants.ask_soon", {"user_id": user_id})
+            reason = f"{reason}; the SSO is asked in a minute whether the login is good again"
+        return Queued(user, None, False, reason)
     last, now = user.last_killmail_sync_at, float(row["now"])
     if skip_within is not None and last is not None and _lately(now, last, row["state_since"], skip_within):
         minutes = max(0, int((now - last.timestamp()) // 60))

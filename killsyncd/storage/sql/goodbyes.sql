@@ -9,7 +9,7 @@ INSERT INTO revocations (character_id, refresh_token) VALUES (:character_id, :re
 DELETE FROM grants WHERE user_id = :user_id;
 
 -- name: logged_out
-UPDATE users SET state = 'needs_login', state_reason = 'logged out', state_since = {now}, expires_at = NULL
+UPDATE users SET state = 'left', state_reason = 'logged out', state_since = {now}, expires_at = NULL
 WHERE id = :user_id;
 
 -- name: wants_gone
@@ -93,17 +93,19 @@ AND NOT EXISTS (SELECT 1 FROM killmails k WHERE k.killmail_id = g.killmail_id)
 AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id) ORDER BY g.killmail_id, g.listed_at;
 
 -- name: revocation
-SELECT id, character_id, refresh_token, attempts, not_before FROM revocations WHERE id = :id;
+SELECT id, character_id, refresh_token, attempts, not_before, refusals FROM revocations WHERE id = :id;
 
 -- name: revocations_due
-SELECT id, character_id, refresh_token, attempts, not_before FROM revocations
+SELECT id, character_id, refresh_token, attempts, not_before, refusals FROM revocations
 WHERE not_before <= {now} ORDER BY not_before, id LIMIT :limit;
 
 -- name: revocation_next
 SELECT MIN(not_before) AS due FROM revocations;
 
 -- name: revocation_failed
-UPDATE revocations SET attempts = attempts + 1, not_before = :not_before WHERE id = :id;
+UPDATE revocations SET attempts = attempts + 1, not_before = :not_before,
+    refusals = CASE WHEN :refused = 1 THEN refusals + 1 ELSE 0 END
+WHERE id = :id;
 
 -- name: revocation_done
 DELETE FROM revocations WHERE id = :id;

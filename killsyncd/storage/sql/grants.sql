@@ -1,24 +1,29 @@
 -- name: load
 SELECT u.id AS user_id, u.character_id, u.character_name, u.owner_hash, u.state, u.state_reason, u.scopes,
        g.access_token, g.refresh_token, g.expires_at, g.renew_at, g.version, g.unanswered, g.doubtful,
-       g.failures, g.not_before, g.holder
+       g.failures, g.not_before, g.refused_since, g.list_refusals, g.holder
 FROM users u LEFT JOIN grants g ON g.user_id = u.id WHERE u.id = :user_id;
 
 -- name: begin_attempt
 UPDATE grants SET holder = :holder, unanswered = unanswered + 1
 WHERE user_id = :user_id AND version = :version AND refresh_token IS NOT NULL
   AND (holder IS NULL OR holder = :holder)
-  AND EXISTS (SELECT 1 FROM users u WHERE u.id = grants.user_id AND u.state = 'ok')
+  AND EXISTS (SELECT 1 FROM users u WHERE u.id = grants.user_id
+              AND u.state IN ('ok', 'needs_login', 'scope_missing'))
 RETURNING user_id;
 
 -- name: store_tokens
 UPDATE grants SET access_token = :access_token, refresh_token = :refresh_token, expires_at = :expires_at,
     renew_at = :renew_at, version = version + 1, unanswered = 0, doubtful = 0, failures = 0, not_before = 0,
-    holder = CASE WHEN holder = :holder THEN NULL ELSE holder END
+    refused_since = NULL, holder = CASE WHEN holder = :holder THEN NULL ELSE holder END
 WHERE user_id = :user_id AND version = :version RETURNING user_id;
 
 -- name: user_expiry
 UPDATE users SET expires_at = :expires_at WHERE id = :user_id;
+
+-- name: works_again
+UPDATE users SET state = 'ok', state_reason = NULL, state_since = {now}
+WHERE id = :user_id AND state = 'needs_login' RETURNING id;
 
 -- name: rename
 UPDATE users SET character_name = :name WHERE id = :user_id;
@@ -26,16 +31,31 @@ UPDATE users SET character_name = :name WHERE id = :user_id;
 -- name: record_failure
 UPDATE grants SET failures = failures + 1,
     unanswered = CASE WHEN :unanswered = 1 OR unanswered = 0 THEN unanswered ELSE unanswered - 1 END,
-    doubtful = doubtful + CAST(:doubtful AS {int}), not_before = :not_before,
+    doubtful = doubtful + CAST(:refused AS {int}), not_before = :not_before,
+    refused_since = CASE WHEN :refused = 1 AND (refused_since IS NULL OR refused_since > :at) THEN :at
+                         ELSE refused_since END,
     holder = CASE WHEN holder = :holder THEN NULL ELSE holder END
-WHERE user_id = :user_id AND version = :version;
+WHERE user_id = :user_id AND version = :version RETURNING user_id;
 
 -- name: release
 UPDATE grants SET holder = NULL WHERE user_id = :user_id AND holder = :holder;
 
 -- name: mark
-UPDATE grants SET version = version + 1, holder = NULL WHERE user_id = :user_id AND version = :version
-RETURNING user_id;
+UPDATE grants SET version = version + 1, not_before = :not_before, holder = NULL
+WHERE user_id = :user_id AND version = :version RETURNING user_id;
+
+-- name: list_refused
+UPDATE grants SET list_refusals = list_refusals + 1 WHERE user_id = :user_id AND version = :version
+RETURNING list_refusals;
+
+-- name: list_accepted
+UPDATE grants SET list_refusals = 0 WHERE user_id = :user_id;
+
+-- name: ask_soon
+-- Not at once: somebody who asks again and again must not use up the questions that are left.
+UPDATE grants SET not_before = CASE WHEN not_before > {now} + 60 THEN {now} + 60 ELSE not_before END,
+    renew_at = CASE WHEN renew_at > {now} THEN {now} ELSE renew_at END
+WHERE user_id = :user_id AND refresh_token IS NOT NULL;
 
 -- name: drop_tokens
 UPDATE grants SET access_token = NULL, refresh_token = NULL WHERE user_id = :user_id;
@@ -46,17 +66,21 @@ VALUES (:user_id, :access_token, :refresh_token, :expires_at, :renew_at, CAST({n
 ON CONFLICT (user_id) DO UPDATE SET access_token = excluded.access_token,
     refresh_token = excluded.refresh_token, expires_at = excluded.expires_at, renew_at = excluded.renew_at,
     version = CASE WHEN grants.version >= excluded.version THEN grants.version + 1 ELSE excluded.version END,
-    unanswered = 0, doubtful = 0, failures = 0, not_before = 0, holder = NULL;
+    unanswered = 0, doubtful = 0, failures = 0, not_before = 0, refused_since = NULL, list_refusals = 0,
+    holder = NULL;
 
 -- name: due
+-- Further ahead than anything of ours: written while the clock stood wrong.
 SELECT g.user_id FROM grants g JOIN users u ON u.id = g.user_id
-WHERE u.state = 'ok' AND g.refresh_token IS NOT NULL AND g.holder IS NULL
-  AND g.renew_at <= :now AND g.not_before <= :now
+WHERE u.state IN ('ok', 'needs_login', 'scope_missing') AND g.refresh_token IS NOT NULL AND g.holder IS NULL
+  AND (g.renew_at <= :now OR g.renew_at > :now + :longest_life)
+  AND (g.not_before <= :now OR g.not_before > :now + :longest_wait)
 ORDER BY g.renew_at LIMIT :limit;
 
 -- name: next_due
 SELECT MIN(CASE WHEN g.not_before > g.renew_at THEN g.not_before ELSE g.renew_at END) AS due
-FROM grants g JOIN users u ON u.id = g.user_id WHERE u.state = 'ok' AND g.refresh_token IS NOT NULL;
+FROM grants g JOIN users u ON u.id = g.user_id
+WHERE u.state IN ('ok', 'needs_login', 'scope_missing') AND g.refresh_token IS NOT NULL;
 
 -- name: login_put
 INSERT INTO login_states (state_hash, door, verifier, cookie_hash, created_at, expires_at)

@@ -17,12 +17,13 @@ LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
 WHERE u.state = 'ok' AND u.paused = {false};
 
 -- name: access_tokens
-SELECT CASE WHEN refresh_token IS NULL OR access_token IS NULL THEN 'none'
-            WHEN expires_at <= {now} THEN 'expired'
-            WHEN renew_at <= {now} THEN 'due'
+-- A token of somebody who cannot be synced anyway may end.
+SELECT CASE WHEN u.state <> 'ok' OR g.refresh_token IS NULL OR g.access_token IS NULL THEN 'none'
+            WHEN g.expires_at <= {now} THEN 'expired'
+            WHEN g.renew_at <= {now} THEN 'due'
             ELSE 'valid' END AS state,
        COUNT(*) AS n
-FROM grants GROUP BY 1;
+FROM grants g JOIN users u ON u.id = g.user_id GROUP BY 1;
 
 -- name: size [sqlite]
 SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size();

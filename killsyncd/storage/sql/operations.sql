@@ -1,5 +1,5 @@
 -- name: user_counts
-SELECT COUNT(*) AS users, MIN(u.created_at) AS first_user_at, {now} AS now,
+SELECT COALESCE(SUM(CASE WHEN u.state <> 'left' THEN 1 ELSE 0 END), 0) AS users, MIN(u.created_at) AS first_user_at, {now} AS now,
        COALESCE(SUM(CASE WHEN u.state = 'ok' AND u.paused = {false} AND g.refresh_token IS NOT NULL THEN 1 ELSE 0 END), 0)
            AS ready,
        COALESCE(SUM(CASE WHEN u.state = 'ok' AND u.paused = {false} AND g.expires_at > {now} THEN 1 ELSE 0 END), 0)
@@ -8,7 +8,7 @@ FROM users u LEFT JOIN grants g ON g.user_id = u.id;
 
 -- name: troubled
 SELECT character_id, character_name, state, state_reason, state_since FROM users
-WHERE state <> 'ok' ORDER BY state_since DESC LIMIT :limit;
+WHERE state NOT IN ('ok', 'left') ORDER BY state_since DESC LIMIT :limit;
 
 -- name: failing
 SELECT u.character_id, u.character_name, u.state, w.last_error, w.queued_at, w.attempts
@@ -27,7 +27,7 @@ ORDER BY w.not_before DESC LIMIT :limit;
 SELECT COUNT(*) AS n, MIN(not_before) AS not_before FROM refs WHERE state = 'pending' AND not_before > {now};
 
 -- name: doubted
-SELECT u.character_id, u.character_name, g.expires_at, g.not_before
+SELECT u.character_id, u.character_name, g.refused_since, g.not_before, {now} AS now
 FROM grants g JOIN users u ON u.id = g.user_id
 WHERE g.doubtful > 0 AND u.state = 'ok' AND u.paused = {false}
 ORDER BY g.not_before LIMIT :limit;

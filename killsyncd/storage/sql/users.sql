@@ -62,7 +62,8 @@ WHERE u.id = :user_id;
 UPDATE users SET paused = :paused WHERE id = :user_id RETURNING id;
 
 -- name: mark
-UPDATE users SET state = :state, state_reason = :reason, state_since = {now}
+UPDATE users SET state = :state, state_reason = :reason,
+    state_since = CASE WHEN state = :state THEN state_since ELSE {now} END
 WHERE id = :user_id AND (state <> :state OR COALESCE(state_reason, '') <> COALESCE(:reason, '')) RETURNING id;
 
 -- name: insert
@@ -80,7 +81,3 @@ RETURNING id;
 INSERT INTO sources (kind, subject_id, via_user_id, created_at) VALUES (:kind, :subject_id, :user_id, {now})
 ON CONFLICT (kind, subject_id) DO UPDATE SET via_user_id = excluded.via_user_id
 RETURNING id;
-
--- name: problems
-SELECT id, character_id, character_name, state, state_reason, state_since FROM users
-WHERE state <> 'ok' ORDER BY state_since;

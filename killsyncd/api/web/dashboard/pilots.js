@@ -21,9 +21,11 @@ const STATES = {
   NEEDS_LOGIN: ['alert', 'Login needed'],
   OWNER_CHANGED: ['alert', 'Owner changed'],
   SCOPE_MISSING: ['alert', 'Scope missing'],
+  LEFT: ['pause', 'Logged out'],
   PAUSED: ['pause', 'Paused'],
 };
 const LOGIN_HELPS = new Set(['NEEDS_LOGIN', 'OWNER_CHANGED', 'SCOPE_MISSING']);
+const QUIET = new Set(['OK', 'LEFT']); // nothing is asked of anybody
 
 /** @param {import('./state.js').State} state @returns {HTMLElement} */
 export function pilotsPanel(state) {
@@ -66,7 +68,7 @@ export function pilotsPanel(state) {
 
 /** Who needs something first, then who is busy, then by name. @param {any[]} users */
 function ordered(users) {
-  const rank = (/** @type {any} */ each) => (each.state === 'OK' ? (each.pending ? 2 : 3) : each.state === 'PAUSED' ? 1 : 0);
+  const rank = (/** @type {any} */ each) => (each.state === 'LEFT' ? 4 : each.state === 'OK' ? (each.pending ? 2 : 3) : each.state === 'PAUSED' ? 1 : 0);
   return [...users].sort((one, other) =>
     rank(one) - rank(other) || one.characterName.localeCompare(other.characterName));
 }
@@ -88,7 +90,7 @@ function pilotRow(state) {
       told = text;
       const images = state.get('session')?.images;
       const pilot = { id: user.characterId, name: user.characterName };
-      const ok = user.state === 'OK';
+      const ok = QUIET.has(user.state);
       node.dataset.state = user.state;
       refill(who, h('div', { class: 'who' }, portrait(pilot, images), h('div', null,
         h('a', { href: dashboardAddress({ pilot: user.characterId, side: 'all' }), class: 'who-name',

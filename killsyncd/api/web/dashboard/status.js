@@ -40,7 +40,8 @@ export function statusPanel(state) {
     numbers(status, users, out);
     figures.hidden = !users.length;
     // Before the first login the welcome below says what to do, and better.
-    const groups = grouped(status.problems.filter((/** @type {any} */ each) => each.code !== 'nobody_logged_in'));
+    const told = users.length ? status.problems : status.problems.filter((/** @type {any} */ each) => each.code !== 'nobody_logged_in');
+    const groups = grouped(told);
     const shown = all ? groups : groups.slice(0, SHOWN_PROBLEMS);
     problems.hidden = !shown.length;
     rows.show(shown);
@@ -89,6 +90,8 @@ function unreachable(status) {
 function verdict(status, users) {
   const stopping = status.problems.filter((/** @type {any} */ each) => each.stops);
   if (!users.length) return { mood: 'wait', words: 'Ready for its first pilot', line: ['Nobody has logged in yet.'] };
+  const here = users.filter((each) => each.state !== 'LEFT');
+  if (!here.length) return { mood: 'wait', words: 'Nobody is logged in', line: ['What is stored stays.'] };
   if (!status.syncing) {
     const waits = stopping.length > 0 && stopping.every((/** @type {any} */ each) => WAITING.has(each.code));
     const paused = stopping.length > 0 && stopping.every((/** @type {any} */ each) => each.code.includes('paused'));
@@ -103,11 +106,11 @@ function verdict(status, users) {
     if (eta !== null && eta >= 1) line.push(`, about ${duration(eta)} within ESI’s limits`);
     return { mood: 'good', words, line: [...line, '.'] };
   }
-  const needy = users.filter((each) => each.state !== 'OK').length;
-  const ok = users.length - needy;
+  const needy = here.filter((each) => each.state !== 'OK').length;
+  const ok = here.length - needy;
   const line = needy
     ? [`${plural(ok, 'pilot')} up to date, ${needy} ${needy === 1 ? 'needs' : 'need'} a look.`]
-    : [`${users.length === 1 ? 'One pilot' : `All ${number(users.length)} pilots`} up to date.`];
+    : [`${here.length === 1 ? 'One pilot' : `All ${number(here.length)} pilots`} up to date.`];
   return { mood: 'good', words, line };
 }
 
@@ -129,8 +132,9 @@ function figureRow(place) {
   const up = box('Up for');
   mark(/** @type {Element} */ (failed.parentElement), 'title', 'Killmails that ESI or the database refused several times (quarantined)');
   return (status, users, out) => {
+    const here = users.filter((each) => each.state !== 'LEFT').length;
     const ok = users.filter((each) => each.state === 'OK').length;
-    say(pilots, ok === users.length ? number(ok) : `${number(ok)} of ${number(users.length)}`);
+    say(pilots, ok === here ? number(ok) : `${number(ok)} of ${number(here)}`);
     say(pending, number(status.pendingDetails));
     say(failed, number(status.quarantined));
     /** @type {Element} */ (failed.parentElement).classList.toggle('warns', status.quarantined > 0);
