@@ -7,6 +7,7 @@ import signal
 
 from tests.support import QUICK, Stage, pilots_of, wait_for
 from tests.support.mails import assert_whole, wait_home
+from tests.support.stopped_daemon import let_waiting_pass
 
 
 def test_queue_empty_and_worker_not_running(stage: Stage) -> None:
@@ -140,6 +141,28 @@ def test_a_missing_scope_is_said_with_the_remedy(stage: Stage) -> None:
     stage.log_in(daemon, eve, lost)
     wait_home(daemon, eve, [lost, fine])
     assert daemon.ctl("status")["problems"] == []
+
+
+def test_a_403_for_a_token_with_the_scope_disables_nobody(stage: Stage) -> None:
+    """ESI could not ask its own SSO for a moment: that made all pilots `scope_missing`."""
+    eve = stage.eve(pilots=3, history=3, cache=2, sharing=0)
+    daemon = stage.daemon(eve, QUICK)
+    pilots = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, pilots)
+    body = '{"error":"unexpected end of JSON input","sso_status":401}'
+    for each in pilots:
+        eve.script("status", "esi.character_killmails", character=each, status=403, body=body, count=1)
+    eve.wait_for("counters", lambda seen: seen["requests"]["esi.character_killmails"].get("403", 0) == 3)
+    eve.add_mails(2, pilots)
+    assert {state_of(daemon, each) for each in pilots} == {"ok"}
+    daemon.stop(signal.SIGTERM)
+    let_waiting_pass(daemon)
+    daemon.start()
+    wait_home(daemon, eve, pilots)
+    assert {state_of(daemon, each) for each in pilots} == {"ok"}
+    assert daemon.ctl("status")["problems"] == []
+    assert eve.counters()["requests"]["esi.character_killmails"]["403"] == 3
 
 
 def test_a_login_without_the_scope_is_told_at_once(stage: Stage) -> None:

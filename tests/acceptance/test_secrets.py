@@ -204,10 +204,10 @@ class Life:
         self.eve.script("body", "sso.token", body=broken, count=1)
         before = self._refreshes(pilots)
         wait_for(lambda: all(a > b for a, b in zip(self._refreshes(pilots), before, strict=True)), 90)
-        # Not of the pilot who got the broken answer: a refusal after that is doubted for more than an hour.
+        # Refused twice, a minute apart, it is told.
         sound = "SELECT character_id FROM users u JOIN grants g ON g.user_id = u.id WHERE g.unanswered = 0"
         self.eve.revoke(int(self.daemon.value(f"{sound} AND g.failures = 0 LIMIT 1")))
-        wait_for(lambda: "needs_login" in str(self.daemon.ctl("users")), 60, self.daemon.tail)
+        wait_for(lambda: "needs_login" in str(self.daemon.ctl("users")), 150, self.daemon.tail)
 
     def _ask_everything(self) -> None:
         """Everything that answers, in every form it has."""

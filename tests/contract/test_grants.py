@@ -203,12 +203,86 @@ async def test_of_many_attempts_at_once_one_begins(rooms: Rooms, row: GrantRow) 
 async def test_no_attempt_on_what_changed_ended_or_is_not_there(rooms: Rooms, row: GrantRow) -> None:
     assert await rooms.grants.begin_attempt("nobody", holder=OURS, version=1) is None
     assert await rooms.grants.begin_attempt(row.user_id, holder=OURS, version=row.version + 1) is None
-    await rooms.grants.mark(
-        row.user_id, version=row.version, state=UserState.SCOPE_MISSING, reason="r", drop_tokens=False
-    )
+    await rooms.grants.mark(row.user_id, version=row.version, state=UserState.OWNER_CHANGED, reason="r")
     now = await loaded(rooms, row.user_id)
     assert now.unanswered_attempts == 0
     assert await rooms.grants.begin_attempt(row.user_id, holder=OURS, version=now.version) is None
+
+
+@pytest.mark.parametrize("state", [UserState.NEEDS_LOGIN, UserState.SCOPE_MISSING])
+async def test_who_may_come_back_is_asked_for_when_the_time_has_come(
+    rooms: Rooms, row: GrantRow, state: UserState
+) -> None:
+    later = START + 86400
+    assert await rooms.grants.mark(
+        row.user_id, version=row.version, state=state, reason="refused", not_before=later
+    )
+    now = await loaded(rooms, row.user_id)
+    assert (now.refresh_token_enc, now.not_before) == (b"\xffrefresh", later)
+    assert await rooms.grants.due(later - 1, 10) == []
+    assert await rooms.grants.next_due() == later
+    assert await rooms.grants.due(later, 10) == [row.user_id]
+    stored = await store_tokens(rooms, await attempt(rooms, now))
+    assert stored is not None
+    # Whether the scope is back, only the new token says.
+    assert stored.state is (UserState.OK if state is UserState.NEEDS_LOGIN else state)
+    assert stored.not_before == 0.0
+    assert await rooms.grants.mark(row.user_id, version=stored.version, state=UserState.OK, reason=None)
+    back = await loaded(rooms, row.user_id)
+    assert (back.state, back.state_reason) == (UserState.OK, None)
+
+
+async def test_refusals_are_counted_until_tokens_are_stored(rooms: Rooms, row: GrantRow) -> None:
+    for n, at in enumerate((START + 10, START + 70), start=1):
+        now = await fail(rooms, await attempt(rooms, row), unanswered=False, refused_at=at)
+        assert (now.refusals, now.refused_since, now.failures) == (n, START + 10, n)
+    now = await fail(rooms, await attempt(rooms, row), unanswered=False)
+    assert (now.refusals, now.refused_since, now.failures) == (2, START + 10, 3), "the SSO was down"
+    now = await fail(rooms, await attempt(rooms, row), unanswered=False, refused_at=START - 5)
+    assert now.refused_since == START - 5, "the clock had been ahead"
+    stored = await store_tokens(rooms, await attempt(rooms, now))
+    assert stored is not None
+    assert (stored.refusals, stored.refused_since) == (0, None)
+
+
+async def test_refused_lists_are_counted_until_one_comes(rooms: Rooms, row: GrantRow) -> None:
+    assert await rooms.grants.list_refused(row.user_id, version=row.version + 1) is None
+    assert await rooms.grants.list_refused(row.user_id, version=row.version) == 1
+    stored = await store_tokens(rooms, await attempt(rooms, row))
+    assert stored is not None
+    assert await rooms.grants.list_refused(row.user_id, version=stored.version) == 2, (
+        "a refresh proves nothing"
+    )
+    await rooms.grants.list_accepted(row.user_id)
+    assert (await loaded(rooms, row.user_id)).list_refusals == 0
+    await rooms.grants.list_refused(row.user_id, version=stored.version)
+    await rooms.grants.register(a_grant())
+    assert (await loaded(rooms, row.user_id)).list_refusals == 0, "a login begins anew"
+
+
+async def test_an_answer_without_an_access_token_stores_the_refresh_token(
+    rooms: Rooms, row: GrantRow
+) -> None:
+    await attempt(rooms, row)
+    stored = await rooms.grants.store_tokens(
+        row.user_id,
+        holder=OURS,
+        version=row.version,
+        access_token_enc=None,
+        refresh_token_enc=b"refresh 2",
+        expires_at=START,
+        renew_at=START,
+    )
+    assert stored is not None
+    assert (stored.access_token_enc, stored.refresh_token_enc) == (None, b"refresh 2")
+    assert await rooms.grants.due(START, 10) == [row.user_id]
+
+
+async def test_times_from_a_clock_that_was_wrong_hold_nobody_up(rooms: Rooms, row: GrantRow) -> None:
+    await fail(rooms, row, not_before=START + 30 * 86400)
+    assert await rooms.grants.due(START + 900.25, 10) == [row.user_id]
+    await rooms.grants.register(a_grant(renew_at=START + 30 * 86400))
+    assert await rooms.grants.due(START, 10) == [row.user_id]
 
 
 async def test_stored_tokens_settle_everything(rooms: Rooms, row: GrantRow) -> None:
@@ -302,9 +376,7 @@ async def test_due_are_not_the_ended_the_held_and_those_who_wait(rooms: Rooms) -
         for n in range(5)
     ]
     ended, held, waits, dropped, due = rows
-    await rooms.grants.mark(
-        ended.user_id, version=ended.version, state=UserState.SCOPE_MISSING, reason="r", drop_tokens=False
-    )
+    await rooms.grants.mark(ended.user_id, version=ended.version, state=UserState.OWNER_CHANGED, reason="r")
     await rooms.grants.mark(
         dropped.user_id, version=dropped.version, state=UserState.OK, reason="", drop_tokens=True
     )

@@ -143,6 +143,9 @@ class TestMeasuring:
         assert (await MetricsRepository(world.store).measure()).access_tokens == {"due": 1}
         await world.timed.pass_time(1000.0)
         assert (await MetricsRepository(world.store).measure()).access_tokens == {"expired": 1}
+        (user,) = await world.users.all()
+        await world.users.mark(user.id, UserState.SCOPE_MISSING, "nobody needs that token")
+        assert (await MetricsRepository(world.store).measure()).access_tokens == {"none": 1}
 
 
 class TestMetrics:

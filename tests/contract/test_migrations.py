@@ -6,11 +6,16 @@ import asyncio
 
 import pytest
 
-from killsyncd.core.errors import SchemaRefused
+from killsyncd.core.errors import RowRefused, SchemaRefused
+from killsyncd.core.model import UserState
 from killsyncd.storage import migrations as migrating
 from killsyncd.storage.migrations import Migratable, Migration, application, migrate, migrations, state
+from killsyncd.storage.queries import expand
+from killsyncd.storage.repositories.grants import GrantRepository
+from killsyncd.storage.repositories.users import UserRepository
 from killsyncd.storage.transaction import Sql, Tx
 from tests.contract.conftest import Backend
+from tests.support.clocks import START
 
 
 async def tables(store: Migratable) -> set[str]:
@@ -119,3 +124,50 @@ async def migrate_to(store: Migratable, number: int) -> None:
         older = [each for each in migrations() if each.number <= number]
         patch.setattr(migrating, "migrations", lambda: older)
         await migrate(store)
+
+
+async def test_who_had_logged_out_before_the_state_had_a_name_is_left(empty: Backend) -> None:
+    """The others keep their state, and whoever was disabled by one answer is asked for again."""
+    store = await empty.open()
+    known = migrations()
+    number = next(each.number for each in known if each.name == "logins_that_come_back")
+    for migration in known[: number - 1]:
+        await store.script(migration.statements(store.dialect))
+    users = [
+        ("gone", 1, "needs_login", "logged out"),
+        ("refused", 2, "needs_login", "the SSO says that the login has ended"),
+        ("unscoped", 3, "scope_missing", "ESI refuses the list"),
+        ("fine", 4, "ok", None),
+    ]
+    now = expand("{now}, {now_time}", store.dialect)
+
+    def before() -> Tx[None]:
+        for user_id, character, state_then, reason in users:
+            yield Sql(
+                "INSERT INTO users (id, character_id, character_name, owner_hash, state, state_reason, "
+                f"state_since, created_at) VALUES (:id, :character, 'A Name', 'o', :state, :reason, {now})",
+                {"id": user_id, "character": character, "state": state_then, "reason": reason},
+            )
+        yield Sql(
+            "INSERT INTO grants (user_id, refresh_token, expires_at, renew_at, version) "
+            "VALUES ('unscoped', :token, 0, 0, 7)",
+            {"token": b"refresh"},
+        )
+
+    await store.write(before)
+    for migration in known[number - 1 :]:
+        await store.script(migration.statements(store.dialect))
+    found = {each.id: each.state for each in await UserRepository(store).all()}
+    assert found == {
+        "gone": UserState.LEFT,
+        "refused": UserState.NEEDS_LOGIN,
+        "unscoped": UserState.SCOPE_MISSING,
+        "fine": UserState.OK,
+    }
+    assert await GrantRepository(store).due(START, 10) == ["unscoped"]
+
+    def wrong() -> Tx[None]:
+        yield Sql("UPDATE users SET state = 'elsewhere' WHERE id = 'fine'", {})
+
+    with pytest.raises(RowRefused):
+        await store.write(wrong)

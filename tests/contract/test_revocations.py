@@ -135,10 +135,14 @@ async def test_tombstones_are_worked_off(world: StorageWorld) -> None:
     due = await tombstones.due(10)
     assert [each.character_id for each in due] == [1, 2]
     later = await world.now() + 500.0
-    await tombstones.failed(due[0].id, later)
+    await tombstones.failed(due[0].id, later, refused=True)
     await tombstones.done(due[1].id)
     assert await tombstones.due(10) == []
     assert await tombstones.next_due() == pytest.approx(later)
     left = await tombstones.get(due[0].id)
     assert left is not None
-    assert left.attempts == 1
+    assert (left.attempts, left.refusals) == (1, 1)
+    await tombstones.failed(left.id, later, refused=False)
+    left = await tombstones.get(left.id)
+    assert left is not None
+    assert (left.attempts, left.refusals) == (2, 0), "in a row"

@@ -11,7 +11,7 @@ from killsyncd.core.errors import BadInput, NotFound, Unavailable, UsageError
 from killsyncd.core.events import Events
 from killsyncd.core.model import SyncMode, UserState, WaitsFor
 from killsyncd.service import Operations, health, parse_cursor, queue_remedy
-from killsyncd.service.health import Health
+from killsyncd.service.health import Health, stops
 from killsyncd.storage.repositories.status import StatusRepository
 from tests.contract.conftest import Backend
 from tests.support.storage_world import StorageWorld
@@ -434,3 +434,31 @@ async def test_a_database_that_fails_is_a_problem_and_no_error(
     assert (await operations.status()).problems[0].since == status.problems[0].since
     reporter._rows = rows
     assert "database_failing" not in [each.code for each in (await operations.status()).problems]
+
+
+# --- logged out ---------------------------------------------------------------------------------
+
+
+async def test_whoever_logged_out_is_no_trouble(world: StorageWorld, operations: Operations) -> None:
+    gone, here = await world.pilot(1, "Ada"), await world.pilot(2, "Bea")
+    await world.listed(gone, 11)
+    await world.store_mails(11)
+    await operations.logout("Ada")
+    status = await operations.status()
+    assert [each.code for each in status.problems if each.code != "revocation_pending"] == []
+    assert status.users_by_state == {UserState.LEFT: 1, UserState.OK: 1}
+    assert await world.stored_ids() == [11], "the mails stay"
+    assert [each.user.id for each in await operations.queue()] == [here.user_id], "everybody is who is here"
+    (skipped,) = await operations.queue(["Ada"])
+    assert not skipped.queued
+    assert "killsyncd login" in (skipped.reason or "")
+    again = await world.pilot(1, "Ada")
+    assert again.user_id == gone.user_id
+    assert (await operations.status()).users_by_state == {UserState.OK: 2}
+
+
+async def test_where_all_have_logged_out_that_is_said(world: StorageWorld, operations: Operations) -> None:
+    await world.pilot(1, "Ada")
+    await operations.logout("Ada")
+    (problem,) = [each for each in (await operations.status()).problems if stops(each)]
+    assert (problem.code, problem.reason) == ("nobody_logged_in", "whoever logged in has logged out again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import Origin, SyncMode, UserState
+from killsyncd.core.model import Origin, Queued, SyncMode, UserState
 from tests.support.storage_world import StorageWorld, run
 
 
@@ -139,3 +139,46 @@ async def test_the_contract_s_statements_run_as_they_stand(world: StorageWorld) 
         "SELECT character_name, expires_at FROM users WHERE expires_at > CURRENT_TIMESTAMP"
     )
     assert [each[0] for each in rows] == ["John Doe"]
+
+
+async def test_force_has_a_refused_login_asked_for_soon(world: StorageWorld) -> None:
+    """`queue --force` did not lift what one wrong answer had settled. It is no sync yet: the SSO decides."""
+    pilot = await world.pilot(1)
+    row = await world.grants.load(pilot.user_id)
+    assert row is not None
+    now = await world.now()
+    await world.grants.mark(
+        row.user_id,
+        version=row.version,
+        state=UserState.SCOPE_MISSING,
+        reason="refused",
+        not_before=now + 86400,
+    )
+
+    async def queued(skip_within: float | None, origin: Origin) -> Queued:
+        (done,) = await world.users.queue([pilot.user_id], 5, origin, skip_within=skip_within)
+        return done
+
+    for skip_within, origin in ((900.0, Origin.MANUAL), (None, Origin.PRODUCER)):
+        assert not (await queued(skip_within, origin)).queued
+        assert await world.grants.due(now + 3600, 10) == [], "only force does that, and only by hand"
+    forced = await queued(None, Origin.MANUAL)
+    assert not forced.queued
+    assert "in a minute" in (forced.reason or "")
+    assert await world.grants.due(now + 55, 10) == [], "not at once"
+    assert await world.grants.due(now + 65, 10) == [pilot.user_id]
+
+
+async def test_the_reason_changes_and_the_state_lasts(world: StorageWorld) -> None:
+    pilot = await world.pilot(1)
+    await world.users.mark(pilot.user_id, UserState.NEEDS_LOGIN, "once")
+    await world.rows("UPDATE users SET state_since = 7")
+    assert await world.users.mark(pilot.user_id, UserState.NEEDS_LOGIN, "twice")
+    assert await world.value("SELECT state_since FROM users") == 7
+
+
+async def test_a_paused_users_tokens_are_used_on(world: StorageWorld) -> None:
+    """A refresh token that nobody uses for a month dies; pausing must not cost the login."""
+    pilot = await world.pilot(1)
+    await world.users.pause(pilot.user_id, paused=True)
+    assert await world.grants.due(await world.now() + 1200.0, 10) == [pilot.user_id]

@@ -105,7 +105,7 @@ async def test_logout_revokes_or_leaves_it_for_later(served: ControlWorld) -> No
     status = await served.get("/v1/status")
     assert "revocation_pending" in [each["code"] for each in status["problems"]]
     (user,) = (await served.get("/v1/users"))["users"]
-    assert (user["state"], user["stateReason"]) == ("needs_login", "logged out")
+    assert (user["state"], user["stateReason"]) == ("left", "logged out")
 
 
 async def test_a_login_is_begun_watched_and_queued(served: ControlWorld) -> None:

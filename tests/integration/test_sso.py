@@ -247,6 +247,8 @@ async def test_only_invalid_grant_is_death(client: SsoClient, server: SsoServer)
     [
         (oauth_error("invalid_client", 401), True, True),
         (oauth_error("invalid_client", 400), True, True),
+        (oauth_error("unauthorized_client"), True, True),
+        (oauth_error("unsupported_grant_type"), True, True),
         (oauth_error("invalid_request"), True, False),
         (oauth_error("invalid_grant", 401), True, True),
         (oauth_error("invalid_grant", 500), False, True),
@@ -261,6 +263,8 @@ async def test_only_invalid_grant_is_death(client: SsoClient, server: SsoServer)
         (web.json_response([]), False, True),
         (web.json_response({"access_token": 7}), False, True),
         (web.json_response({"access_token": ""}), False, True),
+        (web.json_response({"access_token": "opaque", "expires_in": 1199}), False, True),
+        (web.json_response({"access_token": "opaque", "refresh_token": "refresh-0"}), False, True),
         (web.json_response({"access_token": "two\nlines"}), False, True),
         (web.Response(text="{" * 100_000), False, True),
         (web.Response(text='"' + "x" * 1_000_000), False, True),
@@ -285,6 +289,30 @@ def _again(answer: web.Response) -> Callable[[web.Request], Any]:
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
     return handler
+
+
+async def test_a_200_without_a_token_keeps_the_refresh_token_that_came(
+    client: SsoClient, server: SsoServer
+) -> None:
+    """The one that was sent may be void by now."""
+    server.token_answers = [
+        _again(web.json_response({"access_token": "opaque", "refresh_token": "refresh-1"}))
+    ]
+    tokens = await client.refresh("refresh-0")
+    assert (tokens.access_token, tokens.refresh_token) == ("", "refresh-1")
+    assert tokens.complaint is not None
+    assert (tokens.complaint.answered, tokens.complaint.everybody) == (True, True)
+    assert "sso.base_url" in tokens.complaint.hint
+
+
+@pytest.mark.parametrize("code", ["unauthorized_client", "unsupported_grant_type"])
+async def test_what_the_application_does_wrong_is_for_its_operator(
+    client: SsoClient, server: SsoServer, code: str
+) -> None:
+    server.token_answers = [oauth_error(code)]
+    with pytest.raises(SsoUnavailable, match=code) as caught:
+        await client.refresh("refresh-0")
+    assert "developers.eveonline.com" in caught.value.hint
 
 
 async def test_invalid_client_says_what_to_check(client: SsoClient, server: SsoServer) -> None:
@@ -367,12 +395,17 @@ async def test_revocation(client: SsoClient, server: SsoServer) -> None:
     }
 
 
-async def test_revoking_what_is_gone_already_is_fine(client: SsoClient, server: SsoServer) -> None:
+async def test_a_token_that_the_sso_does_not_know_is_not_revoked_yet(
+    client: SsoClient, server: SsoServer
+) -> None:
+    """It may be wrong: the revoker asks again before it believes that."""
+
     async def gone(_: web.Request) -> web.StreamResponse:
         return oauth_error("invalid_grant")
 
     server.overrides["revoke"] = gone
-    await client.revoke("refresh-0")
+    with pytest.raises(GrantDead):
+        await client.revoke("refresh-0")
 
 
 async def test_a_revocation_that_fails_is_said(client: SsoClient, server: SsoServer) -> None:

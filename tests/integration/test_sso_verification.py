@@ -291,6 +291,25 @@ async def test_a_key_set_without_a_usable_key(client: SsoClient, server: SsoServ
         await client.verify(server.access_token())
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [{"kty": "RSA", "kid": "other", "n": 5, "e": None}, 7, None, [], {"kid": KID}],
+        [{"kty": "RSA", "kid": KID, "n": "_" * 60_000, "e": "AQAB"}],
+        [{"kty": "RSA", "kid": f"bad-{n}", "n": "!", "e": "AQAB"} for n in range(150)],
+        [public(RSAKey.generate_key(2048, {"kid": KID, "use": "sig", "alg": "RS256"}))],
+        [{**public(RSAKey.generate_key(2048, {"kid": KID})), "use": "enc"}],
+    ],
+    ids=["no keys", "absurd", "many", "another of that name", "for something else"],
+)
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_key_that_cannot_be_used_hides_no_other(
+    client: SsoClient, server: SsoServer, bad: list[Any], first: bool
+) -> None:
+    server.keys = [*bad, *server.keys] if first else [*server.keys, *bad]
+    assert (await client.verify(server.access_token())).character_id == CHARACTER
+
+
 async def test_many_scopes_fit(client: SsoClient, server: SsoServer) -> None:
     scopes = [f"esi-something.read_something_long_{n}.v1" for n in range(80)] + [SCOPE]
     assert len((await client.verify(server.access_token(scp=scopes))).scopes) == 81

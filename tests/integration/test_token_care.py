@@ -178,17 +178,50 @@ async def test_a_revoked_grant_needs_a_login(house: House) -> None:
     done = await house.login(_sim_character=house.character())
     await house.due(done.user_id)
     house.simulator.revoke(done.character_id)
+    with pytest.raises(SsoUnavailable, match="invalid_grant"):
+        await house.keeper.access_token(done.user_id)
+    assert await house.state(done.user_id) is UserState.OK, "one answer is no verdict"
+    await house.clock.advance(70)
     with pytest.raises(GrantUnusable):
         await house.keeper.access_token(done.user_id)
     assert await house.state(done.user_id) is UserState.NEEDS_LOGIN
+
+
+async def test_an_invalid_grant_that_was_a_passing_fault_costs_nobody_the_login(house: House) -> None:
+    """Public reports have it lasting for hours, for everybody."""
+    users = [(await house.login(_sim_character=house.character(n))).user_id for n in range(3)]
+    for user_id in users:
+        await house.due(user_id)
+    house.simulator.script("oauth", "sso.token", body="invalid_grant", status=400)
+    stop = asyncio.Event()
+    task = asyncio.create_task(house.refresher.run(ready=lambda: None, stop=stop))
+
+    async def pass_until(end: float) -> None:
+        while house.clock.now() < end:
+            await house.clock.sleeping()  # the round is over
+            house.clock.tick(house.clock.next_wake or 0.0)
+
+    begun = house.clock.now()
+    await pass_until(begun + 3 * 3600)
+    assert {await house.state(user_id) for user_id in users} == {UserState.NEEDS_LOGIN}
+    house.simulator.clear_faults()
+    await pass_until(begun + 8 * 3600)
+    assert {await house.state(user_id) for user_id in users} == {UserState.OK}
+    for user_id in users:
+        assert await house.keeper.access_token(user_id)
+    stop.set()
+    await house.clock.sleeping()
+    await task
 
 
 async def test_a_sold_character_stops(house: House) -> None:
     done = await house.login(_sim_character=house.character())
     await house.due(done.user_id)
     house.simulator.sell(done.character_id)
-    with pytest.raises(GrantUnusable):
-        await house.keeper.access_token(done.user_id)
+    for _ in range(2):  # the SSO may have taken the grant back with the sale
+        with pytest.raises((GrantUnusable, SsoUnavailable)):
+            await house.keeper.access_token(done.user_id)
+        await house.clock.advance(70)
     assert await house.state(done.user_id) in (UserState.OWNER_CHANGED, UserState.NEEDS_LOGIN)
 
 
@@ -214,6 +247,9 @@ async def test_a_pilot_who_says_no(house: House) -> None:
         {"kind": "truncate"},
         {"kind": "reset"},
         {"kind": "oauth", "body": "invalid_client", "status": 401},
+        {"kind": "oauth", "body": "unauthorized_client", "status": 400},
+        {"kind": "oauth", "body": "unsupported_grant_type", "status": 400},
+        {"kind": "body", "body": '{"access_token": "opaque", "expires_in": 1199}'},
         {"kind": "status", "status": 429, "retry_after": 30},
     ],
     ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}",
@@ -229,6 +265,9 @@ async def test_a_bad_hour_of_the_sso_disables_nobody(house: House, fault: dict[s
             await house.keeper.access_token(done.user_id)
         await house.clock.advance(60)
     assert await house.state(done.user_id) is UserState.OK
+    [problem] = house.keeper.problems()
+    assert problem.code == "sso_unavailable", "one problem, of nobody in particular"
+    assert (problem.character_id, bool(problem.remedy)) == (None, True)
     house.simulator.clear_faults()
     await house.clock.advance(301)
     assert await house.keeper.access_token(done.user_id)
@@ -249,5 +288,5 @@ async def test_logging_out_revokes_at_the_sso(house: House) -> None:
     assert row.refresh_token_enc is not None
     await house.keeper.revoke(done.character_id, row.refresh_token_enc)
     await house.due(done.user_id)
-    with pytest.raises(GrantUnusable):
+    with pytest.raises(SsoUnavailable, match="invalid_grant"):
         await house.keeper.access_token(done.user_id)

@@ -43,6 +43,7 @@ class ScriptedSso:
     lose_answers: int = 0
     verify_faults: list[Exception] = field(default_factory=list)
     revoke_fault: Exception | None = None
+    without_token: SsoUnavailable | None = None
     hold: asyncio.Event | None = None
     asked: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
@@ -64,6 +65,8 @@ class ScriptedSso:
         if self.lose_answers:
             self.lose_answers -= 1
             raise gone()
+        if self.without_token is not None:
+            return TokenSet("", self.current, self.clock.now(), self.without_token)
         return TokenSet(f"access-{self.serial}", self.current, self.clock.now() + self.life)
 
     async def verify(self, access_token: str) -> Identity:

@@ -128,6 +128,26 @@ async def test_403_of_a_gateway_logs_nobody_out(core: SyncWorld, pilot: Pilot) -
     assert row["attempts"] == 1
 
 
+async def test_403_for_a_token_with_the_scope_is_asked_again_after_a_pause(
+    core: SyncWorld, pilot: Pilot
+) -> None:
+    """`{"error":"unexpected end of JSON input","sso_status":401}`, once a list, lost all five pilots."""
+    refusal = EsiStatus(403, "unexpected end of JSON input", at=core.clock.now())
+    core.lists.script = {1: [refusal, core.lists.page(1)]}
+    core.tokens.scope = True
+    await wanted(core, pilot)
+    await core.work(pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert (row["attempts"], row["not_before"]) == (1, pytest.approx(core.clock.now() + 60.0))
+    assert "unexpected end of JSON input" in row["last_error"]
+    assert core.tokens.accepted == 0
+    core.clock.tick(60)
+    await core.work(pilot)
+    assert await core.want_row(pilot) is None
+    assert core.tokens.accepted == 1, "what was refused before counts no more"
+
+
 # -- logins that end -----------------------------------------------------------------------------
 
 
@@ -149,6 +169,27 @@ async def test_a_login_while_the_old_grant_dies_is_not_forgotten(core: SyncWorld
     row = await core.want_row(pilot)
     assert row is not None
     assert row["holder"] is None
+
+
+async def test_trouble_of_the_sso_counts_against_no_pilot(core: SyncWorld, pilot: Pilot) -> None:
+    """`invalid_client` for 4,900 pilots is one problem, and not one of each besides."""
+    core.tokens.fault = SsoUnavailable("invalid_client", answered=True, retry_after=90.0)
+    await wanted(core, pilot)
+    await core.work(pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert (row["attempts"], row["last_error"]) == (0, "invalid_client")
+    assert row["not_before"] >= core.clock.now() + 90.0
+    assert core.consumer.jobs_failed == 0
+
+
+async def test_a_refusal_of_one_login_counts_against_its_pilot(core: SyncWorld, pilot: Pilot) -> None:
+    core.tokens.fault = SsoUnavailable("refused once", answered=True, retry_after=60.0, everybody=False)
+    await wanted(core, pilot)
+    await core.work(pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["attempts"] == 1
 
 
 # -- walks that cannot go on ---------------------------------------------------------------------

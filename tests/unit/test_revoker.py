@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from killsyncd.auth.grant import SsoUnavailable
 from killsyncd.auth.revoker import LONGEST_BACKOFF, LOOK_AGAIN, PendingRevocation, Revoker
-from killsyncd.core.errors import KeyRefused, Unavailable
+from killsyncd.core.errors import GrantDead, KeyRefused, Unavailable
 from killsyncd.core.events import Events
 from tests.support.clocks import ManualClock
 
@@ -35,9 +35,14 @@ class Rows:
     async def done(self, tombstone_id: int) -> None:
         del self.there[tombstone_id]
 
-    async def failed(self, tombstone_id: int, not_before: float) -> None:
+    async def failed(self, tombstone_id: int, not_before: float, *, refused: bool) -> None:
         before = self.there[tombstone_id]
-        self.there[tombstone_id] = replace(before, attempts=before.attempts + 1, not_before=not_before)
+        self.there[tombstone_id] = replace(
+            before,
+            attempts=before.attempts + 1,
+            refusals=before.refusals + 1 if refused else 0,
+            not_before=not_before,
+        )
 
 
 class Sso:
@@ -94,6 +99,28 @@ async def test_what_fails_is_tried_again_with_growing_pauses() -> None:
     assert waits[0] < waits[1] < waits[2] <= LONGEST_BACKOFF
     stopping.set()
     await task
+
+
+async def test_a_token_that_the_sso_does_not_know_is_asked_about_three_times() -> None:
+    """Believed at once, one wrong answer would leave the grant at the SSO for ever."""
+    clock, rows, sso, _, revoker = made(1)
+    sso.answers = [GrantDead("unknown") for _ in range(3)]
+    for _ in range(2):
+        assert not await revoker.revoke_now(1)
+        assert rows.there[1].not_before - clock.now() >= 60.0
+        await clock.advance(rows.there[1].not_before - clock.now())
+    assert await revoker.revoke_now(1)
+    assert (sso.asked, rows.there) == (3, {})
+
+
+async def test_a_token_that_the_sso_knew_after_all_is_revoked() -> None:
+    clock, rows, sso, _, revoker = made(1)
+    sso.answers = [GrantDead("unknown"), down(), GrantDead("unknown"), GrantDead("unknown"), None]
+    for _ in range(4):
+        assert not await revoker.revoke_now(1)
+        await clock.advance(rows.there[1].not_before - clock.now())
+    assert await revoker.revoke_now(1)
+    assert (sso.asked, rows.there) == (5, {})
 
 
 async def test_the_ssos_own_wish_to_wait_counts() -> None:

@@ -218,6 +218,20 @@ async def test_closing_cuts_short_what_the_sso_never_answers(
     assert due.stored_refresh_token() == "refresh-0"
 
 
+async def test_the_drain_does_not_wait_for_another_daemons_lease(due: TokenWorld) -> None:
+    """It would take the whole drain, and bring nothing that is not in the database anyway."""
+    stopping = asyncio.Event()
+    await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
+    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    draining = asyncio.create_task(due.keeper.run(stopping))
+    await due.clock.sleeping()
+    stopping.set()
+    await due.clock.advance(1)
+    await draining
+    with pytest.raises(Unavailable, match="stopping"):
+        await waiting
+
+
 async def test_closing_does_not_wait_for_another_daemons_lease(due: TokenWorld) -> None:
     await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
     waiting = asyncio.create_task(due.keeper.access_token(USER))

@@ -105,6 +105,25 @@ async def test_nobody_is_disabled_and_the_old_token_serves_to_its_end(world: Tok
     assert world.keeper.problems() == []
 
 
+async def test_an_answer_without_a_token_is_the_ssos_trouble_and_loses_nothing(due: TokenWorld) -> None:
+    """The refresh token that came with it replaced ours: it is stored before anything else."""
+    useless = SsoUnavailable("no token", "check sso.base_url", answered=True)
+    due.sso.without_token = useless
+    with pytest.raises(SsoUnavailable, match="no token"):
+        await due.keeper.access_token(USER)
+    assert due.state is UserState.OK
+    assert due.stored_refresh_token() == "refresh-1"
+    row = due.store.rows[USER]
+    assert (row.access_token_enc, row.unanswered_attempts, row.failures) == (None, 0, 1)
+    [problem] = due.keeper.problems()
+    assert (problem.code, problem.remedy) == ("sso_unavailable", "check sso.base_url")
+    assert due.keeper.pause() > 0, "nobody else's refresh token is tried on it"
+    due.sso.without_token = None
+    await due.clock.advance(60)
+    assert await due.keeper.access_token(USER) == "access-2"
+    assert due.keeper.problems() == []
+
+
 async def test_ten_thousand_do_not_hammer_a_dead_sso(world: TokenWorld) -> None:
     users = [await world.login(character=91000000 + n, refresh="refresh-0") for n in range(1000)]
     await world.clock.advance(1200)
