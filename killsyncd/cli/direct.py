@@ -15,6 +15,7 @@ from killsyncd.daemon.startup import open_store
 from killsyncd.service.import_export import ImportExport
 from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.repositories.daemons import begin_feed
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.sqlite.store import SqliteStore
@@ -68,6 +69,8 @@ async def opened(config: Config, *, create: bool = False) -> AsyncIterator[AnySt
                     "killsyncd run brings it up to date",
                 )
             await migrate(store)
+        if create:
+            await store.write(begin_feed, store.exclusive)
         yield store
     finally:
         await store.close()

@@ -7,6 +7,7 @@ Knows nobody, so that neither side knows the other.
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -161,10 +162,34 @@ class MailPage:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedStart:
+    """A daemon that started when the feed stood at `position`, and gave out the positions above it."""
+
+    position: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEpoch:
+    """Which feed this is. starts: of daemons, by position; they tell two copies of one database apart."""
+
+    id: str
+    starts: Sequence[FeedStart] = ()
+
+    def start_of(self, position: int) -> str:
+        """The start that gave out a position; empty for those from before starts were written down."""
+        index = bisect_left(self.starts, position, key=lambda each: each.position)
+        return self.starts[index - 1].id if index else ""
+
+    def __str__(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
 class FeedPoint:
     """A place in the feed. A position means something within its epoch only."""
 
-    epoch: str
+    epoch: FeedEpoch
     position: int
 
 

@@ -11,7 +11,7 @@ from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.loaders import Loaders
 from killsyncd.api.ports import ApiOperations, KillmailReader
 from killsyncd.core.clock import Clock
-from killsyncd.core.read_model import Mail, MailFilter, MailPage
+from killsyncd.core.read_model import FeedEpoch, Mail, MailFilter, MailPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Context:
     def __init__(
         self,
         room: ApiServices,
-        epoch: str,
+        epoch: FeedEpoch,
         *,
         names: bool = True,
         mails: Sequence[Mail] = (),

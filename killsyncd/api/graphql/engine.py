@@ -39,7 +39,9 @@ from killsyncd.api.graphql.limits import check_document, check_text
 from killsyncd.api.graphql.resolvers import BINDABLES
 from killsyncd.api.graphql.scalars import SCALARS
 from killsyncd.core.errors import BadInput, KillsyncdError
-from killsyncd.core.read_model import TooMuch
+from killsyncd.core.read_model import FeedEpoch, TooMuch
+
+EPOCH_SECONDS = 60.0
 
 _RULES = (*specified_rules, *recommended_rules)
 
@@ -84,12 +86,14 @@ class Engine:
         self.schema = schema or make_schema()
         self._limits = room.limits
         self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
-        self._epoch = ""
+        self._epoch: FeedEpoch | None = None
+        self._epoch_read_at = 0.0
 
-    async def epoch(self) -> str:
-        """The feed's epoch: it only changes while no daemon runs."""
-        if not self._epoch:
-            self._epoch = (await self.room.reading.feed_point()).epoch
+    async def epoch(self) -> FeedEpoch:
+        """The feed's epoch: it changes while no daemon runs, or where another took this one for dead."""
+        now = self.room.clock.monotonic()
+        if self._epoch is None or now - self._epoch_read_at > EPOCH_SECONDS:
+            self._epoch, self._epoch_read_at = (await self.room.reading.feed_point()).epoch, now
         return self._epoch
 
     def prepare(self, text: str) -> Prepared:

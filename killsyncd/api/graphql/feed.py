@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from killsyncd.api.graphql.context import ApiServices, Context
 from killsyncd.api.graphql.shared_results import FRESH_SECONDS, Event
-from killsyncd.core.errors import BadInput, Unavailable
+from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
+from killsyncd.core.read_model import FeedEpoch, FeedMail, FeedSlice, Mail
 from killsyncd.service import parse_cursor
 
 LOOK_AGAIN = 5.0
@@ -56,7 +56,7 @@ class FeedHub:
         self._contexts: OrderedDict[int, tuple[Context, float]] = OrderedDict()
         self._batches = 0
         self._followers = 0
-        self._epoch = ""
+        self._epoch = FeedEpoch("")
         # Everything after `_tail` and up to `_seen` is in the ring; None while nobody follows.
         self._seen: int | None = None
         self._tail = 0
@@ -91,10 +91,7 @@ class FeedHub:
         self._epoch = point.epoch
         if after is None:
             return point.position
-        position = parse_cursor(after, point.epoch)
-        if position > point.position:
-            raise BadInput("this feedCursor is ahead of the feed", "start anew from status { feedCursor }")
-        return position
+        return parse_cursor(after, point)
 
     async def follow(
         self, position: int, characters: frozenset[int] | None, fresh_only: bool

@@ -10,6 +10,7 @@ from killsyncd.api.graphql.shared_results import Event
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.read_model import FeedEpoch
 from killsyncd.service import StatusReport
 
 LOOK_AGAIN = 2.0
@@ -65,7 +66,7 @@ class StatusHub:
                     await self._news.wait()
                 told = self._version
                 # The context has nothing to load: everything is in the report.
-                yield Event(("status", told), [self._report], Context(self._room, ""))
+                yield Event(("status", told), [self._report], Context(self._room, FeedEpoch("")))
         finally:
             self._followers -= 1
 

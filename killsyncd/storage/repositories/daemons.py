@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.storage.transaction import Row, Run, Store, Tx
+from killsyncd.storage.transaction import Row, Run, Store, Tx, one
 
 LEASE_SECONDS = 30.0
 BEAT_SECONDS = 8.0
@@ -67,6 +67,24 @@ def _join(me: Daemon, seconds: float, exclusive: bool) -> Tx[list[str]]:
         },
     )
     return gone
+
+
+def begin_feed(exclusive: bool) -> Tx[None]:
+    """Write down that positions of the feed are given out by a new start from here on.
+
+    Not while daemons run on the database: theirs goes on. The feed's row is locked, so that of two that
+    start at once one sees the other.
+    """
+    row = one((yield Run("meta.feed_locked", {})))
+    assert row is not None, "migration 1 makes the feed's row"
+    if not exclusive and (yield Run("meta.daemons_alive", {})):
+        return
+    yield Run("meta.feed_start", {"position": int(row["position"]), "id": secrets.token_hex(4)})
+
+
+def _enter(me: Daemon, seconds: float, exclusive: bool) -> Tx[list[str]]:
+    yield from begin_feed(exclusive)
+    return (yield from _join(me, seconds, exclusive))
 
 
 def _beat(me: Daemon, seconds: float) -> Tx[tuple[bool, list[str]]]:
@@ -127,7 +145,7 @@ class Membership:
         """
         me = Daemon(secrets.token_hex(8), socket.gethostname(), os.getpid(), egress, version, clock.now())
         beaten = clock.monotonic()
-        gone = await store.write(_join, me, _FOR_EVER if store.exclusive else LEASE_SECONDS, store.exclusive)
+        gone = await store.write(_enter, me, _FOR_EVER if store.exclusive else LEASE_SECONDS, store.exclusive)
         member = cls(store, clock, me, beaten)
         await member._told(gone)
         return member

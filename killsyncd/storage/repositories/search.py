@@ -32,6 +32,7 @@ from killsyncd.core.read_model import (
     Victim,
 )
 from killsyncd.storage.repositories import paging
+from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.transaction import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
 
@@ -148,14 +149,6 @@ def _of_characters(
     for row in rows:
         found[row["of_character"]].append(_mail(row))
     return found
-
-
-def _point() -> Tx[FeedPoint]:
-    epoch = one((yield Run("meta.get", {"key": "feed_epoch"})))
-    row = one((yield Run("reading.feed_position", {})))
-    assert epoch is not None, "migration 1 makes it"
-    assert row is not None, "migration 1 makes the feed's row"
-    return FeedPoint(str(epoch["value"]), int(row["position"]))
 
 
 def _feed(
@@ -289,7 +282,7 @@ class KillmailSearch:
 
     async def feed_point(self) -> FeedPoint:
         """Where the feed stands now."""
-        return await self._store.read(_point)
+        return await self._store.read(feed_point)
 
     async def feed_after(
         self,

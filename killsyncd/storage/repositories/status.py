@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from killsyncd.core.clock import utc
 from killsyncd.core.model import UserState, WaitsFor
-from killsyncd.core.read_model import FeedPoint
+from killsyncd.core.read_model import FeedEpoch
 from killsyncd.service import (
     Explained,
     Failed,
@@ -22,6 +22,7 @@ from killsyncd.service import (
 )
 from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
 from killsyncd.storage.repositories import revocations as goodbyes
+from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.transaction import (
     Row,
@@ -57,7 +58,7 @@ def _status() -> Tx[StatusFacts]:
     daemons = one((yield Run("operations.daemons", {})))
     retrying = one((yield Run("operations.retrying", {})))
     waiting = yield from _waiting()
-    point = yield from _feed_point()
+    point = yield from feed_point()
     first = as_datetime(counts["first_user_at"])
     return StatusFacts(
         now=float(counts["now"]),
@@ -137,12 +138,6 @@ def _troubles() -> Tx[tuple[UserTrouble, ...]]:
             )
         )
     return tuple(found)
-
-
-def _feed_point() -> Tx[FeedPoint]:
-    row = one((yield Run("operations.feed", {})))
-    assert row is not None, "migration 1 makes the feed's row and its epoch"
-    return FeedPoint(str(row["epoch"]), int(row["position"]))
 
 
 def _switch(name: str, on: bool) -> Tx[bool]:
@@ -314,12 +309,12 @@ def _explain_wanted(killmail_id: int, ref: Row, seen: list[SeenThrough]) -> Expl
 
 
 def _feed_start(after: str | None) -> Tx[int]:
-    point = yield from _feed_point()
-    return point.position if after is None else parse_cursor(after, point.epoch)
+    point = yield from feed_point()
+    return point.position if after is None else parse_cursor(after, point)
 
 
 def _feed_after(dialect: str, position: int, limit: int, fresh_only: bool) -> Tx[tuple[list[FeedLine], int]]:
-    point = yield from _feed_point()
+    point = yield from feed_point()
     rows = yield Run(
         "operations.feed_after", {"position": position, "limit": limit, "fresh_only": int(fresh_only)}
     )
@@ -337,7 +332,7 @@ def _feed_after(dialect: str, position: int, limit: int, fresh_only: bool) -> Tx
     return lines, int(rows[-1]["feed_position"]) if len(rows) == limit else max(position, point.position)
 
 
-def _line(row: Row, epoch: str, names: dict[int, str], ours: list[str]) -> FeedLine:
+def _line(row: Row, epoch: FeedEpoch, names: dict[int, str], ours: list[str]) -> FeedLine:
     def name(column: str) -> str | None:
         return None if row[column] is None else names.get(int(row[column]))
 

@@ -42,5 +42,15 @@ DELETE FROM daemons WHERE alive_until < {now} RETURNING id;
 -- name: daemons_all
 DELETE FROM daemons;
 
+-- name: feed_locked
+UPDATE feed SET position = position WHERE id = 1 RETURNING position;
+
+-- name: feed_start
+INSERT INTO feed_starts (position, id) VALUES (:position, :id)
+ON CONFLICT (position) DO UPDATE SET id = excluded.id;
+
+-- name: feed_starts
+SELECT position, id FROM feed_starts ORDER BY position;
+
 -- name: daemons_alive
 SELECT id, host, pid, egress, version, started_at FROM daemons WHERE alive_until >= {now} ORDER BY started_at;

@@ -19,7 +19,7 @@ from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
-from killsyncd.service import Operations
+from killsyncd.service import Operations, feed_cursor
 from tests.integration.api.conftest import Running, Start
 from tests.support.api_world import PILOT, mail_json
 
@@ -342,7 +342,7 @@ async def test_many_subscribers_cost_the_database_what_one_does(start: Start) ->
         for count in (1, 40):
             for number in range(0 if count == 1 else 1, count):
                 point = await api.world.reading.feed_point()
-                after = f"{point.epoch}:{point.position}"
+                after = feed_cursor(point.epoch, point.position)
                 await (one if number % 2 else other).subscribe(query, f"s{number}", after=after)
             await following(api, count)
             api.world.counting.reset()
