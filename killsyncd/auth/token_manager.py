@@ -278,7 +278,10 @@ class TokenManager:
             self._distrust = Problem("token_refused", error.message, error.hint, since, row.character_id)
             raise
         self._distrust = None
-        if identity.owner_hash != row.owner_hash:
+        if not row.owner_hash:
+            # Nobody said whose the character was: that is no other owner.
+            await self._grants.own(row.user_id, identity.owner_hash)
+        elif identity.owner_hash != row.owner_hash:
             # Signed by the SSO: no doubt about it. Not ours to use any more; the history stays.
             why = "the character belongs to another account now"
             await self._turn(row, UserState.OWNER_CHANGED, why, drop_tokens=True)

@@ -124,6 +124,9 @@ class GrantStore(Protocol):
     async def rename(self, user_id: str, name: str) -> None:
         """The character has another name."""
 
+    async def own(self, user_id: str, owner_hash: str) -> None:
+        """Whose the character is, where that was not known; a known owner stays."""
+
     async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
         """Leave a tombstone: a grant that is still to be taken back at the SSO."""
 

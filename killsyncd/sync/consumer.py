@@ -347,7 +347,9 @@ class Consumer:
             if walk.next_page > 1 and _stuck(job, error):
                 # A walk that goes on where it stopped would stop there again, and news on the first
                 # page would wait behind it for ever.
-                await self._ledger.restart_walk(walk, ends_at=walk.next_page - 1 if _gone(error) else None)
+                # One 404 may be wrong, and would hide the page for as long as the first answers 304.
+                shrunk = _gone(error) and job.attempts > 0
+                await self._ledger.restart_walk(walk, ends_at=walk.next_page - 1 if shrunk else None)
             raise
 
     def _how_far(self, job: Job, source: SourceState) -> SyncMode:

@@ -174,6 +174,13 @@ async def test_a_login_cannot_be_overwritten_by_a_refresh_that_was_under_way(
     assert (now.refresh_token_enc, now.failures, now.state) == (b"new", 0, UserState.OK)
 
 
+async def test_an_owner_is_taken_over_once(rooms: Rooms) -> None:
+    user_id = (await rooms.grants.register(a_grant(owner_hash=""))).user_id
+    for owner in ("owner-1", "owner-2"):
+        await rooms.grants.own(user_id, owner)
+        assert (await loaded(rooms, user_id)).owner_hash == "owner-1"
+
+
 async def test_a_new_name_changes_nothing_else(rooms: Rooms, row: GrantRow) -> None:
     await rooms.grants.rename(row.user_id, "Another Name")
     assert await loaded(rooms, row.user_id) == replace(row, character_name="Another Name")

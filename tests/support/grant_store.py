@@ -165,6 +165,11 @@ class MemoryGrants(Watched):
         await self._enter("rename")
         self._put(self.rows[user_id], character_name=name)
 
+    async def own(self, user_id: str, owner_hash: str) -> None:
+        await self._enter("own")
+        row = self.rows[user_id]
+        self._put(row, owner_hash=row.owner_hash or owner_hash)
+
     async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
         await self._enter("entomb")
         self.tombstones.append((character_id, refresh_token_enc))

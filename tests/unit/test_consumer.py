@@ -213,6 +213,39 @@ async def test_a_list_that_has_shrunk_is_read_from_its_first_page_again(
     assert await core.want_row(pilot) is None
 
 
+async def test_a_404_that_passes_hides_no_page(core: SyncWorld, pilot: Pilot) -> None:
+    """Believed at once, the list ended at page 1 for as long as page 1 answered 304."""
+    core.lists.script = {1: [core.lists.page(9, pages=2, etag="e1")], 2: [core.lists.page(8, pages=2)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    await core.world.rows("DELETE FROM refs WHERE killmail_id = 8")
+    await core.world.rows("DELETE FROM sightings WHERE killmail_id = 8")
+    core.clock.tick(1000)
+    again = core.lists.page(pages=None, unchanged=True)  # as an answer without X-Pages
+    lost = EsiStatus(404, "Requested page does not exist!", at=core.clock.now())
+    core.lists.script = {1: [again], 2: [lost, core.lists.page(8, pages=2, etag="e2")]}
+    await wanted(core, pilot, SyncMode.FULL_SYNC)
+    await core.work(pilot)
+    core.clock.tick(1000)
+    await core.work(pilot)
+    assert 8 in await core.world.refs()
+
+
+async def test_a_404_that_stays_ends_the_list(core: SyncWorld, pilot: Pilot) -> None:
+    core.lists.script = {
+        1: [core.lists.page(9, pages=2)],
+        2: [EsiStatus(404, "Requested page does not exist!", at=core.clock.now())],
+    }
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.lists.script[1] = [core.lists.page(pages=None, unchanged=True)]
+    for _ in range(2):
+        core.clock.tick(1000)
+        await core.work(pilot)
+    assert [each[0] for each in core.lists.asked] == [1, 2, 1, 2, 1]
+    assert await core.want_row(pilot) is None
+
+
 async def test_a_page_that_fails_for_ever_does_not_hide_news_on_the_first(
     core: SyncWorld, pilot: Pilot
 ) -> None:

@@ -214,6 +214,18 @@ async def test_a_sold_character_stops_and_loses_its_tokens(due: TokenWorld) -> N
     assert (row.access_token_enc, row.refresh_token_enc) == (None, None)
 
 
+async def test_an_owner_whom_nobody_knew_is_no_other_owner(due: TokenWorld) -> None:
+    """A database of another origin may lack it: the tokens were dropped for that."""
+    due.store._put(due.store.rows[USER], owner_hash="")
+    assert await due.keeper.access_token(USER) == "access-1"
+    assert due.store.rows[USER].owner_hash == "owner-1"
+    await due.clock.advance(1200)
+    due.sso.owner = "owner-2"
+    with pytest.raises(GrantUnusable):
+        await due.keeper.access_token(USER)
+    assert due.state is UserState.OWNER_CHANGED
+
+
 async def test_a_missing_scope_stops_but_keeps_the_tokens_for_a_logout(due: TokenWorld) -> None:
     due.sso.scopes = frozenset({"publicData"})
     with pytest.raises(GrantUnusable, match=KILLMAIL_SCOPE) as caught:

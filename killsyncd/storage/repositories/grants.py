@@ -65,6 +65,10 @@ def _rename(user_id: str, name: str) -> Tx[None]:
     yield Run("grants.rename", {"user_id": user_id, "name": name})
 
 
+def _own(user_id: str, owner_hash: str) -> Tx[None]:
+    yield Run("grants.own", {"user_id": user_id, "owner_hash": owner_hash})
+
+
 def _entomb(character_id: int, refresh_token: bytes) -> Tx[None]:
     yield Run("goodbyes.tombstone", {"character_id": character_id, "refresh_token": refresh_token})
 
@@ -255,6 +259,10 @@ class GrantRepository:
     async def rename(self, user_id: str, name: str) -> None:
         """The character has another name."""
         await self._store.write(_rename, user_id, name)
+
+    async def own(self, user_id: str, owner_hash: str) -> None:
+        """Whose the character is, where that was not known."""
+        await self._store.write(_own, user_id, owner_hash)
 
     async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
         """A grant that is still to be taken back at the SSO."""

@@ -28,6 +28,9 @@ WHERE id = :user_id AND state = 'needs_login' RETURNING id;
 -- name: rename
 UPDATE users SET character_name = :name WHERE id = :user_id;
 
+-- name: own
+UPDATE users SET owner_hash = :owner_hash WHERE id = :user_id AND COALESCE(owner_hash, '') = '';
+
 -- name: record_failure
 UPDATE grants SET failures = failures + 1,
     unanswered = CASE WHEN :unanswered = 1 OR unanswered = 0 THEN unanswered ELSE unanswered - 1 END,
