@@ -72,6 +72,7 @@ def _add_world(group: argparse._ArgumentGroup) -> None:
 def _add_esi(group: argparse._ArgumentGroup) -> None:
     new = group.add_argument
     new("--page-size", type=whole, default=1000, metavar="N", help="killmails a list page (%(default)s)")
+    new("--empty-404", action="store_true", help="answer 404 for a list without killmails, and not []")
     new(
         "--order",
         choices=("newest", "oldest", "shuffled"),
@@ -199,6 +200,7 @@ def config_of(args: argparse.Namespace) -> SimulatorConfig:
         spread=args.spread,
         bad_ids=frozenset(args.bad_id),
         page_size=max(1, args.page_size),
+        empty_404=args.empty_404,
         order=args.order,
         window=args.window,
         group_limits=dict(args.limit),

@@ -50,6 +50,8 @@ class SimulatorConfig:
     # ESI
     page_size: int = 1000
     order: Order = "newest"
+    empty_404: bool = False
+    """A list without any killmail is answered 404 and not `[]`, as some have seen it."""
     limits: bool = True
     """False: nothing is ever refused; the headers then tell of a budget without bottom."""
     window: float = 900.0

@@ -87,6 +87,8 @@ class EsiRoutes:
         if kind == "corporation" and call.subject not in self._world.corporations:
             return error(404, "Corporation not found")
         snapshot = self._lists.snapshot(kind, call.subject)
+        if self._lists.empty_404 and not snapshot.ids:
+            return error(404, "No killmails found")
         if call.page > snapshot.pages:
             self._ledger.breach(
                 "past_the_end", call.route, call.subject, f"page {call.page} of {snapshot.pages}"

@@ -15,6 +15,7 @@ import orjson
 from killsyncd.core.errors import BadInput
 
 from .answer import Response, RoutedRequest, error
+from .listing import etag_of
 
 KINDS = {
     "latency": "answer `seconds` later, otherwise as always",
@@ -25,6 +26,9 @@ KINDS = {
     "html": "a page of HTML with `status` (200)",
     "wrong_type": "the right body as text/plain",
     "body": "`body` in place of the right one",
+    "entry": "a list with `body` (JSON) as one more entry",
+    "capitals": "killmail hashes in capitals",
+    "unchanged": "304 for ever to whoever asks with an ETag, whatever has changed",
     "headers": "the right answer with `headers` over its own; an empty value takes one away",
     "big": "a body of `size` bytes (50 MB)",
     "bomb": "the same, gzipped to a thousandth of that",
@@ -154,7 +158,7 @@ class Faults:
         return struck
 
 
-def disturbed(fault: Fault, answer: Response | None) -> Response:
+def disturbed(fault: Fault, answer: Response | None, if_none_match: str | None = None) -> Response:
     """What the client gets in place of `answer` (None: the request was not processed)."""
     if fault.kind == "status":
         made = error(fault.status, _MESSAGES.get(fault.status, "Scripted fault"))
@@ -181,6 +185,15 @@ def disturbed(fault: Fault, answer: Response | None) -> Response:
             answer.body = re.sub(rb'("[a-z_]*id":)(-?\d+)', rb'\1"\2"', answer.body)
         case "wrong_type":
             answer.content_type = "text/plain; charset=utf-8"
+        case "entry":
+            _add_entry(answer, fault.body)
+        case "capitals":
+            answer.body = re.sub(
+                rb'("killmail_hash":")([0-9a-f]{40})', lambda found: found[1] + found[2].upper(), answer.body
+            )
+        case "unchanged" if if_none_match is not None and answer.status == 200:
+            answer.status, answer.body = 304, b""
+            answer.headers["ETag"] = if_none_match
         case "body":
             answer.body = fault.body.encode()
         case "bomb":
@@ -194,6 +207,16 @@ def disturbed(fault: Fault, answer: Response | None) -> Response:
         else:
             answer.headers.pop(name, None)
     return answer
+
+
+def _add_entry(answer: Response, entry: str) -> None:
+    """As text: what is no JSON for us may be what a client has to live with."""
+    body = answer.body.rstrip()
+    if answer.status != 200 or not body.endswith(b"]"):
+        return
+    comma = b"," if body != b"[]" else b""
+    answer.body = body[:-1] + comma + entry.encode() + b"]"
+    answer.headers["ETag"] = etag_of(answer.body)
 
 
 _MESSAGES = {

@@ -170,8 +170,8 @@ class Levers:
         return cast("Json", self.perform("set_time", {"offset": offset, "advance": advance}))
 
     def settings(self, **changes: Any) -> Json:
-        """Change while it runs, and read: latency, rate, late, cache, page_size, token_life, rotation,
-        auto_approve, limits (`{"killmail": 20}`)."""
+        """Change while it runs, and read: latency, rate, late, cache, page_size, empty_404, token_life,
+        rotation, auto_approve, limits (`{"killmail": 20}`)."""
         return cast("Json", self.perform("settings", changes))
 
     # What happened

@@ -35,6 +35,7 @@ class Lists:
         self._clock = clock
         self.page_size = page_size
         self.life = life
+        self.empty_404 = False
         self._cached: dict[tuple[str, int], Snapshot] = {}
 
     def snapshot(self, kind: str, subject: int) -> Snapshot:

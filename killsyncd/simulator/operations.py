@@ -212,6 +212,8 @@ class RemoteOperations:
                     sim.late = float(value)
                 case "cache":
                     sim.lists.life = float(value)
+                case "empty_404":
+                    sim.lists.empty_404 = bool(value)
                 case "page_size":
                     sim.lists.page_size = max(1, int(value))
                 case "token_life":
@@ -231,6 +233,7 @@ class RemoteOperations:
             "late": sim.late,
             "cache": sim.lists.life,
             "page_size": sim.lists.page_size,
+            "empty_404": sim.lists.empty_404,
             "token_life": sim.grants.token_life,
             "rotation": sim.grants.rotation,
             "auto_approve": sim.sso.auto_approve,

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _BIG = 1_000_000
 _PROCESSED = frozenset(
     {"truncate", "malformed", "ids_as_strings", "wrong_type", "body", "headers", "big", "bomb", "stall"}
+    | {"entry", "capitals", "unchanged"}
 )
 _ON_THE_WIRE = frozenset({"truncate", "stall"})
 
@@ -205,7 +206,7 @@ class Simulator(SimulatorState, Levers):
             if answer is None and fault is not None and fault.kind in ("reset", "hang"):
                 return await self._send(request, None, fault)
             if fault is not None:
-                answer = disturbed(fault, answer)
+                answer = disturbed(fault, answer, headers.get("If-None-Match"))
             assert answer is not None
             status = answer.status
         finally:

@@ -28,6 +28,7 @@ class SimulatorState:
         self.keys = Keys()
         self.grants = SimulatedGrants(self.config, self.clock, self.world, self.keys, self.ledger)
         self.lists = Lists(self.world, self.clock, self.config.page_size, self.config.cache)
+        self.lists.empty_404 = self.config.empty_404
         self.gate = Gate(self.config, self.clock, self.world, self.keys, self.ledger)
         self.esi = EsiRoutes(self.config, self.clock, self.world, self.lists, self.ledger)
         self.sso = SsoRoutes(self.config, self.world, self.grants, self.ledger)
