@@ -121,11 +121,14 @@ class ControlServer:
 
     async def _failed(self, request: web.Request) -> web.StreamResponse:
         query(request)
-        return answer({"failed": await self._operations.failed()})
+        unreadable = await self._operations.unreadable()
+        return answer({"failed": await self._operations.failed(), "unreadable": unreadable})
 
     async def _retry(self, request: web.Request) -> web.StreamResponse:
-        body = await read_body(request, {"ids": numbers})
-        return answer(await self._operations.retry(body.get("ids") or None))
+        body = await read_body(request, {"ids": numbers, "names": flag})
+        done = await self._operations.retry(body.get("ids") or None, names=body.get("names", False))
+        told = {"retried": done.retried, "unknown": done.unknown}
+        return answer({**told, "names": done.names} if body.get("names") else told)
 
     async def _verify(self, request: web.Request) -> web.StreamResponse:
         return answer({"characters": await self._operations.verify(query(request, "user").get("user"))})

@@ -59,6 +59,10 @@ class WaitsFor(enum.StrEnum):
 
     CACHE = "cache"
     """ESI's answer is cached: asking before its `Expires` is forbidden."""
+    UNANSWERED = "unanswered"
+    """ESI was asked and did not answer: it may have cached an answer, so it is asked again after that."""
+    EARLIER_LIFE = "earlier_life"
+    """It was, or may have been, asked before the pilot was erased or a backup was restored."""
     BUDGET = "budget"
     """ESI's rate limit: the window is spent and returns tokens."""
     BLOCKED = "blocked"
@@ -130,9 +134,28 @@ class Job:
     last_killmail_id: int | None
 
 
+class Doubt(enum.StrEnum):
+    """Why a walk vouches for nothing although it came to its end: what an answer lacked."""
+
+    UNCHANGED = "unchanged"
+    """A page was answered 304: what ESI sent before stands, and of today it says nothing."""
+    LENGTH = "length"
+    """The first page did not say how many there are (`X-Pages`)."""
+    AGE = "age"
+    """The first page did not say how old it is (`Expires`, `Last-Modified`)."""
+    GENERATION = "generation"
+    """One page of several did not say of which list it is (`Last-Modified`)."""
+    NO_LIST = "no_list"
+    """404, although this source has listed mails that must still stand there."""
+
+
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What we know of one page of one source's list."""
+    """What we know of one page of one source's list. Times are ESI's, in seconds since 1970.
+
+    body_at: when its entries were last sent. not_before: another reason not to ask before then: it was
+    asked for in a life of the database that is over.
+    """
 
     page: int
     etag: str | None
@@ -141,11 +164,16 @@ class PageState:
     asked_at: float
     answered_at: float
     pages: int
+    body_at: float = 0.0
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """One way through the pages of a source; it goes on where it stopped."""
+    """One way through the pages of a source; it goes on where it stopped.
+
+    made_at: when ESI made this list, by its clock. doubt: why the walk vouches for nothing.
+    """
 
     id: int
     source_id: int
@@ -157,6 +185,12 @@ class Walk:
     started_at: float
     listed: int
     new: int
+    made_at: float | None = None
+    doubt: Doubt | None = None
+
+
+QUARANTINE_SECONDS = 86_400.0
+"""After so long a quarantined mail is tried once more by itself, for as long as ESI lists it."""
 
 
 @dataclass(frozen=True, slots=True)

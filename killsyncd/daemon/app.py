@@ -114,12 +114,14 @@ class App:
     def appliers(self) -> dict[str, Callable[[Config], None]]:
         """By `section.key`, how a running daemon takes over another value (SIGHUP)."""
 
+        def reach(config: Config) -> None:
+            told = config.producer
+            self.consumer.reach(told.max_pages, told.full_walk, told.interval)
+
         def pace(config: Config) -> None:
             if self.producer is not None:
                 self.producer.pace(config.producer.interval, config.producer.min_age)
-
-        def reach(config: Config) -> None:
-            self.consumer.reach(config.producer.max_pages, config.producer.full_walk)
+            reach(config)
 
         def skip(config: Config) -> None:
             self.operations.skip_within = config.queue.skip_within
@@ -220,6 +222,7 @@ async def build(
         concurrency=config.queue.concurrency,
         max_pages=config.producer.max_pages,
         full_walk=config.producer.full_walk,
+        interval=config.producer.interval,
         rng=rng,
         paused=paused,
         listed=fetcher.listed,
@@ -236,11 +239,13 @@ async def build(
             min_age=config.producer.min_age,
             paused=lambda: switches.producer_paused() or space.low,
         )
-    names = NameResolver(esi=esi, book=NameRepository(store), events=events, clock=clock)
+    name_rows = NameRepository(store)
+    names = NameResolver(esi=esi, book=name_rows, events=events, clock=clock)
     operations = Operations(
         rows=StatusRepository(store),
         users=users,
         ledger=ledger,
+        names=name_rows,
         depth=rows,
         events=events,
         health=health,
@@ -325,6 +330,7 @@ async def build(
             broker=lambda: broker.facts().trouble if broker is not None else None,
             database=lambda: store.trouble or fetcher.trouble or consumer.trouble,
             details=lambda: fetcher.waiting,
+            storm=lambda: fetcher.storm,
             standing_still=lambda: house.standing_still(STANDS_STILL),
         ),
     ).run

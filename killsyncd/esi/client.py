@@ -207,7 +207,7 @@ class EsiClient:
             if answer.status == 304 and not asked_with_etag:
                 raise MalformedResponse("304, although no ETag was sent")
             pages = decoding.read_pages(answer.headers)
-            entries = None if answer.status == 304 else decoding.decode_refs(answer.body)
+            entries, set_aside = (None, ()) if answer.status == 304 else decoding.decode_refs(answer.body)
         except MalformedResponse as error:
             raise MalformedResponse(error.reason, expires_at=expires_at, at=at) from None
         return ListPage(
@@ -219,6 +219,8 @@ class EsiClient:
             pages,
             date,
             at,
+            decoding.read_made_at(answer.headers, at, self._lessons.of(route).ttl),
+            set_aside,
         )
 
     # Details

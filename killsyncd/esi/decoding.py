@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from contextlib import suppress
+from typing import Annotated, Any, TypeGuard, TypeVar
 
 import msgspec
 
-from killsyncd.esi.responses import MalformedResponse, ResolvedName, ServerStatus
+from killsyncd.core.killmail import is_hash
+from killsyncd.esi.responses import MalformedResponse, ResolvedName, ServerStatus, SetAside
 from killsyncd.esi.server_clock import parse_http_date
 
 T = TypeVar("T")
 
+MAX_ID = 2**63 - 1
 MAX_PAGES = 10_000
+FEW_SECONDS = 5.0
+"""Two of ESI's machines may differ by so much."""
+
 MAX_CACHE = 86_400.0
 """No list of ESI's lives longer; an `Expires` beyond is a mistake that would stop us for ever."""
 
 
 class _Ref(msgspec.Struct, gc=False):
-    killmail_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    killmail_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
     killmail_hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", max_length=40)]
 
 
 class _Name(msgspec.Struct, gc=False):
-    id: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    id: Annotated[int, msgspec.Meta(ge=-(2**63), le=MAX_ID)]
     category: str
     name: str
 
@@ -41,6 +47,9 @@ class _Error(msgspec.Struct):
 
 
 _refs = msgspec.json.Decoder(list[_Ref])
+_parts = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, Any])
+_name = msgspec.json.Decoder(_Name)
 _names = msgspec.json.Decoder(list[_Name])
 _status = msgspec.json.Decoder(_Status)
 _error = msgspec.json.Decoder(_Error)
@@ -65,20 +74,90 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise MalformedResponse("no JSON") from None
 
 
-def decode_refs(body: bytes) -> list[tuple[int, str]]:
-    """A page of a list: (id, hash), as often as they stand there."""
-    return [(each.killmail_id, each.killmail_hash) for each in _decode(_refs, body)]
+def decode_refs(body: bytes) -> tuple[list[tuple[int, str]], tuple[SetAside, ...]]:
+    """A page of a list: (id, hash), as often as they stand there, and the entries that cannot be read.
+
+    One bad entry hides no good one. A hash in capitals is the same hash. Raises Malformed where
+    nothing on the page looks like an entry.
+    """
+    try:
+        return [(each.killmail_id, each.killmail_hash) for each in _refs.decode(body)], ()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # nearly never: then one by one
+    good: list[tuple[int, str]] = []
+    aside: list[SetAside] = []
+    recognized = 0
+    parts: list[msgspec.Raw] = _decode(_parts, body)
+    for place, part in enumerate(parts, start=1):
+        entry, found = f"entry {place}", _fields(part)
+        if _whole(killmail_id := found.get("killmail_id")):
+            entry = _short_id(killmail_id)
+            recognized += 1
+        try:
+            good.append(_ref_of(found))
+        except ValueError as flaw:
+            aside.append(SetAside(entry, str(flaw)))
+    if aside and not recognized:
+        raise MalformedResponse(f"nothing on the page is an entry: {aside[0].reason}")
+    return good, tuple(aside)
+
+
+def _fields(part: msgspec.Raw) -> dict[str, Any]:
+    try:
+        return _object.decode(part)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _ref_of(found: Mapping[str, Any]) -> tuple[int, str]:
+    """An entry's id and hash. Raises ValueError with what is wrong, without any value."""
+    if not found:
+        raise ValueError("it is no JSON object with something in it")
+    killmail_id, killmail_hash = found.get("killmail_id"), found.get("killmail_hash")
+    if not _whole(killmail_id):
+        raise ValueError(f"killmail_id is {'missing' if killmail_id is None else 'no whole number'}")
+    if not 1 <= killmail_id <= MAX_ID:
+        raise ValueError("killmail_id is not from 1 to 2^63 - 1")
+    if not isinstance(killmail_hash, str) or not is_hash(killmail_hash.lower()):
+        raise ValueError(f"killmail_hash is {'missing' if killmail_hash is None else 'not 40 hex digits'}")
+    return killmail_id, killmail_hash.lower()
+
+
+def _short_id(value: int) -> str:
+    text = str(value) if value.bit_length() < 256 else "a huge number"
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def decode_names(body: bytes) -> list[ResolvedName]:
-    """An answer of `POST /universe/names`."""
+    """An answer of `POST /universe/names`. One entry that cannot be read hides no other: it is left out."""
     categories: dict[str, str] = {}
     found = []
-    for each in _decode(_names, body):
+    for each in _named(body):
         category = categories.get(each.category)
         if category is None:
             category = categories[each.category] = printable(each.category, 40)
-        found.append(ResolvedName(each.id, category, printable_name(each.name)))
+        name = printable_name(each.name)
+        if name.strip():
+            found.append(ResolvedName(each.id, category, name))
+    return found
+
+
+def _named(body: bytes) -> list[_Name]:
+    try:
+        return _names.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # nearly never: then one by one
+    found: list[_Name] = []
+    parts: list[msgspec.Raw] = _decode(_parts, body)
+    for part in parts:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            found.append(_name.decode(part))
+    if parts and not found:
+        raise MalformedResponse("nothing in it is a name")
     return found
 
 
@@ -138,6 +217,22 @@ def read_expires(headers: Mapping[str, str], now: float) -> float | None:
             return None
         expires = (read_date(headers) or now) + float(match[1])
     return min(expires, now + MAX_CACHE)
+
+
+def read_made_at(headers: Mapping[str, str], at: float, life: float) -> float | None:
+    """When ESI made a list, by its own clock: the later of what `Last-Modified` and `Expires` tell.
+
+    at: when it was answered. life: seconds that ESI keeps such a list. None where neither is there, or
+    neither can be right (a moment that has not come): an answer of unknown age vouches for nothing.
+    """
+    told = []
+    modified = read_date(headers, "Last-Modified")
+    if modified is not None and modified <= at + FEW_SECONDS:
+        told.append(min(modified, at))
+    expires = read_expires(headers, at)
+    if expires is not None and expires - life <= at + FEW_SECONDS:
+        told.append(min(expires - life, at))
+    return max(told, default=None)
 
 
 def read_number(headers: Mapping[str, str], name: str, *, most: int) -> int | None:

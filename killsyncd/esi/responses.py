@@ -12,13 +12,22 @@ from killsyncd.core.model import WaitsFor
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """An entry of a list that cannot be read. entry: its id or its place, never its hash. reason: why."""
+
+    entry: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListPage:
     """One page of a list of killmails.
 
     status: 200 or 304. entries: (id, hash) in ESI's order, doubles included; None for 304: unchanged.
     etag, last_modified: as sent, None where absent. pages: `X-Pages`, None where it is missing.
     expires_at, date: ESI's clock, seconds since 1970. at: ESI's clock, when it was answered; never
-    before what `before_ask` was told.
+    before what `before_ask` was told. made_at: when ESI made this list, as far as the answer tells; None
+    where it tells nothing. set_aside: what else stood there.
     """
 
     status: int
@@ -29,6 +38,8 @@ class ListPage:
     pages: int | None
     date: float | None
     at: float
+    made_at: float | None = None
+    set_aside: tuple[SetAside, ...] = ()
 
 
 @dataclass(slots=True)
@@ -96,7 +107,7 @@ class MustWait(EsiError):
     """
 
     counts = False
-    waits_for = WaitsFor.RETRY
+    waits_for: WaitsFor = WaitsFor.RETRY
 
     def __init__(self, message: str, until: float, hint: str = "", *, at: float | None = None) -> None:
         super().__init__(message, hint, at=at)

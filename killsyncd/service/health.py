@@ -86,6 +86,13 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
             ),
             ProblemKind("budget_dry", False, _WAITS, "An ESI budget is spent; its window returns tokens."),
             ProblemKind("budget_blocked", False, _WAITS, "ESI asked us to wait (429 with Retry-After)."),
+            ProblemKind(
+                "details_failing",
+                False,
+                "nothing to do: it goes on by itself as soon as one comes; what ESI says of itself: "
+                "https://esi.evetech.net/meta/status",
+                "Every killmail fails alike: ESI is ill. One is asked for now and then, none is held guilty.",
+            ),
             ProblemKind("nobody_logged_in", True, "killsyncd login", "There is nobody to sync."),
             ProblemKind(
                 "nobody_syncs",
@@ -303,6 +310,8 @@ def list_reason(waiting: WaitingList) -> str:
     who, until = f"{waiting.character_name} ({waiting.character_id})", f"{utc(waiting.until):%H:%M:%S} UTC"
     why = {
         WaitsFor.CACHE: "ESI has nothing newer yet",
+        WaitsFor.UNANSWERED: "ESI did not answer the last time, and may have cached what it did not say",
+        WaitsFor.EARLIER_LIFE: "it may have been asked for before a restore or an erase, and be cached",
         WaitsFor.BUDGET: "the budget of this pilot's list is spent",
         WaitsFor.BLOCKED: "ESI asked us to wait with this pilot's list",
         WaitsFor.ERROR_LIMIT: "ESI's error limit shuts every route",

@@ -88,7 +88,7 @@ class MonitorSources:
 
     problems: of token care. broker: its trouble, None without one. database: its trouble as the
     tasks meet it. details: why mails last had to wait for ESI.
-    standing_still: the task that makes no progress.
+    standing_still: the task that makes no progress. storm: why hardly a killmail is asked for.
     """
 
     problems: Callable[[], Sequence[Problem]]
@@ -96,6 +96,7 @@ class MonitorSources:
     database: Callable[[], str | None]
     details: Callable[[], DetailsWait | None]
     standing_still: Callable[[], str | None]
+    storm: Callable[[], str | None]
 
 
 class Monitor:
@@ -130,6 +131,7 @@ class Monitor:
         # Twice in a row: what passes within seconds is nobody's business.
         self._say("database_failing", failing if self._database_failed else None)
         self._database_failed = failing is not None
+        self._say("details_failing", self._sights.storm())
         still = self._sights.standing_still()
         self._say("task_died", f"the {still} makes no progress" if still else None)
         current = {each.code: each for each in self._sights.problems()}

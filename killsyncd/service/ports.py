@@ -10,7 +10,7 @@ from killsyncd.auth.login import LoggedIn, LoginStatus, PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn
 from killsyncd.core.model import DetailsWait, Origin, Queued, QueueDepth, User, UserState
 from killsyncd.service.health import UserTrouble, WaitingList
-from killsyncd.service.results import Budget, Explained, Failed, FeedLine, Verified
+from killsyncd.service.results import Budget, Explained, Failed, FeedLine, Unreadable, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,9 @@ class OperatingRows(Protocol):
     async def set_switch(self, name: str, *, on: bool) -> bool:
         """Turn a switch; False where it stood so already."""
 
+    async def unreadable(self, limit: int) -> list[Unreadable]:
+        """Entries of lists that were set aside, the latest first."""
+
     async def failed(self, limit: int) -> list[Failed]:
         """Quarantined mails, the newest first."""
 
@@ -127,6 +130,13 @@ class RetryRows(Protocol):
     """The ledger, as far as `retry` goes."""
 
     async def retry(self, ids: Sequence[int] | None = None) -> list[int]: ...
+
+
+class RetryNames(Protocol):
+    """The names table, as far as `retry` goes."""
+
+    async def retry(self) -> int:
+        """Ask for every missing name again at once; answers how many there are."""
 
 
 class QueueDepthSource(Protocol):

@@ -170,11 +170,25 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An entry of a character's list that cannot be read. entry: its id, or its place on the page."""
+
+    entry: str
+    reason: str
+    character: str
+    listed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Retried:
-    """What `retry` put back, and which ids it does not know as failed or pending."""
+    """What `retry` put back, and which ids it does not know as failed or pending.
+
+    names: ids of EVE whose names are asked for again.
+    """
 
     retried: list[int]
     unknown: list[int]
+    names: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +201,7 @@ class Verified:
     kept_since: time of the oldest stored mail of this character's lists; older than
     complete_from means that earlier syncs brought it.
     missing: listed, but neither stored nor wanted. Always 0, or there is a mistake in killsyncd.
+    unreadable: entries of the list that cannot be read (`failed` has them): what they are is not known.
     walks_cut, walks_torn: among the last 50 walks.
     """
 
@@ -205,6 +220,7 @@ class Verified:
     walks_cut: int
     walks_torn: int
     last_full_walk_at: datetime | None
+    unreadable: int
 
 
 @dataclass(frozen=True, slots=True)

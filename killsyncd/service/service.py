@@ -19,6 +19,7 @@ from killsyncd.service.ports import (
     LoginService,
     OperatingRows,
     QueueDepthSource,
+    RetryNames,
     RetryRows,
     UserRows,
 )
@@ -31,6 +32,7 @@ from killsyncd.service.results import (
     PauseChanged,
     Retried,
     StatusReport,
+    Unreadable,
     Verified,
 )
 from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, StatusReporter
@@ -62,6 +64,7 @@ class Operations:
         rows: OperatingRows,
         users: UserRows,
         ledger: RetryRows,
+        names: RetryNames,
         depth: QueueDepthSource,
         events: Events,
         health: Health,
@@ -88,6 +91,7 @@ class Operations:
         self._rows = rows
         self._users = users
         self._ledger = ledger
+        self._names = names
         self._events = events
         self._clock = clock
         self.skip_within = skip_within
@@ -113,6 +117,10 @@ class Operations:
     async def failed(self, limit: int = 1000) -> list[Failed]:
         """Quarantined mails with the reason, the newest first."""
         return await self._rows.failed(limit)
+
+    async def unreadable(self, limit: int = 1000) -> list[Unreadable]:
+        """Entries of lists that cannot be read, the latest first."""
+        return await self._rows.unreadable(limit)
 
     async def verify(self, selector: str | None = None) -> list[Verified]:
         """What can be claimed for each character, or for one."""
@@ -202,12 +210,18 @@ class Operations:
             self._events.tell("grants")
         return done
 
-    async def retry(self, ids: Sequence[int] | None = None) -> Retried:
-        """Put quarantined mails back, all or these; pending ones among these are tried at once."""
-        done = await self._ledger.retry(ids)
+    async def retry(self, ids: Sequence[int] | None = None, *, names: bool = False) -> Retried:
+        """Put quarantined mails back, all or these; pending ones among these are tried at once.
+
+        names: ask for missing names again; then mails are put back only where some are named.
+        """
+        done = [] if names and not ids else await self._ledger.retry(ids)
         if done:
             self._events.tell("refs")
-        return Retried(sorted(done), sorted(set(ids or ()) - set(done)))
+        nameless = await self._names.retry() if names else 0
+        if nameless:
+            self._events.tell("names")
+        return Retried(sorted(done), sorted(set(ids or ()) - set(done)), nameless)
 
     # -- switches ----------------------------------------------------------------------------------
 

@@ -101,6 +101,7 @@ class Consumer:
         concurrency: int,
         max_pages: int,
         full_walk: float,
+        interval: float,
         rng: random.Random,
         paused: Callable[[], bool],
         listed: Callable[[int], None],
@@ -110,7 +111,7 @@ class Consumer:
         self._rows = rows
         self._ledger = ledger
         self._esi = esi
-        self._reader = ListReader(ledger, esi, tokens, max_pages)
+        self._reader = ListReader(ledger, esi, tokens, max_pages, interval)
         self._events = events
         self._clock = clock
         self._slots = asyncio.Semaphore(concurrency)
@@ -138,10 +139,10 @@ class Consumer:
         """Monotonic time of the last step; waiting for a job is no standstill."""
         return self._clock.monotonic() if self._idle else self._progress
 
-    def reach(self, max_pages: int, full_walk: float) -> None:
-        """How far walks go from now on; full_walk in seconds."""
+    def reach(self, max_pages: int, full_walk: float, interval: float) -> None:
+        """How far walks go from now on, and how often a list is asked for; full_walk, interval in seconds."""
         self._max_pages, self._full_walk = max_pages, full_walk
-        self._reader.max_pages = max_pages
+        self._reader.max_pages, self._reader.interval = max_pages, interval
 
     @property
     def trouble(self) -> str | None:
@@ -259,6 +260,9 @@ class Consumer:
         wait = full_jitter(attempts, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
         if isinstance(error, SsoUnavailable | ListRefused) and error.retry_after:
             wait = max(wait, error.retry_after)
+        if isinstance(error, EsiStatus) and 400 <= error.status < 500:
+            # A refusal costs five tokens, and six empty the window: no sooner than a list has news.
+            wait = max(wait, self._esi.cache_seconds("character"))
         state = f"{type(error).__name__}"
         self._states.set(
             job.source_id,

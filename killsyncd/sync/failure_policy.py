@@ -1,4 +1,4 @@
-"""What the fetcher needs of others, and what it makes of a mail that did not come."""
+"""What the fetcher needs of others, and what it makes of a mail that did not come, or of one that did."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from killsyncd.core.clock import Clock
+from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import BadInput, KillsyncdError, RowRefused
 from killsyncd.core.events import Events
 from killsyncd.core.killmail import decode, entity_ids
 from killsyncd.core.logging import get_logger
-from killsyncd.core.model import PendingOf, Ref
+from killsyncd.core.model import QUARANTINE_SECONDS, PendingOf, Ref
 from killsyncd.core.retry import full_jitter
-from killsyncd.esi.responses import EsiError, EsiStatus, KillmailResponse, MalformedResponse
+from killsyncd.esi.responses import (
+    EsiError,
+    EsiStatus,
+    KillmailResponse,
+    MalformedResponse,
+    NoResponseReceived,
+    NotSent,
+)
 from killsyncd.sync.batch import Arrival, Delivery, Stored
+from killsyncd.sync.detail_storm import DetailStorm
 
 REFUSALS = 4
 """A wrong id and hash pair is tried so often: peers saw 422 under load for pairs that were right."""
@@ -44,6 +52,8 @@ class DetailLedger(Protocol):
     async def next_retry(self) -> float | None: ...
     async def claim_refs(self, ids: Sequence[int]) -> set[int]: ...
     async def release_refs(self, ids: Sequence[int]) -> None: ...
+    async def revive(self, limit: int) -> int: ...
+    async def retry(self, ids: Sequence[int] | None = None) -> list[int]: ...
     async def ref_failed(
         self, ref: Ref, *, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
     ) -> bool: ...
@@ -90,6 +100,11 @@ class Verdict:
     quarantine: bool
 
 
+def looks_whole(raw: bytes) -> bool:
+    """Whether this may be a mail, at a glance: a page of HTML, or half of one, is told without decoding."""
+    return raw.lstrip()[:1] == b"{" and raw.rstrip()[-1:] == b"}"
+
+
 def unpack(delivery: Delivery) -> Arrival:
     """What was delivered, decoded. Raises Malformed where it is not the mail that was asked for."""
     try:
@@ -112,15 +127,18 @@ def slices(batch: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
 
 
 def judge(ref: Ref, error: KillsyncdError, rng: random.Random) -> Verdict:
-    """When to try again, or whether a person has to look."""
+    """When to try again: soon, or, where a person had better look, in a day."""
     patience = _patience(error)
     attempts = ref.attempts + 1
     refusals = ref.refusals + int(patience is not None)
-    if patience is not None and patience < PATIENCE:
+    quarantine = patience is not None and refusals >= patience
+    if quarantine:
+        wait = QUARANTINE_SECONDS * rng.uniform(0.9, 1.0)
+    elif patience is not None and patience < PATIENCE:
         wait = full_jitter(refusals, first=4.0, cap=60.0, rng=rng)
     else:
         wait = full_jitter(attempts, first=5.0, cap=600.0, rng=rng)
-    return Verdict(wait, attempts, refusals, patience is not None and refusals >= patience)
+    return Verdict(wait, attempts, refusals, quarantine)
 
 
 @dataclass(slots=True)
@@ -141,6 +159,7 @@ class FailurePolicy:
         self._clock = clock
         self._rng = rng
         self._log = get_logger(__name__)
+        self.storm = DetailStorm(rng)
         self.failed = 0
         self.quarantined = 0
 
@@ -172,12 +191,17 @@ class FailurePolicy:
         """A mail did not come, and this is why. False: not written down so; the ledger must be looked at."""
         self.failed += 1
         verdict = judge(ref, error, self._rng)
+        if isinstance(error, EsiError) and not isinstance(error, NoResponseReceived | NotSent):
+            self._weather(error)
+            if self.storm.on:  # ESI is ill and not the mail: nothing is held against it
+                verdict = Verdict(self.storm.rest(), ref.attempts, ref.refusals, False)
         stands = False
         try:
             stands = await self._write_down(ref, verdict, error.message)
         except KillsyncdError as trouble:  # it is wanted as before
             self._log.error("could not write down a failure", reason=trouble.message)
         if verdict.quarantine and stands:
+            self.storm.gave_up(ref.killmail_id)
             self.tell_quarantined(ref.killmail_id, error.message, attempts=verdict.attempts)
             self._events.tell("quarantine")
         else:
@@ -189,13 +213,46 @@ class FailurePolicy:
             )
         return stands
 
+    def _weather(self, error: EsiError) -> None:
+        if self.storm.failed(error.message, self._clock.monotonic()):
+            self._log.warning(
+                "every killmail fails: asking for one now and then",
+                reason=error.message,
+                failures=self.storm.in_a_row,
+            )
+
+    def storm_report(self) -> str | None:
+        """That every mail fails alike, why, and when the next one is asked for; None while that is not so."""
+        storm = self.storm
+        if not storm.on:
+            return None
+        at = utc(self._clock.now() + max(0.0, storm.probe_at - self._clock.monotonic()))
+        return (
+            f"the last {storm.in_a_row} killmails asked for all failed: {storm.reason}; "
+            f"one is tried again at {at:%H:%M:%S} UTC"
+        )
+
+    async def came(self) -> None:
+        """Mails have come, and can be read: whatever was ESI's fault is over."""
+        given_up = self.storm.came()
+        if given_up is None:
+            return
+        self._log.info("killmails come again")
+        if not given_up:
+            return
+        try:
+            await self._ledger.retry(sorted(given_up))
+        except KillsyncdError as trouble:  # they are tried again by themselves in a day
+            self._log.error("could not put mails back", reason=trouble.message)
+        self._events.tell("refs")
+
     async def refused(self, ref: Ref, refusal: RowRefused) -> bool:
         """The database will not have a mail: quarantined. False: another hash of it may be wanted now.
 
         Raises Unavailable.
         """
         return await self._write_down(
-            ref, Verdict(0.0, ref.attempts + 1, ref.refusals + 1, True), refusal.message
+            ref, Verdict(QUARANTINE_SECONDS, ref.attempts + 1, ref.refusals + 1, True), refusal.message
         )
 
     def tell_quarantined(self, killmail_id: int, reason: str, **more: object) -> None:

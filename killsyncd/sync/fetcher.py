@@ -17,9 +17,16 @@ from killsyncd.core.errors import KillsyncdError, RowRefused, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import DetailsWait, Ref, WaitsFor
-from killsyncd.esi.responses import Downtime, EsiError, MustWait, RateLimited
+from killsyncd.esi.responses import Downtime, EsiError, MalformedResponse, MustWait, RateLimited
 from killsyncd.sync.batch import Arrival, Delivery, Stored
-from killsyncd.sync.failure_policy import DetailClient, DetailLedger, FailurePolicy, MailStore, Permit
+from killsyncd.sync.failure_policy import (
+    DetailClient,
+    DetailLedger,
+    FailurePolicy,
+    MailStore,
+    Permit,
+    looks_whole,
+)
 from killsyncd.sync.fair_queue import FairQueue
 
 BATCH = 500
@@ -39,6 +46,9 @@ RIPEN_EVERY = 1.0
 
 RELOAD_EVERY = 60.0
 """Seconds of idleness after which everything is read anew: nothing wanted stays unseen for longer."""
+
+REVIVED = 200
+"""Quarantined mails that are tried again at once at most."""
 
 KNOWN_NAMES = 50_000
 
@@ -73,6 +83,7 @@ class Fetcher(Generic[Permit]):
         self._reload = True
         self._reloaded_at = clock.monotonic()
         self._ripened_at = clock.monotonic()
+        self._revived_at = clock.monotonic()
         self._ripe_until = 0.0  # the database's time up to which `ripe_sources` has been asked
         self._signal = Wakeup()
         self._landed = Wakeup()
@@ -113,6 +124,11 @@ class Fetcher(Generic[Permit]):
     def quarantined(self) -> int:
         """Mails that a person has to look at, since the start."""
         return self._setbacks.quarantined
+
+    @property
+    def storm(self) -> str | None:
+        """Why hardly anything is asked for just now although mails are wanted; None while all is well."""
+        return self._setbacks.storm_report()
 
     @property
     def in_flight(self) -> int:
@@ -167,9 +183,11 @@ class Fetcher(Generic[Permit]):
             return 15.0
         await self._ripen()
         await self._refresh()
-        free = self._slots - self._flying
+        storm, now = self._setbacks.storm, self._clock.monotonic()
+        free = storm.may_fly(self._slots - self._flying, self._queue.in_flight, now)
         if free <= 0 or len(self._deliveries) >= 2 * BATCH:
-            return 15.0  # a landing rings, and so does a commit: what can't be stored must not pile up
+            # A landing rings, and so does a commit: what can't be stored must not pile up.
+            return min(15.0, max(0.05, storm.probe_at - now)) if storm.on else 15.0
         permits, allow_heavy, pause = await self._permits(free)
         if not permits:
             return pause
@@ -240,6 +258,9 @@ class Fetcher(Generic[Permit]):
         now = self._clock.monotonic()
         if (self._queue.waiting or self._flying) and now - self._ripened_at < RIPEN_EVERY:
             return
+        if now - self._revived_at > RELOAD_EVERY and not self._setbacks.storm.on:
+            self._revived_at = now
+            self._reload |= await self._ledger.revive(REVIVED) > 0
         sources, until = await self._ledger.ripe_sources(self._ripe_until)
         if until < self._ripe_until or (not self._queue.waiting and now - self._reloaded_at > RELOAD_EVERY):
             self._reload = True  # the clock was put back; or it is quiet, and looking costs little
@@ -291,6 +312,8 @@ class Fetcher(Generic[Permit]):
     async def _fetch(self, permit: Permit, ref: Ref) -> None:
         try:
             answer = await self._esi.killmail(permit, ref.killmail_id, ref.killmail_hash)
+            if not looks_whole(answer.raw):
+                raise MalformedResponse("it is no JSON object")
         except MustWait:
             # The budget was spent or ESI went down meanwhile: nothing counts, it stays wanted.
             await self._back(ref)
@@ -335,6 +358,8 @@ class Fetcher(Generic[Permit]):
             await self._gather()
             batch, self._deliveries = self._deliveries[:BATCH], self._deliveries[BATCH:]
             unpacked = await self._setbacks.unpack(batch)
+            if unpacked.arrivals:
+                await self._setbacks.came()
             kept = not unpacked.arrivals or await self._keep(unpacked.arrivals, self._new(unpacked.ids))
             # After the good ones, and side by side: with the database away each takes its time to give up.
             await asyncio.gather(*(self._failed(ref, error) for ref, error in unpacked.broken))

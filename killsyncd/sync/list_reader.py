@@ -11,9 +11,13 @@ from typing import NoReturn, Protocol
 
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
-from killsyncd.core.model import Job, PageState, SyncMode, Walk
-from killsyncd.esi.responses import EsiError, EsiStatus, ListPage
+from killsyncd.core.model import Job, PageState, SyncMode, WaitsFor, Walk
+from killsyncd.esi.responses import EsiError, EsiStatus, ListPage, NotBefore
 from killsyncd.sync.walk import PageNews, PageWritten, SourceState
+
+BELIEVED = 3600.0
+"""Seconds for which a first page may be "unchanged" (304) before it is asked for whole: there are nodes of
+ESI's that say so for ever, and an answer in full costs one token more."""
 
 
 class WalkLedger(Protocol):
@@ -80,13 +84,20 @@ class LeaseLost(KillsyncdError):
 
 
 class ListReader:
-    """Reads and writes down one page after the other. max_pages: where a walk is cut; may be changed."""
+    """Reads and writes down one page after the other.
 
-    def __init__(self, ledger: WalkLedger, esi: ListClient, tokens: AccessTokens, max_pages: int) -> None:
+    max_pages: where a walk is cut. interval: seconds until a list that is not there (404) is asked for
+    again. Both may be changed.
+    """
+
+    def __init__(
+        self, ledger: WalkLedger, esi: ListClient, tokens: AccessTokens, max_pages: int, interval: float
+    ) -> None:
         self._ledger = ledger
         self._esi = esi
         self._tokens = tokens
         self.max_pages = max_pages
+        self.interval = interval
 
     async def next_page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
         """The walk's next page.
@@ -96,11 +107,20 @@ class ListReader:
         page = walk.next_page
         known = await self._ledger.page_state(job.source_id, page)
         if known is not None and page > 1 and self._same_generation(known, walk):
-            # What we hold is fresh by HTTP's own rules and of this generation: as good as a 304.
+            # What we hold is fresh by HTTP's own rules and of this generation: as good as asked for.
             at = known.answered_at
-            news = PageNews(page, None, known.etag, known.last_modified, known.expires_at, known.pages, at)
+            news = PageNews(
+                page,
+                None,
+                known.etag,
+                known.last_modified,
+                known.expires_at,
+                known.pages,
+                at,
+                held=known.body_at >= at,
+            )
         else:
-            news = await self._ask(job, page, known, log)
+            news = await self._ask(job, walk, known, log)
             await self._tokens.list_accepted(job.user_id)
         written = await self._ledger.write_page(job, walk, news, self.max_pages)
         if not written.held:
@@ -111,23 +131,34 @@ class ListReader:
         answered = bool(known.etag) and known.answered_at >= known.asked_at
         fresh = known.expires_at > self._esi.esi_now() + 1.0
         same = known.last_modified is not None and known.last_modified == walk.last_modified
-        return answered and fresh and same
+        # A walk that reads everything takes only what was sent, never what was called unchanged.
+        sent = walk.mode is SyncMode.INCREMENTAL or known.body_at >= known.answered_at
+        return answered and fresh and same and sent
 
-    async def _ask(self, job: Job, page: int, known: PageState | None, log: Logger) -> PageNews:
+    async def _ask(self, job: Job, walk: Walk, known: PageState | None, log: Logger) -> PageNews:
         token = await self._tokens.access_token(job.user_id)
         try:
-            return await self._ask_with(job, page, known, token)
+            return await self._ask_with(job, walk, known, token)
         except EsiStatus as refusal:
             if refusal.status != 401:
                 raise
         # ESI.md: 401 means refresh once, then ask again once.
         log.info("ESI refuses the token; renewing it once")
         token = await self._tokens.force_refresh(job.user_id, token)
-        known = await self._ledger.page_state(job.source_id, page)
-        return await self._ask_with(job, page, known, token)
+        known = await self._ledger.page_state(job.source_id, walk.next_page)
+        return await self._ask_with(job, walk, known, token)
 
-    async def _ask_with(self, job: Job, page: int, known: PageState | None, token: str) -> PageNews:
-        asked = False
+    def _etag(self, walk: Walk, known: PageState | None) -> str | None:
+        """What to ask with: a walk that reads everything believes nothing old, and no first page is
+        taken for unchanged for long."""
+        if known is None or walk.mode is not SyncMode.INCREMENTAL:
+            return None
+        if known.page == 1 and known.body_at < self._esi.esi_now() - BELIEVED:
+            return None
+        return known.etag
+
+    async def _ask_with(self, job: Job, walk: Walk, known: PageState | None, token: str) -> PageNews:
+        page, asked = walk.next_page, False
 
         async def before_ask(at: float) -> None:
             nonlocal asked
@@ -141,11 +172,16 @@ class ListReader:
                 job.character_id,
                 page,
                 token=token,
-                etag=known.etag if known else None,
+                etag=self._etag(walk, known),
                 not_before=self._lawful_at(known),
                 before_ask=before_ask,
             )
+        except NotBefore as error:
+            error.waits_for = self._why_cached(known)
+            raise
         except EsiError as error:
+            if (empty := self._no_list(page, error)) is not None:
+                return empty
             # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
             # is not asked for again.
             if asked and error.at is not None:
@@ -163,12 +199,35 @@ class ListReader:
             answer.expires_at,
             answer.pages,
             answer.at,
+            answer.made_at,
+            answer.set_aside,
         )
+
+    def _no_list(self, page: int, error: EsiError) -> PageNews | None:
+        """404 on a first page, in ESI's own words: a character without any killmail, and no failure.
+
+        It costs as much as any refusal, so it is asked again no sooner than the interval.
+        """
+        if page > 1 or not isinstance(error, EsiStatus) or error.status != 404 or not error.detail:
+            return None
+        if error.at is None:
+            return None
+        expires_at = max(error.expires_at or 0.0, error.at + self.interval)
+        made_at = error.at - self._esi.cache_seconds("character")
+        return PageNews(1, (), None, None, expires_at, 1, error.at, made_at, no_list=True)
+
+    def _why_cached(self, known: PageState | None) -> WaitsFor:
+        """What makes the page wait longest."""
+        lawful_at = self._lawful_at(known)
+        if known is None or known.expires_at >= lawful_at:
+            return WaitsFor.CACHE
+        return WaitsFor.EARLIER_LIFE if known.not_before >= lawful_at else WaitsFor.UNANSWERED
 
     def _lawful_at(self, known: PageState | None) -> float:
         """From when a page may be asked for; an ask without an answer counts as one that was cached."""
         if known is None:
             return 0.0
+        lawful_at = max(known.expires_at, known.not_before)
         if known.asked_at > known.answered_at:
-            return max(known.expires_at, known.asked_at + self._esi.cache_seconds("character"))
-        return known.expires_at
+            return max(lawful_at, known.asked_at + self._esi.cache_seconds("character"))
+        return lawful_at

@@ -3,7 +3,7 @@
 `POST /universe/names` answers all or nothing, so one unknown id fails its whole
 batch, and the route is under the old error limit, which stops every other route
 when it is broken. So a failed batch is halved until the unknown ids stand alone,
-at most 20 errors a minute, and those ids are remembered.
+at most 20 errors a minute, and those ids are asked for again, ever more rarely.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ BATCH = 1000
 """As many ids as the route takes at once."""
 
 ERRORS_A_MINUTE = 20
-UNKNOWN_AGAIN = 7 * 86_400.0
-"""Seconds after which an id that ESI did not know is asked for once more."""
+Waits = tuple[float, float, float, float, float]
+
+UNKNOWN_AGAIN: Waits = (600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
+"""Seconds after which an id that ESI did not know is asked for once more, each time longer: for minutes ESI
+refuses names that it knows."""
 
 GATHER = 0.3
 """Seconds to let more ids come before a request is spent on few."""
@@ -41,7 +44,7 @@ class NameRows(Protocol):
 
     async def unresolved(self, limit: int) -> list[int]: ...
     async def next_due(self) -> float | None: ...
-    async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], wait: float) -> None: ...
+    async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], waits: Waits) -> None: ...
 
 
 class NameResolver:

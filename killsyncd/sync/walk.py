@@ -13,7 +13,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from killsyncd.core.model import SyncMode, Walk
+from killsyncd.core.model import Doubt, SyncMode, Walk
+from killsyncd.esi.responses import SetAside
 
 
 class Outcome(enum.StrEnum):
@@ -32,7 +33,11 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageNews:
-    """What ESI answered for one page. entries is None for 304: unchanged. Times are seconds since 1970."""
+    """What ESI answered for one page. entries is None for 304: unchanged. Times are seconds since 1970.
+
+    made_at: when ESI made the list, None where it did not say. set_aside: entries that cannot be read.
+    held: it was not asked for: what ESI has sent of it is still fresh. no_list: 404.
+    """
 
     page: int
     entries: Sequence[tuple[int, str]] | None
@@ -41,6 +46,10 @@ class PageNews:
     expires_at: float
     pages: int | None
     at: float
+    made_at: float | None = None
+    set_aside: Sequence[SetAside] = ()
+    held: bool = False
+    no_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,24 @@ def is_torn(walk: Walk, seen: PageSeen) -> bool:
         and seen.last_modified is not None
         and seen.last_modified != walk.last_modified
     )
+
+
+def doubt_after(walk: Walk, news: PageNews, pages: int) -> Doubt | None:
+    """Why this walk vouches for nothing, once it has read this page. pages: how long the list is.
+
+    Whatever vouches must have been in an answer: what it lacks is no value.
+    """
+    if walk.doubt is not None:
+        return walk.doubt
+    if news.entries is None and not news.held:
+        return Doubt.UNCHANGED
+    if news.page == 1 and news.pages is None:
+        return Doubt.LENGTH
+    if news.page == 1 and news.made_at is None:
+        return Doubt.AGE
+    if pages > 1 and news.last_modified is None:
+        return Doubt.GENERATION
+    return None
 
 
 def after_page(walk: Walk, seen: PageSeen, *, may_stop: bool, max_pages: int) -> Outcome:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from killsyncd.core.model import Origin, SyncMode, Walk
-from killsyncd.storage.repositories.ledger import derive_last_ids
+from killsyncd.core.model import Doubt, Origin, SyncMode, Walk
+from killsyncd.storage.repositories.sightings import derive_last_ids
 from killsyncd.sync.walk import Outcome, Sighted
 from tests.support.storage_world import Pilot, StorageWorld, entries, hash_of, run
 
@@ -144,6 +144,44 @@ async def test_a_walk_cut_short_is_acknowledged_and_counts_as_none(world: Storag
     source = await world.ledger.source_state(pilot.source_id)
     assert source is not None
     assert source.unbroken_at is None
+
+
+async def test_a_full_walk_takes_nothing_that_was_called_unchanged(world: StorageWorld) -> None:
+    """The first page of an incremental walk was a 304; when somebody asks for all, it is asked for again."""
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    first = await world.page(job, walk, [6, 5], pages=2)
+    await world.page(job, first.walk, [4, 3], pages=2)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    first = await world.page(job, walk, None, pages=3)
+    assert first.walk.doubt is Doubt.UNCHANGED
+    again = await started(world, pilot, SyncMode.FULL_SYNC)
+    assert (again.next_page, again.mode, again.doubt) == (1, SyncMode.FULL_SYNC, None)
+
+
+async def test_a_walk_of_unchanged_pages_counts_as_none(world: StorageWorld) -> None:
+    """Else the daily full walk of a list of one page would never come."""
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    await world.timed.pass_time(400.0)
+    before = await world.ledger.source_state(pilot.source_id)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    assert (await world.page(job, walk, None)).outcome is Outcome.COMPLETE
+    assert await world.ledger.source_state(pilot.source_id) == before
+
+
+async def test_a_page_knows_when_it_was_sent_last(world: StorageWorld) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    await world.timed.pass_time(400.0)
+    sent = await world.ledger.page_state(pilot.source_id, 1)
+    job, walk = await world.job(pilot), await started(world, pilot, SyncMode.INCREMENTAL)
+    await world.page(job, walk, None)
+    unchanged = await world.ledger.page_state(pilot.source_id, 1)
+    assert sent is not None
+    assert unchanged is not None
+    assert unchanged.body_at == sent.body_at == sent.answered_at
+    assert unchanged.answered_at > unchanged.body_at
 
 
 async def test_not_modified_renews_the_page_and_keeps_its_validators(world: StorageWorld) -> None:

@@ -16,6 +16,7 @@ from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.service import Budget, Operations, StatusReport
 from killsyncd.service.health import CODES, Health
 from killsyncd.storage.repositories.metrics import MetricsRepository
+from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from tests.support.storage_world import StorageWorld
 
@@ -63,6 +64,7 @@ def operations_of(world: StorageWorld, esi: PlayedEsi) -> Operations:
         rows=StatusRepository(world.store),
         users=world.users,
         ledger=world.ledger,
+        names=NameRepository(world.store),
         depth=world.wants,
         events=Events(),
         health=Health(world.timed.clock),

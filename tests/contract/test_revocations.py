@@ -88,6 +88,29 @@ async def test_erasing_takes_what_only_this_character_brought(world: StorageWorl
     assert await count(world, "revocations") == 1
 
 
+async def test_what_was_asked_when_outlives_an_erase(world: StorageWorld) -> None:
+    """ESI's cache does not forget with us: a pilot who comes back is not asked for before Expires."""
+    pilot = await world.pilot(1)
+    job = await world.job(pilot)
+    walk = await world.ledger.open_walk(pilot.source_id, SyncMode.FIRST_SYNC)
+    written = await world.page(job, walk, [12], pages=2)
+    answered = await world.ledger.page_state(pilot.source_id, 1)
+    assert answered is not None
+    assert await world.ledger.before_ask(pilot.source_id, 2, answered.answered_at + 1.0)
+    assert written.walk.next_page == 2
+    await logout(world.store, pilot.user_id, erase=True)
+    pilot = await world.pilot(1)
+    first = await world.ledger.page_state(pilot.source_id, 1)
+    second = await world.ledger.page_state(pilot.source_id, 2)
+    assert first is not None
+    assert second is not None
+    assert (first.etag, first.not_before) == (None, answered.expires_at)
+    assert second.not_before == answered.answered_at + 1.0 + 300.0, "asked, and nobody knows what ESI cached"
+    assert await world.ledger.page_state(pilot.source_id, 3) is None
+    stranger = await world.pilot(2)
+    assert await world.ledger.page_state(stranger.source_id, 1) is None
+
+
 async def test_what_is_fetched_while_it_is_erased_is_not_stored(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await world.listed(pilot, 11)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
+from killsyncd.core.model import SyncMode
 from killsyncd.storage.migrations import migrations
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.restore import Restored, restore
@@ -123,6 +124,62 @@ async def test_what_esi_remembers_of_us_is_carried_over(world: StorageWorld, tmp
     assert value(target, "SELECT blocked_until FROM budgets") == 9e9
     assert value(target, "SELECT expires_at FROM pages") == 9e9
     assert value(target, "SELECT etag FROM pages") is None
+
+
+async def test_after_a_restore_every_list_is_read_whole_and_anew(world: StorageWorld, tmp_path: Path) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    pilot = await world.pilot(2)
+    await world.listed(pilot, 21)
+    await world.ledger.open_walk(pilot.source_id, SyncMode.INCREMENTAL)
+    await written(world, path)
+    restored(path, target)
+    assert value(target, "SELECT COUNT(*) FROM pages WHERE etag IS NOT NULL") == 0
+    assert value(target, "SELECT COUNT(*) FROM sources WHERE full_walk_at IS NOT NULL") == 0
+    assert value(target, "SELECT COUNT(*) FROM sources WHERE unbroken_at IS NOT NULL") == 2
+    assert value(target, "SELECT COUNT(*) FROM walks WHERE state = 'running'") == 0
+
+
+async def test_what_was_asked_when_is_carried_over_for_pilots_whom_the_backup_lacks(
+    world: StorageWorld, tmp_path: Path
+) -> None:
+    """A page that was answered, and one that was asked for and never answered, by ESI's clock."""
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    restored(path, target)
+    with closing(sqlite3.connect(target)) as connection:
+        connection.execute(
+            "INSERT INTO sources (id, kind, subject_id, created_at) VALUES (99, 'character', 7, 1)"
+        )
+        pages = [(99, 1, 9e9, 8e9, 8e9), (99, 2, 0, 9e9, 8e9)]
+        connection.executemany(
+            "INSERT INTO pages (source_id, page, expires_at, asked_at, answered_at) VALUES (?, ?, ?, ?, ?)",
+            pages,
+        )
+        connection.commit()
+    restored(path, target)
+    gate = "SELECT value FROM gates WHERE name = 'list-asked:character:7:{}'"
+    assert value(target, gate.format(1)) == 9e9
+    assert value(target, gate.format(2)) == 9e9 + 300
+
+
+async def test_where_nobody_can_tell_what_was_asked_the_cache_is_waited_out(
+    world: StorageWorld, tmp_path: Path
+) -> None:
+    """On another machine, and over a database that is not of the backup's history."""
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    gate = "SELECT MAX(value) FROM gates WHERE name = 'lists-asked'"
+    restored(path, target)
+    assert value(target, gate) == START + 300
+    restored(path, target, now=START + 1000)
+    assert value(target, gate) == START + 1300, "what was restored is another life"
+    epoch = await world.value("SELECT value FROM meta WHERE key = 'feed_epoch'")
+    with closing(sqlite3.connect(target)) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'feed_epoch'", (epoch,))
+        connection.execute("DELETE FROM gates")
+        connection.commit()
+    restored(path, target)
+    assert value(target, gate) is None, "the database in place knows what was asked since the backup"
 
 
 async def test_what_esi_remembers_is_carried_over_into_a_backup_of_an_older_schema(

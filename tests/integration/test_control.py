@@ -89,6 +89,9 @@ async def test_failed_retry_verify_explain(served: ControlWorld) -> None:
     assert character["completeFrom"] < character["completeTo"]
     assert (await served.get("/v1/explain/12"))["state"] == "quarantined"
     assert await served.post("/v1/retry", ids=[12, 13]) == {"retried": [12], "unknown": [13]}
+    await world.rows("INSERT INTO names (id, attempts, not_before) VALUES (5, 4, 9e9)")
+    assert await served.post("/v1/retry", names=True) == {"retried": [], "unknown": [], "names": 1}
+    assert await world.value("SELECT attempts + not_before FROM names WHERE id = 5") == 0
     assert (await served.get("/v1/explain/12"))["state"] == "pending"
 
 

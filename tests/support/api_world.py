@@ -23,6 +23,7 @@ from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories.grants import GrantRepository
 from killsyncd.storage.repositories.killmails import Arrival, KillmailWriter
 from killsyncd.storage.repositories.ledger import LedgerRepository
+from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.sync_requests import SyncRequests
@@ -158,6 +159,7 @@ class ApiWorld:
             rows=StatusRepository(self.counting),
             users=UserRepository(self.counting),
             ledger=LedgerRepository(self.counting, "test"),
+            names=NameRepository(self.counting),
             depth=SyncRequests(self.counting, "esi_user_killmails_queue", "test"),
             events=self.events,
             health=self.health,

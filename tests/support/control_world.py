@@ -29,6 +29,7 @@ from killsyncd.service.health import Health
 from killsyncd.service.import_export import ImportExport
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.import_export import ImportExportRepository
+from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.revocations import Revocations
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.sqlite import backup as backups
@@ -179,6 +180,7 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
         rows=StatusRepository(store),
         users=world.users,
         ledger=world.ledger,
+        names=NameRepository(store),
         depth=world.wants,
         events=events,
         health=health,

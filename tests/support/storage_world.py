@@ -142,11 +142,16 @@ class StorageWorld:
         modified: str | None = "monday",
         etag: str | None = "etag",
         max_pages: int = 50,
+        unchanged: bool = False,
+        **more: Any,
     ) -> PageWritten:
-        """Write the walk's next page down. ids: None for 304."""
+        """Write the walk's next page down. ids: None for 304, or say unchanged. more: of the news."""
         at = await self.now()
+        ids = None if unchanged else ids
         listed = None if ids is None else [(e, hash_of(e)) if isinstance(e, int) else e for e in ids]
-        news = PageNews(walk.next_page, listed, etag, modified, at + 300.0, pages, at)
+        news = PageNews(
+            walk.next_page, listed, etag, modified, at + 300.0, pages, at, **{"made_at": at, **more}
+        )
         return await self.ledger.write_page(job, walk, news, max_pages)
 
     async def listed(self, pilot: Pilot, *ids: int) -> PageWritten:

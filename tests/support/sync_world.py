@@ -76,7 +76,7 @@ class PlayedLists:
     def page(
         self,
         *ids: int,
-        pages: int = 1,
+        pages: int | None = 1,
         etag: str | None = "etag",
         modified: str | None = "monday",
         expires: float = 300.0,
@@ -85,7 +85,8 @@ class PlayedLists:
         """An answer. expires: seconds from now."""
         now = self._clock.now()
         entries = None if unchanged else [(each, hash_of(each)) for each in ids]
-        return ListPage(304 if unchanged else 200, entries, etag, modified, now + expires, pages, now, now)
+        status = 304 if unchanged else 200
+        return ListPage(status, entries, etag, modified, now + expires, pages, now, now, now)
 
     async def list_page(
         self,
@@ -166,13 +167,14 @@ class PlayedPermit:
 
 class PlayedDetails:
     """ESI's details. `faults`: what a mail answers in turn instead of itself; `bodies`: what it holds in
-    turn instead of what it should; `dry`: no permits."""
+    turn instead of what it should; `dry`: no permits; `ill`: what every mail answers."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.faults: dict[int, list[Exception]] = {}
         self.bodies: dict[int, list[bytes]] = {}
         self.dry: Exception | None = None
+        self.ill: Exception | bytes | None = None
         self.asked: list[int] = []
         self.released = 0
         self.held: asyncio.Event | None = None
@@ -188,6 +190,10 @@ class PlayedDetails:
         if self.held is not None:
             await self.held.wait()
         await asyncio.sleep(0)
+        if isinstance(self.ill, Exception):
+            raise self.ill
+        if self.ill is not None:
+            return KillmailResponse(self.ill, self._clock.now())
         faults = self.faults.get(killmail_id)
         if faults:
             raise faults.pop(0)
@@ -240,6 +246,7 @@ class SyncWorld:
             "concurrency": 4,
             "max_pages": 50,
             "full_walk": 86_400.0,
+            "interval": 600.0,
             "rng": random.Random(7),
             "paused": lambda: self.paused,
             "listed": self.listed.append,

@@ -87,6 +87,112 @@ async def test_a_second_look_sends_the_etag_and_stops_at_304(core: SyncWorld, pi
     assert await walks(core, pilot) == ["complete", "stopped"]
 
 
+async def test_a_full_walk_believes_nothing_old(core: SyncWorld, pilot: Pilot) -> None:
+    """Asked for by hand, the daily one, and the first: all without ETag."""
+    core.lists.script = {1: [core.lists.page(2, pages=2, etag="e1")], 2: [core.lists.page(1, pages=2)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    for _ in range(2):
+        core.clock.tick(400)
+        core.lists.script[1] = [core.lists.page(2, pages=2, etag="e1")]
+        core.lists.script[2] = [core.lists.page(1, pages=2)]
+        await wanted(core, pilot, SyncMode.FULL_SYNC)
+        await core.work(pilot)
+    core.clock.tick(86_500)
+    core.lists.script[1] = [core.lists.page(2, pages=2)]
+    core.lists.script[2] = [core.lists.page(1, pages=2)]
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.lists.asked == [(1, "token-1", None), (2, "token-1", None)] * 4
+    assert await walks(core, pilot) == ["complete"] * 4
+
+
+async def test_no_first_page_is_taken_for_unchanged_for_long(core: SyncWorld, pilot: Pilot) -> None:
+    """A node of ESI's that says 304 for ever hides mails for an hour, not for a day."""
+    core.lists.script = {1: [core.lists.page(1, etag="e1")]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    for _ in range(9):
+        core.clock.tick(400)
+        core.lists.script = {1: [core.lists.page(unchanged=True, etag="e1")]}
+        await wanted(core, pilot)
+        await core.work(pilot)
+    assert [each[2] for each in core.lists.asked[1:]] == ["e1"] * 9
+    core.clock.tick(400)
+    core.lists.script = {1: [core.lists.page(2, 1, etag="e2")]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.lists.asked[-1] == (1, "token-1", None)
+    assert set(await core.world.refs()) == {1, 2}
+
+
+async def test_a_full_walk_does_not_reuse_a_page_that_was_called_unchanged(
+    core: SyncWorld, pilot: Pilot
+) -> None:
+    core.lists.script = {1: [core.lists.page(2, pages=2)], 2: [core.lists.page(1, pages=2)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(100_000)  # as if page 2 had been answered by 304 a moment ago, and page 1 is due
+    values = {"id": pilot.source_id, "now": core.clock.now()}
+    await core.world.rows(
+        "UPDATE pages SET answered_at = :now, asked_at = :now, expires_at = :now + 200"
+        " WHERE source_id = :id AND page = 2",
+        **values,
+    )
+    core.lists.script = {1: [core.lists.page(2, pages=2)]}
+    await wanted(core, pilot, SyncMode.FULL_SYNC)
+    await core.work(pilot)
+    assert [each[0] for each in core.lists.asked] == [1, 2, 1]
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["not_before"] >= core.clock.now() + 200, "page 2 is asked for once Expires allows"
+
+
+# -- 404 on a first page -------------------------------------------------------------------------
+
+
+async def test_404_on_a_first_page_is_an_empty_list(core: SyncWorld, pilot: Pilot) -> None:
+    core.lists.script = {1: [EsiStatus(404, "Character not found", at=core.clock.now())]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await core.want_row(pilot) is None
+    assert await walks(core, pilot) == ["complete"]
+    assert (core.consumer.jobs_done, core.consumer.jobs_failed) == (1, 0)
+    core.clock.tick(400)  # asked for by hand: no sooner than the interval, for it costs five tokens
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert len(core.lists.asked) == 1
+    core.clock.tick(300)
+    core.lists.script = {1: [core.lists.page(1)]}
+    await core.work(pilot)
+    assert set(await core.world.refs()) == {1}
+
+
+async def test_404_of_a_gateway_is_no_list(core: SyncWorld, pilot: Pilot) -> None:
+    core.lists.script = {1: [EsiStatus(404, "", at=core.clock.now())]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await walks(core, pilot) == ["running"]
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["attempts"] == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_a_refusal_of_a_list_does_not_empty_its_window(
+    core: SyncWorld, pilot: Pilot, status: int
+) -> None:
+    """Each costs five of thirty tokens: six within a minute shut the list for a quarter of an hour."""
+    core.lists.script = {1: [EsiStatus(status, "", at=core.clock.now())]}
+    await wanted(core, pilot)
+    for _ in range(90):
+        if await core.claim(pilot) is not None:
+            await core.world.rows("UPDATE wants SET holder = NULL")
+            await core.work(pilot)
+        core.clock.tick(10)
+    assert len(core.lists.asked) <= 3
+
+
 # -- 401, 403 ------------------------------------------------------------------------------------
 
 
@@ -334,6 +440,36 @@ async def test_a_question_without_an_answer_counts_as_cached(core: SyncWorld, pi
     assert set(await core.world.refs()) == {1}
 
 
+async def test_what_a_list_waits_for_is_told(core: SyncWorld, pilot: Pilot) -> None:
+    """Its Expires; an answer that never came; what was asked for in a life of the database that is over."""
+
+    async def waits_for(column: str) -> object:
+        await wanted(core, pilot)
+        await core.world.rows("UPDATE wants SET not_before = 0")
+        await core.work(pilot)
+        return await core.world.value(f"SELECT {column} FROM wants")
+
+    core.lists.script = {1: [core.lists.page(1)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await waits_for("waits_for") == "cache"
+    core.clock.tick(400)
+    core.lists.script = {1: [NoResponseReceived("time-out")]}
+    await core.work(pilot)
+    assert await waits_for("waits_for") == "unanswered"
+    core.clock.tick(400)
+    await core.world.rows(
+        "INSERT INTO gates (name, value) VALUES ('lists-asked', :until)", until=core.clock.now() + 300.0
+    )
+    assert await waits_for("waits_for") == "earlier_life"
+    assert await waits_for("not_before") >= core.clock.now() + 300.0  # type: ignore[operator]
+    assert len(core.lists.asked) == 2
+    core.clock.tick(301)
+    core.lists.script = {1: [core.lists.page(2, 1)]}
+    await core.work(pilot)
+    assert set(await core.world.refs()) == {1, 2}
+
+
 async def test_an_answer_of_no_use_takes_the_question_back(core: SyncWorld, pilot: Pilot) -> None:
     core.lists.script = {1: [MalformedResponse("no JSON", at=core.clock.now())]}
     await wanted(core, pilot)
@@ -348,7 +484,7 @@ async def test_a_page_that_could_not_be_written_is_asked_for_without_its_etag(
     core: SyncWorld, pilot: Pilot
 ) -> None:
     core.lists.script = {1: [core.lists.page(1, etag="e1")]}
-    core.store.failing = {"_write_page"}
+    core.store.failing = {"write_page"}
     await wanted(core, pilot)
     await core.work(pilot)
     core.store.failing = set()

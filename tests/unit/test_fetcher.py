@@ -13,6 +13,7 @@ from killsyncd.core.errors import RowRefused, Unavailable
 from killsyncd.core.model import HEAVY_PENDING, WaitsFor
 from killsyncd.esi.responses import Downtime, EsiStatus, MalformedResponse, NoResponseReceived, RateLimited
 from killsyncd.sync.batch import Arrival, Stored
+from killsyncd.sync.detail_storm import IN_A_ROW
 from killsyncd.sync.failure_policy import MALFORMED, PATIENCE, REFUSALS
 from killsyncd.sync.fetcher import BATCH
 from tests.support.storage_world import Pilot, arrival
@@ -173,6 +174,102 @@ async def test_bodies_that_are_none_beside_a_good_one(core: SyncWorld, pilot: Pi
     assert core.fetcher.failed == 3, "each once"
     assert core.details.asked.count(4) == 1
     assert await core.world.refs() == {}
+
+
+ILL = [
+    EsiStatus(404, "not found"),
+    EsiStatus(403, "forbidden"),
+    EsiStatus(422, "Invalid killmail_id and/or killmail_hash"),
+    EsiStatus(500, "oops"),
+    b"<!DOCTYPE html><h1>We'll be back</h1>",
+    b'{"killmail_id": 7, "victim"',
+]
+
+
+@pytest.mark.parametrize("ill", ILL, ids=lambda each: str(each)[:20])
+async def test_a_storm_costs_little_and_holds_nothing_against_a_mail(
+    core: SyncWorld, pilot: Pilot, ill: Exception | bytes
+) -> None:
+    """Every mail fails alike for an hour: ESI is ill. Then all come home by themselves."""
+    await core.world.listed(pilot, *range(1, 201))
+    core.details.ill = ill
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.storm is not None, 0.1)
+        begun = len(core.details.asked)
+        assert IN_A_ROW <= begun <= 2 * IN_A_ROW
+        for _ in range(720):
+            core.clock.tick(5.0)
+            await asyncio.sleep(0.001)
+        assert begun < len(core.details.asked) <= begun + 20, "one now and then, at a growing pause"
+        assert core.fetcher.quarantined == 0
+        said = core.fetcher.storm
+        assert said is not None
+        assert "is tried again at" in said
+        core.details.ill = None
+        await passing(core, lambda: core.fetcher.stored == 200, 5.0)
+        assert core.fetcher.storm is None
+        last = len(core.details.asked)
+    assert last <= begun + 20 + 200
+    assert await core.world.refs() == {}
+
+
+async def test_fresh_mails_end_a_storm_that_was_none(core: SyncWorld, pilot: Pilot) -> None:
+    """Thirty wrong pairs and nothing else look like one, until something comes."""
+    await core.world.listed(pilot, *range(1, 31))
+    core.details.faults = {each: [EsiStatus(422, "wrong pair")] * 99 for each in range(1, 31)}
+    other = await core.world.pilot(90000002)
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.storm is not None, 0.1)
+        await core.world.listed(other, 1000)
+        core.fetcher.listed(other.source_id)
+        await passing(core, lambda: core.fetcher.stored == 1, 5.0)
+        for fresh in range(1001, 1080):
+            if list((await core.world.refs()).values()) == ["quarantined"] * 30:
+                break
+            await core.world.listed(other, fresh)
+            core.fetcher.listed(other.source_id)
+            for _ in range(60):
+                core.clock.tick(5.0)
+                await asyncio.sleep(0.001)
+    assert await core.world.refs() == dict.fromkeys(range(1, 31), "quarantined")
+    assert len(core.details.asked) < 30 * (2 * REFUSALS + 1) + 80, "each is excused once"
+
+
+async def test_mails_given_up_in_a_storm_are_wanted_again_when_it_ends(core: SyncWorld, pilot: Pilot) -> None:
+    """A few mails use up their patience before twenty have failed: they were not to blame either."""
+    await core.world.listed(pilot, *range(1, 6))
+    core.details.ill = EsiStatus(422, "wrong pair")
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.storm is not None, 1.0)
+        core.details.ill = None
+        await passing(core, lambda: core.fetcher.stored == 5, 5.0)
+    assert await core.world.refs() == {}
+
+
+async def test_a_quarantined_mail_is_tried_again_daily(core: SyncWorld, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1, 2)
+    core.details.faults = {1: [EsiStatus(422, "wrong pair")] * (REFUSALS + 1)}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.quarantined == 1, 5.0)
+        await eventually(lambda: core.fetcher.stored == 1)
+        await passing(core, lambda: core.fetcher.quarantined == 2, 600.0)
+        assert core.details.asked.count(1) == REFUSALS + 1, "a single refusal more is enough"
+        assert await core.world.refs() == {1: "quarantined"}
+        await passing(core, lambda: core.fetcher.stored == 2, 600.0)
+    assert await core.world.refs() == {}
+
+
+async def test_what_no_list_can_have_any_more_rests(core: SyncWorld, pilot: Pilot) -> None:
+    await core.world.listed(pilot, 1, 2)
+    core.details.faults = {1: [EsiStatus(422, "wrong pair")] * 99}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.quarantined == 1, 5.0)
+        core.clock.tick(90 * 86_400.0)
+        asked = len(core.details.asked)
+        for _ in range(100):
+            core.clock.tick(600.0)
+            await asyncio.sleep(0.002)
+        assert len(core.details.asked) == asked
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 504])

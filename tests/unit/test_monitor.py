@@ -46,6 +46,7 @@ class House:
                 broker=lambda: self.broker,
                 database=lambda: self.database,
                 details=lambda: self.wait,
+                storm=lambda: None,
                 standing_still=lambda: self.still,
             ),
         )

@@ -12,7 +12,8 @@ from killsyncd.core.text import ago, count
 def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     parser.epilog = """\
-A mail is quarantined after several refusals; everything else goes on without it.
+A mail is quarantined after several refusals, and tried again by itself once a day; everything else goes on
+without it. Entries of a list that cannot be read are set aside; the others on that list are taken.
 
 examples:
   killsyncd ctl failed
@@ -30,8 +31,12 @@ def run(args: Namespace, call: Invocation) -> int:
         through = f" (through {', '.join(each['characters'])})" if each["characters"] else ""
         tries = count(each["attempts"], "attempt")
         out(f"{each['killmailId']}  {each['reason']}; {tries}, listed {ago(each['listedAt'])}{through}")
+    for each in answer["unreadable"]:
+        out(f"{each['entry']}  {each['reason']}; on the list of {each['character']}, {ago(each['listedAt'])}")
+    if answer["unreadable"]:
+        say("Entries without a usable id or hash are ESI's mistake: they are read anew with every full walk.")
     if answer["failed"]:
         say("To try them again: killsyncd ctl retry")
-    else:
+    elif not answer["unreadable"]:
         out("No mail is quarantined.")
     return EXIT_OK

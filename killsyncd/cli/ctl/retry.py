@@ -12,10 +12,14 @@ from killsyncd.core.text import count
 def add_arguments(parser: ArgumentParser) -> None:
     """Killmail ids."""
     parser.add_argument("ids", nargs="*", metavar="ID", help="killmail ids; none means all that failed")
+    parser.add_argument(
+        "--names", action="store_true", help="ask for names that ESI did not know, and leave mails alone"
+    )
     parser.epilog = """\
 examples:
   killsyncd ctl retry
   killsyncd ctl retry 128000001 128000002
+  killsyncd ctl retry --names
 """
 
 
@@ -24,9 +28,11 @@ def run(args: Namespace, call: Invocation) -> int:
     for each in args.ids:
         if not (each.isascii() and each.isdigit()):
             raise UsageError(f"{each!r} is no killmail id", "it is a number, such as 128000001")
-    answer = call.daemon(socket_of(args)).post("/v1/retry", {"ids": args.ids or None})
+    answer = call.daemon(socket_of(args)).post("/v1/retry", {"ids": args.ids or None, "names": args.names})
     if wants_json(args):
         out_json(answer)
+    elif args.names and not args.ids:
+        out(f"{count(answer['names'], 'name')} will be asked for again.")
     else:
         out(f"{count(len(answer['retried']), 'mail')} will be tried again.")
     for each in answer["unknown"]:

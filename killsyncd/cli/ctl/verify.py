@@ -51,6 +51,8 @@ def line(each: dict[str, Any]) -> str:
     ]
     if each["missing"]:
         parts.append(f"{each['missing']:,} MISSING (report this)")
+    if each["unreadable"]:
+        parts.append(f"{each['unreadable']:,} unreadable (killsyncd ctl failed)")
     if each["walksCut"]:
         parts.append(f"{count(each['walksCut'], 'walk')} cut short by [producer] max_pages")
     if each["walksTorn"]:

@@ -154,6 +154,7 @@ def _usage(now: float) -> Tx[list[Usage]]:
 def _tidy(now: float) -> Tx[None]:
     yield Run("budgets.purge", {"before": now - KEPT_AFTER_RETURN})
     yield Run("budgets.buckets_unused", {"before": now})
+    yield Run("budgets.lists_open", {"before": now})
 
 
 class BudgetRepository:

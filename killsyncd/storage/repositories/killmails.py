@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 
 from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
-from killsyncd.core.model import FRESH_SECONDS, StoredMail
-from killsyncd.storage.repositories.ledger import derive_last_ids
+from killsyncd.core.model import FRESH_SECONDS, QUARANTINE_SECONDS, StoredMail
+from killsyncd.storage.repositories.sightings import derive_last_ids
 from killsyncd.storage.transaction import (
     Bulk,
     Many,
@@ -88,7 +88,7 @@ def _store(
                 "holder": holder,
                 "state": "quarantined",
                 "reason": reason,
-                "not_before": 0.0,
+                "not_before": batch[killmail_id].at + QUARANTINE_SECONDS,
                 "attempts": 1,
                 "refusals": 1,
             },

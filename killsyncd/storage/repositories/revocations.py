@@ -3,6 +3,7 @@
 Erasing is one transaction. What it must not leave behind is a mail that nobody else vouches for,
 and what it must not take is a mail that somebody else's list (or an import) has as well:
 
+- when ESI may be asked for the list again stays, by the character's id, until that moment is past;
 - refs go before mails. A store in flight either has committed (then its mail is seen here and
   goes), or finds its ref gone and stores nothing;
 - on PostgreSQL the table of sightings is kept quiet meanwhile. Another daemon may still have
@@ -68,6 +69,7 @@ def _erase(dialect: str, user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | N
         key = {"source_id": int(source["id"])}
         wanted = [int(row[0]) for row in (yield Run("goodbyes.wanted", key))]
         only_here = [int(row[0]) for row in (yield Run("goodbyes.only_here", key))]
+        yield Run("goodbyes.keep_asked", key)
         yield Run("goodbyes.source_gone", key)
         pending += len((yield Run("goodbyes.refs_gone", {"ids": ids_parameter(dialect, wanted)})))
         ids = {"ids": ids_parameter(dialect, only_here)}

@@ -1,4 +1,7 @@
-"""What a page of a list says: which source saw which mail, and what is wanted because of it."""
+"""What a page of a list says: which source saw which mail, and what is wanted because of it.
+
+And what follows for users: the last id without a gap below it.
+"""
 
 from __future__ import annotations
 
@@ -59,3 +62,12 @@ def try_another_hash(killmail_id: int, ref: Row) -> Tx[bool]:
     values = {"killmail_id": killmail_id, "killmail_hash": another, "tried": " ".join(tried)}
     yield Run("ledger.ref_second_hash", values)
     return True
+
+
+def derive_last_ids(dialect: str, source_ids: Sequence[int]) -> Tx[None]:
+    """Set `last_killmail_id` of these sources' users anew. A part for other transactions."""
+    ids = {"ids": ids_parameter(dialect, source_ids)}
+    if dialect != "sqlite":
+        # A statement of its own: the next one then sees what the last holder of the lock committed.
+        yield Run("ledger.lock_users", ids)
+    yield Run("ledger.derive_last_ids", ids)

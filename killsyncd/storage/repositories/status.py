@@ -1,10 +1,8 @@
-"""What only the operations ask of the database: status, verify, explain, the feed in words."""
+"""What only the operations ask of the database: status, explain, the feed in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 from killsyncd.core.clock import utc
 from killsyncd.core.model import UserState, WaitsFor
@@ -16,6 +14,7 @@ from killsyncd.service import (
     LoggedOutUser,
     SeenThrough,
     StatusFacts,
+    Unreadable,
     Verified,
     feed_cursor,
     parse_cursor,
@@ -23,7 +22,7 @@ from killsyncd.service import (
 from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
 from killsyncd.storage.repositories import revocations as goodbyes
 from killsyncd.storage.repositories.feed import feed_point
-from killsyncd.storage.repositories.users import user_from
+from killsyncd.storage.repositories.verify import verify
 from killsyncd.storage.transaction import (
     Row,
     Run,
@@ -37,12 +36,6 @@ from killsyncd.storage.transaction import (
 
 SHOWN_TROUBLES = 200
 """Users in trouble that `status` names one by one; `ctl users` has them all."""
-
-REACH = timedelta(days=90)
-"""How far back ESI's lists go."""
-
-LIST_CACHE = timedelta(seconds=300)
-"""ESI's list may be this much older than its answer."""
 
 
 def _status() -> Tx[StatusFacts]:
@@ -164,79 +157,16 @@ def _failed(dialect: str, limit: int) -> Tx[list[Failed]]:
     ]
 
 
-def _verify(user_ids: Sequence[str]) -> Tx[list[Verified]]:
-    found = []
-    for user_id in user_ids:
-        row = one((yield Run("users.by_id", {"user_id": user_id})))
-        if row is not None:
-            found.append((yield from _verify_one(row)))
-    return found
-
-
-def _verify_one(row: Row) -> Tx[Verified]:
-    """What can be claimed; the reasoning is in docs/ctl.md ("What `verify` claims")."""
-    user = user_from(row)
-    source = one((yield Run("operations.source_of", {"user_id": user.id})))
-    if source is None:
-        why = "this character was never listed"
-        nothing = (None, None, None, 0, 0, 0, 0, 0, 0, None)
-        return Verified(user.character_id, user.character_name, user.shown_state, False, why, *nothing)
-    key = {"source_id": int(source["id"])}
-    walks = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.walks_by_state", key))}
-    wanted = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.wanted_of", key))}
-    look = one((yield Run("operations.last_look", key)))
-    last = one((yield Run("operations.last_walk", key)))
-    listed = one((yield Run("operations.listed_of", key)))
-    missing = one((yield Run("operations.missing_of", key)))
-    oldest = one((yield Run("operations.oldest_of", key)))
-    begun = end = None
-    if source["unbroken_at"] is not None:
-        unbroken = utc(float(source["unbroken_at"]))
-        begun, end = unbroken - REACH, _known_until(unbroken, None)
-        if look is not None:
-            end = max(end, _known_until(utc(float(look["finished_at"])), look["last_modified"]))
-    gaps = wanted.get("pending", 0), wanted.get("quarantined", 0), int(missing["n"]) if missing else 0
-    return Verified(
-        character_id=user.character_id,
-        character_name=user.character_name,
-        state=user.shown_state,
-        complete=begun is not None and not any(gaps),
-        why=_why_nothing(last) if begun is None else None,
-        complete_from=begun,
-        complete_to=end,
-        kept_since=as_datetime(oldest["killmail_time"]) if oldest else None,
-        listed=int(listed["n"]) if listed else 0,
-        pending=gaps[0],
-        quarantined=gaps[1],
-        missing=gaps[2],
-        walks_cut=walks.get("cut", 0),
-        walks_torn=walks.get("torn", 0),
-        last_full_walk_at=utc(float(source["full_walk_at"])) if source["full_walk_at"] is not None else None,
-    )
-
-
-def _known_until(looked_at: datetime, last_modified: str | None) -> datetime:
-    """Up to when a list vouches that was read at `looked_at`: its own date, or the cache's worst case."""
-    until = looked_at - LIST_CACHE
-    if last_modified:
-        try:
-            made = parsedate_to_datetime(last_modified)
-        except ValueError:
-            return until
-        if made.tzinfo is not None and made <= looked_at:
-            until = max(until, made.astimezone(UTC))
-    return until
-
-
-def _why_nothing(last: Row | None) -> str:
-    if last is None:
-        return "the list was not read yet"
-    pages = f"page {min(int(last['next_page']), int(last['pages']))} of {int(last['pages'])}"
-    return {
-        "running": f"the first way through the list is under way: {pages} is next",
-        "cut": f"the list has {int(last['pages'])} pages, and [producer] max_pages ended the walk before",
-        "torn": "the list changed while it was read; it is read again",
-    }.get(str(last["state"]), "no walk went through the whole list yet")
+def _unreadable(limit: int) -> Tx[list[Unreadable]]:
+    return [
+        Unreadable(
+            str(row["entry"]),
+            str(row["reason"]),
+            str(row["character_name"] or row["subject_id"]),
+            utc(float(row["listed_at"])),
+        )
+        for row in (yield Run("operations.unreadable", {"limit": limit}))
+    ]
 
 
 def _explain(killmail_id: int) -> Tx[Explained]:
@@ -375,9 +305,13 @@ class StatusRepository:
         """Quarantined mails, the newest first."""
         return await self._store.read(_failed, self._store.dialect, limit)
 
+    async def unreadable(self, limit: int) -> list[Unreadable]:
+        """Entries of lists that were set aside, the latest first."""
+        return await self._store.read(_unreadable, limit)
+
     async def verify(self, user_ids: Sequence[str]) -> list[Verified]:
         """What can be claimed for each of these users."""
-        return await self._store.read(_verify, user_ids)
+        return await self._store.read(verify, user_ids)
 
     async def explain(self, killmail_id: int) -> Explained:
         """Where a mail came from, or why it is not here."""

@@ -38,6 +38,10 @@ WHERE budgets.blocked_until < excluded.blocked_until;
 -- name: gate
 SELECT value FROM gates WHERE name = :name;
 
+-- name: lists_open
+-- Gates of lists that are long open: a day, because this machine's clock may have been wrong.
+DELETE FROM gates WHERE value <= :before - 86400 AND (name = 'lists-asked' OR name LIKE 'list-asked:%');
+
 -- name: gates
 SELECT name, value FROM gates;
 

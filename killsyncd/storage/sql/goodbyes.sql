@@ -33,6 +33,17 @@ SELECT g.killmail_id FROM sightings g WHERE g.source_id = :source_id AND NOT EXI
     SELECT 1 FROM sightings o WHERE o.killmail_id = g.killmail_id AND o.source_id <> g.source_id
 ) ORDER BY g.killmail_id;
 
+-- name: keep_asked
+-- ESI's cache outlives the pilot: when each page of the list may be asked for again, should they come back.
+INSERT INTO gates (name, value)
+SELECT 'list-asked:' || s.kind || ':' || CAST(s.subject_id AS TEXT) || ':' || CAST(p.page AS TEXT),
+       CASE WHEN p.asked_at > p.answered_at AND p.asked_at + r.ttl > p.expires_at
+            THEN p.asked_at + r.ttl ELSE p.expires_at END
+FROM sources s JOIN pages p ON p.source_id = s.id CROSS JOIN (
+    SELECT COALESCE(MAX(ttl_seconds), 300.0) AS ttl FROM esi_routes WHERE route LIKE '%-killmails'
+) r WHERE s.id = :source_id
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE gates.value < excluded.value;
+
 -- name: source_gone
 DELETE FROM sources WHERE id = :source_id;
 

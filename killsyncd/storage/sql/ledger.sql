@@ -6,18 +6,23 @@ SELECT id, via_user_id, unbroken_at, full_walk_at FROM sources WHERE id = :sourc
 SELECT holder FROM wants WHERE source_id = :source_id {for_update};
 
 -- name: page
-SELECT page, etag, last_modified, expires_at, asked_at, answered_at, pages FROM pages
-WHERE source_id = :source_id AND page = :page;
+-- Gates of lists: what was asked for in a life of the database that is over (an erased pilot, a restore).
+SELECT p.page, p.etag, p.last_modified, p.expires_at, p.asked_at, p.answered_at, p.pages, p.body_at,
+       (SELECT MAX(g.value) FROM gates g WHERE g.name IN ('lists-asked',
+            'list-asked:' || s.kind || ':' || CAST(s.subject_id AS TEXT) || ':' || CAST(:page AS TEXT))) AS not_before
+FROM sources s LEFT JOIN pages p ON p.source_id = s.id AND p.page = :page
+WHERE s.id = :source_id;
 
 -- name: page_asked
 INSERT INTO pages (source_id, page, asked_at) VALUES (:source_id, :page, :at)
 ON CONFLICT (source_id, page) DO UPDATE SET asked_at = excluded.asked_at;
 
 -- name: page_answered
-INSERT INTO pages (source_id, page, etag, last_modified, expires_at, asked_at, answered_at, pages)
-VALUES (:source_id, :page, :etag, :last_modified, :expires_at, :at, :at, :pages)
+INSERT INTO pages (source_id, page, etag, last_modified, expires_at, asked_at, answered_at, pages, body_at)
+VALUES (:source_id, :page, :etag, :last_modified, :expires_at, :at, :at, :pages, :body_at)
 ON CONFLICT (source_id, page) DO UPDATE SET etag = excluded.etag, last_modified = excluded.last_modified,
-    expires_at = excluded.expires_at, answered_at = excluded.answered_at, pages = excluded.pages;
+    expires_at = excluded.expires_at, answered_at = excluded.answered_at, pages = excluded.pages,
+    body_at = excluded.body_at;
 
 -- name: page_refused
 UPDATE pages SET answered_at = :at, expires_at = :expires_at WHERE source_id = :source_id AND page = :page;
@@ -29,19 +34,20 @@ DELETE FROM pages WHERE source_id = :source_id AND page > :pages;
 UPDATE pages SET pages = :pages WHERE source_id = :source_id AND page = 1;
 
 -- name: walk_running
-SELECT id, source_id, mode, next_page, pages, last_modified, torn, started_at, listed, new FROM walks
+SELECT id, source_id, mode, next_page, pages, last_modified, torn, started_at, listed, new, made_at, doubt
+FROM walks
 WHERE source_id = :source_id AND state = 'running';
 
 -- name: walk_start
 INSERT INTO walks (source_id, mode, started_at) VALUES (:source_id, :mode, {now})
-RETURNING id, source_id, mode, next_page, pages, last_modified, torn, started_at, listed, new;
+RETURNING id, source_id, mode, next_page, pages, last_modified, torn, started_at, listed, new, made_at, doubt;
 
 -- name: walk_mode
 UPDATE walks SET mode = :mode WHERE id = :id;
 
 -- name: walk_step
 UPDATE walks SET state = :state, next_page = :next_page, pages = :pages, last_modified = :last_modified,
-    torn = :torn, listed = listed + :listed, new = new + :new,
+    torn = :torn, listed = listed + :listed, new = new + :new, made_at = :made_at, doubt = :doubt,
     finished_at = CASE WHEN :ended = 1 THEN {now} ELSE NULL END
 WHERE id = :id AND state = 'running' RETURNING id;
 
@@ -65,6 +71,23 @@ AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id AND st
 
 -- name: walked_unbroken
 UPDATE sources SET unbroken_at = {now}, full_walk_at = {now} WHERE id = :source_id;
+
+-- name: vouched
+-- The list of another node may be older than one that was read before.
+UPDATE sources SET vouched_at = :until
+WHERE id = :source_id AND (vouched_at IS NULL OR vouched_at < :until);
+
+-- name: newest_listed
+SELECT g.killmail_id, k.killmail_time FROM sightings g LEFT JOIN killmails k ON k.killmail_id = g.killmail_id
+WHERE g.source_id = :source_id ORDER BY g.killmail_id DESC LIMIT 1;
+
+-- name: set_aside
+INSERT INTO unreadable (source_id, entry, reason, listed_at, walk_id)
+VALUES (:source_id, :entry, :reason, :at, :walk_id)
+ON CONFLICT (source_id, entry) DO UPDATE SET reason = excluded.reason, walk_id = excluded.walk_id;
+
+-- name: no_more_set_aside
+DELETE FROM unreadable WHERE source_id = :source_id AND walk_id <> :walk_id;
 
 -- name: sighted [sqlite]
 SELECT killmail_id, killmail_hash FROM sightings WHERE source_id = :source_id
@@ -191,6 +214,14 @@ SELECT MIN(not_before) AS due FROM refs WHERE state = 'pending' AND not_before >
 -- name: ref
 SELECT killmail_id, killmail_hash, state, attempts, refusals, first_listed_at FROM refs
 WHERE killmail_id = :killmail_id;
+
+-- name: revive
+-- Once a day, for as long as ESI lists it. What counts against it stays: a single refusal more is enough.
+UPDATE refs SET state = 'pending', changed_at = {now} WHERE killmail_id IN (
+    SELECT killmail_id FROM refs WHERE state = 'quarantined' AND not_before <= {now}
+      AND first_listed_at > {now} - CAST(:listed_for AS {real})
+    ORDER BY not_before LIMIT :limit
+) AND state = 'quarantined' RETURNING killmail_id;
 
 -- name: retry_all
 UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, tried = '',

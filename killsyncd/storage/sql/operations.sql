@@ -81,18 +81,14 @@ LEFT JOIN users u ON s.kind = 'character' AND u.character_id = s.subject_id
 WHERE g.killmail_id = :killmail_id ORDER BY g.listed_at, s.id;
 
 -- name: source_of
-SELECT s.id, s.unbroken_at, s.full_walk_at FROM sources s JOIN users u ON u.character_id = s.subject_id
+SELECT s.id, s.unbroken_at, s.full_walk_at, s.vouched_at FROM sources s JOIN users u ON u.character_id = s.subject_id
 WHERE s.kind = 'character' AND u.id = :user_id;
 
 -- name: walks_by_state
 SELECT state, COUNT(*) AS n FROM walks WHERE source_id = :source_id GROUP BY state;
 
--- name: last_look
-SELECT finished_at, last_modified FROM walks
-WHERE source_id = :source_id AND state IN ('complete', 'stopped') ORDER BY id DESC LIMIT 1;
-
 -- name: last_walk
-SELECT state, next_page, pages, mode FROM walks WHERE source_id = :source_id AND state <> 'abandoned'
+SELECT state, next_page, pages, mode, doubt FROM walks WHERE source_id = :source_id AND state <> 'abandoned'
 ORDER BY id DESC LIMIT 1;
 
 -- name: wanted_of
@@ -106,6 +102,15 @@ SELECT COUNT(*) AS n FROM sightings WHERE source_id = :source_id;
 SELECT COUNT(*) AS n FROM sightings g WHERE g.source_id = :source_id
 AND NOT EXISTS (SELECT 1 FROM killmails k WHERE k.killmail_id = g.killmail_id)
 AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id);
+
+-- name: unreadable_of
+SELECT COUNT(*) AS n FROM unreadable WHERE source_id = :source_id;
+
+-- name: unreadable
+SELECT x.entry, x.reason, x.listed_at, s.subject_id, u.character_name FROM unreadable x
+JOIN sources s ON s.id = x.source_id
+LEFT JOIN users u ON s.kind = 'character' AND u.character_id = s.subject_id
+ORDER BY x.listed_at DESC, x.source_id, x.entry LIMIT :limit;
 
 -- name: oldest_of
 SELECT k.killmail_time FROM sightings g JOIN killmails k ON k.killmail_id = g.killmail_id

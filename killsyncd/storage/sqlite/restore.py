@@ -65,9 +65,10 @@ def restore(
             _extract(archive, fresh)
         manifest = _inspect(path, fresh, archive, newest_schema, accept)
         with closing(open_file(fresh, writable=True)) as connection:
-            _begin_anew(connection)
-            if target.exists() and target.stat().st_size:
-                _carry_over(connection, target)
+            history = _begin_anew(connection, now)
+            told = target.exists() and target.stat().st_size > 0 and _carry_over(connection, target)
+            if told != history:
+                _wait_out_the_cache(connection, now)
             connection.execute("PRAGMA journal_mode = DELETE")
         _give_to_owner(fresh, target)
         kept = _swap(fresh, target, now)
@@ -138,16 +139,39 @@ def _inspect(
     return manifest
 
 
-def _begin_anew(connection: sqlite3.Connection) -> None:
+def _begin_anew(connection: sqlite3.Connection, now: float) -> str:
+    """A new life of the database; answers what the one before was called."""
+    before = str(connection.execute("SELECT value FROM meta WHERE key = 'feed_epoch'").fetchone()[0])
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'feed_epoch'", (secrets.token_hex(4),))
     connection.execute("DELETE FROM daemons")  # their leases fall with them
+    # Every list is read whole and anew: a full walk believes nothing old.
+    connection.execute("UPDATE pages SET etag = NULL")
+    connection.execute("UPDATE sources SET full_walk_at = NULL")
+    connection.execute(
+        "UPDATE walks SET state = 'abandoned', finished_at = ? WHERE state = 'running'", (now,)
+    )
     connection.execute("COMMIT")
+    return before
 
 
-def _carry_over(connection: sqlite3.Connection, old: Path) -> None:
-    """What ESI remembers of us does not go back in time with the database."""
+def _wait_out_the_cache(connection: sqlite3.Connection, now: float) -> None:
+    """Nobody can tell which lists were asked for since the backup: none is, until ESI's cache has passed."""
+    connection.execute(
+        "INSERT OR REPLACE INTO gates (name, value)"
+        " SELECT 'lists-asked', ? + COALESCE(MAX(ttl_seconds), 300) FROM esi_routes"
+        " WHERE route LIKE '%-killmails'",
+        (now,),
+    )
+
+
+def _carry_over(connection: sqlite3.Connection, old: Path) -> str | None:
+    """What ESI remembers of us does not go back in time with the database.
+
+    Answers which life of the database has told, None where it cannot be read.
+    """
+    told = None
     with suppress(sqlite3.Error):  # an old database that cannot be read has nothing to say
         connection.execute("ATTACH DATABASE ? AS old", (f"{old.absolute().as_uri()}?mode=ro",))
         try:
@@ -159,11 +183,15 @@ def _carry_over(connection: sqlite3.Connection, old: Path) -> None:
                     f"INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM old.{table}"
                 )
             connection.execute(_LATER_PAGES)
+            connection.execute(_LISTS_ASKED)
+            epoch = connection.execute("SELECT value FROM old.meta WHERE key = 'feed_epoch'").fetchone()
             connection.execute("COMMIT")
+            told = str(epoch[0]) if epoch else None
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             connection.execute("DETACH DATABASE old")
+    return told
 
 
 def _shared_columns(connection: sqlite3.Connection, table: str) -> str:
@@ -185,6 +213,18 @@ FROM (SELECT s.id AS source_id, p.page, p.expires_at, p.asked_at, p.answered_at
       JOIN main.sources s ON s.kind = o.kind AND s.subject_id = o.subject_id) AS later
 WHERE main.pages.source_id = later.source_id AND main.pages.page = later.page
     AND later.answered_at > main.pages.answered_at
+"""
+
+
+# Lists that the backup does not know: of pilots who have logged in since, or pages that have come since.
+_LISTS_ASKED = """
+INSERT INTO main.gates (name, value)
+SELECT 'list-asked:' || o.kind || ':' || o.subject_id || ':' || p.page,
+       MAX(p.expires_at, CASE WHEN p.asked_at > p.answered_at THEN p.asked_at + r.ttl ELSE 0 END)
+FROM old.pages p JOIN old.sources o ON o.id = p.source_id CROSS JOIN (
+    SELECT COALESCE(MAX(ttl_seconds), 300) AS ttl FROM old.esi_routes WHERE route LIKE '%-killmails'
+) r WHERE true
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE gates.value < excluded.value
 """
 
 

@@ -1,0 +1,97 @@
+"""What can be claimed of a character's mails; the reasoning is in docs/ctl.md ("What `verify` claims")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
+
+from killsyncd.core.clock import utc
+from killsyncd.core.model import Doubt
+from killsyncd.service import Verified
+from killsyncd.storage.repositories.users import user_from
+from killsyncd.storage.transaction import Row, Run, Tx, as_datetime, one
+
+REACH = timedelta(days=90)
+"""How far back ESI's lists go."""
+
+NOT_WHOLE = "no walk went through the whole list yet"
+
+_WHY_DOUBTED: Mapping[str, str] = MappingProxyType(
+    {
+        Doubt.UNCHANGED.value: "ESI called the list unchanged and did not send it; it is asked for next",
+        Doubt.LENGTH.value: "ESI did not say how many pages the list has (no X-Pages); it is asked again",
+        Doubt.AGE.value: "ESI did not say how old the list is (no Expires, no Last-Modified)",
+        Doubt.GENERATION.value: "ESI did not say whether the pages belong together (no Last-Modified); "
+        "they are read again",
+        Doubt.NO_LIST.value: "ESI says that there is no such list (404); it is asked again",
+    }
+)
+
+
+def verify(user_ids: Sequence[str]) -> Tx[list[Verified]]:
+    """What can be claimed for each of these users."""
+    found = []
+    for user_id in user_ids:
+        row = one((yield Run("users.by_id", {"user_id": user_id})))
+        if row is not None:
+            found.append((yield from _verify_one(row)))
+    return found
+
+
+def _verify_one(row: Row) -> Tx[Verified]:
+    """What can be claimed; the reasoning is in docs/ctl.md ("What `verify` claims")."""
+    user = user_from(row)
+    source = one((yield Run("operations.source_of", {"user_id": user.id})))
+    if source is None:
+        why = "this character was never listed"
+        nothing = (None, None, None, 0, 0, 0, 0, 0, 0, None, 0)
+        return Verified(user.character_id, user.character_name, user.shown_state, False, why, *nothing)
+    key = {"source_id": int(source["id"])}
+    walks = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.walks_by_state", key))}
+    wanted = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.wanted_of", key))}
+    unreadable = one((yield Run("operations.unreadable_of", key)))
+    last = one((yield Run("operations.last_walk", key)))
+    listed = one((yield Run("operations.listed_of", key)))
+    missing = one((yield Run("operations.missing_of", key)))
+    oldest = one((yield Run("operations.oldest_of", key)))
+    begun = end = None
+    if source["unbroken_at"] is not None and source["vouched_at"] is not None:
+        begun = utc(float(source["unbroken_at"])) - REACH
+        end = max(begun, utc(float(source["vouched_at"])))
+    gaps = (
+        wanted.get("pending", 0),
+        wanted.get("quarantined", 0),
+        int(missing["n"]) if missing else 0,
+        int(unreadable["n"]) if unreadable else 0,
+    )
+    return Verified(
+        character_id=user.character_id,
+        character_name=user.character_name,
+        state=user.shown_state,
+        complete=begun is not None and not any(gaps),
+        why=_why_nothing(last) if begun is None else None,
+        complete_from=begun,
+        complete_to=end,
+        kept_since=as_datetime(oldest["killmail_time"]) if oldest else None,
+        listed=int(listed["n"]) if listed else 0,
+        pending=gaps[0],
+        quarantined=gaps[1],
+        missing=gaps[2],
+        walks_cut=walks.get("cut", 0),
+        walks_torn=walks.get("torn", 0),
+        last_full_walk_at=utc(float(source["full_walk_at"])) if source["full_walk_at"] is not None else None,
+        unreadable=gaps[3],
+    )
+
+
+def _why_nothing(last: Row | None) -> str:
+    if last is None:
+        return "the list was not read yet"
+    pages = f"page {min(int(last['next_page']), int(last['pages']))} of {int(last['pages'])}"
+    return {
+        "running": f"the first way through the list is under way: {pages} is next",
+        "cut": f"the list has {int(last['pages'])} pages, and [producer] max_pages ended the walk before",
+        "torn": "the list changed while it was read; it is read again",
+        **dict.fromkeys(("complete", "stopped"), _WHY_DOUBTED.get(str(last["doubt"]), NOT_WHOLE)),
+    }.get(str(last["state"]), NOT_WHOLE)

@@ -1,0 +1,279 @@
+"""How far each walk has come, and what the pages said that it read.
+
+A page is one transaction: its sightings, what is wanted because of them, its validators (ETag,
+Expires), the walk's progress, and with the last page the job's end. So a page that vouches for
+mails never stands here without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from killsyncd.core.clock import utc
+from killsyncd.core.model import Doubt, Job, PageState, SyncMode, Walk
+from killsyncd.esi.responses import SetAside
+from killsyncd.storage.repositories import sync_requests as wants
+from killsyncd.storage.repositories.sightings import derive_last_ids, sight
+from killsyncd.storage.transaction import Many, Row, Run, Tx, as_datetime, one
+from killsyncd.sync.walk import (
+    Outcome,
+    PageNews,
+    PageSeen,
+    PageWritten,
+    Sighted,
+    SourceState,
+    after_page,
+    doubt_after,
+    is_torn,
+)
+
+LISTED_FOR = 89 * 86_400.0
+"""Seconds for which a mail certainly stands on its list: ESI lists 90 days."""
+
+MOST_SET_ASIDE = 100
+"""Entries of a page that are written down although they cannot be read; a page of nonsense has thousands."""
+
+
+def open_walk(source_id: int, mode: SyncMode) -> Tx[Walk]:
+    """The walk that is under way, widened to `mode`, or a new one."""
+    row = one((yield Run("ledger.walk_running", {"source_id": source_id})))
+    if row is None:
+        row = one((yield Run("ledger.walk_start", {"source_id": source_id, "mode": mode.value})))
+        assert row is not None, "INSERT ... RETURNING answers its row"
+        return _walk(row)
+    walk = _walk(row)
+    broad = wants.wider(walk.mode, mode)
+    if broad is walk.mode:
+        return walk
+    # What an incremental walk has passed without stopping counts for the full one too.
+    yield Run("ledger.walk_mode", {"id": walk.id, "mode": broad.value})
+    walk = replace(walk, mode=broad)
+    if walk.doubt is Doubt.UNCHANGED:
+        # But not what it took for unchanged: a full walk believes nothing old.
+        return (yield from restart_walk(walk, None))
+    return walk
+
+
+def restart_walk(walk: Walk, ends_at: int | None) -> Tx[Walk]:
+    """As `LedgerRepository.restart_walk`."""
+    yield Run("ledger.walk_restart", {"id": walk.id})
+    if ends_at is not None:
+        yield Run("ledger.list_ends", {"source_id": walk.source_id, "pages": ends_at})
+    return (yield from open_walk(walk.source_id, walk.mode))
+
+
+def before_ask(source_id: int, page: int, at: float, holder: str) -> Tx[bool]:
+    """As `LedgerRepository.before_ask`."""
+    row = one((yield Run("ledger.held", {"source_id": source_id})))
+    if row is None or row["holder"] != holder:
+        return False
+    yield Run("ledger.page_asked", {"source_id": source_id, "page": page, "at": at})
+    return True
+
+
+def page_state(source_id: int, page: int) -> Tx[PageState | None]:
+    """As `LedgerRepository.page_state`."""
+    row = one((yield Run("ledger.page", {"source_id": source_id, "page": page})))
+    if row is None or (row["page"] is None and row["not_before"] is None):
+        return None
+    not_before = float(row["not_before"] or 0.0)
+    if row["page"] is None:
+        return PageState(page, None, None, 0.0, 0.0, 0.0, 1, not_before=not_before)
+    return PageState(
+        int(row["page"]),
+        row["etag"],
+        row["last_modified"],
+        float(row["expires_at"]),
+        float(row["asked_at"]),
+        float(row["answered_at"]),
+        int(row["pages"]),
+        float(row["body_at"]),
+        not_before,
+    )
+
+
+def write_page(
+    dialect: str, job: Job, walk: Walk, news: PageNews, max_pages: int, holder: str
+) -> Tx[PageWritten]:
+    """As `LedgerRepository.write_page`."""
+    lost = PageWritten(False, Outcome.GO_ON, walk, 0.0)
+    held = one((yield Run("ledger.held", {"source_id": job.source_id})))
+    source = one((yield Run("ledger.source", {"source_id": job.source_id})))
+    if held is None or held["holder"] != holder or source is None:
+        return lost
+    before = yield from page_state(job.source_id, news.page)
+    pages = _pages(walk, news, before)
+    sighted = Sighted()
+    if news.entries is not None:
+        sighted = yield from sight(dialect, job.source_id, news.entries, news.at)
+        yield from _set_aside(walk, news)
+    known_whole = sighted.new == 0
+    if before is not None and before.answered_at and pages > before.pages and not walk.new:
+        known_whole = False  # the list has grown, and not by what this walk has seen: behind this page
+    yield from _page_answered(job.source_id, news, before, pages)
+    seen = PageSeen(news.page, pages, news.last_modified, known_whole)
+    may_stop = source["unbroken_at"] is not None and (yield from _settled_before(job.source_id))
+    outcome = after_page(walk, seen, may_stop=may_stop, max_pages=max_pages)
+    doubt = doubt_after(walk, news, pages)
+    if news.no_list and doubt is None and (yield from _must_be_listed(job.source_id, news.at)):
+        doubt = Doubt.NO_LIST
+    walk = replace(
+        walk,
+        next_page=news.page + 1,
+        pages=pages,
+        last_modified=walk.last_modified or news.last_modified,
+        torn=is_torn(walk, seen),
+        listed=walk.listed + sighted.listed,
+        new=walk.new + sighted.new,
+        made_at=news.made_at if news.page == 1 else walk.made_at,
+        doubt=doubt,
+    )
+    if not (yield from _step(walk, outcome, sighted)):
+        return lost
+    if sighted.new:
+        yield from derive_last_ids(dialect, [job.source_id])
+    acknowledged = False
+    if outcome is not Outcome.GO_ON:
+        acknowledged = yield from _end(dialect, job, walk, outcome, holder)
+    return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
+
+
+def _page_answered(source_id: int, news: PageNews, before: PageState | None, pages: int) -> Tx[None]:
+    kept = before if before is not None and news.entries is None else None
+    body_at = news.at if news.entries is not None else (before.body_at if before else 0.0)
+    yield Run(
+        "ledger.page_answered",
+        {
+            "source_id": source_id,
+            "page": news.page,
+            "etag": news.etag or (kept.etag if kept else None),
+            "last_modified": news.last_modified or (kept.last_modified if kept else None),
+            "expires_at": news.expires_at,
+            "at": news.at,
+            "pages": pages,
+            "body_at": body_at,
+        },
+    )
+    if news.page == 1:
+        yield Run("ledger.pages_beyond", {"source_id": source_id, "pages": pages})
+
+
+def _set_aside(walk: Walk, news: PageNews) -> Tx[None]:
+    """What cannot be read is written down for people; once it is gone, a full walk takes it off."""
+    told: dict[str, SetAside] = {each.entry: each for each in news.set_aside[:MOST_SET_ASIDE]}
+    if told:
+        yield Many(
+            "ledger.set_aside",
+            [
+                {
+                    "source_id": walk.source_id,
+                    "entry": each.entry,
+                    "reason": each.reason,
+                    "at": news.at,
+                    "walk_id": walk.id,
+                }
+                for each in told.values()
+            ],
+        )
+
+
+def _must_be_listed(source_id: int, at: float) -> Tx[bool]:
+    """Whether this source has listed a mail that cannot have left its list yet."""
+    row = one((yield Run("ledger.newest_listed", {"source_id": source_id})))
+    if row is None:
+        return False
+    killed: datetime | None = as_datetime(row["killmail_time"])
+    return killed is None or killed > utc(at - LISTED_FOR)
+
+
+def _step(walk: Walk, outcome: Outcome, sighted: Sighted) -> Tx[bool]:
+    stepped = yield Run(
+        "ledger.walk_step",
+        {
+            "id": walk.id,
+            "state": outcome.value,
+            "next_page": walk.next_page,
+            "pages": walk.pages,
+            "last_modified": walk.last_modified,
+            "torn": walk.torn,
+            "listed": sighted.listed,
+            "new": sighted.new,
+            "made_at": walk.made_at,
+            "doubt": walk.doubt.value if walk.doubt else None,
+            "ended": int(outcome is not Outcome.GO_ON),
+        },
+    )
+    return bool(stepped)
+
+
+def _pages(walk: Walk, news: PageNews, before: PageState | None) -> int:
+    """How long the list is; an answer without X-Pages leaves that as it was last said."""
+    if news.pages is not None:
+        return news.pages
+    if news.page > 1:
+        return walk.pages
+    return before.pages if before is not None else 1
+
+
+def _settled_before(source_id: int) -> Tx[bool]:
+    """Whether the walk before this one came to its end.
+
+    One that was torn or given up has seen first pages without those behind them: to
+    stop at a page that it made known would hide what stands beyond.
+    """
+    row = one((yield Run("ledger.unsettled", {"source_id": source_id})))
+    return row is not None and int(row["n"]) <= 1
+
+
+def _end(dialect: str, job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
+    """The last page of a walk: the source's marks, the user's, and the acknowledgement.
+
+    A walk that vouches for nothing is done all the same: it is only not claimed to be whole.
+    """
+    if walk.doubt is None and outcome in (Outcome.COMPLETE, Outcome.STOPPED):
+        yield Run("ledger.vouched", {"source_id": job.source_id, "until": walk.made_at})
+        if outcome is Outcome.COMPLETE:
+            yield Run("ledger.walked_unbroken", {"source_id": job.source_id})
+            yield Run("ledger.no_more_set_aside", {"source_id": job.source_id, "walk_id": walk.id})
+    yield Run("ledger.synced", {"source_id": job.source_id})
+    yield from derive_last_ids(dialect, [job.source_id])
+    yield Run("ledger.walks_prune", {"source_id": job.source_id})
+    if outcome is Outcome.TORN:
+        return False  # the caller keeps the job, for another walk once the list has settled
+    return (yield from wants.finish(job, holder))
+
+
+def _walk(row: Row) -> Walk:
+    return Walk(
+        int(row["id"]),
+        int(row["source_id"]),
+        SyncMode(row["mode"]),
+        int(row["next_page"]),
+        int(row["pages"]),
+        row["last_modified"],
+        bool(row["torn"]),
+        float(row["started_at"]),
+        int(row["listed"]),
+        int(row["new"]),
+        None if row["made_at"] is None else float(row["made_at"]),
+        None if row["doubt"] is None else Doubt(row["doubt"]),
+    )
+
+
+def page_refused(source_id: int, page: int, at: float, expires_at: float) -> Tx[None]:
+    """As `LedgerRepository.page_refused`."""
+    values = {"source_id": source_id, "page": page, "at": at, "expires_at": expires_at}
+    yield Run("ledger.page_refused", values)
+
+
+def source_state(source_id: int) -> Tx[SourceState | None]:
+    """As `LedgerRepository.source_state`."""
+    row = one((yield Run("ledger.source", {"source_id": source_id})))
+    return SourceState(row["unbroken_at"], row["full_walk_at"]) if row is not None else None
+
+
+def torn_in_a_row(source_id: int) -> Tx[int]:
+    """As `LedgerRepository.torn_in_a_row`."""
+    row = one((yield Run("ledger.torn_in_a_row", {"source_id": source_id})))
+    return int(row["n"]) if row else 0
