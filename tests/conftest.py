@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import hypothesis
 import pytest
+
+# Tests start hundreds of interpreters, and without its bytecode each of them compiles the whole project first.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # An example that takes long says something of the machine's load alone.
 hypothesis.settings.register_profile("killsyncd", deadline=None)
