@@ -8,7 +8,7 @@ import sys
 import hypothesis
 import pytest
 
-# Tests start hundreds of interpreters, and without its bytecode each of them compiles the whole project first.
+# Tests start hundreds of interpreters, and without bytecode each of them compiles the whole project first.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

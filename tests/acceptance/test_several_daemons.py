@@ -124,7 +124,6 @@ def test_servers_and_daemons_fall_and_nothing_is_lost(
                 daemon.stop(signal.SIGKILL)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("broker", [False, True], ids=["embedded", "rabbitmq"])
 def test_nothing_is_done_twice(
     tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit], broker: bool
@@ -153,7 +152,6 @@ def test_nothing_is_done_twice(
             assert eve.breaches() == []
 
 
-@pytest.mark.timeout(120)
 def test_another_key_is_refused(tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]) -> None:
     """A daemon whose key does not open the database's canary ends with 78 and changes nothing."""
     postgres, _ = servers
@@ -169,7 +167,6 @@ def test_another_key_is_refused(tmp_path: Path, servers: tuple[PrivatePostgres, 
             second.process = None
 
 
-@pytest.mark.timeout(120)
 def test_a_start_waits_for_the_database(
     tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]
 ) -> None:

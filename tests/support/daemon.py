@@ -22,6 +22,8 @@ from typing import Any, Self
 from killsyncd.simulator import CLIENT_ID
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 3.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0
+"""Beside other tests everything takes longer."""
 
 
 # Below those that the kernel gives to connections (from 32768 on Linux), so that none of them takes a port
@@ -128,7 +130,7 @@ class DaemonProcess:
         if process.poll() is None:
             process.send_signal(number)
         try:
-            code = process.wait(timeout)
+            code = process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -169,7 +171,7 @@ class DaemonProcess:
             [sys.executable, "-m", "killsyncd", *words, "--config", str(self.config)],
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             env=self._environ,
             cwd=self.folder,
             input=stdin,
@@ -253,8 +255,11 @@ class DaemonProcess:
 def wait_for(
     holds: Callable[[], Any], timeout: float, why: Callable[[], str] | str = "", every: float = 0.05
 ) -> Any:
-    """Ask until it holds; answers what it said. Raises TimeoutError with `why`."""
-    deadline = time.monotonic() + timeout
+    """Ask until it holds; answers what it said. Raises TimeoutError with `why`.
+
+    timeout: seconds, for a test that runs alone.
+    """
+    deadline = time.monotonic() + timeout * PATIENCE
     while True:
         answer = holds()
         if answer:
