@@ -74,7 +74,6 @@ class MessageConsumer:
         self._down_since: float | None = clock.monotonic()
         self.consuming = False
         self.received = 0
-        self.buried = 0
         # Its probes count the messages: this connection is never blocked.
         queues = (name, dead(name))
         self.link = ReconnectingConnection("consuming", where, queues, dial, self._consume, outbox.watched)
@@ -150,7 +149,6 @@ class MessageConsumer:
 
         async def bury() -> None:
             await self._outbox.publish(dead(self._name), delivery.body, 0, {REASON: reason})
-            self.buried += 1
             await _ack(delivery)
 
         task = asyncio.create_task(bury(), name="bury-message")

@@ -101,7 +101,6 @@ class MessagePublisher:
         self.dead = 0
         self.consumers = 0
         """Of all daemons, and of old workers."""
-        self.published = 0
         self._doubtful = False
         self._renewed_at = 0.0
         self.link = ReconnectingConnection("publishing", where, (name,), dial, self._hold, lambda found: None)
@@ -165,7 +164,6 @@ class MessagePublisher:
             except BROKEN:
                 self._give_up(channel)
             else:
-                self.published += 1
                 return
 
     def _give_up(self, channel: AbstractChannel) -> None:

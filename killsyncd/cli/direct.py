@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from killsyncd.cli.command import Invocation, say
+from killsyncd.cli.command import Invocation
 from killsyncd.config import Config
 from killsyncd.config.ownership import refuse_root
 from killsyncd.core.clock import SystemClock
@@ -80,8 +80,3 @@ def exchange_of(store: AnyStore) -> ImportExport:
     """Exports and imports over a database that no daemon of ours serves."""
     clock = SystemClock()
     return ImportExport(ImportExportRepository(store, KillmailWriter(store, "command")), clock)
-
-
-def told_directly() -> None:
-    """Say that no daemon is asked; for a person who may have expected one."""
-    say("No daemon runs here; working on the database itself.")

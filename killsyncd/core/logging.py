@@ -61,10 +61,6 @@ class Logger:
         """An event at a level that is decided at run time; one of `LEVELS`."""
         self._log(LEVELS[level], event, fields, None)
 
-    def enabled_for(self, level: str) -> bool:
-        """Whether an event of that level would be written; for fields that cost something to gather."""
-        return self._logger.isEnabledFor(LEVELS[level])
-
     def _log(self, level: int, event: str, fields: dict[str, object], exc: BaseException | None) -> None:
         if self._logger.isEnabledFor(level):
             extra = {"killsyncd_fields": {**self._fields, **fields}}

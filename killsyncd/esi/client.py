@@ -31,13 +31,11 @@ from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import BudgetStore, Usage, character_of, eta
 from killsyncd.esi.responses import (
     BudgetView,
-    Downtime,
     EsiError,
     KillmailResponse,
     ListPage,
     MalformedResponse,
     NotBefore,
-    RateLimited,
     ResolvedName,
     ServerStatus,
 )
@@ -234,16 +232,6 @@ class EsiClient:
         """
         self._asker.raise_if_down(_DETAIL)
         return await self._tokens.details(count, heavy=heavy)
-
-    async def wait_for_permits(self, count: int = 1, *, heavy: bool = False) -> list[Permit]:
-        """The same, waiting for tokens and for the end of a downtime. Raises Unavailable (the database)."""
-        while True:
-            try:
-                return await self.detail_permits(count, heavy=heavy)
-            except (RateLimited, Downtime) as error:
-                began = self._clock.monotonic()
-                await self.changed(error.until)
-                self._asker.stats.waited += self._clock.monotonic() - began
 
     def release(self, permit: Permit) -> None:
         """Give an unused permit back. Safe to call again."""

@@ -46,14 +46,13 @@ class EsiStats:
     """Counters for metrics. Groups are ESI's rate-limit groups, or the route's name where there is none.
 
     requests: by (group, `2xx`|`3xx`|`4xx`|`420`|`429`|`5xx`|`unanswered`|`not_sent`). refused: asked of
-    the door and not sent, by (group, reason). waited: seconds callers waited for tokens of details.
-    in_flight: requests sent and not answered. unheard: requests without an answer since the last one that
-    had one. progress: monotonic seconds of the last answer or refusal.
+    the door and not sent, by (group, reason). in_flight: requests sent and not answered. unheard: requests
+    without an answer since the last one that had one. progress: monotonic seconds of the last answer or
+    refusal.
     """
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
-    waited: float = 0.0
     in_flight: int = 0
     unheard: int = 0
     progress: float = 0.0

@@ -154,7 +154,7 @@ class Metrics:
         yield CounterMetricFamily(
             "killsyncd_esi_budget_wait_seconds",
             "Time that was spent waiting for tokens of the details' window.",
-            value=stats.waited,
+            value=self._fetches.waited,
         )
         yield gauge(
             "killsyncd_esi_requests_in_flight", "Requests that were sent and not answered.", stats.in_flight

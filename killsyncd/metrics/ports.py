@@ -33,10 +33,6 @@ class EsiStatsView(Protocol):
         """What was asked of the door and not sent, by (group, reason)."""
 
     @property
-    def waited(self) -> float:
-        """Seconds that callers waited for tokens of details."""
-
-    @property
     def in_flight(self) -> int:
         """Requests that were sent and not answered."""
 
@@ -63,6 +59,8 @@ class FetcherMetrics(Protocol):
     """The fetcher's counters since the start."""
 
     stored: int
+    waited: float
+    """Seconds that mails waited for tokens."""
 
     @property
     def failed(self) -> int: ...

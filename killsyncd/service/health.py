@@ -9,7 +9,7 @@ concerns one pilot or one mail is a problem too, but the daemon is doing its job
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -199,7 +199,6 @@ class Health:
         self._clock = clock
         self._problems: dict[tuple[str, int | None], Problem] = {}
         self._told = StateLog(log or get_logger(__name__))
-        self._listeners: list[Callable[[], None]] = []
 
     def report(self, code: str, reason: str, remedy: str = "", character_id: int | None = None) -> None:
         """There is a problem. Telling it again updates the reason, keeps `since`, and is not logged again.
@@ -216,13 +215,11 @@ class Health:
         self._problems[key] = Problem(code, reason, remedy, self._clock.now(), character_id)
         who: dict[str, Any] = {} if character_id is None else {"character_id": character_id}
         self._told.set(key, "problem", "problem", problem=code, reason=reason, remedy=fit(remedy), **who)
-        self._changed()
 
     def clear(self, code: str, character_id: int | None = None) -> None:
         """It is gone; saying so where nothing was is fine."""
         if self._problems.pop((code, character_id), None) is not None:
             self._told.set((code, character_id), "ok", "problem is over", problem=code)
-            self._changed()
 
     def has(self, code: str, character_id: int | None = None) -> bool:
         """Whether this is reported just now."""
@@ -231,14 +228,6 @@ class Health:
     def problems(self) -> list[Problem]:
         """What is reported just now, what stops everything first."""
         return ordered(self._problems.values())
-
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """Call listener whenever a problem comes or goes. It must not raise."""
-        self._listeners.append(listener)
-
-    def _changed(self) -> None:
-        for listener in self._listeners:
-            listener()
 
 
 @dataclass(frozen=True, slots=True)

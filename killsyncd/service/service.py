@@ -168,12 +168,6 @@ class Operations:
             for off in offs:
                 off()
 
-    async def reread(self, line: FeedLine) -> FeedLine:
-        """The same mail with the names that are resolved by now."""
-        position = int(line.feed_cursor.rpartition(":")[2])
-        lines, _ = await self._rows.feed_after(position - 1, 1, fresh_only=False)
-        return lines[0] if lines and lines[0].killmail_id == line.killmail_id else line
-
     # -- asking for syncs --------------------------------------------------------------------------
 
     async def queue(

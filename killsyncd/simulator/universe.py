@@ -82,7 +82,6 @@ class Universe:
     systems: Mapping[int, tuple[str, float]]
     """Id -> name, security status."""
     ships: tuple[Hull, ...]
-    npc_corporations: tuple[int, ...]
     names: Mapping[int, Named]
 
 
@@ -127,7 +126,6 @@ def load_universe() -> Universe:
         types=types,
         systems=systems,
         ships=tuple(hull for group in hulls.values() for hull in group),
-        npc_corporations=tuple(int(key) for key in raw["corporations"]),
         names=names,
     )
 

@@ -149,16 +149,6 @@ async def _migrate(store: Migratable, moving: bool) -> list[int]:
     return done
 
 
-async def application(store: Store) -> str | None:
-    """Whose database it says it is."""
-
-    def ask() -> Tx[str | None]:
-        row = one((yield Run("meta.get", {"key": "application"})))
-        return str(row["value"]) if row else None
-
-    return await store.read(ask)
-
-
 def _half_moved() -> Tx[bool]:
     return bool((yield Run("meta.get", {"key": MOVING})))
 

@@ -199,7 +199,6 @@ class Consumer:
             self._progress = self._clock.monotonic()
             self._slots.release()
             await self._done(job, log)
-            self._events.tell("jobs")
 
     async def _try(self, job: Job, log: Logger) -> None:
         """Sync, and see to it that the row lets go of the job however that ends."""

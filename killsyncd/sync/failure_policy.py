@@ -203,7 +203,6 @@ class FailurePolicy:
         if verdict.quarantine and stands:
             self.storm.gave_up(ref.killmail_id)
             self.tell_quarantined(ref.killmail_id, error.message, attempts=verdict.attempts)
-            self._events.tell("quarantine")
         else:
             self._log.debug(
                 "mail failed, will try again",

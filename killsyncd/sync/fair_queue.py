@@ -90,10 +90,6 @@ class FairQueue:
         found = self._sources.get(source)
         return found.pending if found else 0
 
-    def is_heavy(self, source: int) -> bool:
-        """Whether the source has so much pending that it leaves the window's last part to others."""
-        return self.pending(source) > self._heavy_above
-
     @property
     def light_waiting(self) -> bool:
         """Whether `next(allow_heavy=False)` would hand out something."""

@@ -99,6 +99,9 @@ class Fetcher(Generic[Permit]):
         """Why mails cannot be stored, or the ledger not be read, just now."""
         self.waiting: DetailsWait | None = None
         """Why mails last had to wait for ESI; None: they never had."""
+        self.waited = 0.0
+        """Seconds in which mails could have been fetched but for tokens."""
+        self._dry = False
         self._progress = clock.monotonic()
         self._committing_since: float | None = None
         for channel in ("refs", "switches"):
@@ -150,7 +153,10 @@ class Fetcher(Generic[Permit]):
                     while not stopping.is_set() and not writing.done():
                         pause = await self._look(flights)
                         if pause > 0.0:
+                            began = self._clock.monotonic()
                             await self._signal.wait(self._clock, pause)
+                            if self._dry:
+                                self.waited += self._clock.monotonic() - began
         finally:
             if not stopping.is_set():
                 writing.cancel()  # cut off, not drained: what is not stored is still wanted in the ledger
@@ -169,6 +175,7 @@ class Fetcher(Generic[Permit]):
     async def _look(self, flights: asyncio.TaskGroup) -> float:
         """A round, unless the ledger does not answer; the seconds until the next."""
         self._progress = self._clock.monotonic()
+        self._dry = False
         try:
             pause = await self._round(flights)
         except Unavailable as error:
@@ -232,6 +239,7 @@ class Fetcher(Generic[Permit]):
                 return await self._esi.detail_permits(count, heavy=heavy), heavy, 0.0
             except MustWait as waiting:
                 pause = min(pause, max(0.05, waiting.until - self._clock.now()))
+                self._dry = waiting.waits_for is WaitsFor.BUDGET
                 self._waits(waiting, heavy)
                 if isinstance(waiting, Downtime):
                     break

@@ -115,7 +115,6 @@ class Producer:
             # A tenth of the interval of jitter, a minute at most: not everybody's daemon at once.
             jitter = self._rng.uniform(0.0, min(LONGEST_JITTER, self._interval / 10))
             await self._runs.finish(queued, self._interval + jitter)
-            self._events.tell("producer")
             state = await self._runs.state()
         return max(0.05, state.next_run_at - state.now) if state.holder is None else 2.0
 

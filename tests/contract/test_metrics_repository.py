@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
-from killsyncd.core.model import PRIORITY_LOGIN, Origin, UserState
+from killsyncd.core.model import PRIORITY_LOGIN, DetailsWait, Origin, UserState
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.service import Budget, Operations, StatusReport
 from killsyncd.service.health import CODES, Health
@@ -25,7 +25,6 @@ from tests.support.storage_world import StorageWorld
 class Stats:
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
-    waited: float = 12.5
     in_flight: int = 2
 
 
@@ -49,6 +48,9 @@ class PlayedEsi:
     def downtime(self) -> bool:
         return False
 
+    def details_wait(self) -> DetailsWait | None:
+        return None
+
 
 @dataclass
 class Tasks:
@@ -57,6 +59,7 @@ class Tasks:
     stored: int = 40
     failed: int = 3
     quarantined: int = 2
+    waited: float = 12.5
 
 
 def operations_of(world: StorageWorld, esi: PlayedEsi) -> Operations:

@@ -9,7 +9,7 @@ import pytest
 from killsyncd.core.errors import RowRefused, SchemaRefused
 from killsyncd.core.model import UserState
 from killsyncd.storage import migrations as migrating
-from killsyncd.storage.migrations import Migratable, Migration, application, migrate, migrations, state
+from killsyncd.storage.migrations import Migratable, Migration, migrate, migrations, state
 from killsyncd.storage.queries import expand
 from killsyncd.storage.repositories.grants import GrantRepository
 from killsyncd.storage.repositories.users import UserRepository
@@ -27,7 +27,12 @@ async def test_a_fresh_database_gets_everything_and_a_second_time_nothing(empty:
     assert await state(store) == []
     assert await migrate(store) == [each.number for each in migrations()]
     assert await migrate(store) == []
-    assert await application(store) == "killsyncd"
+
+    def says() -> Tx[str]:
+        rows = yield Sql("SELECT value FROM meta WHERE key = 'application'", {})
+        return str(rows[0][0])
+
+    assert await store.read(says) == "killsyncd"
     assert {"users", "killmails", "victims", "attackers", "killmail_items"} <= await tables(store)
 
 

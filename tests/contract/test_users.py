@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from killsyncd.core.clock import utc
 from killsyncd.core.model import Origin, Queued, SyncMode, UserState
+from killsyncd.storage.repositories.status import StatusRepository
 from tests.support.storage_world import StorageWorld, run
 
 
@@ -109,7 +110,8 @@ async def test_states_are_counted_as_shown(world: StorageWorld) -> None:
     await world.users.pause(paused.user_id, paused=True)
     assert await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "gone")
     assert not await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "gone")
-    assert await world.users.by_states() == {UserState.OK: 1, UserState.PAUSED: 1, UserState.NEEDS_LOGIN: 1}
+    facts = await StatusRepository(world.store).status_facts()
+    assert facts.users_by_state == {UserState.OK: 1, UserState.PAUSED: 1, UserState.NEEDS_LOGIN: 1}
     assert not await world.users.pause("nobody", paused=True)
     assert ok.user_id
 

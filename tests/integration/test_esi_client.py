@@ -27,7 +27,7 @@ from killsyncd.esi.responses import (
     TooLarge,
 )
 from killsyncd.simulator import Simulator, SimulatorConfig
-from tests.support.esi_world import door_on, house, postgres_doors
+from tests.support.esi_world import door_on, house, postgres_doors, wait_for_permit
 from tests.support.server_urls import create_database, drop_database
 
 
@@ -430,7 +430,7 @@ async def test_daemons_of_one_address_share_its_window(tmp_path: Path) -> None:
                 async def fetch(esi: EsiClient, ref: dict[str, object]) -> None:
                     while True:
                         try:
-                            (permit,) = await esi.wait_for_permits(1)
+                            permit = await wait_for_permit(esi)
                             await esi.killmail(
                                 permit, int(str(ref["killmail_id"])), str(ref["killmail_hash"])
                             )

@@ -13,6 +13,7 @@ from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.model import Ref
 from killsyncd.esi.client import EsiClient, EsiSettings
 from killsyncd.esi.ratelimit.permits import Permit
+from killsyncd.esi.responses import MustWait
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
@@ -34,6 +35,16 @@ def settings(base_url: str, **changes: Any) -> EsiSettings:
     return EsiSettings(**told)
 
 
+async def wait_for_permit(esi: EsiClient, *, heavy: bool = False) -> Permit:
+    """A permit for a detail, when there are tokens and no downtime."""
+    while True:
+        try:
+            (permit,) = await esi.detail_permits(1, heavy=heavy)
+            return permit
+        except MustWait as error:
+            await esi.changed(error.until)
+
+
 class EsiWorld:
     """What a test works with."""
 
@@ -50,7 +61,7 @@ class EsiWorld:
         return int(self.sim.pilots()[0]["character_id"])
 
     async def fetch(self, ref: dict[str, Any], *, heavy: bool = False) -> Any:
-        (permit,) = await self.esi.wait_for_permits(1, heavy=heavy)
+        permit = await wait_for_permit(self.esi, heavy=heavy)
         return await self._fetch(permit, ref)
 
     async def fetch_now(self, ref: dict[str, Any], *, heavy: bool = False) -> Any:

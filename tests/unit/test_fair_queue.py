@@ -61,12 +61,11 @@ def test_in_flight_is_not_added_again_until_done() -> None:
 def test_heavy_sources_wait_while_they_must() -> None:
     queue = FairQueue(heavy_above=2)
     queue.add(1, 1, [1, 2, 3])
-    assert queue.is_heavy(1)
     assert queue.heavy_waiting
     assert not queue.light_waiting
     assert queue.next(False) is None
     assert queue.next(True) == (1, 3)
-    assert not queue.is_heavy(1)
+    assert not queue.heavy_waiting
     assert queue.next(False) == (1, 2)
 
 

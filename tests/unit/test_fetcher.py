@@ -293,13 +293,18 @@ async def test_waiting_is_no_failure(core: SyncWorld, pilot: Pilot) -> None:
 
 
 async def test_a_dry_window_is_waited_for(core: SyncWorld, pilot: Pilot) -> None:
-    core.details.dry = RateLimited("dry", core.clock.now() + 30.0, group="killmail")
+    core.details.dry = RateLimited("dry", core.clock.now() + 30.0, group="killmail", dry=True)
     await core.world.listed(pilot, 1)
     async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.waiting is not None, seconds=0.0)
         await core.clock.advance(14)
         assert core.details.asked == []
         core.details.dry = None
         await passing(core, lambda: core.fetcher.stored == 1)
+        assert 14 <= core.fetcher.waited <= 30
+        before = core.fetcher.waited
+        await core.clock.advance(60)
+        assert core.fetcher.waited == before, "nothing to fetch is no waiting for tokens"
 
 
 async def test_a_bug_counts_as_a_failure(core: SyncWorld, pilot: Pilot) -> None:

@@ -204,10 +204,6 @@ class Membership:
         """Every daemon alive, this one included, the oldest first."""
         return await self._store.read(_alive)
 
-    async def egress_peers(self) -> list[Daemon]:
-        """Those that share our address, and so its budget; this one included."""
-        return [each for each in await self.peers() if each.egress == self._me.egress]
-
     async def leave(self) -> None:
         """Take our row away: open claims fall at once. Safe to call twice, and when the database is gone."""
         if self._left:

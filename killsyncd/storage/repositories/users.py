@@ -48,10 +48,6 @@ def _find(words: str) -> Tx[list[User]]:
     return found
 
 
-def _by_states() -> Tx[dict[UserState, int]]:
-    return {UserState(row["shown"]): int(row["n"]) for row in (yield Run("users.by_states", {}))}
-
-
 def _due(before: datetime) -> Tx[list[str]]:
     return [str(row[0]) for row in (yield Run("users.due", {"before": before}))]
 
@@ -148,10 +144,6 @@ class UserRepository:
     async def find(self, words: str) -> list[User]:
         """Users by character id, name (any case) or our id."""
         return await self._store.read(_find, words)
-
-    async def by_states(self) -> dict[UserState, int]:
-        """How many are in each state, as shown."""
-        return await self._store.read(_by_states)
 
     async def due(self, before: datetime) -> list[str]:
         """Who can be synced, was not since `before`, and does not wait already; longest ago first."""

@@ -158,19 +158,6 @@ class SqliteStore:
         finally:
             self._free.put_nowait(reader)
 
-    async def integrity(self) -> list[str]:
-        """What SQLite's own check has to say; empty when it is whole."""
-
-        def check(connection: sqlite3.Connection) -> list[str]:
-            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
-            return [] if found == ["ok"] else found
-
-        reader = await self._free.get()
-        try:
-            return await self._hop(reader, check)
-        finally:
-            self._free.put_nowait(reader)
-
     @asynccontextmanager
     async def listen(self, callback: Callable[[str], None]) -> AsyncIterator[None]:
         """Nobody else writes to this file, so there is nobody to hear of."""
