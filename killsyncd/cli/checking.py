@@ -167,12 +167,15 @@ async def _postgres(config: Config) -> Finding:
     from killsyncd.core.clock import SystemClock
     from killsyncd.daemon.startup import open_store
     from killsyncd.storage.migrations import may_create, state, tables_of
+    from killsyncd.storage.postgres.errors import POOLER
+    from killsyncd.storage.postgres.store import PostgresStore
 
     store = await open_store(config, SystemClock())
     try:
         applied = await state(store)
         found = await tables_of(store)
         may = await may_create(store)
+        shared = await store.shares_sessions() if isinstance(store, PostgresStore) else False
     finally:
         await store.close()
     where, newest = config.database.url, max(each.number for each in migrations())
@@ -182,6 +185,9 @@ async def _postgres(config: Config) -> Finding:
     if last < newest and not may:
         remedy = "let the user create and change tables: ALTER DATABASE NAME OWNER TO USER"
         return Finding("database", "fail", f"{where}: this user may not make tables", remedy)
+    if shared:
+        why = f"{where}: a pooler in transaction mode (PgBouncer) stands between, which is not supported"
+        return Finding("database", "fail", why, POOLER)
     if not applied:
         return Finding("database", "ok", f"{where} is empty; killsyncd run fills it")
     older = f", brought up to {newest} by the next start" if last < newest else ""

@@ -1,10 +1,13 @@
-"""The end of tasks that hold an answer nobody else has: waited for, but not for ever."""
+"""Waiting, but not for ever: for the end of tasks that hold an answer nobody else has, and for a database."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from typing import Any
+
+from killsyncd.core.errors import Unavailable
 
 PATIENCE = 1.0
 """Seconds that closing leaves to what the drain did not see out: to store an answer, not to await one."""
@@ -27,3 +30,13 @@ async def cut_short(running: Tasks) -> None:
             task.cancel()
         if late:
             await asyncio.wait(late)
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """Give what the database is asked in the block so long, all in all. Raises Unavailable after that."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Unavailable(f"the database gave no answer in {seconds:g} s") from None

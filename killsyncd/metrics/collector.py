@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from killsyncd import __version__
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
+from killsyncd.core.tasks import deadline
 from killsyncd.metrics import samples as facts
 from killsyncd.metrics.loop import LoopLag
 from killsyncd.metrics.ports import ConsumerMetrics, EsiMetrics, FetcherMetrics, MeasuredRows, Reports
@@ -22,6 +23,9 @@ from killsyncd.service import StatusReport
 from killsyncd.service.measures import Measures
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+DATABASE_SECONDS = 5.0
+"""How long the database is waited for: Prometheus gives up after ten."""
 
 KEPT = 1.0
 """Seconds for which one answer serves everybody who asks."""
@@ -79,13 +83,7 @@ class Metrics:
             return self._text
 
     async def _gather(self) -> Iterable[Metric]:
-        report: StatusReport | None = None
-        measures: Measures | None = None
-        try:
-            report = await self._reports.status()
-            measures = await self._rows.measure()
-        except Unavailable:
-            pass
+        report, measures = await asyncio.gather(self._report(), self._measured())
         families = [*self._own(), *self._esi_families(), *process_families(self._started_at)]
         families.append(
             gauge(
@@ -101,6 +99,19 @@ class Metrics:
         if measures is not None:
             families.extend(facts.of_measures(measures))
         return families
+
+    async def _report(self) -> StatusReport | None:
+        try:
+            return await self._reports.status()
+        except Unavailable:
+            return None
+
+    async def _measured(self) -> Measures | None:
+        try:
+            async with deadline(DATABASE_SECONDS):
+                return await self._rows.measure()
+        except Unavailable:
+            return None
 
     def _own(self) -> Iterator[Metric]:
         """What this process counts itself."""

@@ -7,12 +7,16 @@ from datetime import datetime
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import Problem, QueueDepth, UserState
+from killsyncd.core.tasks import deadline
 from killsyncd.service import health
 from killsyncd.service.health import Health, HealthFacts
 from killsyncd.service.ports import EsiBudgets, OperatingRows, QueueDepthSource, StatusFacts
 from killsyncd.service.results import Budget, StatusReport, Waiting
 from killsyncd.service.waiting import waiting_details, waiting_lists
 from killsyncd.service.wording import resident_bytes
+
+DATABASE_SECONDS = 5.0
+"""How long a status waits for what the database knows, before it is given without."""
 
 DAEMON_SWITCH = "daemon"
 PRODUCER_SWITCH = "producer"
@@ -52,11 +56,13 @@ class StatusReporter:
         budgets: list[Budget] = []
         eta: float | None = None
         try:
-            facts, depth = await self._rows.status_facts(), await self._depth.depth()
-            if self._esi is not None:
-                budgets = list(await self._esi.budgets())
-                eta = await self._esi.eta(facts.pending) if facts.pending else None
+            async with deadline(DATABASE_SECONDS):
+                facts, depth = await self._rows.status_facts(), await self._depth.depth()
+                if self._esi is not None:
+                    budgets = list(await self._esi.budgets())
+                    eta = await self._esi.eta(facts.pending) if facts.pending else None
         except Unavailable as error:
+            facts, depth = StatusFacts.unknown(self._clock.now()), QueueDepth("", 0, 0, {})
             problems = self._without_database(error)
         else:
             self._database_failing_since = None

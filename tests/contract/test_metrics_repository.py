@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import PRIORITY_LOGIN, DetailsWait, Origin, UserState
-from killsyncd.metrics import LoopLag, Metrics
+from killsyncd.metrics import LoopLag, Metrics, collector
 from killsyncd.service import Budget, Operations, StatusReport
 from killsyncd.service.health import CODES, Health
+from killsyncd.service.measures import Measures
 from killsyncd.storage.repositories.metrics import MetricsRepository
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.status import StatusRepository
@@ -216,3 +218,21 @@ class TestMetrics:
         assert value(found, "killsyncd_database_up") == 0
         assert value(found, "killsyncd_killmails_stored_total") == 40
         assert ("killsyncd_syncing", ()) not in found
+
+
+class Silent:
+    """A database that takes questions and answers none."""
+
+    async def measure(self) -> Measures:
+        await asyncio.Event().wait()
+        raise AssertionError("it never answers")
+
+
+async def test_a_database_that_goes_silent_does_not_hold_a_scrape(
+    world: StorageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "DATABASE_SECONDS", 0.05)
+    async with asyncio.timeout(20):
+        found = samples(await metrics_of(world, PlayedEsi(), rows=Silent()).render())
+    assert value(found, "killsyncd_database_up") == 0
+    assert ("killsyncd_killmails_stored_total", ()) in found

@@ -12,6 +12,11 @@ from killsyncd.core.errors import KillsyncdError, Refused, RowRefused, SchemaRef
 
 CHECK = "killsyncd check"
 
+POOLER = (
+    "let [database] url lead to PostgreSQL itself: killsyncd keeps a pool of its own, and listens, locks and "
+    "sets limits by session, which PgBouncer takes away in transaction mode"
+)
+
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Whatever a call into asyncpg may raise on its own account; a time-out is an OSError."""
 
@@ -21,7 +26,8 @@ _LOST_CODES = frozenset({"57P01", "57P02", "57P03", "25P03"})
 _RACE_CODES = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not available."""
 
-_SHORT = ("53", "25006")
+READ_ONLY = "25006"
+_SHORT = ("53", READ_ONLY)
 """No space, memory or connections left; a standby that is not the primary yet."""
 
 _ROW_CLASSES = ("22", "23")
@@ -38,7 +44,7 @@ _REFUSED_AT_START = {
 
 _UNAVAILABLE = {
     "53": "the server is short of something (space, memory or connections); work goes on once it has it",
-    "25006": "it takes no writes just now (a standby?); [database] url must lead to the primary",
+    READ_ONLY: "it takes no writes just now (a standby?); [database] url must lead to the primary",
     "57014": "ask for less at once",
 }
 
@@ -78,6 +84,11 @@ def is_passing(error: BaseException) -> bool:
     return is_lost(error) or code_of(error).startswith(_SHORT)
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether the session's server takes no writes: it is a standby, or became one in a failover."""
+    return code_of(error) == READ_ONLY
+
+
 def row_refusal(error: BaseException) -> KillsyncdError | None:
     """The refusal of a row that an error stands for; None for any other error."""
     if isinstance(error, asyncpg.ForeignKeyViolationError) and str(error.constraint_name).endswith(
@@ -102,6 +113,9 @@ def translated(error: BaseException, where: str, *, starting: bool = False) -> K
         return error
     code = code_of(error)
     said = str(error).strip().split("\n")[0] or type(error).__name__
+    if code == "08P01" and "startup parameter" in said:
+        kind = Refused if starting else Unavailable
+        return kind(f"a pooler stands before the database: {where}: {said}", POOLER)
     if code in _REFUSED_AT_START:
         kind = Refused if starting else Unavailable
         return kind(f"the database refuses: {where}: {said}", _REFUSED_AT_START[code])

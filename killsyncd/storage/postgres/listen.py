@@ -23,6 +23,8 @@ PROBE_SECONDS = 20.0
 """A half-open connection is silent, as an idle one is; so it is asked now and then."""
 PROBE_ANSWER_SECONDS = 10.0
 
+_READS_ONLY = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
+
 log = get_logger(__name__)
 
 
@@ -105,6 +107,6 @@ async def _hear(
     while not gone.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(gone.wait(), PROBE_SECONDS)
-        if not gone.is_set():
-            await connection.execute("SELECT 1", timeout=PROBE_ANSWER_SECONDS)
+        if not gone.is_set() and await connection.fetchval(_READS_ONLY, timeout=PROBE_ANSWER_SECONDS):
+            raise ConnectionError("this server only reads now: another one is the primary")
     raise ConnectionError("the connection was closed")

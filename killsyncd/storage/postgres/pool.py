@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -44,6 +45,7 @@ class Pool:
         self._places = asyncio.Semaphore(limit)
         self._free: deque[tuple[Any, float]] = deque()
         self._lent: set[Any] = set()
+        self._left: weakref.WeakSet[Any] = weakref.WeakSet()
         self.closed = False
 
     @asynccontextmanager
@@ -78,13 +80,23 @@ class Pool:
         return None
 
     def _put_back(self, connection: Any) -> None:
-        if self.closed or connection.is_closed() or connection.is_in_transaction():
+        left = connection in self._left
+        if self.closed or left or connection.is_closed() or connection.is_in_transaction():
             connection.terminate()
             return
         now = asyncio.get_running_loop().time()
         self._free.append((connection, now))
         while self._free[0][1] < now - IDLE_SECONDS:
             self._free.popleft()[0].terminate()
+
+    def leave_server(self) -> None:
+        """Let go of every session: those that are free now, those that are lent out once they come back.
+
+        After a failover they may hang on a server that only reads, for as long as nobody ends them.
+        """
+        while self._free:
+            self._free.popleft()[0].terminate()
+        self._left.update(self._lent)
 
     async def close(self) -> None:
         """Close what is free, and cut what is at work."""

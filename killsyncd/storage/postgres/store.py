@@ -30,6 +30,7 @@ from killsyncd.storage.postgres.errors import (
     is_lost,
     is_passing,
     is_race,
+    is_read_only,
     translated,
 )
 from killsyncd.storage.postgres.listen import listening, say
@@ -58,6 +59,12 @@ COMMAND_SECONDS = 150.0
 """Longest wait for one answer: a server that fell off the network never sends one."""
 
 READ_SECONDS = 15.0
+READ_DEADLINE = 25.0
+"""Longest time for a whole reading transaction, waiting and trying again included."""
+
+UNDO_SECONDS = {True: 5.0, False: 1.0}
+"""How long a ROLLBACK may take, for writing and for reading transactions, before the session is cut."""
+
 RESOLVE_SECONDS = 300.0
 SLOT_SECONDS = 86400.0
 """A connection's row in `outcomes` is renewed so often, and swept a week after that."""
@@ -178,8 +185,19 @@ class PostgresStore:
             raise
 
     async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a reading transaction on one snapshot; cancelling it ends its statement on the server."""
-        return await self._persist(lambda: tx(*args, **kwargs), False)
+        """Run a reading transaction on one snapshot; cancelling it ends its statement on the server.
+
+        Raises Unavailable, READ_DEADLINE after the call at the latest: a server that takes connections
+        and answers nothing must not hold whoever asks.
+        """
+        try:
+            async with asyncio.timeout(READ_DEADLINE):
+                return await self._persist(lambda: tx(*args, **kwargs), False)
+        except TimeoutError:
+            raise Unavailable(
+                f"the database does not answer: {self._where}: nothing came in {READ_DEADLINE:.0f} s",
+                "is PostgreSQL running, and reachable from here?",
+            ) from None
 
     def listen(self, callback: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
         """Hear of other daemons' commits. After every reconnect all channels are called: look."""
@@ -219,6 +237,17 @@ class PostgresStore:
         finally:
             # The lock goes with its connection, whichever way this ends.
             connection.terminate()
+
+    async def shares_sessions(self) -> bool:
+        """Whether a pooler gives one session of the server to several of our connections by turns.
+
+        Two connections are open at once; where both find themselves in the same process of the server,
+        nothing that belongs to a session (LISTEN, locks, settings) is theirs. Raises Unavailable.
+        """
+        ask = "SELECT pg_backend_pid()"
+        async with self._borrowed() as one, self._borrowed() as other:
+            found = {await each.fetchval(ask) for each in (one, other) for _ in range(3)}
+        return len(found) == 1
 
     def hurry(self) -> None:
         """We are stopping: from now on nobody waits for a database that is away."""
@@ -273,7 +302,10 @@ class PostgresStore:
             if writes:
                 token = await connection.fetchval(_MARK, secrets.token_hex(8), connection.slot.name)
         except BaseException as error:
-            await _undo(connection)
+            if is_read_only(error):
+                self._pool.leave_server()  # ours comes back to the pool, too
+            else:
+                await _undo(connection, UNDO_SECONDS[writes])
             self._raise_judged(error)
         if await self._commit(connection, token):
             if token is not None:  # what changes nothing works on a full disk, too
@@ -363,12 +395,12 @@ async def _ready_slot(connection: Any) -> None:
     slot.renewed_at = now
 
 
-async def _undo(connection: Any) -> None:
+async def _undo(connection: Any, seconds: float) -> None:
     """Roll back, or cut the connection, at which the server rolls back by itself."""
     if connection.is_closed():
         return
     try:
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(seconds):
             await connection.execute("ROLLBACK")
     except BaseException as error:
         connection.terminate()
