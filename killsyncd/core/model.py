@@ -71,6 +71,8 @@ class WaitsFor(enum.StrEnum):
     """ESI's error limit (420) shuts every route."""
     DOWNTIME = "downtime"
     """EVE or ESI is down."""
+    CLOCK = "clock"
+    """This machine's clock is wrong, and ESI may not be asked for the time yet."""
     RETRY = "retry"
     """An attempt failed; the next one comes after a pause."""
 

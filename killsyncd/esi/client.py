@@ -10,6 +10,7 @@ are seconds since 1970.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.killmail import is_hash
 from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.server_clock import Dissent, ServerTime
 from killsyncd.esi import decoding
+from killsyncd.esi.caching import CacheWaits, cache_end, read_made_at
 from killsyncd.esi.downtime import DowntimeGate, GateClosed
 from killsyncd.esi.http import DETAIL_CAP, LIST_CAP, OTHER_CAP, EsiHttp, HttpResponse
 from killsyncd.esi.pipeline import BeforeAsk, EsiRequest, EsiStats, RequestPipeline
@@ -31,16 +34,18 @@ from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import BudgetStore, Usage, character_of, eta
 from killsyncd.esi.responses import (
     BudgetView,
+    ClockWrong,
     EsiError,
     KillmailResponse,
     ListPage,
     MalformedResponse,
+    MustWait,
     NotBefore,
+    RateLimited,
     ResolvedName,
     ServerStatus,
 )
 from killsyncd.esi.routes import AFTER_EXPIRES, DETAIL, ERROR_WINDOW, ERRORS_A_MINUTE, LISTS, NAMES
-from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Condition
 from killsyncd.esi.status import StatusKeeper
 
@@ -121,6 +126,7 @@ class EsiClient:
         self._status = StatusKeeper(
             self._asker, self._books, self._lessons, self._time, self._gate, clock, egress=settings.egress
         )
+        self._cached = CacheWaits()
         self._tidied_at = clock.monotonic()
         self._states = StateLog(log)
 
@@ -128,6 +134,7 @@ class EsiClient:
         """Read what was known before the restart. Raises Unavailable."""
         await self._books.load()
         await self._lessons.load()
+        self._time.passed(self._status.last_told)
 
     # Lists
 
@@ -140,6 +147,7 @@ class EsiClient:
         token: str,
         etag: str | None = None,
         not_before: float = 0.0,
+        cached_for: float | None = None,
         before_ask: BeforeAsk | None = None,
         character_id: int | None = None,
     ) -> ListPage:
@@ -147,8 +155,9 @@ class EsiClient:
 
         kind: `character` or `corporation`. token: an access token of character_id (None: of subject_id).
         etag: of what the ledger holds of this page. not_before: its `Expires`, the law; after an ask that
-        was never answered (a crash, a time-out) `asked_at + cache_seconds(kind)`. before_ask: told ESI's
-        time right before the request; must write it down as the page's asked_at.
+        was never answered (a crash, a time-out) `asked_at + cache_seconds(kind)`. cached_for: the seconds
+        that this is after the answer (None: cache_seconds); no clock makes us wait for longer. before_ask:
+        told ESI's time right before the request; must write it down as the page's asked_at.
 
         Raises NotBefore, RateLimited, Downtime (wait until `until`, no attempt counts); EsiStatus (401,
         403, 404, 5xx), Malformed, Unanswered, NotSent. Where the error's `at` is set, ESI has nothing
@@ -157,7 +166,8 @@ class EsiClient:
         route, path = LISTS[kind]
         if not self._time.known:
             await self._learn_time()  # also to tell whether the list is cached: our clock may be behind
-        self._raise_if_cached(not_before)
+        key = (route, subject_id, page)
+        self._raise_if_cached(key, not_before, self.cache_seconds(kind) if cached_for is None else cached_for)
         headers = {"Authorization": f"Bearer {token}"}
         if etag:
             headers["If-None-Match"] = etag
@@ -174,12 +184,36 @@ class EsiClient:
                 ttl=self.cache_seconds(kind),
             )
         )
-        return self._read_page(route, answer, at, asked_with_etag=bool(etag))
+        self._cached.answered(key)
+        end = cache_end(answer.headers, at, self._lessons.of(route).ttl)
+        if end.odd:
+            await self._confirm_time()  # before such an Expires is believed: is it a clock that is wrong?
+            end = cache_end(answer.headers, self._time.not_before(), self._lessons.of(route).ttl)
+            if end.odd:
+                log.warning(
+                    "ESI says that a list is cached for unusually long", route=route, subject=subject_id
+                )
+        self._lessons.cached_for(route, end.expires_at - at, odd=end.odd)
+        made_at = read_made_at(answer.headers, at, self._lessons.of(route).ttl)
+        return self._read_page(answer, at, end.expires_at, made_at, asked_with_etag=bool(etag))
 
-    def _raise_if_cached(self, expires_at: float) -> None:
-        if expires_at and self._time.not_after() < expires_at + AFTER_EXPIRES:
-            until = self.wall(expires_at + AFTER_EXPIRES) + self._rng.uniform(0.0, 1.0)
-            raise NotBefore("ESI's answer is still cached", until, "nothing to do: it goes on by itself")
+    def _raise_if_cached(self, key: object, expires_at: float, cached_for: float) -> None:
+        wait = self._cached.left(
+            key,
+            expires_at,
+            life=cached_for,
+            after=AFTER_EXPIRES,
+            now=self._time.not_after(),
+            monotonic=self._clock.monotonic(),
+        )
+        if wait is None:
+            return
+        seconds = wait.seconds
+        if wait.impossible and not self._time.sure:
+            # One of the clocks is wrong. The status tells, as soon as it may be asked.
+            seconds = min(seconds, max(1.0, self._status.left()))
+        until = self._clock.now() + seconds + self._rng.uniform(0.0, 1.0)
+        raise NotBefore("ESI's answer is still cached", until, "nothing to do: it goes on by itself")
 
     def cache_seconds(self, kind: str) -> float:
         """How long such a list is cached: the longest that was ever seen, at first what the
@@ -194,13 +228,16 @@ class EsiClient:
         """A moment of ESI's clock on this machine's wall clock, never before it."""
         return self._time.to_wall(esi_time)
 
-    def _read_page(self, route: str, answer: HttpResponse, at: float, *, asked_with_etag: bool) -> ListPage:
+    def _read_page(
+        self,
+        answer: HttpResponse,
+        at: float,
+        expires_at: float,
+        made_at: float | None,
+        *,
+        asked_with_etag: bool,
+    ) -> ListPage:
         date = decoding.read_date(answer.headers)
-        expires_at = decoding.read_expires(answer.headers, at)
-        if expires_at is None:
-            expires_at = (date or at) + self._lessons.of(route).ttl
-        else:
-            self._lessons.cached_for(route, expires_at - (date or at))
         try:
             if answer.status == 304 and not asked_with_etag:
                 raise MalformedResponse("304, although no ETag was sent")
@@ -217,7 +254,7 @@ class EsiClient:
             pages,
             date,
             at,
-            decoding.read_made_at(answer.headers, at, self._lessons.of(route).ttl),
+            made_at,
             set_aside,
         )
 
@@ -231,6 +268,12 @@ class EsiClient:
         Permits live a few seconds; use each in `killmail`, or `release` it.
         """
         self._asker.raise_if_down(_DETAIL)
+        try:
+            return await self._tokens.details(count, heavy=heavy)
+        except RateLimited:
+            if self._time.known:
+                raise
+        await self._learn_time()  # windows run on ESI's clock: more may have come back than we dare say
         return await self._tokens.details(count, heavy=heavy)
 
     def release(self, permit: Permit) -> None:
@@ -300,14 +343,25 @@ class EsiClient:
         return await self._status.get()
 
     async def _learn_time(self) -> None:
-        """Before the first list: what time it is at ESI, on whose clock `Expires` runs."""
+        """Before the first request: what time it is at ESI, on whose clock `Expires` runs."""
         try:
             await self._status.get()
         except NotBefore:
-            if self._status.clock_was_off:
-                raise  # by our own clock the list might be asked for too early, or far too late
+            if self._status.clock_was_off or self._time.wall_is_wrong:
+                # By our own clock things might be asked for too early, or far too late.
+                raise ClockWrong(self._clock.now() + max(1.0, self._status.left())) from None
         except EsiError:
             return  # an error has a Date, too; and where nothing answers, the list will not either
+
+    async def _confirm_time(self) -> None:
+        """One more word on ESI's clock, if the status may be asked; else its last one is quite new."""
+        with contextlib.suppress(EsiError, Unavailable):
+            await self._status.get()
+
+    def clock_was_set(self) -> None:
+        """This machine's clock was set, or it slept: what was known of ESI's has to be confirmed."""
+        self._time.doubt()
+        self._news.notify()
 
     # Watching
 
@@ -332,8 +386,16 @@ class EsiClient:
 
     @property
     def clock_offset(self) -> float:
-        """Seconds that this machine's clock is behind ESI's; 0 until ESI answered."""
+        """Seconds that this machine's clock is behind ESI's.
+
+        0 until ESI answered; but at least what it is behind the last word of ESI's before the restart.
+        """
         return self._time.offset
+
+    @property
+    def wrong_dates(self) -> Dissent | None:
+        """Answers among ESI's last ones that bear a wrong Date."""
+        return self._time.dissent
 
     async def budgets(self) -> list[BudgetView]:
         """Every bucket with something spent, the address's first, the details' always. Raises Unavailable."""
@@ -396,8 +458,12 @@ class EsiClient:
             self._states.set("books", "ok", "budgets can be written again")
         if self._gate.closed is not None and now >= self._gate.probe_at and await self._status.probe():
             self._news.notify()
+        if self._time.known and not self._time.sure and self._gate.closed is None:
+            await self._confirm_time()
         if self._gate.closed is not None:
             return min(1.0, max(0.05, self._gate.probe_at - self._clock.monotonic()))
+        if self._time.known and not self._time.sure:
+            return max(1.0, self._status.left())
         return 1.0 if self._tokens.pool.busy or self._books.busy else _TIDY_EVERY
 
     async def close(self) -> None:

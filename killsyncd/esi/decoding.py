@@ -10,18 +10,13 @@ from typing import Annotated, Any, TypeGuard, TypeVar
 import msgspec
 
 from killsyncd.core.killmail import is_hash
+from killsyncd.core.server_clock import parse_http_date
 from killsyncd.esi.responses import MalformedResponse, ResolvedName, ServerStatus, SetAside
-from killsyncd.esi.server_clock import parse_http_date
 
 T = TypeVar("T")
 
 MAX_ID = 2**63 - 1
 MAX_PAGES = 10_000
-FEW_SECONDS = 5.0
-"""Two of ESI's machines may differ by so much."""
-
-MAX_CACHE = 86_400.0
-"""No list of ESI's lives longer; an `Expires` beyond is a mistake that would stop us for ever."""
 
 
 class _Ref(msgspec.Struct, gc=False):
@@ -208,31 +203,10 @@ def read_date(headers: Mapping[str, str], name: str = "Date") -> float | None:
     return parse_http_date(text) if text is not None else None
 
 
-def read_expires(headers: Mapping[str, str], now: float) -> float | None:
-    """Until when the answer is cached: `Expires`, else `Cache-Control: max-age`, else None. now: ESI's."""
-    expires = read_date(headers, "Expires")
-    if expires is None:
-        match = re.search(r"max-age=(\d{1,9})", headers.get("Cache-Control", ""))
-        if match is None:
-            return None
-        expires = (read_date(headers) or now) + float(match[1])
-    return min(expires, now + MAX_CACHE)
-
-
-def read_made_at(headers: Mapping[str, str], at: float, life: float) -> float | None:
-    """When ESI made a list, by its own clock: the later of what `Last-Modified` and `Expires` tell.
-
-    at: when it was answered. life: seconds that ESI keeps such a list. None where neither is there, or
-    neither can be right (a moment that has not come): an answer of unknown age vouches for nothing.
-    """
-    told = []
-    modified = read_date(headers, "Last-Modified")
-    if modified is not None and modified <= at + FEW_SECONDS:
-        told.append(min(modified, at))
-    expires = read_expires(headers, at)
-    if expires is not None and expires - life <= at + FEW_SECONDS:
-        told.append(min(expires - life, at))
-    return max(told, default=None)
+def read_max_age(headers: Mapping[str, str]) -> float | None:
+    """`Cache-Control: max-age` in seconds, None where it is missing."""
+    match = re.search(r"max-age=(\d{1,9})", headers.get("Cache-Control", ""))
+    return None if match is None else float(match[1])
 
 
 def read_number(headers: Mapping[str, str], name: str, *, most: int) -> int | None:

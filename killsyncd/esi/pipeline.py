@@ -12,7 +12,9 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import WaitsFor
-from killsyncd.esi.decoding import decode_error, read_date, read_expires
+from killsyncd.core.server_clock import ServerTime
+from killsyncd.esi.caching import cached_until
+from killsyncd.esi.decoding import decode_error, read_date
 from killsyncd.esi.downtime import DowntimeGate
 from killsyncd.esi.http import BrokenResponse, ConnectFailed, EsiHttp, HttpResponse, NoResponse
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
@@ -30,7 +32,6 @@ from killsyncd.esi.responses import (
     TooLarge,
 )
 from killsyncd.esi.routes import DETAIL
-from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Condition
 
 log = get_logger(__name__)
@@ -234,9 +235,9 @@ class RequestPipeline:
             self._news.notify()
         if status < 300 or status == 304:
             if answer.flaw is not BrokenResponse.NONE:
-                raise _flawed(answer, read_expires(answer.headers, at), at)
+                raise _flawed(answer, cached_until(answer.headers, at), at)
             return answer, at
-        raise EsiStatus(status, decode_error(answer.body), expires_at=read_expires(answer.headers, at), at=at)
+        raise EsiStatus(status, decode_error(answer.body), expires_at=cached_until(answer.headers, at), at=at)
 
     def _told_to_wait(self, permit: Permit, status: int, at: float) -> RateLimited:
         try:

@@ -120,6 +120,19 @@ class NotBefore(MustWait):
     waits_for = WaitsFor.CACHE
 
 
+class ClockWrong(NotBefore):
+    """This machine's clock is wrong, and ESI, which knows better, may not be asked again yet."""
+
+    waits_for = WaitsFor.CLOCK
+
+    def __init__(self, until: float) -> None:
+        super().__init__(
+            "this machine's clock is wrong; ESI is asked for the time as soon as it may be",
+            until,
+            "nothing to do: it goes on by itself; let this machine keep its time: timedatectl set-ntp true",
+        )
+
+
 class Downtime(MustWait):
     """EVE or ESI is down; nothing but its status is asked for."""
 

@@ -1,7 +1,7 @@
 """EVE's status: `GET /status`, held while it is cached, and asked as a probe while EVE is down.
 
-When it was asked, answered, and until when it is cached is kept as gates that only grow: that survives a
-restart, so that even a daemon which restarts every second never asks early. Those are times of ESI's clock;
+When it was asked, answered, and until when it is cached is kept in the database: that survives a restart, so
+that even a daemon which restarts every second never asks early. Those are times of ESI's clock;
 with the last answer goes what both clocks showed, for the first question after a restart, when ESI's is
 not known yet and ours may be off.
 """
@@ -13,7 +13,9 @@ import asyncio
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import get_logger
+from killsyncd.core.server_clock import SKEW, ServerTime
 from killsyncd.esi import decoding
+from killsyncd.esi.caching import CERTAINLY, cache_end
 from killsyncd.esi.downtime import DowntimeGate
 from killsyncd.esi.http import OTHER_CAP
 from killsyncd.esi.pipeline import EsiRequest, RequestPipeline
@@ -21,7 +23,6 @@ from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.responses import EsiError, MalformedResponse, MustWait, NotBefore, ServerStatus
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
-from killsyncd.esi.server_clock import SKEW, ServerTime
 
 log = get_logger(__name__)
 
@@ -57,33 +58,37 @@ class StatusKeeper:
     async def get(self) -> ServerStatus:
         """As Door.status."""
         async with self._one_at_a_time:
-            if self._held is not None and self._left() > 0:
+            if self._held is not None and self.left() > 0:
                 return self._held
             await self._books.look()
-            self._raise_if_cached()
+            if (left := self.left()) > 0:
+                raise NotBefore("ESI's status is still cached", self._clock.now() + left)
             return await self._ask()
 
-    def _left(self) -> float:
-        """Seconds for which what we hold is still the word."""
-        if self._held is None:
-            return 0.0
-        return self._held.expires_at + AFTER_EXPIRES - self._time.not_after()
+    @property
+    def last_told(self) -> float:
+        """ESI's time when it last told its status, or a little later, also before the restart; 0: never."""
+        return self._books.gate(self._told) - SKEW
 
     @property
     def clock_was_off(self) -> bool:
         """Whether this machine's clock was not ESI's when the status was last told."""
         return abs(self._books.gate(self._told) - self._books.gate(self._told_here)) > SKEW
 
-    def _raise_if_cached(self) -> None:
+    def left(self) -> float:
+        """Seconds before the status may be asked again: never more than it is cached, whatever clocks say."""
         asked, answered = self._books.gate(self._asked), self._books.gate(self._answered)
         until, ttl = self._books.gate(self._expires), self._lessons.of(STATUS).ttl
+        life = until - answered
         if asked > answered:
-            until = max(until, asked + ttl)
-        now = self._time.not_after()
+            until, life = max(until, asked + ttl), max(life, ttl)
+        # Before it has told: by our own clock, or else every restart would have to wait out the cache.
+        now = self._time.not_after() if self._time.known else self._clock.now()
         if not self._time.known and self.clock_was_off:
             until = self._told_until(now, ttl)
-        if now < until + AFTER_EXPIRES:
-            raise NotBefore("ESI's status is still cached", self._time.to_wall(until + AFTER_EXPIRES))
+        known_for = min(self._books.known_for(self._asked), self._books.known_for(self._answered))
+        certain = life + AFTER_EXPIRES + CERTAINLY - known_for
+        return max(0.0, min(until + AFTER_EXPIRES - now, certain))
 
     def _told_until(self, now: float, ttl: float) -> float:
         """By our own clock, which was off; by ESI's, if ours was put right since; else nothing is known."""
@@ -93,7 +98,7 @@ class StatusKeeper:
         return 0.0
 
     async def _before_ask(self, at: float) -> None:
-        self._books.shut(self._asked, at)
+        self._books.stamp(self._asked, at)
         await self._books.flush()
 
     async def _ask(self) -> ServerStatus:
@@ -112,14 +117,14 @@ class StatusKeeper:
             answer, at = await self._asker.ask(question)
         except EsiError as error:
             if error.at is not None:
-                self._books.shut(self._answered, error.at)
-                self._books.shut(self._expires, error.expires_at or 0.0)
+                self._books.stamp(self._answered, error.at)
+                self._books.stamp(self._expires, error.expires_at or 0.0)
             raise
-        until = decoding.read_expires(answer.headers, at) or at + ttl
-        self._books.shut(self._answered, at)
-        self._books.shut(self._expires, until)
-        self._books.shut(self._told, self._time.not_before())
-        self._books.shut(self._told_here, self._clock.now())
+        until = cache_end(answer.headers, at, ttl).expires_at
+        self._books.stamp(self._answered, at)
+        self._books.stamp(self._expires, until)
+        self._books.stamp(self._told, self._time.not_before())
+        self._books.stamp(self._told_here, self._clock.now())
         try:
             self._held = decoding.decode_status(answer.body, until)
         except MalformedResponse as error:
@@ -129,7 +134,7 @@ class StatusKeeper:
     async def probe(self) -> bool:
         """Ask whether EVE is up again, and open the gate if so. Answers whether it opened."""
         closed = self._gate.closed
-        left = self._left()
+        left = self.left() if self._held is not None else 0.0
         if left > 0:  # what we hold was said before EVE went down, and a new word is not to be had yet
             self._gate.postpone_probe(self._clock.monotonic() + left)
             return False

@@ -305,6 +305,7 @@ def list_reason(waiting: WaitingList) -> str:
         WaitsFor.BLOCKED: "ESI asked us to wait with this pilot's list",
         WaitsFor.ERROR_LIMIT: "ESI's error limit shuts every route",
         WaitsFor.DOWNTIME: "ESI is down",
+        WaitsFor.CLOCK: "this machine's clock is wrong, and ESI is asked for the time first",
         WaitsFor.RETRY: waiting.reason or "the last attempt failed",
     }[waiting.waits_for]
     return f"{who}: {why}; asked again at {until}"

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
 from killsyncd.core.model import Job, PageState, SyncMode, WaitsFor, Walk
-from killsyncd.esi.responses import EsiError, EsiStatus, ListPage, NotBefore
+from killsyncd.esi.responses import ClockWrong, EsiError, EsiStatus, ListPage, NotBefore
 from killsyncd.sync.walk import PageNews, PageWritten, SourceState
 
 BELIEVED = 3600.0
@@ -45,9 +45,11 @@ class ListClient(Protocol):
         token: str,
         etag: str | None = None,
         not_before: float = 0.0,
+        cached_for: float | None = None,
         before_ask: Callable[[float], Awaitable[None]] | None = None,
     ) -> ListPage:
         """Ask for one page. not_before: an Expires, in ESI's time; the door refuses to ask earlier.
+        cached_for: seconds that this is after the answer; None: `cache_seconds`.
 
         before_ask is awaited with ESI's time when everything else allows the request, right
         before it leaves. Raises EsiError and what is below it.
@@ -174,8 +176,11 @@ class ListReader:
                 token=token,
                 etag=self._etag(walk, known),
                 not_before=self._lawful_at(known),
+                cached_for=self._cached_for(known),
                 before_ask=before_ask,
             )
+        except ClockWrong:
+            raise
         except NotBefore as error:
             error.waits_for = self._why_cached(known)
             raise
@@ -222,6 +227,15 @@ class ListReader:
         if known is None or known.expires_at >= lawful_at:
             return WaitsFor.CACHE
         return WaitsFor.EARLIER_LIFE if known.not_before >= lawful_at else WaitsFor.UNANSWERED
+
+    def _cached_for(self, known: PageState | None) -> float | None:
+        """Seconds that a page is cached after its answer, by its own word."""
+        if known is None:
+            return None
+        life = known.expires_at - known.answered_at
+        if known.asked_at > known.answered_at or known.not_before > known.expires_at:
+            return max(life, self._esi.cache_seconds("character"))
+        return life
 
     def _lawful_at(self, known: PageState | None) -> float:
         """From when a page may be asked for; an ask without an answer counts as one that was cached."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from killsyncd.esi.ratelimit.windows import (
+    FORGOTTEN_AFTER,
     Bucket,
     BudgetStore,
     Observation,
@@ -175,6 +176,8 @@ async def test_tidying(budgets: BudgetStore) -> None:
     await budgets.tidy(T)
     assert await used(budgets) == 50
     await budgets.tidy(T + 2000)
+    assert await used(budgets, 0.0) == 50, "the clock by which it came back may be wrong"
+    await budgets.tidy(T + 931 + FORGOTTEN_AFTER)
     assert await budgets.usage(0.0) == []
 
 

@@ -97,6 +97,7 @@ class PlayedLists:
         token: str,
         etag: str | None = None,
         not_before: float = 0.0,
+        cached_for: float | None = None,
         before_ask: Callable[[float], Awaitable[None]] | None = None,
     ) -> ListPage:
         if self.esi_now() < not_before:

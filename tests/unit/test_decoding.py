@@ -9,6 +9,7 @@ import pytest
 from multidict import CIMultiDict
 
 from killsyncd.esi import decoding
+from killsyncd.esi.caching import read_made_at
 from killsyncd.esi.responses import MalformedResponse
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -85,16 +86,16 @@ def test_how_old_a_list_is() -> None:
     at, life = 1_000_000.0, 300.0  # Mon, 12 Jan 1970 13:46:40
     modified = {"Last-Modified": "Mon, 12 Jan 1970 13:45:00 GMT"}
     expires = {"Expires": "Mon, 12 Jan 1970 13:50:40 GMT"}
-    assert decoding.read_made_at({}, at, life) is None
-    assert decoding.read_made_at({"Last-Modified": "yesterday", "Expires": "0"}, at, life) is None
-    assert decoding.read_made_at(modified, at, life) == at - 100
-    assert decoding.read_made_at(expires, at, life) == at - 60
-    assert decoding.read_made_at({**modified, **expires}, at, life) == at - 60
+    assert read_made_at({}, at, life) is None
+    assert read_made_at({"Last-Modified": "yesterday", "Expires": "0"}, at, life) is None
+    assert read_made_at(modified, at, life) == at - 100
+    assert read_made_at(expires, at, life) == at - 60
+    assert read_made_at({**modified, **expires}, at, life) == at - 60
     stale = {"Last-Modified": "Mon, 12 Jan 1970 10:00:00 GMT", "Expires": "Mon, 12 Jan 1970 10:05:00 GMT"}
-    assert decoding.read_made_at(stale, at, life) == at - 13_600
+    assert read_made_at(stale, at, life) == at - 13_600
     # Neither a list of tomorrow nor one that is kept for a year tells its age.
     tomorrow = {"Last-Modified": "Tue, 13 Jan 1970 13:46:40 GMT", "Expires": "Tue, 19 Jan 2038 03:14:07 GMT"}
-    assert decoding.read_made_at(tomorrow, at, life) is None
+    assert read_made_at(tomorrow, at, life) is None
 
 
 @pytest.mark.parametrize(
@@ -135,18 +136,6 @@ def test_pages(text: str | None, pages: int | None) -> None:
 def test_pages_that_are_none(text: str) -> None:
     with pytest.raises(MalformedResponse, match="X-Pages"):
         decoding.read_pages({"X-Pages": text})
-
-
-def test_expires() -> None:
-    now = 1_000_000.0
-    date = "Mon, 12 Jan 1970 13:46:40 GMT"
-    assert decoding.read_expires({"Expires": "Mon, 12 Jan 1970 13:51:40 GMT"}, now) == now + 300
-    assert decoding.read_expires({"Date": date, "Cache-Control": "public, max-age=300"}, now) == now + 300
-    assert decoding.read_expires({"Cache-Control": "max-age=300"}, now) == now + 300
-    assert decoding.read_expires({"Expires": "0"}, now) is None
-    assert decoding.read_expires({}, now) is None
-    # A year ahead would stop us for a year.
-    assert decoding.read_expires({"Expires": "Mon, 12 Jan 1971 13:51:40 GMT"}, now) == now + 86_400
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from killsyncd.core.server_clock import ServerTime, parse_http_date
 from killsyncd.esi.http import BrokenResponse, HttpResponse
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.permits import Permit, PermitOffice
@@ -25,7 +26,6 @@ from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import RouteLimit, price
 from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.routes import CHARACTER_LIST, DETAIL
-from killsyncd.esi.server_clock import ServerTime, parse_http_date
 from killsyncd.esi.signal import Condition
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.budgets import BudgetRepository

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from killsyncd.core.clock import Clock
+from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi.ratelimit.windows import (
     MARGIN,
     OBSERVATION_LIFE,
@@ -23,9 +24,16 @@ from killsyncd.esi.ratelimit.windows import (
     ReservationRequest,
     ReservationResult,
 )
-from killsyncd.esi.server_clock import ServerTime
 
 Write = Callable[[], Awaitable[None]]
+
+
+def is_stamp(name: str) -> bool:
+    """Whether it is a moment that is put in place of another. All others are gates, which only grow.
+
+    So a clock that was wrong does not have the last word for ever.
+    """
+    return name.startswith("status-")
 
 
 class RateLimitAccounting:
@@ -44,6 +52,7 @@ class RateLimitAccounting:
         self._writes: dict[object, Write] = {}
         self._blocked: dict[Bucket, float] = {}
         self._gates: dict[str, float] = {}
+        self._first_seen: dict[str, float] = {}  # when this process heard of what a gate is now (monotonic)
         self._shut_until = 0.0  # the latest of all blocks and of the two gates below
         self._flushing = asyncio.Lock()
         self.every_gate = f"every-route:{egress}"
@@ -53,7 +62,7 @@ class RateLimitAccounting:
 
     async def load(self) -> None:
         """What was known before the restart. Raises Unavailable."""
-        self._gates.update(await self._store.gates())
+        await self.look()
         for usage in await self._store.usage(self._time.not_after()):
             if usage.blocked_until:
                 self._blocked[usage.bucket] = usage.blocked_until
@@ -63,7 +72,13 @@ class RateLimitAccounting:
     async def look(self) -> None:
         """Hear of gates that other daemons have set since. Raises Unavailable."""
         for gate, until in (await self._store.gates()).items():
-            self._gates[gate] = max(until, self._gates.get(gate, 0.0))
+            if gate not in self._writes:
+                self._keep(gate, until if is_stamp(gate) else max(until, self._gates.get(gate, 0.0)))
+
+    def _keep(self, gate: str, until: float) -> None:
+        if self._gates.get(gate) != until:
+            self._gates[gate] = until
+            self._first_seen[gate] = self._clock.monotonic()
 
     # Tokens
 
@@ -112,6 +127,7 @@ class RateLimitAccounting:
             bills=tuple(bills.values()),
             observations=seen,
             gates=(self.every_gate, gate) if gate else (self.every_gate,),
+            forget=self._time.sure,
         )
         work = asyncio.ensure_future(self._store.reserve(ask))
         try:
@@ -159,14 +175,25 @@ class RateLimitAccounting:
     def shut(self, gate: str, until: float) -> None:
         """Shut a gate until then."""
         if until > self._gates.get(gate, 0.0):
-            self._gates[gate] = until
+            self._keep(gate, until)
             if gate in (self.every_gate, self.ungrouped_gate):
                 self._shut_until = max(self._shut_until, until)
             self._writes[gate] = partial(self._store.shut, gate, until)
 
+    def stamp(self, name: str, at: float) -> None:
+        """Keep a moment under this name (see `is_stamp`), in place of the one before."""
+        self._keep(name, at)
+        self._first_seen[name] = self._clock.monotonic()
+        self._writes[name] = partial(self._store.stamp, name, at)
+
     def gate(self, name: str) -> float:
         """Until when a gate is shut; past moments mean open."""
         return self._gates.get(name, 0.0)
+
+    def known_for(self, name: str) -> float:
+        """Seconds since this process first heard of what stands under this name."""
+        now = self._clock.monotonic()
+        return now - self._first_seen.get(name, now)
 
     def later(self, key: object, write: Write) -> None:
         """Any other write that can wait a moment; a newer one with the same key takes its place."""
@@ -220,6 +247,8 @@ class RateLimitAccounting:
 
     async def tidy(self) -> None:
         """Forget what came back long ago."""
+        if not self._time.sure:
+            return
         now = self._time.not_after()
         self._blocked = {bucket: until for bucket, until in self._blocked.items() if until > now}
         await self._store.tidy(now)

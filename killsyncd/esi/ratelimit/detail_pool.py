@@ -11,10 +11,10 @@ import asyncio
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import WaitsFor
+from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.windows import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
 from killsyncd.esi.responses import RateLimited
-from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Condition
 
 FIRST_CHUNK = 50

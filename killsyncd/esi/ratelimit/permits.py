@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.model import WaitsFor
+from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi.decoding import read_date, read_number
 from killsyncd.esi.http import HttpResponse
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
@@ -28,7 +29,6 @@ from killsyncd.esi.ratelimit.windows import (
     worst_price,
 )
 from killsyncd.esi.routes import DETAIL, ERROR_GROUP, ERROR_WINDOW, ERRORS_A_MINUTE
-from killsyncd.esi.server_clock import ServerTime
 from killsyncd.esi.signal import Condition
 
 RETRY_WITHOUT_HEADER = 60.0
@@ -185,7 +185,7 @@ class PermitOffice:
         return not self._sure(route) and route in self._alone
 
     def _sure(self, route: str) -> bool:
-        return self._lessons.heard(route) and self._time.known
+        return self._lessons.heard(route) and self._time.sure
 
     def _no_longer_alone(self, route: str) -> None:
         self._alone.discard(route)

@@ -6,6 +6,7 @@ so the figures of the specification count only until the first answer.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,9 @@ from killsyncd.esi.ratelimit.windows import BudgetStore, RouteLimit, parse_limit
 from killsyncd.esi.routes import ROUTES
 
 log = get_logger(__name__)
+
+ODD_IN_A_ROW = 3
+"""Answers in a row whose cache life is odd before it counts as the route's."""
 
 LONGEST_TTL = 3_600.0
 """A single odd `Expires` must not make every crash cost a day."""
@@ -28,6 +32,7 @@ class RouteLimits:
         self._store = store
         self._books = books
         self._routes: dict[str, RouteLimit] = dict(ROUTES)
+        self._odd: Counter[str] = Counter()
         self._heard: set[str] = set()
         self._saved: set[str] = set()
         self._last: dict[str, tuple[str | None, str | None]] = {}
@@ -71,9 +76,15 @@ class RouteLimits:
         if group is not None and tokens > 0:
             self._change(replace(before, group=group, tokens=tokens, window=window))
 
-    def cached_for(self, route: str, seconds: float) -> None:
-        """An answer of this route lived so long: what to wait when a crash takes an answer's `Expires`."""
+    def cached_for(self, route: str, seconds: float, *, odd: bool) -> None:
+        """An answer of this route lived so long: what to wait when a crash takes an answer's `Expires`.
+
+        odd: many times longer than any before; ESI means it when it says so again and again.
+        """
         before = self._routes[route]
+        self._odd[route] = self._odd[route] + 1 if odd else 0
+        if 0 < self._odd[route] < ODD_IN_A_ROW:
+            return
         seconds = min(seconds, LONGEST_TTL)
         if seconds > before.ttl:
             self._change(replace(before, ttl=seconds))

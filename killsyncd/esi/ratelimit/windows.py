@@ -7,7 +7,7 @@ How the limit is kept: tokens are *reserved* in the database before anything is 
 request can have, and *settled* at the true price when the answer is there. What is never settled (a crash,
 a time-out) stays spent. So the sum in the database is at every moment at least what ESI counts.
 
-Times here are ESI's, in seconds since 1970 (see esi/servertime.py), unless a name says otherwise.
+Times here are ESI's, in seconds since 1970 (see core/server_clock.py), unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ OBSERVATION_LIFE = 3.0
 SLACK = 0.01
 """Part of a window (at most OBSERVATION_LIFE) by which ESI may return tokens later than it says."""
 
-KEPT_AFTER_RETURN = 8.0
-"""Seconds a spend is remembered after its return, so that a header of a moment ago finds it."""
+FORGOTTEN_AFTER = 3600.0
+"""Seconds a spend is kept after its return: a header of a moment ago has to find it, and so has whoever
+notices that the clock was wrong by which it returned."""
 
 
 def price(status: int) -> int:
@@ -137,7 +138,8 @@ class ReservationRequest:
     limit, window: what this daemon knows. now: for tokens coming back (ESI's time, not later than it
     is); spent_at: for tokens going out (not earlier than it is). held_for: seconds after which the
     reservation will be settled or, the daemon being dead, can no longer be spent. bills, observations:
-    to be written first. gates: while one of them is shut nothing is granted.
+    to be written first. gates: while one of them is shut nothing is granted. forget: delete what came back
+    before `now`; not by a clock that may be wrong.
     """
 
     bucket: Bucket
@@ -152,6 +154,7 @@ class ReservationRequest:
     bills: tuple[Reservation, ...] = ()
     observations: tuple[Observation, ...] = ()
     gates: tuple[str, ...] = ()
+    forget: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,9 @@ class BudgetStore(Protocol):
 
     async def shut(self, gate: str, until: float) -> None:
         """Shut a gate until then. Never shortens."""
+
+    async def stamp(self, name: str, at: float) -> None:
+        """Keep a moment under this name, in place of the one before."""
 
     async def gates(self) -> Mapping[str, float]:
         """All gates and until when they are shut, past ones perhaps included."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from killsyncd.esi.ratelimit.windows import (
-    KEPT_AFTER_RETURN,
+    FORGOTTEN_AFTER,
     MARGIN,
     Bucket,
     Observation,
@@ -31,7 +31,8 @@ def _reserve(ask: ReservationRequest) -> Tx[ReservationResult]:
     row = one((yield Run("budgets.lock", where)))
     shut_until = float(row["blocked_until"]) if row is not None else 0.0
     yield from _settle(ask.bills, ask.observations)
-    yield Run("budgets.purge", {"before": ask.now - KEPT_AFTER_RETURN})
+    if ask.forget:
+        yield Run("budgets.purge", {"before": ask.now - FORGOTTEN_AFTER})
     for gate in ask.gates:
         row = one((yield Run("budgets.gate", {"name": gate})))
         shut_until = max(shut_until, float(row["value"]) if row is not None else 0.0)
@@ -100,6 +101,10 @@ def _shut(gate: str, until: float) -> Tx[None]:
     yield Run("budgets.shut", {"name": gate, "until": until})
 
 
+def _stamp(name: str, at: float) -> Tx[None]:
+    yield Run("budgets.stamp", {"name": name, "at": at})
+
+
 def _gates() -> Tx[dict[str, float]]:
     return {str(row["name"]): float(row["value"]) for row in (yield Run("budgets.gates", {}))}
 
@@ -152,7 +157,7 @@ def _usage(now: float) -> Tx[list[Usage]]:
 
 
 def _tidy(now: float) -> Tx[None]:
-    yield Run("budgets.purge", {"before": now - KEPT_AFTER_RETURN})
+    yield Run("budgets.purge", {"before": now - FORGOTTEN_AFTER})
     yield Run("budgets.buckets_unused", {"before": now})
     yield Run("budgets.lists_open", {"before": now})
 
@@ -174,6 +179,9 @@ class BudgetRepository:
 
     async def shut(self, gate: str, until: float) -> None:
         await self._store.write(_shut, gate, until)
+
+    async def stamp(self, name: str, at: float) -> None:
+        await self._store.write(_stamp, name, at)
 
     async def gates(self) -> Mapping[str, float]:
         return await self._store.read(_gates)

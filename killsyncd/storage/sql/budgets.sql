@@ -49,6 +49,9 @@ SELECT name, value FROM gates;
 INSERT INTO gates (name, value) VALUES (:name, :until)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE gates.value < excluded.value;
 
+-- name: stamp
+INSERT INTO gates (name, value) VALUES (:name, :at) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: routes
 SELECT route, grp, token_limit, window_seconds, ttl_seconds FROM esi_routes;
 
