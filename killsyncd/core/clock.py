@@ -39,6 +39,26 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(max(0.0, seconds), callback).cancel
 
 
+class StepDetector:
+    """Notices that the wall clock was set: it and monotonic time run side by side otherwise.
+
+    After a machine slept it looks the same: monotonic time stood still meanwhile.
+    """
+
+    LEAST = 2.0
+    """Seconds; what NTP slews between two looks is far less."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apart = clock.now() - clock.monotonic()
+
+    def step(self) -> float:
+        """Seconds by which the wall clock was put ahead since the last look (negative: back), or 0."""
+        before, self._apart = self._apart, self._clock.now() - self._clock.monotonic()
+        moved = self._apart - before
+        return moved if abs(moved) >= self.LEAST else 0.0
+
+
 def utc(seconds: float) -> datetime:
     """An aware UTC datetime for seconds since 1970."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -27,6 +27,9 @@ SKEW = 5.0
 VOTES = 60
 """Answers that are remembered."""
 
+IN_A_ROW = 12
+"""Answers in a row that are believed against all before."""
+
 WALL_VOTES = 6
 """As many answers as this machine's own clock outweighs: most machines keep their time."""
 
@@ -159,7 +162,7 @@ class ServerTime:
         if seen.agrees(now):
             self._now = now.with_(seen)
             self.sure = self.sure or len(self._agreeing(seen)) > 1
-        elif self._weight(seen) > self._weight(now):
+        elif self._weight(seen) > self._weight(now) or self._all_lately(seen):
             for each in self._agreeing(seen):
                 seen = each.widened(received).with_(seen)
             self._now = seen
@@ -170,6 +173,11 @@ class ServerTime:
 
     def _weight(self, seen: _Interval) -> int:
         return len(self._agreeing(seen)) + WALL_VOTES * self._wall_agrees(seen)
+
+    def _all_lately(self, seen: _Interval) -> bool:
+        """Whether the last answers all say so: then it is no machine among many, but time that went on."""
+        lately = list(self._votes)[-IN_A_ROW:]
+        return len(lately) == IN_A_ROW and all(each.widened(seen.at).agrees(seen) for each in lately)
 
     def _wall_agrees(self, seen: _Interval) -> bool:
         wall = self._clock.now() - self._clock.monotonic()

@@ -50,7 +50,9 @@ from killsyncd.storage.repositories.revocations import Revocations
 from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.users import UserRepository
+from killsyncd.storage.repositories.waits import Waits
 from killsyncd.storage.transaction import Store
+from killsyncd.sync.clock_watch import ClockWatch
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
 from killsyncd.sync.job_source import EmbeddedJobSource
@@ -280,6 +282,7 @@ async def build(
         "switches": switches.run,
         "member": lambda: member.run(on_lost=lambda: events.tell("refs")),
     }
+    tenders["clock"] = ClockWatch(Waits(store), events, clock, esi.clock_was_set).run
     tenders["probe"] = lambda: keep_probing(store, clock)
     tenders["documents"] = lambda: repair_documents(store, clock)
     lag = LoopLag(clock)

@@ -47,7 +47,7 @@ def cache_end(headers: Mapping[str, str], at: float, usual: float) -> CacheEnd:
         life = expires - at
     else:
         lives = (expires - at, expires - date)
-        likely = [each for each in lives if 0.0 <= each <= MANY_TIMES * usual]
+        likely = [each for each in lives if -SKEW <= each <= MANY_TIMES * usual]
         life = max(likely or lives)
     return CacheEnd(at + min(life, MAX_CACHE), life > MANY_TIMES * usual)
 

@@ -134,7 +134,7 @@ class EsiClient:
         """Read what was known before the restart. Raises Unavailable."""
         await self._books.load()
         await self._lessons.load()
-        self._time.passed(self._status.last_told)
+        self._time.passed(max(self._status.last_told, self._books.last_time))
 
     # Lists
 
@@ -448,6 +448,7 @@ class EsiClient:
         self._tokens.pool.sweep(self._lessons.of(DETAIL))
         try:
             if self._books.busy:
+                self._books.note_time()
                 await self._books.flush()
             if now - self._tidied_at > _TIDY_EVERY:
                 self._tidied_at = now

@@ -27,6 +27,10 @@ WORTH_TELLING = 30.0
 """Seconds from which a pilot's wait for ESI's budget shows as a problem."""
 
 
+CACHED_LONG = 1800.0
+"""Seconds from which a pilot's wait for ESI's cache shows as a problem; lists live 300."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
     """What is known of a kind of problem.
@@ -169,6 +173,18 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 False,
                 "let this machine keep its time: timedatectl set-ntp true",
                 "This machine's clock and ESI's differ by more than a minute.",
+            ),
+            ProblemKind(
+                "esi_dates_wrong",
+                False,
+                _WAITS,
+                "Some of ESI's machines tell another time than most; theirs is not believed.",
+            ),
+            ProblemKind(
+                "list_cached_long",
+                False,
+                "nothing to do: it is asked again then, after a day at the latest",
+                "ESI says that a pilot's list is cached for far longer than usual.",
             ),
         )
     }
@@ -351,6 +367,8 @@ def derive(facts: HealthFacts) -> list[Problem]:
             reason = f"{who}: {each.attempts} syncs in a row failed: {each.reason or 'no reason was kept'}"
             add("sync_failing", reason, each.since, each.character_id)
     for waiting in facts.waiting:
+        if waiting.waits_for is WaitsFor.CACHE and waiting.until - facts.now >= CACHED_LONG:
+            add("list_cached_long", list_reason(waiting), None, waiting.character_id)
         if waiting.until - facts.now >= WORTH_TELLING and waiting.waits_for in _OF_WAIT:
             add(_OF_WAIT[waiting.waits_for], list_reason(waiting), None, waiting.character_id)
     if facts.quarantined:

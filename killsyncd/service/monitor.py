@@ -16,6 +16,8 @@ from killsyncd.core.clock import Clock, utc
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import DetailsWait, Problem, WaitsFor
+from killsyncd.core.server_clock import Dissent
+from killsyncd.core.text import span
 from killsyncd.service.health import Health
 from killsyncd.service.waiting import details_reason
 
@@ -26,6 +28,9 @@ LEAST_FREE = 64 * 2**20
 ENOUGH_FREE = 96 * 2**20
 SKEW = 60.0
 """Seconds by which this machine's clock may differ from ESI's."""
+
+ODD_DATES = 3
+"""Wrong Dates among ESI's last answers that are worth a word."""
 
 UNREACHABLE_AFTER = 3
 """So many requests without an answer, and not one with, are no weather any more."""
@@ -76,6 +81,8 @@ class EsiView(Protocol):
     @property
     def clock_offset(self) -> float: ...
     @property
+    def wrong_dates(self) -> Dissent | None: ...
+    @property
     def error_limited(self) -> bool: ...
     @property
     def stats(self) -> EsiCounters: ...
@@ -123,9 +130,7 @@ class Monitor:
         """Ask everybody once."""
         self._space.look()
         self._look_at_esi()
-        offset = self._esi.clock_offset
-        skew = f"this machine's clock and ESI's differ by {abs(offset):.0f} s" if abs(offset) > SKEW else None
-        self._say("clock_skew", skew)
+        self._look_at_clocks()
         self._say("queue_unreachable", self._sights.broker())
         failing = self._sights.database()
         # Twice in a row: what passes within seconds is nobody's business.
@@ -156,6 +161,15 @@ class Monitor:
         self._say("budget_blocked", f"ESI asked us to wait: {groups}" if blocks else None)
         self._say("budget_dry", None if blocks else self._dry())
 
+    def _look_at_clocks(self) -> None:
+        offset = self._esi.clock_offset
+        way = "behind" if offset > 0 else "ahead of"
+        skew = f"this machine's clock is {span(abs(offset))} {way} ESI's"
+        self._say("clock_skew", skew if abs(offset) > SKEW else None)
+        wrong = self._esi.wrong_dates
+        told = wrong is not None and wrong.answers >= ODD_DATES
+        self._say("esi_dates_wrong", _of_dates(wrong) if wrong is not None and told else None)
+
     def _dry(self) -> str | None:
         wait = self._sights.details()
         if wait is None or wait.waits_for is not WaitsFor.BUDGET:
@@ -167,3 +181,8 @@ class Monitor:
             self._health.clear(code)
         else:
             self._health.report(code, reason)
+
+
+def _of_dates(wrong: Dissent) -> str:
+    far = f"{span(abs(wrong.seconds))} {'ahead of' if wrong.seconds > 0 else 'behind'} the others"
+    return f"{wrong.answers} of ESI's last {wrong.of} answers are dated {far}; these are believed"

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,6 +16,7 @@ import orjson
 from killsyncd.core.errors import BadInput
 
 from .answer import Response, RoutedRequest, error
+from .clock import SimClock, http_date
 from .listing import etag_of
 
 KINDS = {
@@ -30,6 +32,8 @@ KINDS = {
     "capitals": "killmail hashes in capitals",
     "unchanged": "304 for ever to whoever asks with an ETag, whatever has changed",
     "headers": "the right answer with `headers` over its own; an empty value takes one away",
+    "clock": "the right answer of a machine whose clock is `seconds` off: its Date, and its Expires with it "
+    "unless `only_date`",
     "big": "a body of `size` bytes (50 MB)",
     "bomb": "the same, gzipped to a thousandth of that",
     "reset": "cut the connection without an answer",
@@ -66,6 +70,7 @@ class Fault:
     retry_after: int | None = None
     bare: bool = False
     seconds: float = 0.0
+    only_date: bool = False
     size: int = 50_000_000
     id: int = 0
     hits: int = 0
@@ -158,7 +163,9 @@ class Faults:
         return struck
 
 
-def disturbed(fault: Fault, answer: Response | None, if_none_match: str | None = None) -> Response:
+def disturbed(
+    fault: Fault, answer: Response | None, clock: SimClock, if_none_match: str | None = None
+) -> Response:
     """What the client gets in place of `answer` (None: the request was not processed)."""
     if fault.kind == "status":
         made = error(fault.status, _MESSAGES.get(fault.status, "Scripted fault"))
@@ -199,6 +206,13 @@ def disturbed(fault: Fault, answer: Response | None, if_none_match: str | None =
         case "bomb":
             answer.headers["Content-Encoding"] = "gzip"
             answer.body = gzip.compress(b"[" + b" " * (fault.size - 2) + b"]")
+        case "clock":
+            shifted = ["Date"] if fault.only_date else ["Date", "Expires"]
+            answer.headers.setdefault("Date", clock.http_now())
+            for name in shifted:
+                if name in answer.headers:
+                    moment = parsedate_to_datetime(answer.headers[name]).timestamp()
+                    answer.headers[name] = http_date(moment + fault.seconds)
         case "big":
             answer.body = b"[" + b" " * (fault.size - 2) + b"]"
     for name, value in fault.headers.items():

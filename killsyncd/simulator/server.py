@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _BIG = 1_000_000
 _PROCESSED = frozenset(
     {"truncate", "malformed", "ids_as_strings", "wrong_type", "body", "headers", "big", "bomb", "stall"}
-    | {"entry", "capitals", "unchanged"}
+    | {"entry", "capitals", "unchanged", "clock"}
 )
 _ON_THE_WIRE = frozenset({"truncate", "stall"})
 
@@ -206,7 +206,7 @@ class Simulator(SimulatorState, Levers):
             if answer is None and fault is not None and fault.kind in ("reset", "hang"):
                 return await self._send(request, None, fault)
             if fault is not None:
-                answer = disturbed(fault, answer, headers.get("If-None-Match"))
+                answer = disturbed(fault, answer, self.clock, headers.get("If-None-Match"))
             assert answer is not None
             status = answer.status
         finally:
@@ -301,7 +301,7 @@ class Simulator(SimulatorState, Levers):
             wire.cut(request, reset=fault.kind == "reset")
             return wire.nothing()
         if fault is not None and not made:
-            answer = disturbed(fault, answer)
+            answer = disturbed(fault, answer, self.clock)
         assert answer is not None
         if fault is not None and fault.kind in _ON_THE_WIRE:
             return await wire.broken(request, answer, fault, self._closing, self.clock)
@@ -330,4 +330,6 @@ class Simulator(SimulatorState, Levers):
 
 def _reaches(fault: Fault | None) -> bool:
     """Whether the client gets to read the right answer, and so is bound by what it says."""
-    return fault is None or (fault.kind in ("headers", "wrong_type") and "Expires" not in fault.headers)
+    return fault is None or (
+        fault.kind in ("headers", "wrong_type", "clock") and "Expires" not in fault.headers
+    )

@@ -22,7 +22,7 @@ def whole(answer: Response, clock: SimClock, extra: Mapping[str, str] | None = N
     headers = answer.headers
     if extra:
         headers.update(extra)
-    headers["Date"] = clock.http_now()
+    headers.setdefault("Date", clock.http_now())
     if answer.status != 304:
         headers["Content-Type"] = answer.content_type
     return web.Response(status=answer.status, body=answer.body or None, headers=headers)
@@ -33,7 +33,7 @@ async def broken(
 ) -> web.StreamResponse:
     """An answer that ends, or stands still, in the middle."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    response.headers["Date"] = clock.http_now()
+    response.headers.setdefault("Date", clock.http_now())
     response.headers["Content-Type"] = answer.content_type
     response.content_length = max(2, len(answer.body))
     with contextlib.suppress(ConnectionError):
@@ -48,7 +48,7 @@ async def broken(
 async def large(request: web.BaseRequest, answer: Response, clock: SimClock) -> web.StreamResponse:
     """A body of megabytes, in pieces: the client may hang up in between."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
-    response.headers["Date"] = clock.http_now()
+    response.headers.setdefault("Date", clock.http_now())
     response.headers["Content-Type"] = answer.content_type
     response.content_length = len(answer.body)
     with contextlib.suppress(ConnectionError):

@@ -27,6 +27,7 @@ class House:
         self.esi = SimpleNamespace(
             downtime=None,
             clock_offset=0.0,
+            wrong_dates=None,
             error_limited=False,
             stats=self.stats,
             blocks=lambda: self.blocked,

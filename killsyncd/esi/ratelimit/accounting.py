@@ -25,6 +25,9 @@ from killsyncd.esi.ratelimit.windows import (
     ReservationResult,
 )
 
+NOTE_EVERY = 60.0
+"""Seconds between two notes of what time it is at ESI."""
+
 Write = Callable[[], Awaitable[None]]
 
 
@@ -33,7 +36,7 @@ def is_stamp(name: str) -> bool:
 
     So a clock that was wrong does not have the last word for ever.
     """
-    return name.startswith("status-")
+    return name.startswith(("status-", "esi-time"))
 
 
 class RateLimitAccounting:
@@ -55,6 +58,8 @@ class RateLimitAccounting:
         self._first_seen: dict[str, float] = {}  # when this process heard of what a gate is now (monotonic)
         self._shut_until = 0.0  # the latest of all blocks and of the two gates below
         self._flushing = asyncio.Lock()
+        self._time_stamp = f"esi-time:{egress}"
+        self._noted_at = float("-inf")
         self.every_gate = f"every-route:{egress}"
         """Shut by a 420: no route at all."""
         self.ungrouped_gate = f"ungrouped:{egress}"
@@ -244,6 +249,17 @@ class RateLimitAccounting:
             except BaseException:
                 self._bills = bills | self._bills  # the same bill twice is the same as once
                 raise
+
+    @property
+    def last_time(self) -> float:
+        """ESI's clock as it was last written down, or earlier; 0: never."""
+        return self.gate(self._time_stamp)
+
+    def note_time(self) -> None:
+        """Write down ESI's time now and then: after a restart it cannot be earlier."""
+        if self._time.sure and self._clock.monotonic() - self._noted_at >= NOTE_EVERY:
+            self.stamp(self._time_stamp, self._time.not_after())
+            self._noted_at = self._clock.monotonic()
 
     async def tidy(self) -> None:
         """Forget what came back long ago."""
