@@ -125,6 +125,92 @@ async def test_what_came_back_since_a_header_was_written_counts_for_it(budgets: 
     assert (await budgets.reserve(ask(T + 2.5, want=100, observations=(seen,)))).tokens == 100
 
 
+async def test_what_a_dead_daemon_did_not_settle_goes_by_esis_count_once_it_has_ended(
+    budgets: BudgetStore,
+) -> None:
+    """Not before: until then its last requests may still be charged."""
+    for _ in range(3):
+        await budgets.reserve(ask(want=30))
+    early = Observation(BUCKET, used=20, window=900.0, earliest=T + 29, latest=T + 29)
+    await budgets.settle([], [early])
+    assert await used(budgets, T + 29) == 90
+    late = Observation(BUCKET, used=20, window=900.0, earliest=T + 31, latest=T + 31)
+    await budgets.settle([], [late])
+    assert await used(budgets, T + 31) == 20
+    more = Observation(BUCKET, used=40, window=900.0, earliest=T + 32, latest=T + 32)
+    await budgets.settle([], [more])
+    assert await used(budgets, T + 32) == 40, "never below what ESI says"
+
+
+async def test_what_is_settled_is_taken_off_esis_count_as_far_as_it_is_certain(budgets: BudgetStore) -> None:
+    settled = await budgets.reserve(ask(want=20))
+    await budgets.settle([Reservation(settled.id, BUCKET, 20, T + 901)], [])
+    await budgets.reserve(ask(want=60))
+    seen = Observation(BUCKET, used=35, window=900.0, earliest=T + 40, latest=T + 40)
+    await budgets.settle([], [seen])
+    assert await used(budgets, T + 40) == 35
+    # Of what may be back already by ESI's clock nothing is taken off.
+    doubtful = Observation(BUCKET, used=16, window=900.0, earliest=T + 860, latest=T + 860)
+    await budgets.settle([], [doubtful])
+    assert await used(budgets, T + 860) == 20 + 15
+
+
+async def test_what_nobody_settled_stays_booked_where_it_returns_last(budgets: BudgetStore) -> None:
+    await budgets.reserve(ask(want=30))
+    await budgets.reserve(ask(T + 300, want=30))
+    seen = Observation(BUCKET, used=40, window=900.0, earliest=T + 400, latest=T + 400)
+    await budgets.settle([], [seen])
+    assert await used(budgets, T + 400) == 40
+    assert await used(budgets, T + 931) == 30, "the later one is whole, since it may have spent it all"
+
+
+async def test_somebody_elses_tokens_vouch_for_nothing(budgets: BudgetStore) -> None:
+    """They may have come back long before we take them for it: nothing is taken off for them."""
+    await budgets.settle([], [Observation(BUCKET, used=50, window=900.0, earliest=T, latest=T + 1)])
+    await budgets.reserve(ask(want=40))
+    await budgets.settle([], [Observation(BUCKET, used=40, window=900.0, earliest=T + 40, latest=T + 40)])
+    assert await used(budgets, T + 40) == 90
+
+
+async def test_a_reservation_in_hand_is_not_corrected(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=50))
+    seen = Observation(BUCKET, used=2, window=900.0, earliest=T + 20, latest=T + 20)
+    await budgets.settle([], [seen])
+    assert await used(budgets, T + 20) == 50
+    await budgets.settle([Reservation(grant.id, BUCKET, 8, T + 921)], [])
+    assert await used(budgets, T + 20) == 8
+
+
+async def test_a_late_bill_of_what_was_corrected_is_believed(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=50))
+    await budgets.settle([], [Observation(BUCKET, used=0, window=900.0, earliest=T + 31, latest=T + 31)])
+    assert await used(budgets, T + 31) == 0
+    await budgets.settle([Reservation(grant.id, BUCKET, 12, T + 940)], [])
+    assert await used(budgets, T + 31) == 12
+
+
+async def test_one_request_looks_where_only_the_dead_hold_the_window(budgets: BudgetStore) -> None:
+    """Out of what is kept for others, one at a time, and never beyond the limit."""
+    for _ in range(3):
+        await budgets.reserve(ask(want=30, keep=0.15))
+    assert (await budgets.reserve(ask(T + 10, keep=0.15, look=True))).tokens == 0, (
+        "they may still be spending"
+    )
+    assert (await budgets.reserve(ask(T + 31, keep=0.15))).tokens == 0
+    look = await budgets.reserve(ask(T + 31, keep=0.15, look=True))
+    assert look.tokens == 5
+    assert (await budgets.reserve(ask(T + 32, keep=0.15, look=True))).tokens == 0, "one is under way"
+    told = Observation(BUCKET, used=12, window=900.0, earliest=T + 32, latest=T + 33)
+    bill = Reservation(look.id, BUCKET, 2, T + 934)
+    assert (await budgets.reserve(ask(T + 33, keep=0.15, bills=(bill,), observations=(told,)))).tokens == 50
+
+
+async def test_nobody_looks_where_the_window_is_spent_for_good(budgets: BudgetStore) -> None:
+    grant = await budgets.reserve(ask(want=85, keep=0.15))
+    await budgets.settle([Reservation(grant.id, BUCKET, 85, T + 901)], [])
+    assert (await budgets.reserve(ask(T + 31, keep=0.15, look=True))).tokens == 0
+
+
 async def test_a_block_is_not_shortened(budgets: BudgetStore) -> None:
     await budgets.block(BUCKET, T + 60)
     await budgets.block(BUCKET, T + 10)

@@ -14,6 +14,7 @@ from functools import partial
 from killsyncd.core.clock import Clock
 from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi.ratelimit.windows import (
+    LONGEST_LIFE,
     MARGIN,
     OBSERVATION_LIFE,
     Bucket,
@@ -110,6 +111,7 @@ class RateLimitAccounting:
         window: float,
         life: float,
         gate: str = "",
+        look: bool = False,
     ) -> ReservationResult:
         """Take tokens, to be spent within `life` seconds. gate: one more that must be open.
 
@@ -133,6 +135,7 @@ class RateLimitAccounting:
             observations=seen,
             gates=(self.every_gate, gate) if gate else (self.every_gate,),
             forget=self._time.sure,
+            look=look,
         )
         work = asyncio.ensure_future(self._store.reserve(ask))
         try:
@@ -162,8 +165,9 @@ class RateLimitAccounting:
 
     def _fresh_observations(self) -> tuple[Observation, ...]:
         now, low, high = self._clock.monotonic(), self._time.not_after(), self._time.not_before()
+        held_for = LONGEST_LIFE + self.unanswered_for
         return tuple(
-            Observation(bucket, used, window, low - (now - sent), high - (now - received))
+            Observation(bucket, used, window, low - (now - sent), high - (now - received), held_for)
             for bucket, (used, window, sent, received) in self._seen.items()
             if now - sent <= OBSERVATION_LIFE
         )

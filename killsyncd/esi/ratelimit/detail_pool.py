@@ -13,14 +13,22 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import WaitsFor
 from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
-from killsyncd.esi.ratelimit.windows import FLOOR, MARGIN, Bucket, Chunk, RouteLimit, kept, worst_price
+from killsyncd.esi.ratelimit.windows import (
+    FLOOR,
+    LONGEST_LIFE,
+    LOOKS,
+    MARGIN,
+    WORST_PRICE,
+    Bucket,
+    Chunk,
+    RouteLimit,
+    kept,
+    worst_price,
+)
 from killsyncd.esi.responses import RateLimited
 from killsyncd.esi.signal import Condition
 
 FIRST_CHUNK = 50
-LONGEST_LIFE = 10.0
-"""Seconds in which a chunk must be sent."""
-
 RECHECK = 2.0
 """Requests in flight, here or in another daemon, give tokens back before they were expected: look again
 after so many seconds."""
@@ -53,6 +61,17 @@ def life_of(window: float) -> float:
     return min(LONGEST_LIFE, max(2.0, window / 60))
 
 
+def _keep(heavy: bool, limit: int) -> float:
+    """The part of the window that such a caller leaves."""
+    if heavy:
+        return FLOOR
+    return LOOKS if limit >= 100 * WORST_PRICE else 0.0
+
+
+LOOK_EVERY = 15.0
+"""Seconds between two requests that are only to tell what ESI counts (see ReservationRequest.look)."""
+
+
 class DetailPool:
     """Chunks of the detail bucket."""
 
@@ -66,6 +85,7 @@ class DetailPool:
         self._heard: tuple[int, float] = (0, float("-inf"))
         self._want = FIRST_CHUNK
         self._granted_at = 0.0
+        self._looked_at = float("-inf")
         self._dry: dict[bool, tuple[float, float]] = {}
         self._settled = 0
         self._refilling = asyncio.Lock()
@@ -158,7 +178,7 @@ class DetailPool:
             if any(chunk.free >= holds for chunk in usable):
                 return
             self._raise_if_dry(bucket, heavy, now)
-            life, settled, keep = life_of(known.window), self._settled, FLOOR if heavy else 0.0
+            life, settled, keep = life_of(known.window), self._settled, _keep(heavy, known.tokens)
             at_most = self._at_most(known.tokens, keep, now)
             if at_most < holds and known.tokens >= 2 * holds:
                 raise self._nothing_left(bucket, self._time.not_after() + MARGIN)
@@ -170,12 +190,15 @@ class DetailPool:
                 limit=known.tokens,
                 window=known.window,
                 life=life,
+                look=now - self._looked_at >= LOOK_EVERY,
             )
             if not grant.tokens:
                 if settled == self._settled:  # else tokens came back meanwhile: the next one asks again
                     self._dry[heavy] = (now + RECHECK, grant.next_at)
                 raise self._nothing_left(bucket, grant.next_at)
             now = self._clock.monotonic()
+            if grant.used > known.tokens - kept(known.tokens, keep):
+                self._looked_at = now
             last_part = grant.used > known.tokens - kept(known.tokens, FLOOR)
             self._chunks.append(Chunk(grant, bucket, granted_at=now, send_by=now + life, last_part=last_part))
             self._granted_at = now

@@ -16,9 +16,10 @@ from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi.decoding import read_date, read_number
 from killsyncd.esi.http import HttpResponse
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
-from killsyncd.esi.ratelimit.detail_pool import LONGEST_LIFE, DetailPool, limited
+from killsyncd.esi.ratelimit.detail_pool import DetailPool, limited
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import (
+    LONGEST_LIFE,
     MARGIN,
     Bucket,
     Chunk,

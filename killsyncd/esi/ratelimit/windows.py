@@ -5,7 +5,8 @@ one window after it was spent. Prices: 2xx 2 tokens, 3xx 1, 4xx 5, 429 and 5xx n
 
 How the limit is kept: tokens are *reserved* in the database before anything is sent, at the worst price a
 request can have, and *settled* at the true price when the answer is there. What is never settled (a crash,
-a time-out) stays spent. So the sum in the database is at every moment at least what ESI counts.
+a time-out) stays spent until ESI's own count, written after the last of its requests has ended, says that it
+was less. So the sum in the database is at every moment at least what ESI counts.
 
 Times here are ESI's, in seconds since 1970 (see core/server_clock.py), unless a name says otherwise.
 """
@@ -26,6 +27,12 @@ MARGIN = 1.0
 
 FLOOR = 0.15
 """The last part of a window, which sources with much pending leave to the others."""
+
+LONGEST_LIFE = 10.0
+"""Seconds in which what is reserved must be sent."""
+
+LOOKS = 0.001
+"""The very last part: room for one request that tells what ESI counts, when everything else is booked."""
 
 OBSERVATION_LIFE = 3.0
 """Seconds after which what a header said is too old to be compared with."""
@@ -112,18 +119,32 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What ESI's headers said: so much was used, at a moment between `earliest` and `latest`."""
+    """What ESI's headers said: so much was used, at a moment between `earliest` and `latest`.
+
+    held_for: seconds between a reservation and its settlement at most.
+    """
 
     bucket: Bucket
     used: int
     window: float
     earliest: float
     latest: float
+    held_for: float = 60.0
 
     @property
     def known_after(self) -> float:
         """What returns after this moment counts as known when the header was written."""
         return self.earliest - min(OBSERVATION_LIFE, SLACK * self.window)
+
+    @property
+    def counted_after(self) -> float:
+        """What is settled and returns after this moment had not returned by ESI's count."""
+        return self.latest + MARGIN + self.held_for
+
+    @property
+    def charged_by(self) -> float:
+        """What is settled and returns by this moment was charged before the header was written."""
+        return self.earliest + self.window + MARGIN
 
     def foreign(self, known: int) -> int:
         """Tokens that somebody else spent, given what the database knew for that moment."""
@@ -139,7 +160,9 @@ class ReservationRequest:
     is); spent_at: for tokens going out (not earlier than it is). held_for: seconds after which the
     reservation will be settled or, the daemon being dead, can no longer be spent. bills, observations:
     to be written first. gates: while one of them is shut nothing is granted. forget: delete what came back
-    before `now`; not by a clock that may be wrong.
+    before `now`; not by a clock that may be wrong. look: where nothing is left because of reservations that
+    nobody settled, one request is granted all the same, out of what is kept, never beyond the limit: its
+    answer tells what was really spent.
     """
 
     bucket: Bucket
@@ -155,6 +178,7 @@ class ReservationRequest:
     observations: tuple[Observation, ...] = ()
     gates: tuple[str, ...] = ()
     forget: bool = True
+    look: bool = False
 
 
 @dataclass(frozen=True, slots=True)

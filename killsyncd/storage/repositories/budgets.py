@@ -21,8 +21,12 @@ from killsyncd.esi.ratelimit.windows import (
     Usage,
     decide,
     when_free,
+    worst_price,
 )
 from killsyncd.storage.transaction import Many, Run, Store, Tx, one
+
+NOT_OURS = -1.0
+"""In `open_until`: somebody else's tokens. When they were spent, and so when they come back, is not known."""
 
 
 def _reserve(ask: ReservationRequest) -> Tx[ReservationResult]:
@@ -47,14 +51,31 @@ def _reserve(ask: ReservationRequest) -> Tx[ReservationResult]:
     row = one((yield Run("budgets.used", after)))
     used = int(row["tokens"]) if row is not None else 0
     tokens = decide(ask, used)
+    if not tokens and ask.look:
+        tokens = yield from _look(ask, used)
     if not tokens:
         spends = yield Run("budgets.spends", after)
         next_at = when_free(ask, [(float(each["returns_at"]), int(each["tokens"])) for each in spends])
         return ReservationResult(0, 0, next_at, used)
     returns_at = ask.spent_at + ask.held_for + ask.window + MARGIN
-    row = one((yield Run("budgets.spend", {**where, "tokens": tokens, "returns_at": returns_at})))
+    open_until = ask.spent_at + ask.held_for
+    spend = {**where, "tokens": tokens, "returns_at": returns_at, "open_until": open_until}
+    row = one((yield Run("budgets.spend", spend)))
     assert row is not None, "INSERT ... RETURNING answers its row"
     return ReservationResult(int(row["id"]), tokens, ask.now, used + tokens)
+
+
+def _look(ask: ReservationRequest, used: int) -> Tx[int]:
+    """Tokens for one request although `decide` says no. See ReservationRequest.look."""
+    tokens = worst_price(ask.limit)
+    if used + tokens > ask.limit:
+        return 0
+    where = {"grp": ask.bucket.group, "subject": ask.bucket.subject}
+    ended = yield Run("budgets.ended", {**where, "after": ask.now, "by": ask.now})
+    if not decide(ask, used - sum(int(each["tokens"]) for each in ended)):
+        return 0
+    row = one((yield Run("budgets.open", {**where, "at": ask.now})))
+    return 0 if row is not None and int(row["n"]) else tokens
 
 
 def _settle(bills: Sequence[Reservation], observations: Sequence[Observation]) -> Tx[None]:
@@ -83,14 +104,38 @@ def _settle(bills: Sequence[Reservation], observations: Sequence[Observation]) -
 
 
 def _observe(seen: Observation) -> Tx[None]:
-    """Somebody else spends from our bucket: write down what we did not know of."""
+    """Compare with ESI's own count: write down what we did not know of, and correct what nobody settled."""
     where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
     # A little into the past, so that a server which returns tokens late is not taken for somebody else.
     row = one((yield Run("budgets.used", {**where, "after": seen.known_after})))
     foreign = seen.foreign(int(row["tokens"]) if row is not None else 0)
     if foreign:
         returns_at = seen.latest + seen.window + MARGIN
-        yield Run("budgets.spend", {**where, "tokens": foreign, "returns_at": returns_at})
+        spend = {**where, "tokens": foreign, "returns_at": returns_at, "open_until": NOT_OURS}
+        yield Run("budgets.spend", spend)
+    yield from _correct(seen)
+
+
+def _correct(seen: Observation) -> Tx[None]:
+    """Reservations that nobody settled and whose requests have ended: no more of them than ESI counts.
+
+    ESI's count holds them, and what is settled; what is certain of that is taken off, and nothing else. What
+    is left stays where it comes back last.
+    """
+    where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
+    ended = yield Run("budgets.ended", {**where, "after": seen.known_after, "by": seen.earliest})
+    if not ended:
+        return
+    between = {"after": seen.counted_after, "by": seen.charged_by}
+    row = one((yield Run("budgets.certain", {**where, **between})))
+    left = max(0, seen.used - (int(row["tokens"]) if row is not None else 0))
+    for each in ended:
+        tokens = min(int(each["tokens"]), left)
+        left -= tokens
+        if not tokens:
+            yield Run("budgets.cancel", {"id": each["id"]})
+        elif tokens < int(each["tokens"]):
+            yield Run("budgets.lower", {"id": each["id"], "tokens": tokens})
 
 
 def _block(bucket: Bucket, until: float) -> Tx[None]:

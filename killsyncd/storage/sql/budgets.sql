@@ -20,12 +20,31 @@ SELECT returns_at, tokens FROM spends WHERE grp = :grp AND subject = :subject AN
 ORDER BY returns_at, id;
 
 -- name: spend
-INSERT INTO spends (grp, subject, tokens, returns_at) VALUES (:grp, :subject, :tokens, :returns_at) RETURNING id;
+INSERT INTO spends (grp, subject, tokens, returns_at, open_until)
+VALUES (:grp, :subject, :tokens, :returns_at, :open_until) RETURNING id;
 
 -- name: bill
 -- The row may be gone when a settlement comes very late: what was spent is written down all the same.
 INSERT INTO spends (id, grp, subject, tokens, returns_at) VALUES (:id, :grp, :subject, :tokens, :returns_at)
-ON CONFLICT (id) DO UPDATE SET tokens = excluded.tokens, returns_at = excluded.returns_at;
+ON CONFLICT (id) DO UPDATE SET tokens = excluded.tokens, returns_at = excluded.returns_at, open_until = NULL;
+
+-- name: ended
+-- Never settled, and over for certain: what was really spent of it ESI knows alone. The last to return first.
+SELECT id, tokens FROM spends
+WHERE grp = :grp AND subject = :subject AND returns_at > :after AND open_until > 0 AND open_until <= :by
+ORDER BY returns_at DESC, id DESC;
+
+-- name: certain
+-- Settled, charged by then, and certainly not returned yet: ESI counts it.
+SELECT COALESCE(SUM(tokens), 0) AS tokens FROM spends
+WHERE grp = :grp AND subject = :subject AND open_until IS NULL AND returns_at > :after AND returns_at <= :by;
+
+-- name: open
+SELECT COUNT(*) AS n FROM spends
+WHERE grp = :grp AND subject = :subject AND returns_at > :at AND open_until > :at;
+
+-- name: lower
+UPDATE spends SET tokens = :tokens WHERE id = :id;
 
 -- name: cancel
 DELETE FROM spends WHERE id = :id;
