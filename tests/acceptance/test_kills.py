@@ -8,7 +8,7 @@ import time
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
-from tests.support import DaemonProcess, Stage, pilots_of, wait_for
+from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
 from tests.support.mails import assert_whole, listed_ids, stored_ids
 from tests.support.stopped_daemon import let_waiting_pass
 
@@ -97,3 +97,32 @@ def check_what_a_kill_leaves(daemon: DaemonProcess, where: str) -> None:
             "(SELECT COUNT(*) FROM attackers a WHERE a.killmail_id = k.killmail_id)"
         )
         assert rows.execute(counted).fetchone()[0] == 0, where
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_fifteen_kills_leave_no_more_booked_than_esi_counts(stage: Stage) -> None:
+    """What a dead daemon had reserved goes by ESI's count as soon as its requests have certainly ended."""
+    eve = stage.eve(pilots=1, history=400, sharing=0, latency=0.02, cache=2)
+    settings = {**QUICK, "esi": {"timeout": "2s", "requests_per_second": 40}}
+    daemon = stage.daemon(eve, settings)
+    stage.log_in(daemon, eve)
+    for _ in range(15):
+        before = daemon.stored()
+        wait_for(lambda: daemon.stored() > before or daemon.stored() == 400, 30, daemon.tail)  # noqa: B023
+        daemon.kill()
+        daemon.start(timeout=60)
+    daemon.wait_stored(400, timeout=120)
+
+    def settled() -> bool:
+        eve.add_mails(
+            1
+        )  # the answer to a request after the last of those that died has ended has ESI's count
+        return _booked(daemon) <= int(eve.counters()["tokens_spent"]["killmail"]) + 60
+
+    wait_for(settled, 90, lambda: f"{_booked(daemon)} booked, {eve.counters()['tokens_spent']}", every=3.0)
+    assert _booked(daemon) >= int(eve.counters()["tokens_spent"]["killmail"]), "never below what ESI counts"
+
+
+def _booked(daemon: DaemonProcess) -> int:
+    return int(daemon.value("SELECT COALESCE(SUM(tokens), 0) FROM spends WHERE grp = 'killmail'"))
