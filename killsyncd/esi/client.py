@@ -39,7 +39,6 @@ from killsyncd.esi.responses import (
     KillmailResponse,
     ListPage,
     MalformedResponse,
-    MustWait,
     NotBefore,
     RateLimited,
     ResolvedName,

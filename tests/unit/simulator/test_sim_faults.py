@@ -9,6 +9,7 @@ import pytest
 
 from killsyncd.core.errors import BadInput
 from killsyncd.simulator.answer import Response, RoutedRequest
+from killsyncd.simulator.clock import SimClock
 from killsyncd.simulator.faults import Fault, Faults, disturbed
 
 DETAIL = RoutedRequest("esi.killmail", "killmail", subject=7)
@@ -96,11 +97,11 @@ def test_what_cannot_be_read_is_refused(script: dict[str, Any]) -> None:
 
 def test_ids_become_strings() -> None:
     fault = Fault.from_json({"kind": "ids_as_strings"})
-    answer = disturbed(fault, Response(200, b'[{"killmail_hash":"ab","killmail_id":12}]'))
+    answer = disturbed(fault, Response(200, b'[{"killmail_hash":"ab","killmail_id":12}]'), SimClock())
     assert answer.body == b'[{"killmail_hash":"ab","killmail_id":"12"}]'
 
 
 def test_headers_are_set_and_taken_away() -> None:
     fault = Fault.from_json({"kind": "headers", "headers": {"ETag": "", "X-Pages": "3"}})
-    answer = disturbed(fault, Response(200, b"[]", {"ETag": '"a"', "Expires": "x"}))
+    answer = disturbed(fault, Response(200, b"[]", {"ETag": '"a"', "Expires": "x"}), SimClock())
     assert answer.headers == {"Expires": "x", "X-Pages": "3"}
