@@ -1,4 +1,4 @@
-"""A pilot's grant: the nouns that SSO, token care, logins and the store share. Knows nobody but model.
+"""A pilot's grant: the nouns that SSO, token manager, logins and the store share. Knows nobody but model.
 
 A grant is what a login leaves us with: a refresh token without an end, from which access
 tokens of about 20 minutes come.

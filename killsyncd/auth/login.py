@@ -1,6 +1,6 @@
-"""Logins: from the address at the SSO to the stored grant, through one of three doors.
+"""Logins: from the address at the SSO to the stored grant, from whichever of three origins.
 
-A state is good only at the door it was made for: the browser's with its cookie at the callback,
+A state is good only for the origin it was made for: the browser's with its cookie at the callback,
 `killsyncd login`'s at the callback or with --paste, GraphQL's in authenticateWithCode. It is good
 once, for ten minutes. Pending states live in the database, so that any daemon can finish a login
 and a restart loses none; there they lie hashed, with the PKCE verifier encrypted, so that a stolen
@@ -34,8 +34,8 @@ from killsyncd.auth.grant import (
     TokenSet,
     renewal_time,
 )
-from killsyncd.auth.login_state import DOORS, LoginOrigin, LoginReturn, LoginRow, LoginState, LoginStore
-from killsyncd.core import tasks as endings
+from killsyncd.auth.login_state import ORIGINS_AT, LoginOrigin, LoginReturn, LoginRow, LoginState, LoginStore
+from killsyncd.core import tasks
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
 from killsyncd.core.logging import get_logger
@@ -83,7 +83,7 @@ class PendingLogin:
     """A login that waits for its pilot.
 
     url: where to send the pilot. state: comes back with the code; secret, like url.
-    cookie: value for the browser's cookie `cookie_name(state)`, None for the other doors.
+    cookie: value for the browser's cookie `cookie_name(state)`, None for the other origins.
     login_id: names the login in `status`; no secret. expires_at: seconds since 1970.
     """
 
@@ -118,7 +118,7 @@ class LoginStatus:
 class Logins:
     """Begins and finishes logins.
 
-    margin: as for TokenKeeper, seconds.
+    margin: as for TokenManager, seconds.
     required_scopes: without one of them the pilot is registered as `scope_missing`.
     """
 
@@ -145,7 +145,7 @@ class Logins:
         self._begun: deque[float] = deque()
         self._finishing: set[asyncio.Task[LoggedIn]] = set()
 
-    async def begin(self, door: LoginOrigin) -> PendingLogin:
+    async def begin(self, origin: LoginOrigin) -> PendingLogin:
         """A new login. Raises Unavailable: the SSO's endpoints are not known, or far too many are pending."""
         self._limit()
         try:
@@ -153,12 +153,12 @@ class Logins:
         except Unavailable as error:
             raise _passing(error) from None
         now = self._clock.now()
-        cookie = secrets.token_urlsafe(32) if door is LoginOrigin.BROWSER else None
+        cookie = secrets.token_urlsafe(32) if origin is LoginOrigin.BROWSER else None
         state_hash = _digest("state", attempt.state)
         row = LoginRow(
             state_hash=state_hash,
             verifier_enc=self._vault.encrypt(attempt.verifier, aad=_verifier_aad(state_hash)),
-            door=door,
+            origin=origin,
             cookie_hash=_digest("cookie", cookie) if cookie else None,
             created_at=now,
             expires_at=now + LIFE,
@@ -229,11 +229,11 @@ class Logins:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """See logins out that are being finished when the daemon stops."""
-        await endings.seen_out(lambda: self._finishing, stopping)
+        await tasks.seen_out(lambda: self._finishing, stopping)
 
     async def aclose(self) -> None:
         """Cut short what is still being finished: its pilot begins again."""
-        await endings.cut_short(lambda: self._finishing)
+        await tasks.cut_short(lambda: self._finishing)
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -243,7 +243,7 @@ class Logins:
         state_hash = _digest("state", state)
         cookie_hash = _digest("cookie", cookie) if cookie else None
         row = await self._store.take(
-            state_hash, doors=DOORS[at], cookie_hash=cookie_hash, now=self._clock.now()
+            state_hash, origins=ORIGINS_AT[at], cookie_hash=cookie_hash, now=self._clock.now()
         )
         if row is None:
             self._refuse(at, await self._store.load(state_hash))
@@ -256,8 +256,8 @@ class Logins:
             why = "this login was used already; each address is good once"
         elif self._clock.now() >= row.expires_at:
             why = "this login took longer than ten minutes"
-        elif row.door not in DOORS[at]:
-            why = f"this login was begun elsewhere ({row.door}) and must be finished there"
+        elif row.origin not in ORIGINS_AT[at]:
+            why = f"this login was begun elsewhere ({row.origin}) and must be finished there"
         else:
             raise LoginRefused(
                 "this login was begun in another browser",

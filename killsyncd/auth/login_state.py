@@ -24,11 +24,12 @@ class LoginReturn(enum.StrEnum):
     GRAPHQL = "graphql"
 
 
-DOORS: Mapping[LoginReturn, frozenset[LoginOrigin]] = {
+ORIGINS_AT: Mapping[LoginReturn, frozenset[LoginOrigin]] = {
     LoginReturn.CALLBACK: frozenset({LoginOrigin.BROWSER, LoginOrigin.CLI}),
     LoginReturn.PASTE: frozenset({LoginOrigin.CLI}),
     LoginReturn.GRAPHQL: frozenset({LoginOrigin.GRAPHQL}),
 }
+"""Whose logins may end where."""
 
 
 class LoginState(enum.StrEnum):
@@ -48,13 +49,13 @@ class LoginRow:
 
     state_hash: hex SHA-256 of the state, also the login's public name.
     verifier_enc: ciphertext of the vault; empty once it was taken.
-    cookie_hash: hex SHA-256 of the browser's cookie; None for the other doors.
+    cookie_hash: hex SHA-256 of the browser's cookie; None for the other origins.
     status: pending, working, done or failed.
     """
 
     state_hash: str
     verifier_enc: bytes = field(repr=False)
-    door: LoginOrigin
+    origin: LoginOrigin
     cookie_hash: str | None
     created_at: float
     expires_at: float
@@ -70,11 +71,11 @@ class LoginStore(Protocol):
         """Keep a new login, and drop those whose expires_at lies before `forget_before`."""
 
     async def take(
-        self, state_hash: str, *, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
+        self, state_hash: str, *, origins: Collection[LoginOrigin], cookie_hash: str | None, now: float
     ) -> LoginRow | None:
         """The pending login, as it was, turned to working with its verifier wiped; for one caller only.
 
-        None, with nothing changed, unless it is pending, made for one of `doors`, now < expires_at,
+        None, with nothing changed, unless it is pending, made for one of `origins`, now < expires_at,
         and its cookie_hash is NULL or equal to `cookie_hash`.
         """
 

@@ -34,7 +34,7 @@ class DueGrants(Protocol):
 
 
 class Renewing(Protocol):
-    """What the refresher needs of the TokenKeeper."""
+    """Who renews: `token_manager.TokenManager`."""
 
     async def renew(self, user_id: str) -> None: ...
 
@@ -49,7 +49,7 @@ class Refresher:
 
     def __init__(
         self,
-        keeper: Renewing,
+        tokens: Renewing,
         grants: DueGrants,
         clock: Clock,
         *,
@@ -57,7 +57,7 @@ class Refresher:
         batch: int = 200,
         rng: random.Random | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._tokens = tokens
         self._grants = grants
         self._clock = clock
         self._concurrency = concurrency
@@ -87,7 +87,7 @@ class Refresher:
     async def _round(self, stop: asyncio.Event) -> float:
         """Renew what is due. Seconds to wait before looking again."""
         try:
-            if pause := self._keeper.pause():
+            if pause := self._tokens.pause():
                 return min(pause, _IDLE)
             due = await self._due()
             await self._renew_all(due, stop)
@@ -119,7 +119,7 @@ class Refresher:
         async def worker() -> None:
             # One iterator for all workers: each user is taken by one of them.
             for user_id in queue:
-                if stop.is_set() or self._keeper.pause():
+                if stop.is_set() or self._tokens.pause():
                     return
                 await self._renew(user_id)
                 self._beat()
@@ -130,9 +130,9 @@ class Refresher:
 
     async def _renew(self, user_id: str) -> None:
         try:
-            await self._keeper.renew(user_id)
+            await self._tokens.renew(user_id)
         except (GrantUnusable, NotFound):
-            self._states.forget(user_id)  # its state tells, and the keeper said it
+            self._states.forget(user_id)  # its state tells, and the token manager said it
         except Unavailable as error:
             # Back-off or circuit hold it back; without either it must wait here.
             self._aside(user_id, 1.0)

@@ -1,7 +1,7 @@
-"""The revoker: takes grants back at the SSO that a logout left behind, until the SSO confirms.
+"""The revoker: revokes at the SSO the grants that a logout left behind, until the SSO confirms.
 
-A logout tries at once and forgets the tokens either way; what the SSO did not confirm lies as an
-encrypted tombstone in the database and is tried again here, ever more rarely, across restarts.
+A logout tries at once and forgets the tokens either way. What the SSO did not confirm stays in the database,
+its token encrypted, as a pending revocation, and is tried again here, ever more rarely, across restarts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from killsyncd.core.retry import full_jitter
 FIRST_BACKOFF = 60.0
 LONGEST_BACKOFF = 6 * 3600.0
 LOOK_AGAIN = 900.0
-"""Seconds after which the tombstones are looked at although nothing is known to be due."""
+"""Seconds after which pending revocations are looked for although none is known to be due."""
 
 BATCH = 20
 
@@ -43,24 +43,24 @@ class PendingRevocation:
 
 
 class RevocationRows(Protocol):
-    """Tombstones in the database (`storage/goodbyes.py`)."""
+    """Pending revocations in the database."""
 
-    async def get(self, tombstone_id: int) -> PendingRevocation | None: ...
+    async def get(self, revocation_id: int) -> PendingRevocation | None: ...
     async def due(self, limit: int) -> list[PendingRevocation]: ...
     async def next_due(self) -> float | None: ...
-    async def done(self, tombstone_id: int) -> None: ...
-    async def failed(self, tombstone_id: int, not_before: float, *, refused: bool) -> None: ...
+    async def done(self, revocation_id: int) -> None: ...
+    async def failed(self, revocation_id: int, not_before: float, *, refused: bool) -> None: ...
 
 
 class Revoking(Protocol):
-    """Token care, as far as revoking goes (`tokens.TokenKeeper`)."""
+    """Who revokes a grant at the SSO: `token_manager.TokenManager`."""
 
     async def revoke(self, character_id: int, refresh_token_enc: bytes) -> None:
         """Raises SsoUnavailable, KeyRefused; GrantDead: the SSO does not know the token."""
 
 
 class Revoker:
-    """Works tombstones off. One a daemon; two daemons at the same one do no harm."""
+    """Works pending revocations off. One a daemon; two daemons at the same one do no harm."""
 
     def __init__(
         self, *, rows: RevocationRows, sso: Revoking, events: Events, clock: Clock, rng: random.Random
@@ -88,61 +88,59 @@ class Revoker:
         finally:
             stopped.cancel()
 
-    async def revoke_now(self, tombstone_id: int) -> bool:
+    async def revoke_now(self, revocation_id: int) -> bool:
         """Try one at once; False where the SSO did not confirm (it stays and is tried again)."""
-        return await self._try(tombstone_id)
+        return await self._try(revocation_id)
 
     async def _round(self) -> float:
         """Try what is due; answers the seconds until something is."""
         try:
-            for tombstone in await self._rows.due(BATCH):
-                await self._try(tombstone.id)
+            for revocation in await self._rows.due(BATCH):
+                await self._try(revocation.id)
             due = await self._rows.next_due()
         except Unavailable as error:
-            self._states.set(
-                "rows", "failing", "the tombstones of logouts cannot be read", reason=error.message
-            )
+            self._states.set("rows", "failing", "pending revocations cannot be read", reason=error.message)
             return 15.0
-        self._states.set("rows", "ok", "tombstones of logouts can be read again")
+        self._states.set("rows", "ok", "pending revocations can be read again")
         return LOOK_AGAIN if due is None else min(LOOK_AGAIN, max(1.0, due - self._clock.now()))
 
-    async def _try(self, tombstone_id: int) -> bool:
+    async def _try(self, revocation_id: int) -> bool:
         async with self._one_at_a_time:
             # Read again: a logout that tries at once and the round may be at the same one.
-            tombstone = await self._rows.get(tombstone_id)
-            if tombstone is None:
+            revocation = await self._rows.get(revocation_id)
+            if revocation is None:
                 return True
-            return tombstone.not_before <= self._clock.now() and await self._ask(tombstone)
+            return revocation.not_before <= self._clock.now() and await self._ask(revocation)
 
-    async def _ask(self, tombstone: PendingRevocation) -> bool:
+    async def _ask(self, revocation: PendingRevocation) -> bool:
         try:
-            await self._sso.revoke(tombstone.character_id, tombstone.refresh_token_enc)
+            await self._sso.revoke(revocation.character_id, revocation.refresh_token_enc)
         except GrantDead as error:
             # Where the pilot or another daemon was quicker there is nothing left to do; but said once it
             # may be wrong, and then the grant would stay for ever.
-            if tombstone.refusals + 1 < REVOCATION_BELIEVED_AFTER:
-                await self._later(tombstone, error)
+            if revocation.refusals + 1 < REVOCATION_BELIEVED_AFTER:
+                await self._later(revocation, error)
                 return False
         except (SsoUnavailable, KeyRefused) as error:
-            await self._later(tombstone, error)
+            await self._later(revocation, error)
             return False
-        await self._rows.done(tombstone.id)
-        self._states.forget(tombstone.id)
-        self._log.info("grant taken back at the SSO", character_id=tombstone.character_id)
+        await self._rows.done(revocation.id)
+        self._states.forget(revocation.id)
+        self._log.info("grant revoked at the SSO", character_id=revocation.character_id)
         return True
 
-    async def _later(self, tombstone: PendingRevocation, error: KillsyncdError) -> None:
+    async def _later(self, revocation: PendingRevocation, error: KillsyncdError) -> None:
         refused = isinstance(error, GrantDead)
-        wait = full_jitter(tombstone.attempts + 1, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
+        wait = full_jitter(revocation.attempts + 1, first=FIRST_BACKOFF, cap=LONGEST_BACKOFF, rng=self._rng)
         if isinstance(error, SsoUnavailable) and error.retry_after:
             wait = max(wait, error.retry_after)
         if refused:
-            wait = max(wait, LOGIN_PAUSES[tombstone.refusals])
-        await self._rows.failed(tombstone.id, self._clock.now() + wait, refused=refused)
+            wait = max(wait, LOGIN_PAUSES[revocation.refusals])
+        await self._rows.failed(revocation.id, self._clock.now() + wait, refused=refused)
         self._states.set(
-            tombstone.id,
+            revocation.id,
             "pending",
-            "a grant could not be taken back at the SSO, will try again",
-            character_id=tombstone.character_id,
+            "a grant could not be revoked at the SSO, will try again",
+            character_id=revocation.character_id,
             reason=error.message,
         )

@@ -1,7 +1,7 @@
-"""Token care: an access token whenever somebody needs one, and never a refresh token lost.
+"""The token manager: an access token whenever somebody needs one, and never a refresh token lost.
 
 Within the process a user is refreshed once at a time, whoever asks, and cancelling those who
-wait cancels neither question nor storing (refreshing.py has the steps).
+wait cancels neither request nor storing (token_refresh.py has the steps).
 
 Verification needs no place in the database: each process verifies every token version once before
 it hands it out, its own and those that other daemons stored. Where the SSO's keys cannot be had,
@@ -21,7 +21,7 @@ from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.auth.grant import BY_ITSELF, KILLMAIL_SCOPE, GrantRow, ListRefused, SsoUnavailable
 from killsyncd.auth.refusals import COME_BACK, LIST_PAUSES, LONGEST_LIFE, SCOPE_PAUSE, next_list_question
 from killsyncd.auth.token_refresh import GrantStore, SsoPort, TokenRefresh, unusable
-from killsyncd.core import tasks as endings
+from killsyncd.core import tasks
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, TokenRefused, Unavailable
 from killsyncd.core.logging import get_logger
@@ -63,7 +63,7 @@ class TokenManager:
         self._rng = rng or random.Random()
         self._refreshing = TokenRefresh(grants, sso, vault, clock, daemon_id, margin, self._rng)
         self._running: dict[str, asyncio.Task[str]] = {}
-        self._vouched: dict[str, int] = {}
+        self._verified: dict[str, int] = {}
         self._list_refused: set[str] = set()
         self._distrust: Problem | None = None
         self._closing = False
@@ -104,7 +104,7 @@ class TokenManager:
             if (next_pause := next_list_question(refusals)) is None:
                 again = self._clock.now() + SCOPE_PAUSE
                 reason = f"{told}, {refusals} times in a row; it is asked again daily"
-                await self._turn(row, UserState.SCOPE_MISSING, reason, not_before=again)
+                await self._mark_unusable(row, UserState.SCOPE_MISSING, reason, not_before=again)
             pause = next_pause
             self._list_refused.add(user_id)
         raise ListRefused(told, BY_ITSELF, retry_after=pause)
@@ -131,9 +131,10 @@ class TokenManager:
         await self._renewed(user_id, None)
 
     async def revoke(self, character_id: int, refresh_token_enc: bytes) -> None:
-        """Take a grant back at the SSO, for logouts and their tombstones.
+        """Revoke a grant at the SSO, for the revoker.
 
-        Raises SsoUnavailable (keep the ciphertext, try later), KeyRefused.
+        Raises SsoUnavailable (keep the ciphertext, try later); GrantDead: the SSO does not know the
+        token, which may be wrong; KeyRefused.
         """
         aad = token_aad(character_id, "refresh")
         await self._sso.revoke(self._vault.decrypt_text(refresh_token_enc, aad=aad))
@@ -152,12 +153,12 @@ class TokenManager:
         """See refreshes out when the daemon stops: each may bring a refresh token that nobody else has."""
         await stopping.wait()
         self._draining = True
-        await endings.seen_out(self._running.values, stopping)
+        await tasks.seen_out(self._running.values, stopping)
 
     async def aclose(self) -> None:
         """Begin no more refreshes; cut short those that still run. Their attempts stay unanswered."""
         self._closing = self._draining = True
-        await endings.cut_short(self._running.values)
+        await tasks.cut_short(self._running.values)
 
     # -- one refresh at a time -----------------------------------------------------------------
 
@@ -165,14 +166,14 @@ class TokenManager:
         row = await self._usable(user_id)
         token = self._stored(row, rejected)
         if token is not None and self._clock.now() < row.renew_at:
-            await self._vouch(row, token)
+            await self._verify_once(row, token)
             return token
         try:
             return await self._renewed(user_id, rejected)
         except Unavailable:
             if token is None:
                 raise
-            await self._vouch(row, token)  # its last minutes are as good as the others
+            await self._verify_once(row, token)  # its last minutes are as good as the others
             return token
 
     async def _renewed(self, user_id: str, rejected: str | None) -> str:
@@ -207,11 +208,11 @@ class TokenManager:
                 unusable(row.state, row.state_reason or "")
             token = self._stored(row, rejected) if row.state is UserState.OK else None
             if token is not None and self._clock.now() < row.renew_at:
-                await self._vouch(row, token)
+                await self._verify_once(row, token)
                 return token
             renewed = await self._refreshing.attempt(row)
             if renewed is not None:
-                await self._vouch(*renewed)
+                await self._verify_once(*renewed)
                 return renewed[1]
             if self._draining:  # waiting for another daemon must not hold up the end
                 self._refuse_to_begin()
@@ -259,9 +260,9 @@ class TokenManager:
         assert row.access_token_enc is not None, "looked at by both callers"
         return self._vault.decrypt_text(row.access_token_enc, aad=token_aad(row.character_id, "access"))
 
-    async def _vouch(self, row: GrantRow, token: str) -> None:
+    async def _verify_once(self, row: GrantRow, token: str) -> None:
         """Verify a token once a version. Raises TokenRefused, GrantUnusable."""
-        if self._vouched.get(row.user_id) == row.version:
+        if self._verified.get(row.user_id) == row.version:
             return
         try:
             identity = await self._sso.verify(token)
@@ -284,26 +285,26 @@ class TokenManager:
         elif identity.owner_hash != row.owner_hash:
             # Signed by the SSO: no doubt about it. Not ours to use any more; the history stays.
             why = "the character belongs to another account now"
-            await self._turn(row, UserState.OWNER_CHANGED, why, drop_tokens=True)
+            await self._mark_unusable(row, UserState.OWNER_CHANGED, why, drop_tokens=True)
         if missing := self._required - identity.scopes:
             # CCP may have taken the scope from the application for a while.
             again = self._clock.now() + SCOPE_PAUSE
             why = f"the login lacks {', '.join(sorted(missing))}"
-            await self._turn(row, UserState.SCOPE_MISSING, why, not_before=again)
+            await self._mark_unusable(row, UserState.SCOPE_MISSING, why, not_before=again)
         if row.state is not UserState.OK:
-            row = await self._back(row)
+            row = await self._restore(row)
         if identity.name != row.character_name:
             await self._grants.rename(row.user_id, identity.name)
             log.info("renamed", character_id=row.character_id, character=identity.name)
-        self._vouched[row.user_id] = row.version
+        self._verified[row.user_id] = row.version
 
-    async def _back(self, row: GrantRow) -> GrantRow:
+    async def _restore(self, row: GrantRow) -> GrantRow:
         """Who was called scope_missing has a token with the scope: ESI is asked again."""
         if await self._grants.mark(row.user_id, version=row.version, state=UserState.OK, reason=None):
             log.info("the login has the killmail scope again", character_id=row.character_id)
         return await self._usable(row.user_id)
 
-    async def _turn(
+    async def _mark_unusable(
         self,
         row: GrantRow,
         state: UserState,

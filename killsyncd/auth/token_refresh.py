@@ -127,8 +127,8 @@ class GrantStore(Protocol):
     async def own(self, user_id: str, owner_hash: str) -> None:
         """Whose the character is, where that was not known; a known owner stays."""
 
-    async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
-        """Leave a tombstone: a grant that is still to be taken back at the SSO."""
+    async def keep_revocation(self, character_id: int, refresh_token_enc: bytes) -> None:
+        """Write down a grant that is still to be revoked at the SSO."""
 
 
 class SsoPort(Protocol):
@@ -259,10 +259,12 @@ class TokenRefresh:
         try:
             await self._sso.revoke(tokens.refresh_token)
         except (SsoUnavailable, GrantDead) as error:
-            # The logout's own tombstone holds the token that this one replaced.
-            await self._grants.entomb(row.character_id, self._encrypted(row, "refresh", tokens.refresh_token))
+            # The revocation that the logout wrote down holds the token that this one replaced.
+            await self._grants.keep_revocation(
+                row.character_id, self._encrypted(row, "refresh", tokens.refresh_token)
+            )
             log.warning(
-                "logged out during a refresh; will be taken back", character_id=row.character_id, reason=error
+                "logged out during a refresh; will be revoked", character_id=row.character_id, reason=error
             )
 
     async def _failed(self, row: GrantRow, error: SsoUnavailable, came_at: float) -> None:

@@ -73,7 +73,7 @@ class StatusFacts:
 
 @dataclass(frozen=True, slots=True)
 class LoggedOutUser:
-    """A user who was logged out. revocation_id: the tombstone to work off, None where there was no grant."""
+    """A user who was logged out. revocation_id: the revocation to work off, None where there was no grant."""
 
     revocation_id: int | None
     erased_killmails: int
@@ -99,7 +99,10 @@ class OperatingRows(Protocol):
     async def explain(self, killmail_id: int) -> Explained: ...
 
     async def logout(self, user_id: str, *, erase: bool) -> LoggedOutUser | None:
-        """Forget the tokens, leaving a tombstone; erase: what only this user brought too. One transaction."""
+        """Forget the tokens, leaving a pending revocation; erase: what only this user brought too.
+
+        One transaction.
+        """
 
     async def feed_start(self, after: str | None) -> int:
         """The position a cursor stands for, or the feed's end. Raises BadInput."""
@@ -174,7 +177,7 @@ class LoginService(Protocol):
 
 
 class GrantRevoker(Protocol):
-    """Works off tombstones of logouts (`revoker.py`)."""
+    """Works off the revocations that logouts leave (`auth/revoker.py`)."""
 
     async def revoke_now(self, revocation_id: int) -> bool:
         """Try one at once; False where the SSO did not confirm (it stays and is tried again)."""

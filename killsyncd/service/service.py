@@ -303,7 +303,7 @@ class Operations:
     async def logout(self, selector: str, *, erase: bool = False) -> LoggedOut:
         """Forget a user's tokens and take the grant back at the SSO; erase: what only they brought goes too.
 
-        Where the SSO does not confirm, an encrypted tombstone stays and is tried again.
+        Where the SSO does not confirm, the revocation stays, its token encrypted, and is tried again.
         """
         user = await self.user(selector)
         gone = await self._rows.logout(user.id, erase=erase)

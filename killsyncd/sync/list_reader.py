@@ -66,7 +66,7 @@ class ListClient(Protocol):
 
 
 class AccessTokens(Protocol):
-    """Token care."""
+    """The token manager."""
 
     async def access_token(self, user_id: str) -> str:
         """A valid access token. Raises GrantUnusable, SsoUnavailable."""
@@ -191,8 +191,8 @@ class ListReader:
             # is not asked for again.
             if asked and error.at is not None:
                 await self._ledger.page_refused(job.source_id, page, error.at, error.expires_at or 0.0)
-            # 403 in ESI's own words may mean that the scope is missing, and token care finds out. What a
-            # gateway or a firewall on the way says in HTML is a failure like others.
+            # 403 in ESI's own words may mean that the scope is missing: the token manager finds out. What
+            # a gateway or a firewall on the way says in HTML is a failure like others.
             if isinstance(error, EsiStatus) and error.status == 403 and error.detail:
                 await self._tokens.list_refused(job.user_id, token, error.detail)
             raise

@@ -33,7 +33,7 @@ class AllOfIt(GrantStore, DueGrants, LoginSink, Protocol):
 
 
 @dataclass
-class Rooms:
+class Stores:
     grants: AllOfIt
     logins: LoginStore
 
@@ -45,16 +45,16 @@ def _daemon(name: str) -> Tx[None]:
     )
 
 
-async def _with_daemons(store: Store) -> Rooms:
+async def _with_daemons(store: Store) -> Stores:
     for name in (OURS, THEIRS):
         await store.write(_daemon, name)
-    return Rooms(GrantRepository(store), PendingLogins(store))
+    return Stores(GrantRepository(store), PendingLogins(store))
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-async def rooms(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rooms]:
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param == "memory":
-        yield Rooms(MemoryGrants(), MemoryLogins())
+        yield Stores(MemoryGrants(), MemoryLogins())
     elif request.param == "sqlite":
         file = await SqliteStore.open(tmp_path / "killsyncd.db", ManualClock())
         try:
@@ -89,19 +89,19 @@ def a_grant(**changes: object) -> NewGrant:
     return replace(grant, **changes)  # type: ignore[arg-type]
 
 
-async def loaded(rooms: Rooms, user_id: str) -> GrantRow:
-    row = await rooms.grants.load(user_id)
+async def loaded(stores: Stores, user_id: str) -> GrantRow:
+    row = await stores.grants.load(user_id)
     assert row is not None
     return row
 
 
 @pytest.fixture
-async def row(rooms: Rooms) -> GrantRow:
-    return await loaded(rooms, (await rooms.grants.register(a_grant())).user_id)
+async def row(stores: Stores) -> GrantRow:
+    return await loaded(stores, (await stores.grants.register(a_grant())).user_id)
 
 
-async def store_tokens(rooms: Rooms, row: GrantRow, *, holder: str = OURS) -> GrantRow | None:
-    return await rooms.grants.store_tokens(
+async def store_tokens(stores: Stores, row: GrantRow, *, holder: str = OURS) -> GrantRow | None:
+    return await stores.grants.store_tokens(
         row.user_id,
         holder=holder,
         version=row.version,
@@ -112,15 +112,15 @@ async def store_tokens(rooms: Rooms, row: GrantRow, *, holder: str = OURS) -> Gr
     )
 
 
-async def fail(rooms: Rooms, row: GrantRow, **changes: object) -> GrantRow:
+async def fail(stores: Stores, row: GrantRow, **changes: object) -> GrantRow:
     outcome = {"unanswered": True, "refused_at": None, "not_before": START + 60, "holder": OURS, **changes}
     version = outcome.pop("version", row.version)
-    await rooms.grants.record_failure(row.user_id, version=version, **outcome)  # type: ignore[arg-type]
-    return await loaded(rooms, row.user_id)
+    await stores.grants.record_failure(row.user_id, version=version, **outcome)  # type: ignore[arg-type]
+    return await loaded(stores, row.user_id)
 
 
-async def attempt(rooms: Rooms, row: GrantRow, holder: str = OURS) -> GrantRow:
-    begun = await rooms.grants.begin_attempt(row.user_id, holder=holder, version=row.version)
+async def attempt(stores: Stores, row: GrantRow, holder: str = OURS) -> GrantRow:
+    begun = await stores.grants.begin_attempt(row.user_id, holder=holder, version=row.version)
     assert begun is not None
     return begun
 
@@ -128,31 +128,31 @@ async def attempt(rooms: Rooms, row: GrantRow, holder: str = OURS) -> GrantRow:
 # -- registering -----------------------------------------------------------------------------------
 
 
-async def test_what_was_registered_is_loaded(rooms: Rooms, row: GrantRow) -> None:
+async def test_what_was_registered_is_loaded(stores: Stores, row: GrantRow) -> None:
     assert (row.character_id, row.owner_hash, row.state) == (90000001, "owner-1", UserState.OK)
     assert (row.access_token_enc, row.refresh_token_enc) == (b"\x00access", b"\xffrefresh")
     assert (row.expires_at, row.renew_at) == (START + 1200.5, START + 900.25)
     assert (row.unanswered_attempts, row.refusals, row.failures) == (0, 0, 0)
     assert (row.not_before, row.holder) == (0.0, None)
-    assert await rooms.grants.load("nobody") is None
+    assert await stores.grants.load("nobody") is None
 
 
-async def test_user_ids_are_not_the_characters(rooms: Rooms, row: GrantRow) -> None:
+async def test_user_ids_are_not_the_characters(stores: Stores, row: GrantRow) -> None:
     assert "90000001" not in row.user_id
-    other = await rooms.grants.register(a_grant(character_id=90000002))
+    other = await stores.grants.register(a_grant(character_id=90000002))
     assert other.created
     assert other.user_id != row.user_id
 
 
-async def test_logging_in_again_starts_anew_under_the_same_id(rooms: Rooms, row: GrantRow) -> None:
-    await attempt(rooms, row)
-    await fail(rooms, row, refused_at=START)
-    await rooms.grants.mark(
+async def test_logging_in_again_starts_anew_under_the_same_id(stores: Stores, row: GrantRow) -> None:
+    await attempt(stores, row)
+    await fail(stores, row, refused_at=START)
+    await stores.grants.mark(
         row.user_id, version=row.version, state=UserState.NEEDS_LOGIN, reason="gone", drop_tokens=True
     )
-    again = await rooms.grants.register(a_grant(owner_hash="owner-2", refresh_token_enc=b"new"))
+    again = await stores.grants.register(a_grant(owner_hash="owner-2", refresh_token_enc=b"new"))
     assert (again.user_id, again.created) == (row.user_id, False)
-    now = await loaded(rooms, row.user_id)
+    now = await loaded(stores, row.user_id)
     assert (now.state, now.state_reason, now.owner_hash) == (UserState.OK, None, "owner-2")
     assert now.refresh_token_enc == b"new"
     assert (now.unanswered_attempts, now.refusals, now.failures) == (0, 0, 0)
@@ -161,117 +161,117 @@ async def test_logging_in_again_starts_anew_under_the_same_id(rooms: Rooms, row:
 
 
 async def test_a_login_cannot_be_overwritten_by_a_refresh_that_was_under_way(
-    rooms: Rooms, row: GrantRow
+    stores: Stores, row: GrantRow
 ) -> None:
-    begun = await attempt(rooms, row)
-    await rooms.grants.register(a_grant(refresh_token_enc=b"new"))
-    assert await store_tokens(rooms, begun) is None
-    await fail(rooms, begun)
-    assert not await rooms.grants.mark(
+    begun = await attempt(stores, row)
+    await stores.grants.register(a_grant(refresh_token_enc=b"new"))
+    assert await store_tokens(stores, begun) is None
+    await fail(stores, begun)
+    assert not await stores.grants.mark(
         row.user_id, version=begun.version, state=UserState.NEEDS_LOGIN, reason="dead", drop_tokens=True
     )
-    now = await loaded(rooms, row.user_id)
+    now = await loaded(stores, row.user_id)
     assert (now.refresh_token_enc, now.failures, now.state) == (b"new", 0, UserState.OK)
 
 
-async def test_an_owner_is_taken_over_once(rooms: Rooms) -> None:
-    user_id = (await rooms.grants.register(a_grant(owner_hash=""))).user_id
+async def test_an_owner_is_taken_over_once(stores: Stores) -> None:
+    user_id = (await stores.grants.register(a_grant(owner_hash=""))).user_id
     for owner in ("owner-1", "owner-2"):
-        await rooms.grants.own(user_id, owner)
-        assert (await loaded(rooms, user_id)).owner_hash == "owner-1"
+        await stores.grants.own(user_id, owner)
+        assert (await loaded(stores, user_id)).owner_hash == "owner-1"
 
 
-async def test_a_new_name_changes_nothing_else(rooms: Rooms, row: GrantRow) -> None:
-    await rooms.grants.rename(row.user_id, "Another Name")
-    assert await loaded(rooms, row.user_id) == replace(row, character_name="Another Name")
+async def test_a_new_name_changes_nothing_else(stores: Stores, row: GrantRow) -> None:
+    await stores.grants.rename(row.user_id, "Another Name")
+    assert await loaded(stores, row.user_id) == replace(row, character_name="Another Name")
 
 
 # -- refreshing ------------------------------------------------------------------------------------
 
 
-async def test_an_attempt_is_counted_and_leased(rooms: Rooms, row: GrantRow) -> None:
-    begun = await attempt(rooms, row)
+async def test_an_attempt_is_counted_and_leased(stores: Stores, row: GrantRow) -> None:
+    begun = await attempt(stores, row)
     assert (begun.holder, begun.unanswered_attempts, begun.version) == (OURS, 1, row.version)
-    assert begun == await loaded(rooms, row.user_id)
-    assert await rooms.grants.begin_attempt(row.user_id, holder=THEIRS, version=row.version) is None
-    assert (await attempt(rooms, row)).unanswered_attempts == 2, "our own lease does not keep us out"
+    assert begun == await loaded(stores, row.user_id)
+    assert await stores.grants.begin_attempt(row.user_id, holder=THEIRS, version=row.version) is None
+    assert (await attempt(stores, row)).unanswered_attempts == 2, "our own lease does not keep us out"
 
 
-async def test_of_many_attempts_at_once_one_begins(rooms: Rooms, row: GrantRow) -> None:
+async def test_of_many_attempts_at_once_one_begins(stores: Stores, row: GrantRow) -> None:
     begun = await asyncio.gather(
         *(
-            rooms.grants.begin_attempt(row.user_id, holder=name, version=row.version)
+            stores.grants.begin_attempt(row.user_id, holder=name, version=row.version)
             for name in (OURS, THEIRS)
         )
     )
     assert sum(each is not None for each in begun) == 1
 
 
-async def test_no_attempt_on_what_changed_ended_or_is_not_there(rooms: Rooms, row: GrantRow) -> None:
-    assert await rooms.grants.begin_attempt("nobody", holder=OURS, version=1) is None
-    assert await rooms.grants.begin_attempt(row.user_id, holder=OURS, version=row.version + 1) is None
-    await rooms.grants.mark(row.user_id, version=row.version, state=UserState.OWNER_CHANGED, reason="r")
-    now = await loaded(rooms, row.user_id)
+async def test_no_attempt_on_what_changed_ended_or_is_not_there(stores: Stores, row: GrantRow) -> None:
+    assert await stores.grants.begin_attempt("nobody", holder=OURS, version=1) is None
+    assert await stores.grants.begin_attempt(row.user_id, holder=OURS, version=row.version + 1) is None
+    await stores.grants.mark(row.user_id, version=row.version, state=UserState.OWNER_CHANGED, reason="r")
+    now = await loaded(stores, row.user_id)
     assert now.unanswered_attempts == 0
-    assert await rooms.grants.begin_attempt(row.user_id, holder=OURS, version=now.version) is None
+    assert await stores.grants.begin_attempt(row.user_id, holder=OURS, version=now.version) is None
 
 
 @pytest.mark.parametrize("state", [UserState.NEEDS_LOGIN, UserState.SCOPE_MISSING])
 async def test_who_may_come_back_is_asked_for_when_the_time_has_come(
-    rooms: Rooms, row: GrantRow, state: UserState
+    stores: Stores, row: GrantRow, state: UserState
 ) -> None:
     later = START + 86400
-    assert await rooms.grants.mark(
+    assert await stores.grants.mark(
         row.user_id, version=row.version, state=state, reason="refused", not_before=later
     )
-    now = await loaded(rooms, row.user_id)
+    now = await loaded(stores, row.user_id)
     assert (now.refresh_token_enc, now.not_before) == (b"\xffrefresh", later)
-    assert await rooms.grants.due(later - 1, 10) == []
-    assert await rooms.grants.next_due() == later
-    assert await rooms.grants.due(later, 10) == [row.user_id]
-    stored = await store_tokens(rooms, await attempt(rooms, now))
+    assert await stores.grants.due(later - 1, 10) == []
+    assert await stores.grants.next_due() == later
+    assert await stores.grants.due(later, 10) == [row.user_id]
+    stored = await store_tokens(stores, await attempt(stores, now))
     assert stored is not None
     # Whether the scope is back, only the new token says.
     assert stored.state is (UserState.OK if state is UserState.NEEDS_LOGIN else state)
     assert stored.not_before == 0.0
-    assert await rooms.grants.mark(row.user_id, version=stored.version, state=UserState.OK, reason=None)
-    back = await loaded(rooms, row.user_id)
+    assert await stores.grants.mark(row.user_id, version=stored.version, state=UserState.OK, reason=None)
+    back = await loaded(stores, row.user_id)
     assert (back.state, back.state_reason) == (UserState.OK, None)
 
 
-async def test_refusals_are_counted_until_tokens_are_stored(rooms: Rooms, row: GrantRow) -> None:
+async def test_refusals_are_counted_until_tokens_are_stored(stores: Stores, row: GrantRow) -> None:
     for n, at in enumerate((START + 10, START + 70), start=1):
-        now = await fail(rooms, await attempt(rooms, row), unanswered=False, refused_at=at)
+        now = await fail(stores, await attempt(stores, row), unanswered=False, refused_at=at)
         assert (now.refusals, now.refused_since, now.failures) == (n, START + 10, n)
-    now = await fail(rooms, await attempt(rooms, row), unanswered=False)
+    now = await fail(stores, await attempt(stores, row), unanswered=False)
     assert (now.refusals, now.refused_since, now.failures) == (2, START + 10, 3), "the SSO was down"
-    now = await fail(rooms, await attempt(rooms, row), unanswered=False, refused_at=START - 5)
+    now = await fail(stores, await attempt(stores, row), unanswered=False, refused_at=START - 5)
     assert now.refused_since == START - 5, "the clock had been ahead"
-    stored = await store_tokens(rooms, await attempt(rooms, now))
+    stored = await store_tokens(stores, await attempt(stores, now))
     assert stored is not None
     assert (stored.refusals, stored.refused_since) == (0, None)
 
 
-async def test_refused_lists_are_counted_until_one_comes(rooms: Rooms, row: GrantRow) -> None:
-    assert await rooms.grants.list_refused(row.user_id, version=row.version + 1) is None
-    assert await rooms.grants.list_refused(row.user_id, version=row.version) == 1
-    stored = await store_tokens(rooms, await attempt(rooms, row))
+async def test_refused_lists_are_counted_until_one_comes(stores: Stores, row: GrantRow) -> None:
+    assert await stores.grants.list_refused(row.user_id, version=row.version + 1) is None
+    assert await stores.grants.list_refused(row.user_id, version=row.version) == 1
+    stored = await store_tokens(stores, await attempt(stores, row))
     assert stored is not None
-    assert await rooms.grants.list_refused(row.user_id, version=stored.version) == 2, (
+    assert await stores.grants.list_refused(row.user_id, version=stored.version) == 2, (
         "a refresh proves nothing"
     )
-    await rooms.grants.list_accepted(row.user_id)
-    assert (await loaded(rooms, row.user_id)).list_refusals == 0
-    await rooms.grants.list_refused(row.user_id, version=stored.version)
-    await rooms.grants.register(a_grant())
-    assert (await loaded(rooms, row.user_id)).list_refusals == 0, "a login begins anew"
+    await stores.grants.list_accepted(row.user_id)
+    assert (await loaded(stores, row.user_id)).list_refusals == 0
+    await stores.grants.list_refused(row.user_id, version=stored.version)
+    await stores.grants.register(a_grant())
+    assert (await loaded(stores, row.user_id)).list_refusals == 0, "a login begins anew"
 
 
 async def test_an_answer_without_an_access_token_stores_the_refresh_token(
-    rooms: Rooms, row: GrantRow
+    stores: Stores, row: GrantRow
 ) -> None:
-    await attempt(rooms, row)
-    stored = await rooms.grants.store_tokens(
+    await attempt(stores, row)
+    stored = await stores.grants.store_tokens(
         row.user_id,
         holder=OURS,
         version=row.version,
@@ -282,83 +282,85 @@ async def test_an_answer_without_an_access_token_stores_the_refresh_token(
     )
     assert stored is not None
     assert (stored.access_token_enc, stored.refresh_token_enc) == (None, b"refresh 2")
-    assert await rooms.grants.due(START, 10) == [row.user_id]
+    assert await stores.grants.due(START, 10) == [row.user_id]
 
 
-async def test_times_from_a_clock_that_was_wrong_hold_nobody_up(rooms: Rooms, row: GrantRow) -> None:
-    await fail(rooms, row, not_before=START + 30 * 86400)
-    assert await rooms.grants.due(START + 900.25, 10) == [row.user_id]
-    await rooms.grants.register(a_grant(renew_at=START + 30 * 86400))
-    assert await rooms.grants.due(START, 10) == [row.user_id]
+async def test_times_from_a_clock_that_was_wrong_hold_nobody_up(stores: Stores, row: GrantRow) -> None:
+    await fail(stores, row, not_before=START + 30 * 86400)
+    assert await stores.grants.due(START + 900.25, 10) == [row.user_id]
+    await stores.grants.register(a_grant(renew_at=START + 30 * 86400))
+    assert await stores.grants.due(START, 10) == [row.user_id]
 
 
-async def test_stored_tokens_settle_everything(rooms: Rooms, row: GrantRow) -> None:
-    await attempt(rooms, row)
-    begun = await attempt(rooms, await fail(rooms, row, refused_at=START))
-    stored = await store_tokens(rooms, begun)
+async def test_stored_tokens_settle_everything(stores: Stores, row: GrantRow) -> None:
+    await attempt(stores, row)
+    begun = await attempt(stores, await fail(stores, row, refused_at=START))
+    stored = await store_tokens(stores, begun)
     assert stored is not None
-    assert stored == await loaded(rooms, row.user_id)
+    assert stored == await loaded(stores, row.user_id)
     assert (stored.access_token_enc, stored.refresh_token_enc) == (b"access 2", b"refresh 2")
     assert (stored.expires_at, stored.renew_at) == (START + 2400, START + 2100)
     assert (stored.unanswered_attempts, stored.refusals, stored.failures) == (0, 0, 0)
     assert (stored.not_before, stored.holder) == (0.0, None)
     assert stored.version > begun.version
-    assert await store_tokens(rooms, begun) is None, "the same compare-and-swap holds once"
+    assert await store_tokens(stores, begun) is None, "the same compare-and-swap holds once"
 
 
-async def test_storing_after_the_lease_went_over_leaves_it_to_its_holder(rooms: Rooms, row: GrantRow) -> None:
-    begun = await attempt(rooms, row)
-    await rooms.grants.release(row.user_id, holder=OURS)
-    await attempt(rooms, row, THEIRS)
-    stored = await store_tokens(rooms, begun)
+async def test_storing_after_the_lease_went_over_leaves_it_to_its_holder(
+    stores: Stores, row: GrantRow
+) -> None:
+    begun = await attempt(stores, row)
+    await stores.grants.release(row.user_id, holder=OURS)
+    await attempt(stores, row, THEIRS)
+    stored = await store_tokens(stores, begun)
     assert stored is not None
     assert stored.holder == THEIRS
 
 
-async def test_failures_are_counted_by_their_kind(rooms: Rooms, row: GrantRow) -> None:
-    await attempt(rooms, row)
-    now = await fail(rooms, row, unanswered=True)
+async def test_failures_are_counted_by_their_kind(stores: Stores, row: GrantRow) -> None:
+    await attempt(stores, row)
+    now = await fail(stores, row, unanswered=True)
     assert (now.failures, now.unanswered_attempts, now.refusals) == (1, 1, 0)
     assert (now.not_before, now.holder, now.version) == (START + 60, None, row.version)
-    await attempt(rooms, row)
-    now = await fail(rooms, row, unanswered=False, refused_at=START, not_before=START + 99)
+    await attempt(stores, row)
+    now = await fail(stores, row, unanswered=False, refused_at=START, not_before=START + 99)
     assert (now.failures, now.unanswered_attempts, now.refusals) == (2, 1, 1)
     assert now.not_before == START + 99
     for _ in range(2):
-        now = await fail(rooms, row, unanswered=False)
+        now = await fail(stores, row, unanswered=False)
     assert now.unanswered_attempts == 0, "never below zero"
 
 
-async def test_a_failure_of_an_older_version_says_nothing(rooms: Rooms, row: GrantRow) -> None:
-    assert await fail(rooms, row, version=row.version - 1) == row
+async def test_a_failure_of_an_older_version_says_nothing(stores: Stores, row: GrantRow) -> None:
+    assert await fail(stores, row, version=row.version - 1) == row
 
 
-async def test_a_failure_leaves_another_daemons_lease(rooms: Rooms, row: GrantRow) -> None:
-    await attempt(rooms, row, THEIRS)
-    assert (await fail(rooms, row)).holder == THEIRS
+async def test_a_failure_leaves_another_daemons_lease(stores: Stores, row: GrantRow) -> None:
+    await attempt(stores, row, THEIRS)
+    assert (await fail(stores, row)).holder == THEIRS
 
 
-async def test_releasing_gives_back_only_ones_own_lease(rooms: Rooms, row: GrantRow) -> None:
-    await attempt(rooms, row)
-    await rooms.grants.release(row.user_id, holder=THEIRS)
-    assert (await loaded(rooms, row.user_id)).holder == OURS
-    await rooms.grants.release(row.user_id, holder=OURS)
-    now = await loaded(rooms, row.user_id)
+async def test_releasing_gives_back_only_ones_own_lease(stores: Stores, row: GrantRow) -> None:
+    await attempt(stores, row)
+    await stores.grants.release(row.user_id, holder=THEIRS)
+    assert (await loaded(stores, row.user_id)).holder == OURS
+    await stores.grants.release(row.user_id, holder=OURS)
+    now = await loaded(stores, row.user_id)
     assert (now.holder, now.unanswered_attempts, now.failures) == (None, 1, 0)
 
 
 @pytest.mark.parametrize("drop", [True, False])
-async def test_marking(rooms: Rooms, row: GrantRow, drop: bool) -> None:
-    begun = await attempt(rooms, row)
-    marked = await rooms.grants.mark(
+async def test_marking(stores: Stores, row: GrantRow, drop: bool) -> None:
+    begun = await attempt(stores, row)
+    marked = await stores.grants.mark(
         row.user_id, version=begun.version, state=UserState.OWNER_CHANGED, reason="sold", drop_tokens=drop
     )
     assert marked
-    now = await loaded(rooms, row.user_id)
+    now = await loaded(stores, row.user_id)
     assert (now.state, now.state_reason, now.holder) == (UserState.OWNER_CHANGED, "sold", None)
     assert (now.access_token_enc is None, now.refresh_token_enc is None) == (drop, drop)
     assert now.version > begun.version
-    assert not await rooms.grants.mark(
+    assert not await stores.grants.mark(
         row.user_id, version=begun.version, state=UserState.NEEDS_LOGIN, reason="late", drop_tokens=True
     )
 
@@ -366,40 +368,40 @@ async def test_marking(rooms: Rooms, row: GrantRow, drop: bool) -> None:
 # -- who is due ------------------------------------------------------------------------------------
 
 
-async def test_due_are_those_whose_time_has_come_the_longest_first(rooms: Rooms) -> None:
+async def test_due_are_those_whose_time_has_come_the_longest_first(stores: Stores) -> None:
     ids = [
-        (await rooms.grants.register(a_grant(character_id=90000001 + n, renew_at=START + at))).user_id
+        (await stores.grants.register(a_grant(character_id=90000001 + n, renew_at=START + at))).user_id
         for n, at in enumerate([300, 100, 200, 400])
     ]
-    assert await rooms.grants.due(START + 99, 10) == []
-    assert await rooms.grants.due(START + 300, 10) == [ids[1], ids[2], ids[0]]
-    assert await rooms.grants.due(START + 300, 2) == [ids[1], ids[2]]
-    assert await rooms.grants.next_due() == START + 100
+    assert await stores.grants.due(START + 99, 10) == []
+    assert await stores.grants.due(START + 300, 10) == [ids[1], ids[2], ids[0]]
+    assert await stores.grants.due(START + 300, 2) == [ids[1], ids[2]]
+    assert await stores.grants.next_due() == START + 100
 
 
-async def test_due_are_not_the_ended_the_held_and_those_who_wait(rooms: Rooms) -> None:
+async def test_due_are_not_the_ended_the_held_and_those_who_wait(stores: Stores) -> None:
     rows = [
-        await loaded(rooms, (await rooms.grants.register(a_grant(character_id=90000001 + n))).user_id)
+        await loaded(stores, (await stores.grants.register(a_grant(character_id=90000001 + n))).user_id)
         for n in range(5)
     ]
     ended, held, waits, dropped, due = rows
-    await rooms.grants.mark(ended.user_id, version=ended.version, state=UserState.OWNER_CHANGED, reason="r")
-    await rooms.grants.mark(
+    await stores.grants.mark(ended.user_id, version=ended.version, state=UserState.OWNER_CHANGED, reason="r")
+    await stores.grants.mark(
         dropped.user_id, version=dropped.version, state=UserState.OK, reason="", drop_tokens=True
     )
-    await attempt(rooms, held, THEIRS)
-    await fail(rooms, waits, not_before=START + 5000)
-    assert await rooms.grants.due(START + 4000, 10) == [due.user_id]
-    assert set(await rooms.grants.due(START + 5000, 10)) == {due.user_id, waits.user_id}
+    await attempt(stores, held, THEIRS)
+    await fail(stores, waits, not_before=START + 5000)
+    assert await stores.grants.due(START + 4000, 10) == [due.user_id]
+    assert set(await stores.grants.due(START + 5000, 10)) == {due.user_id, waits.user_id}
 
 
-async def test_the_next_one_due_is_the_first_to_end_its_wait(rooms: Rooms, row: GrantRow) -> None:
-    await fail(rooms, row, not_before=START + 5000)
-    assert await rooms.grants.next_due() == START + 5000
-    await rooms.grants.mark(
+async def test_the_next_one_due_is_the_first_to_end_its_wait(stores: Stores, row: GrantRow) -> None:
+    await fail(stores, row, not_before=START + 5000)
+    assert await stores.grants.next_due() == START + 5000
+    await stores.grants.mark(
         row.user_id, version=row.version, state=UserState.NEEDS_LOGIN, reason="r", drop_tokens=True
     )
-    assert await rooms.grants.next_due() is None
+    assert await stores.grants.next_due() is None
 
 
 # -- pending logins --------------------------------------------------------------------------------
@@ -411,61 +413,61 @@ def a_login(**changes: object) -> LoginRow:
 
 
 async def take(
-    rooms: Rooms,
+    stores: Stores,
     *,
-    door: LoginOrigin = LoginOrigin.BROWSER,
+    origin: LoginOrigin = LoginOrigin.BROWSER,
     cookie: str | None = "cd" * 32,
     now: float = START,
 ) -> LoginRow | None:
-    return await rooms.logins.take("ab" * 32, doors={door}, cookie_hash=cookie, now=now)
+    return await stores.logins.take("ab" * 32, origins={origin}, cookie_hash=cookie, now=now)
 
 
-async def test_a_login_is_taken_once_and_its_verifier_wiped(rooms: Rooms) -> None:
-    await rooms.logins.put(a_login(), forget_before=0)
-    assert await rooms.logins.load("ab" * 32) == a_login()
-    assert await take(rooms) == a_login()
-    now = await rooms.logins.load("ab" * 32)
+async def test_a_login_is_taken_once_and_its_verifier_wiped(stores: Stores) -> None:
+    await stores.logins.put(a_login(), forget_before=0)
+    assert await stores.logins.load("ab" * 32) == a_login()
+    assert await take(stores) == a_login()
+    now = await stores.logins.load("ab" * 32)
     assert now is not None
     assert (now.status, now.verifier_enc) == (LoginState.WORKING, b"")
-    assert await take(rooms) is None
+    assert await take(stores) is None
 
 
-async def test_of_many_takers_one_gets_it(rooms: Rooms) -> None:
-    await rooms.logins.put(a_login(), forget_before=0)
-    taken = await asyncio.gather(*(take(rooms) for _ in range(10)))
+async def test_of_many_takers_one_gets_it(stores: Stores) -> None:
+    await stores.logins.put(a_login(), forget_before=0)
+    taken = await asyncio.gather(*(take(stores) for _ in range(10)))
     assert sum(each is not None for each in taken) == 1
 
 
-async def test_takers_without_the_right_change_nothing(rooms: Rooms) -> None:
-    await rooms.logins.put(a_login(), forget_before=0)
-    assert await take(rooms, door=LoginOrigin.CLI) is None
-    assert await take(rooms, cookie=None) is None
-    assert await take(rooms, cookie="ef" * 32) is None
-    assert await take(rooms, now=START + 600) is None
-    assert await rooms.logins.take("ff" * 32, doors=set(LoginOrigin), cookie_hash=None, now=START) is None
-    assert await take(rooms, now=START + 599) is not None
+async def test_takers_without_the_right_change_nothing(stores: Stores) -> None:
+    await stores.logins.put(a_login(), forget_before=0)
+    assert await take(stores, origin=LoginOrigin.CLI) is None
+    assert await take(stores, cookie=None) is None
+    assert await take(stores, cookie="ef" * 32) is None
+    assert await take(stores, now=START + 600) is None
+    assert await stores.logins.take("ff" * 32, origins=set(LoginOrigin), cookie_hash=None, now=START) is None
+    assert await take(stores, now=START + 599) is not None
 
 
-async def test_a_login_without_a_cookie_needs_none(rooms: Rooms) -> None:
-    await rooms.logins.put(a_login(door=LoginOrigin.CLI, cookie_hash=None), forget_before=0)
-    assert await take(rooms, door=LoginOrigin.CLI, cookie="cd" * 32) is not None
+async def test_a_login_without_a_cookie_needs_none(stores: Stores) -> None:
+    await stores.logins.put(a_login(origin=LoginOrigin.CLI, cookie_hash=None), forget_before=0)
+    assert await take(stores, origin=LoginOrigin.CLI, cookie="cd" * 32) is not None
 
 
-async def test_only_what_is_working_is_finished_and_once(rooms: Rooms, row: GrantRow) -> None:
-    await rooms.logins.put(a_login(), forget_before=0)
-    await rooms.logins.finish("ab" * 32, status=LoginState.DONE, user_id=row.user_id, message="early")
-    assert await rooms.logins.load("ab" * 32) == a_login()
-    await take(rooms)
-    await rooms.logins.finish("ab" * 32, status=LoginState.DONE, user_id=row.user_id, message="welcome")
-    await rooms.logins.finish("ab" * 32, status=LoginState.FAILED, user_id=None, message="late")
-    now = await rooms.logins.load("ab" * 32)
+async def test_only_what_is_working_is_finished_and_once(stores: Stores, row: GrantRow) -> None:
+    await stores.logins.put(a_login(), forget_before=0)
+    await stores.logins.finish("ab" * 32, status=LoginState.DONE, user_id=row.user_id, message="early")
+    assert await stores.logins.load("ab" * 32) == a_login()
+    await take(stores)
+    await stores.logins.finish("ab" * 32, status=LoginState.DONE, user_id=row.user_id, message="welcome")
+    await stores.logins.finish("ab" * 32, status=LoginState.FAILED, user_id=None, message="late")
+    now = await stores.logins.load("ab" * 32)
     assert now is not None
     assert (now.status, now.user_id, now.message) == (LoginState.DONE, row.user_id, "welcome")
 
 
-async def test_old_logins_go_when_a_new_one_comes(rooms: Rooms) -> None:
-    await rooms.logins.put(a_login(), forget_before=0)
-    await rooms.logins.put(a_login(state_hash="ef" * 32), forget_before=START + 600)
-    assert await rooms.logins.load("ab" * 32) is not None
-    await rooms.logins.put(a_login(state_hash="01" * 32), forget_before=START + 600.5)
-    assert await rooms.logins.load("ab" * 32) is None
+async def test_old_logins_go_when_a_new_one_comes(stores: Stores) -> None:
+    await stores.logins.put(a_login(), forget_before=0)
+    await stores.logins.put(a_login(state_hash="ef" * 32), forget_before=START + 600)
+    assert await stores.logins.load("ab" * 32) is not None
+    await stores.logins.put(a_login(state_hash="01" * 32), forget_before=START + 600.5)
+    assert await stores.logins.load("ab" * 32) is None

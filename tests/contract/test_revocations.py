@@ -1,11 +1,11 @@
-"""Logouts and erasing: what goes, what stays, and the tombstone between."""
+"""Logouts and erasing: what goes, what stays, and the revocation between."""
 
 from __future__ import annotations
 
 import pytest
 
 from killsyncd.core.model import SyncMode, UserState
-from killsyncd.storage.repositories import revocations as goodbyes
+from killsyncd.storage.repositories import revocations
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.revocations import Revocations, logout
 from tests.support.storage_world import StorageWorld, arrival
@@ -37,20 +37,20 @@ async def test_a_logout_forgets_the_tokens_and_keeps_the_history(world: StorageW
     assert user.state_reason == "logged out"
     assert await world.stored_ids() == [11]
     assert await world.refs() == {12: "pending"}  # what was listed is still fetched: that needs no token
-    tombstones = Revocations(world.store)
+    rows = Revocations(world.store)
     assert done.revocation_id is not None
-    tombstone = await tombstones.get(done.revocation_id)
-    assert tombstone is not None
-    assert (tombstone.character_id, tombstone.refresh_token_enc) == (1, b"\xffrefresh")
+    revocation = await rows.get(done.revocation_id)
+    assert revocation is not None
+    assert (revocation.character_id, revocation.refresh_token_enc) == (1, b"\xffrefresh")
 
 
-async def test_token_care_leaves_tombstones_too(world: StorageWorld) -> None:
-    await world.grants.entomb(7, b"\xffanother")
-    [tombstone] = await Revocations(world.store).due(10)
-    assert (tombstone.character_id, tombstone.refresh_token_enc) == (7, b"\xffanother")
+async def test_token_care_leaves_revocations_too(world: StorageWorld) -> None:
+    await world.grants.keep_revocation(7, b"\xffanother")
+    [revocation] = await Revocations(world.store).due(10)
+    assert (revocation.character_id, revocation.refresh_token_enc) == (7, b"\xffanother")
 
 
-async def test_a_second_logout_leaves_no_second_tombstone(world: StorageWorld) -> None:
+async def test_a_second_logout_leaves_no_second_revocation(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
     await logout(world.store, pilot.user_id, erase=False)
     again = await logout(world.store, pilot.user_id, erase=False)
@@ -145,27 +145,27 @@ async def test_orphans_of_an_erasing_are_wanted_again(world: StorageWorld) -> No
     pilot = await world.pilot(1)
     await world.listed(pilot, 11, 12)
     await world.rows("DELETE FROM refs WHERE killmail_id = 11")  # as a race would leave it
-    assert await world.store.write(goodbyes._want_orphans, world.store.dialect, [11, 12, 99]) == 1
+    assert await world.store.write(revocations._want_orphans, world.store.dialect, [11, 12, 99]) == 1
     assert await world.refs() == {11: "pending", 12: "pending"}
     assert [each.killmail_id for each in (await world.store_mails(11)).mails] == [11]
 
 
-async def test_tombstones_are_worked_off(world: StorageWorld) -> None:
+async def test_revocations_are_worked_off(world: StorageWorld) -> None:
     first, second = await world.pilot(1), await world.pilot(2)
     for pilot in (first, second):
         await logout(world.store, pilot.user_id, erase=True)
-    tombstones = Revocations(world.store)
-    due = await tombstones.due(10)
+    rows = Revocations(world.store)
+    due = await rows.due(10)
     assert [each.character_id for each in due] == [1, 2]
     later = await world.now() + 500.0
-    await tombstones.failed(due[0].id, later, refused=True)
-    await tombstones.done(due[1].id)
-    assert await tombstones.due(10) == []
-    assert await tombstones.next_due() == pytest.approx(later)
-    left = await tombstones.get(due[0].id)
+    await rows.failed(due[0].id, later, refused=True)
+    await rows.done(due[1].id)
+    assert await rows.due(10) == []
+    assert await rows.next_due() == pytest.approx(later)
+    left = await rows.get(due[0].id)
     assert left is not None
     assert (left.attempts, left.refusals) == (1, 1)
-    await tombstones.failed(left.id, later, refused=False)
-    left = await tombstones.get(left.id)
+    await rows.failed(left.id, later, refused=False)
+    left = await rows.get(left.id)
     assert left is not None
     assert (left.attempts, left.refusals) == (2, 0), "in a row"

@@ -62,8 +62,8 @@ class House:
             "clock": self.clock,
         }
         self.sso = SsoClient(self.web, **{**settings, **changes})
-        self.keeper = TokenManager(self.grants, self.sso, self.vault, self.clock, self.member.id, 300.0)
-        self.refresher = Refresher(self.keeper, self.grants, self.clock)
+        self.manager = TokenManager(self.grants, self.sso, self.vault, self.clock, self.member.id, 300.0)
+        self.refresher = Refresher(self.manager, self.grants, self.clock)
         self.logins = Logins(PendingLogins(self.store), self.grants, self.sso, self.vault, self.clock, 300.0)
 
     async def browse(self, url: str, **choice: str) -> dict[str, str]:
@@ -105,7 +105,7 @@ async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             house = House(clock, simulator, store, web)
             await house.start(tmp_path / "killsyncd.key", client_secret=request.param)
             yield house
-            await house.keeper.aclose()
+            await house.manager.aclose()
         finally:
             await store.close()
         assert simulator.breaches() == []
@@ -117,7 +117,7 @@ async def test_a_pilot_logs_in_and_is_renewed_ever_after(house: House, tmp_path:
     tokens = set()
     for _ in range(20):
         await house.due(done.user_id)
-        tokens.add(await house.keeper.access_token(done.user_id))
+        tokens.add(await house.manager.access_token(done.user_id))
     assert len(tokens) == 20
     await house.store.read(_nothing)
     for file in tmp_path.glob("killsyncd.db*"):
@@ -154,7 +154,7 @@ async def test_a_restart_forgets_nothing(house: House, tmp_path: Path) -> None:
     query = await house.browse(begun.url, _sim_character=house.character(1))
     assert (await house.logins.finish_query(LoginReturn.CALLBACK, query)).created
     await house.due(done.user_id)
-    assert await house.keeper.access_token(done.user_id)
+    assert await house.manager.access_token(done.user_id)
 
 
 async def test_a_lost_answer_and_then_a_strict_sso(house: House) -> None:
@@ -163,15 +163,15 @@ async def test_a_lost_answer_and_then_a_strict_sso(house: House) -> None:
     await house.due(done.user_id)
     house.simulator.script("reset", "sso.token", processed=True, count=1)
     with pytest.raises(SsoUnavailable) as lost:
-        await house.keeper.access_token(done.user_id)
+        await house.manager.access_token(done.user_id)
     assert not lost.value.answered
     await house.clock.advance(30)
     with pytest.raises(SsoUnavailable, match="lost"):
-        await house.keeper.access_token(done.user_id)
+        await house.manager.access_token(done.user_id)
     assert await house.state(done.user_id) is UserState.OK
     again = await house.login(_sim_character=house.character())
     assert (again.user_id, again.created) == (done.user_id, False)
-    assert await house.keeper.access_token(done.user_id)
+    assert await house.manager.access_token(done.user_id)
 
 
 async def test_a_revoked_grant_needs_a_login(house: House) -> None:
@@ -179,11 +179,11 @@ async def test_a_revoked_grant_needs_a_login(house: House) -> None:
     await house.due(done.user_id)
     house.simulator.revoke(done.character_id)
     with pytest.raises(SsoUnavailable, match="invalid_grant"):
-        await house.keeper.access_token(done.user_id)
+        await house.manager.access_token(done.user_id)
     assert await house.state(done.user_id) is UserState.OK, "one answer is no verdict"
     await house.clock.advance(70)
     with pytest.raises(GrantUnusable):
-        await house.keeper.access_token(done.user_id)
+        await house.manager.access_token(done.user_id)
     assert await house.state(done.user_id) is UserState.NEEDS_LOGIN
 
 
@@ -208,7 +208,7 @@ async def test_an_invalid_grant_that_was_a_passing_fault_costs_nobody_the_login(
     await pass_until(begun + 8 * 3600)
     assert {await house.state(user_id) for user_id in users} == {UserState.OK}
     for user_id in users:
-        assert await house.keeper.access_token(user_id)
+        assert await house.manager.access_token(user_id)
     stop.set()
     await house.clock.sleeping()
     await task
@@ -220,7 +220,7 @@ async def test_a_sold_character_stops(house: House) -> None:
     house.simulator.sell(done.character_id)
     for _ in range(2):  # the SSO may have taken the grant back with the sale
         with pytest.raises((GrantUnusable, SsoUnavailable)):
-            await house.keeper.access_token(done.user_id)
+            await house.manager.access_token(done.user_id)
         await house.clock.advance(70)
     assert await house.state(done.user_id) in (UserState.OWNER_CHANGED, UserState.NEEDS_LOGIN)
 
@@ -262,23 +262,23 @@ async def test_a_bad_hour_of_the_sso_disables_nobody(house: House, fault: dict[s
     house.simulator.script(route="sso.token", **fault)
     for _ in range(60):
         with pytest.raises(SsoUnavailable):
-            await house.keeper.access_token(done.user_id)
+            await house.manager.access_token(done.user_id)
         await house.clock.advance(60)
     assert await house.state(done.user_id) is UserState.OK
-    [problem] = house.keeper.problems()
+    [problem] = house.manager.problems()
     assert problem.code == "sso_unavailable", "one problem, of nobody in particular"
     assert (problem.character_id, bool(problem.remedy)) == (None, True)
     house.simulator.clear_faults()
     await house.clock.advance(301)
-    assert await house.keeper.access_token(done.user_id)
-    assert house.keeper.problems() == []
+    assert await house.manager.access_token(done.user_id)
+    assert house.manager.problems() == []
 
 
 async def test_signing_keys_are_rotated(house: House) -> None:
     done = await house.login(_sim_character=house.character())
     await house.due(done.user_id)
     house.simulator.rotate_keys(keep_old=False)
-    assert await house.keeper.access_token(done.user_id)
+    assert await house.manager.access_token(done.user_id)
 
 
 async def test_logging_out_revokes_at_the_sso(house: House) -> None:
@@ -286,7 +286,7 @@ async def test_logging_out_revokes_at_the_sso(house: House) -> None:
     row = await house.grants.load(done.user_id)
     assert row is not None
     assert row.refresh_token_enc is not None
-    await house.keeper.revoke(done.character_id, row.refresh_token_enc)
+    await house.manager.revoke(done.character_id, row.refresh_token_enc)
     await house.due(done.user_id)
     with pytest.raises(SsoUnavailable, match="invalid_grant"):
-        await house.keeper.access_token(done.user_id)
+        await house.manager.access_token(done.user_id)

@@ -31,12 +31,12 @@ class Watched:
 
 
 class MemoryGrants(Watched):
-    """Several keepers on one of these are several daemons on one database."""
+    """Several managers on one of these are several daemons on one database."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[str, GrantRow] = {}
-        self.tombstones: list[tuple[int, bytes]] = []
+        self.revocations: list[tuple[int, bytes]] = []
         self._versions = 0
 
     def _next_version(self) -> int:
@@ -170,9 +170,9 @@ class MemoryGrants(Watched):
         row = self.rows[user_id]
         self._put(row, owner_hash=row.owner_hash or owner_hash)
 
-    async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
-        await self._enter("entomb")
-        self.tombstones.append((character_id, refresh_token_enc))
+    async def keep_revocation(self, character_id: int, refresh_token_enc: bytes) -> None:
+        await self._enter("keep_revocation")
+        self.revocations.append((character_id, refresh_token_enc))
 
     # -- DueGrants -----------------------------------------------------------------------------
 
@@ -244,11 +244,11 @@ class MemoryLogins(Watched):
         self.rows[row.state_hash] = row
 
     async def take(
-        self, state_hash: str, *, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
+        self, state_hash: str, *, origins: Collection[LoginOrigin], cookie_hash: str | None, now: float
     ) -> LoginRow | None:
         await self._enter("take")
         row = self.rows.get(state_hash)
-        if row is None or row.status is not LoginState.PENDING or row.door not in doors:
+        if row is None or row.status is not LoginState.PENDING or row.origin not in origins:
             return None
         if now >= row.expires_at or row.cookie_hash not in (None, cookie_hash):
             return None

@@ -89,7 +89,7 @@ class TokenWorld:
         self.store = MemoryGrants()
         self.vault = Vault([_new_key()])
         self.sso = ScriptedSso(self.clock)
-        self.keeper = self.daemon("daemon-1")
+        self.manager = self.daemon("daemon-1")
 
     def daemon(self, name: str) -> TokenManager:
         return TokenManager(

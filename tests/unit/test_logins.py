@@ -1,4 +1,4 @@
-"""The doors: which login may end where, once, and what its database shows."""
+"""The origins: which login may end where, once, and what its database shows."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_logging_in_again_keeps_the_user(world: LoginWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    ("door", "place"),
+    ("origin", "place"),
     [
         (LoginOrigin.BROWSER, LoginReturn.CALLBACK),
         (LoginOrigin.CLI, LoginReturn.CALLBACK),
@@ -112,14 +112,14 @@ async def test_logging_in_again_keeps_the_user(world: LoginWorld) -> None:
         (LoginOrigin.GRAPHQL, LoginReturn.GRAPHQL),
     ],
 )
-async def test_the_right_doors(world: LoginWorld, door: LoginOrigin, place: LoginReturn) -> None:
-    begun = await world.logins.begin(door)
-    assert (begun.cookie is not None) == (door is LoginOrigin.BROWSER)
+async def test_the_right_origins(world: LoginWorld, origin: LoginOrigin, place: LoginReturn) -> None:
+    begun = await world.logins.begin(origin)
+    assert (begun.cookie is not None) == (origin is LoginOrigin.BROWSER)
     await world.logins.finish(place, "the-code", begun.state, begun.cookie)
 
 
 @pytest.mark.parametrize(
-    ("door", "place"),
+    ("origin", "place"),
     [
         (LoginOrigin.BROWSER, LoginReturn.PASTE),
         (LoginOrigin.BROWSER, LoginReturn.GRAPHQL),
@@ -128,10 +128,10 @@ async def test_the_right_doors(world: LoginWorld, door: LoginOrigin, place: Logi
         (LoginOrigin.GRAPHQL, LoginReturn.PASTE),
     ],
 )
-async def test_the_wrong_doors_stay_shut_and_spoil_nothing(
-    world: LoginWorld, door: LoginOrigin, place: LoginReturn
+async def test_the_wrong_origins_are_refused_and_spoil_nothing(
+    world: LoginWorld, origin: LoginOrigin, place: LoginReturn
 ) -> None:
-    begun = await world.logins.begin(door)
+    begun = await world.logins.begin(origin)
     with pytest.raises(LoginRefused, match="begun elsewhere"):
         await world.logins.finish(place, "the-code", begun.state, begun.cookie)
     assert world.sso.exchanged == []
@@ -139,7 +139,7 @@ async def test_the_wrong_doors_stay_shut_and_spoil_nothing(
         LoginOrigin.BROWSER: LoginReturn.CALLBACK,
         LoginOrigin.CLI: LoginReturn.PASTE,
         LoginOrigin.GRAPHQL: LoginReturn.GRAPHQL,
-    }[door]
+    }[origin]
     await world.logins.finish(right, "the-code", begun.state, begun.cookie)
 
 

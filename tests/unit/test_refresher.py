@@ -17,7 +17,7 @@ from tests.support.clocks import ManualClock
 
 
 class Grants:
-    """When whose token is due. Renewing moves it on, as the keeper would."""
+    """When whose token is due. Renewing moves it on, as the manager would."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -69,9 +69,9 @@ class Bench:
     def __init__(self, life: float = 900.0) -> None:
         self.clock = ManualClock()
         self.grants = Grants(self.clock)
-        self.keeper = Keeper(self.grants, life)
+        self.manager = Keeper(self.grants, life)
         self.refresher = Refresher(
-            self.keeper, self.grants, self.clock, concurrency=4, batch=10, rng=random.Random(1)
+            self.manager, self.grants, self.clock, concurrency=4, batch=10, rng=random.Random(1)
         )
         self.stop = asyncio.Event()
         self.ready = asyncio.Event()
@@ -100,8 +100,8 @@ async def test_all_that_is_due_is_renewed_a_few_at_a_time(bench: Bench) -> None:
     bench.add(35)
     async with bench.running():
         await bench.clock.advance(1)
-        assert sorted(bench.keeper.renewed) == sorted(bench.grants.due_at)
-        assert bench.keeper.most == 4
+        assert sorted(bench.manager.renewed) == sorted(bench.grants.due_at)
+        assert bench.manager.most == 4
         assert bench.ready.is_set()
 
 
@@ -109,9 +109,9 @@ async def test_it_sleeps_until_the_next_is_due(bench: Bench) -> None:
     bench.add(1, due_in=30)
     async with bench.running():
         await bench.clock.advance(29)
-        assert bench.keeper.renewed == []
+        assert bench.manager.renewed == []
         await bench.clock.advance(3)
-        assert bench.keeper.renewed == ["user-0"]
+        assert bench.manager.renewed == ["user-0"]
 
 
 async def test_each_is_renewed_in_time_for_an_hour(bench: Bench) -> None:
@@ -121,24 +121,24 @@ async def test_each_is_renewed_in_time_for_an_hour(bench: Bench) -> None:
             await bench.clock.advance(1)
             late = bench.clock.now() - min(bench.grants.due_at.values())
             assert late <= 3
-    assert len(bench.keeper.renewed) == 20 * 4
+    assert len(bench.manager.renewed) == 20 * 4
 
 
 async def test_a_login_wakes_it(bench: Bench) -> None:
     async with bench.running():
         bench.add(1)
         await bench.clock.settle()
-        assert bench.keeper.renewed == []
+        assert bench.manager.renewed == []
         bench.refresher.wake()
         await bench.clock.settle()
-        assert bench.keeper.renewed == ["user-0"]
+        assert bench.manager.renewed == ["user-0"]
 
 
 async def test_other_daemons_logins_are_found_within_a_minute(bench: Bench) -> None:
     async with bench.running():
         bench.add(1)
         await bench.clock.advance(61)
-        assert bench.keeper.renewed == ["user-0"]
+        assert bench.manager.renewed == ["user-0"]
 
 
 @pytest.mark.parametrize(
@@ -153,23 +153,23 @@ async def test_other_daemons_logins_are_found_within_a_minute(bench: Bench) -> N
 async def test_one_users_failure_stops_nobody_else(bench: Bench, fault: Exception) -> None:
     bench.add(12)
     for user_id in ("user-0", "user-5"):
-        bench.keeper.faults[user_id] = fault
+        bench.manager.faults[user_id] = fault
     async with bench.running():
         await bench.clock.advance(5)
-        assert set(bench.keeper.renewed) == set(bench.grants.due_at)
+        assert set(bench.manager.renewed) == set(bench.grants.due_at)
 
 
 async def test_those_that_fail_without_a_back_off_neither_spin_nor_crowd_out_others(bench: Bench) -> None:
     bench.add(25)
-    bench.keeper.faults = {user_id: RuntimeError("undecryptable") for user_id in bench.grants.due_at}
+    bench.manager.faults = {user_id: RuntimeError("undecryptable") for user_id in bench.grants.due_at}
     async with bench.running():
         await bench.clock.advance(10)
-        assert len(bench.keeper.renewed) == 25
+        assert len(bench.manager.renewed) == 25
         bench.add(1)
         await bench.clock.advance(2)
-        assert bench.keeper.renewed[-1] == "user-25"
+        assert bench.manager.renewed[-1] == "user-25"
         await bench.clock.advance(100)
-        assert len(bench.keeper.renewed) <= 25 * 3
+        assert len(bench.manager.renewed) <= 25 * 3
 
 
 async def test_a_dead_database_is_waited_for(bench: Bench) -> None:
@@ -177,34 +177,34 @@ async def test_a_dead_database_is_waited_for(bench: Bench) -> None:
     bench.grants.fault = OSError("disk")
     async with bench.running():
         await bench.clock.advance(60)
-        assert bench.keeper.renewed == []
+        assert bench.manager.renewed == []
         bench.grants.fault = None
         await bench.clock.advance(6)
-        assert bench.keeper.renewed == ["user-0"]
+        assert bench.manager.renewed == ["user-0"]
 
 
 async def test_a_dead_sso_is_left_alone(bench: Bench) -> None:
     bench.add(30)
-    bench.keeper.pausing = 20.0
+    bench.manager.pausing = 20.0
     async with bench.running():
         await bench.clock.advance(19)
-        assert bench.keeper.renewed == []
-        bench.keeper.pausing = 0.0
+        assert bench.manager.renewed == []
+        bench.manager.pausing = 0.0
         await bench.clock.advance(2)
-        assert len(bench.keeper.renewed) == 30
+        assert len(bench.manager.renewed) == 30
 
 
 async def test_stopping_waits_for_refreshes_under_way_and_begins_no_more(bench: Bench) -> None:
     bench.add(10)
-    bench.keeper.hold = asyncio.Event()
+    bench.manager.hold = asyncio.Event()
     task = asyncio.create_task(bench.refresher.run(ready=bench.ready.set, stop=bench.stop))
     await bench.clock.settle()
     bench.stop.set()
     await bench.clock.settle()
     assert not task.done()
-    bench.keeper.hold.set()
+    bench.manager.hold.set()
     await task
-    assert len(bench.keeper.renewed) == 4
+    assert len(bench.manager.renewed) == 4
 
 
 async def test_the_heartbeat_shows_progress(bench: Bench) -> None:
@@ -219,7 +219,7 @@ async def test_the_heartbeat_shows_progress(bench: Bench) -> None:
 
 async def test_cancelling_leaves_nothing_behind(bench: Bench) -> None:
     bench.add(3)
-    bench.keeper.hold = asyncio.Event()
+    bench.manager.hold = asyncio.Event()
     task = asyncio.create_task(bench.refresher.run(ready=bench.ready.set, stop=bench.stop))
     await bench.clock.settle()
     task.cancel()

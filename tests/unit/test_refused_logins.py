@@ -37,7 +37,7 @@ async def asked_when_due(world: TokenWorld) -> float:
     await world.clock.advance(waited)
     assert await world.store.due(world.clock.now(), 10) == [USER]
     try:
-        await world.keeper.renew(USER)
+        await world.manager.renew(USER)
     except (SsoUnavailable, GrantUnusable):
         pass
     return waited
@@ -49,17 +49,17 @@ async def asked_when_due(world: TokenWorld) -> float:
 async def test_one_invalid_grant_changes_nothing_and_is_asked_again_a_minute_later(due: TokenWorld) -> None:
     refuse(due, 1)
     with pytest.raises(SsoUnavailable, match="invalid_grant") as caught:
-        await due.keeper.access_token(USER)
+        await due.manager.access_token(USER)
     assert "killsyncd login" in caught.value.hint
     assert due.state is UserState.OK
     assert due.stored_refresh_token() == "refresh-0"
-    assert due.keeper.problems() == [], "the SSO is well; this is one pilot's"
+    assert due.manager.problems() == [], "the SSO is well; this is one pilot's"
     await due.clock.advance(59)
     with pytest.raises(SsoUnavailable, match="the next is in"):
-        await due.keeper.access_token(USER)
+        await due.manager.access_token(USER)
     assert len(due.sso.asked) == 1, "asked before its time"
     await due.clock.advance(10)
-    assert await due.keeper.access_token(USER) == "access-1"
+    assert await due.manager.access_token(USER) == "access-1"
     row = due.store.rows[USER]
     assert (row.refusals, row.refused_since, row.failures, row.not_before) == (0, None, 0, 0.0)
 
@@ -74,7 +74,7 @@ async def test_a_second_one_asks_for_a_login_and_keeps_the_token(due: TokenWorld
     assert "asked again by itself at 20" in row.state_reason, "what happens next is said"
     assert due.stored_refresh_token() == "refresh-0"
     with pytest.raises(GrantUnusable) as caught:
-        await due.keeper.access_token(USER)
+        await due.manager.access_token(USER)
     assert "killsyncd login" in caught.value.hint
     assert len(due.sso.asked) == 2
 
@@ -88,7 +88,7 @@ async def test_whoever_is_taken_back_within_a_week_goes_on_by_himself(due: Token
     await asked_when_due(due)
     assert due.state is UserState.OK
     assert due.store.rows[USER].state_reason is None
-    assert await due.keeper.access_token(USER) == "access-1"
+    assert await due.manager.access_token(USER) == "access-1"
 
 
 async def test_a_grant_that_is_refused_for_a_week_is_forgotten(due: TokenWorld) -> None:
@@ -105,7 +105,7 @@ async def test_a_grant_that_is_refused_for_a_week_is_forgotten(due: TokenWorld) 
     assert await due.store.due(due.clock.now() + DAY, 10) == []
     asked = len(due.sso.asked)
     with pytest.raises(GrantUnusable):
-        await due.keeper.renew(USER)
+        await due.manager.renew(USER)
     assert len(due.sso.asked) == asked
 
 
@@ -135,7 +135,7 @@ async def test_after_a_lost_answer_a_refusal_counts_the_same(due: TokenWorld, fa
     """Doubt for 80 minutes helped nobody: the pilot is told after a minute, and the SSO asked on."""
     due.sso.faults = [fault, *(GrantDead("invalid_grant") for _ in range(2))]
     with pytest.raises(SsoUnavailable):
-        await due.keeper.access_token(USER)
+        await due.manager.access_token(USER)
     await due.clock.advance(30)
     await asked_when_due(due)
     assert due.state is UserState.OK
@@ -155,14 +155,14 @@ async def test_an_sso_that_is_down_meanwhile_uses_up_no_question(due: TokenWorld
     await asked_when_due(due)
     assert due.store.rows[USER].refusals == 2
     await due.clock.advance(60)
-    await due.keeper.renew(USER)
+    await due.manager.renew(USER)
     assert due.state is UserState.OK
 
 
 async def test_a_lease_lost_while_asking_is_no_verdict_either(due: TokenWorld) -> None:
     """The other daemon has asked with the same token and not stored yet: the refusal may be its doing."""
     due.sso.hold = asyncio.Event()
-    slow = asyncio.create_task(due.keeper.access_token(USER))
+    slow = asyncio.create_task(due.manager.access_token(USER))
     await due.sso.asking.wait()
     await due.store.release(USER, holder="daemon-1")
     await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
@@ -178,9 +178,9 @@ async def test_a_lease_lost_while_asking_is_no_verdict_either(due: TokenWorld) -
 
 
 async def refused_list(world: TokenWorld) -> ListRefused | GrantUnusable:
-    token = await world.keeper.access_token(USER)
+    token = await world.manager.access_token(USER)
     with pytest.raises((ListRefused, GrantUnusable)) as caught:
-        await world.keeper.list_refused(USER, token, "unexpected end of JSON input")
+        await world.manager.list_refused(USER, token, "unexpected end of JSON input")
     return caught.value
 
 
@@ -202,19 +202,19 @@ async def test_the_list_that_comes_ends_the_row(world: TokenWorld) -> None:
         for _ in range(4):
             assert isinstance(await refused_list(world), ListRefused)
             await world.clock.advance(60)
-        await world.keeper.list_accepted(USER)
+        await world.manager.list_accepted(USER)
         assert world.store.rows[USER].list_refusals == 0
     calls = world.store.calls.count("list_accepted")
-    await world.keeper.list_accepted(USER)
+    await world.manager.list_accepted(USER)
     assert world.store.calls.count("list_accepted") == calls, "nothing is written where nothing was refused"
 
 
 async def test_the_row_of_refusals_outlives_a_restart(world: TokenWorld) -> None:
     for _ in range(4):
         await refused_list(world)
-    world.keeper = world.daemon("daemon-1")
-    assert await world.keeper.access_token(USER)
-    await world.keeper.list_accepted(USER)
+    world.manager = world.daemon("daemon-1")
+    assert await world.manager.access_token(USER)
+    await world.manager.list_accepted(USER)
     assert world.store.rows[USER].list_refusals == 0
 
 
@@ -230,13 +230,13 @@ async def test_who_is_called_missing_is_asked_again_daily(world: TokenWorld) -> 
         assert world.state is UserState.OK, "the list is to be asked for once more"
         assert isinstance(await refused_list(world), GrantUnusable), "one more refusal says it again"
     await asked_when_due(world)
-    await world.keeper.list_accepted(USER)
+    await world.manager.list_accepted(USER)
     assert isinstance(await refused_list(world), ListRefused), "it begins anew"
 
 
 async def test_a_403_for_a_token_without_the_scope_is_believed_at_once(world: TokenWorld) -> None:
     """The pilot took the scope away since the token was made: the next one says so."""
-    await world.keeper.access_token(USER)
+    await world.manager.access_token(USER)
     world.sso.scopes = frozenset({"publicData"})
     refusal = await refused_list(world)
     assert isinstance(refusal, GrantUnusable)
@@ -246,7 +246,7 @@ async def test_a_403_for_a_token_without_the_scope_is_believed_at_once(world: To
 
 
 async def test_a_scope_that_comes_back_is_seen_by_itself(world: TokenWorld) -> None:
-    await world.keeper.access_token(USER)
+    await world.manager.access_token(USER)
     world.sso.scopes = frozenset({"publicData"})
     await refused_list(world)
     for _ in range(25):
@@ -274,7 +274,7 @@ async def test_who_was_disabled_by_a_single_403_comes_back_with_the_upgrade(worl
 async def test_a_refusal_of_an_older_token_is_no_refusal(world: TokenWorld) -> None:
     """The pilot logged in again while the old token's answer was on its way."""
     with pytest.raises(ListRefused):
-        await world.keeper.list_refused(USER, "access-before-the-login", "Forbidden")
+        await world.manager.list_refused(USER, "access-before-the-login", "Forbidden")
     assert world.state is UserState.OK
     assert world.store.rows[USER].list_refusals == 0
 
@@ -297,5 +297,5 @@ async def test_what_was_written_while_the_clock_was_a_month_ahead_does_not_wait_
     await asked_when_due(due)
     due.clock.set_wall(due.clock.now() - 30 * DAY)
     assert await due.store.due(due.clock.now(), 10) == [USER]
-    await due.keeper.renew(USER)
+    await due.manager.renew(USER)
     assert due.state is UserState.OK

@@ -1,4 +1,4 @@
-"""The revoker: until the SSO confirms, ever more rarely, and never two at one tombstone."""
+"""The revoker: until the SSO confirms, ever more rarely, and never two at one revocation."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.support.clocks import ManualClock
 
 
 class Rows:
-    """Tombstones in memory; the real ones are in the contract suite."""
+    """Revocations in memory; the real ones are in the contract suite."""
 
-    def __init__(self, clock: ManualClock, *tombstones: PendingRevocation) -> None:
+    def __init__(self, clock: ManualClock, *revocations: PendingRevocation) -> None:
         self.clock = clock
-        self.there = {each.id: each for each in tombstones}
+        self.there = {each.id: each for each in revocations}
         self.down = False
 
-    async def get(self, tombstone_id: int) -> PendingRevocation | None:
-        return self.there.get(tombstone_id)
+    async def get(self, revocation_id: int) -> PendingRevocation | None:
+        return self.there.get(revocation_id)
 
     async def due(self, limit: int) -> list[PendingRevocation]:
         if self.down:
@@ -32,12 +32,12 @@ class Rows:
     async def next_due(self) -> float | None:
         return min((each.not_before for each in self.there.values()), default=None)
 
-    async def done(self, tombstone_id: int) -> None:
-        del self.there[tombstone_id]
+    async def done(self, revocation_id: int) -> None:
+        del self.there[revocation_id]
 
-    async def failed(self, tombstone_id: int, not_before: float, *, refused: bool) -> None:
-        before = self.there[tombstone_id]
-        self.there[tombstone_id] = replace(
+    async def failed(self, revocation_id: int, not_before: float, *, refused: bool) -> None:
+        before = self.there[revocation_id]
+        self.there[revocation_id] = replace(
             before,
             attempts=before.attempts + 1,
             refusals=before.refusals + 1 if refused else 0,
@@ -76,7 +76,7 @@ def made(*ids: int) -> tuple[ManualClock, Rows, Sso, Events, Revoker]:
     )
 
 
-async def test_a_confirmed_revocation_takes_the_tombstone_away() -> None:
+async def test_a_confirmed_revocation_takes_the_row_away() -> None:
     _, rows, sso, _, revoker = made(1)
     assert await revoker.revoke_now(1)
     assert (rows.there, sso.asked) == ({}, 1)

@@ -32,8 +32,8 @@ async def due(world: TokenWorld) -> TokenWorld:
 
 
 async def test_a_fresh_token_costs_no_question(world: TokenWorld) -> None:
-    assert await world.keeper.access_token(USER) == "access-login"
-    assert await world.keeper.access_token(USER) == "access-login"
+    assert await world.manager.access_token(USER) == "access-login"
+    assert await world.manager.access_token(USER) == "access-login"
     assert world.sso.asked == []
     assert world.sso.verified == ["access-login"], "each version is verified once"
 
@@ -54,7 +54,7 @@ async def test_the_order_is_lease_attempt_ask_store_verify(due: TokenWorld) -> N
         return await verify(access_token)
 
     due.sso.refresh, due.sso.verify = watched_refresh, watched_verify  # type: ignore[method-assign]
-    assert await due.keeper.access_token(USER) == "access-1"
+    assert await due.manager.access_token(USER) == "access-1"
     assert seen[0][-1] == "begin_attempt"
     row = due.store.rows[USER]
     assert (row.unanswered_attempts, row.failures, row.holder) == (0, 0, None)
@@ -63,7 +63,7 @@ async def test_the_order_is_lease_attempt_ask_store_verify(due: TokenWorld) -> N
 async def test_a_month_without_a_login(world: TokenWorld) -> None:
     for _ in range(31 * 72):
         await world.clock.advance(1200)
-        token = await world.keeper.access_token(USER)
+        token = await world.manager.access_token(USER)
         assert token == f"access-{world.sso.serial}"
     assert world.state is UserState.OK
 
@@ -75,7 +75,7 @@ async def test_tokens_of_forty_seconds(world: TokenWorld) -> None:
     for _ in range(600):
         await world.clock.advance(1)
         before = world.sso.serial
-        await world.keeper.access_token(USER)
+        await world.manager.access_token(USER)
         if world.sso.serial > before:
             asked_at.append(world.clock.now())
     gaps = [later - sooner for sooner, later in itertools.pairwise(asked_at)]
@@ -84,7 +84,7 @@ async def test_tokens_of_forty_seconds(world: TokenWorld) -> None:
 
 async def test_a_token_that_is_over_at_once_is_not_asked_for_in_a_loop(due: TokenWorld) -> None:
     due.sso.life = 1
-    assert await due.keeper.access_token(USER) == "access-1"
+    assert await due.manager.access_token(USER) == "access-1"
     assert len(due.sso.asked) == 1
 
 
@@ -97,21 +97,21 @@ def test_renewal_leaves_the_margin_but_never_more_than_a_third(life: float, lead
 
 async def test_unknown_users_are_said(world: TokenWorld) -> None:
     with pytest.raises(NotFound):
-        await world.keeper.access_token("nobody")
+        await world.manager.access_token("nobody")
 
 
 # -- one at a time -----------------------------------------------------------------------------
 
 
 async def test_many_who_need_a_token_cause_one_refresh(due: TokenWorld) -> None:
-    tokens = await asyncio.gather(*(due.keeper.access_token(USER) for _ in range(50)))
+    tokens = await asyncio.gather(*(due.manager.access_token(USER) for _ in range(50)))
     assert set(tokens) == {"access-1"}
     assert due.sso.asked == ["refresh-0"]
 
 
 async def test_many_daemons_cause_one_refresh(due: TokenWorld) -> None:
-    daemons = [due.keeper, due.daemon("daemon-2"), due.daemon("daemon-3")]
-    waiting = asyncio.gather(*(keeper.access_token(USER) for keeper in daemons for _ in range(5)))
+    daemons = [due.manager, due.daemon("daemon-2"), due.daemon("daemon-3")]
+    waiting = asyncio.gather(*(manager.access_token(USER) for manager in daemons for _ in range(5)))
     while not waiting.done():
         await due.clock.advance(0.1)
     assert set(await waiting) == {"access-1"}
@@ -121,7 +121,7 @@ async def test_many_daemons_cause_one_refresh(due: TokenWorld) -> None:
 async def test_a_lease_that_never_ends_is_not_waited_for_for_ever(due: TokenWorld) -> None:
     row = due.store.rows[USER]
     await due.store.begin_attempt(USER, holder="daemon-2", version=row.version)
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.clock.advance(61)
     with pytest.raises(SsoUnavailable, match="daemon-2"):
         await waiting
@@ -131,25 +131,25 @@ async def test_a_lease_that_never_ends_is_not_waited_for_for_ever(due: TokenWorl
 async def test_users_do_not_wait_for_each_other(due: TokenWorld) -> None:
     other = await due.login(character=90000002, refresh="refresh-0")
     due.sso.hold = asyncio.Event()
-    slow = asyncio.create_task(due.keeper.access_token(USER))
+    slow = asyncio.create_task(due.manager.access_token(USER))
     await due.sso.asking.wait()
     due.sso.character = 90000002
-    assert await due.keeper.access_token(other) == "access-login"
+    assert await due.manager.access_token(other) == "access-login"
     due.sso.character = CHARACTER
     due.sso.hold.set()
     await slow
 
 
 async def test_force_refresh_asks_only_for_the_stored_token(world: TokenWorld) -> None:
-    assert await world.keeper.force_refresh(USER, "one of yesterday") == "access-login"
+    assert await world.manager.force_refresh(USER, "one of yesterday") == "access-login"
     assert world.sso.asked == []
-    assert await world.keeper.force_refresh(USER, "access-login") == "access-1"
-    assert await world.keeper.force_refresh(USER, "access-login") == "access-1"
+    assert await world.manager.force_refresh(USER, "access-login") == "access-1"
+    assert await world.manager.force_refresh(USER, "access-login") == "access-1"
     assert world.sso.asked == ["refresh-0"]
 
 
 async def test_eight_who_met_the_same_401_cause_one_refresh(world: TokenWorld) -> None:
-    tokens = await asyncio.gather(*(world.keeper.force_refresh(USER, "access-login") for _ in range(8)))
+    tokens = await asyncio.gather(*(world.manager.force_refresh(USER, "access-login") for _ in range(8)))
     assert set(tokens) == {"access-1"}
     assert world.sso.asked == ["refresh-0"]
 
@@ -157,7 +157,7 @@ async def test_eight_who_met_the_same_401_cause_one_refresh(world: TokenWorld) -
 async def test_a_rejected_token_is_not_handed_out_while_the_sso_is_down(world: TokenWorld) -> None:
     world.sso.faults = [down()]
     with pytest.raises(SsoUnavailable):
-        await world.keeper.force_refresh(USER, "access-login")
+        await world.manager.force_refresh(USER, "access-login")
 
 
 # -- cancellation and crashes --------------------------------------------------------------------
@@ -165,21 +165,21 @@ async def test_a_rejected_token_is_not_handed_out_while_the_sso_is_down(world: T
 
 async def test_cancelling_whoever_waits_does_not_lose_the_new_token(due: TokenWorld) -> None:
     due.sso.hold = asyncio.Event()
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.sso.asking.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     due.sso.hold.set()
-    await due.keeper.aclose()
+    await due.manager.aclose()
     assert due.stored_refresh_token() == "refresh-1"
 
 
 async def test_closing_waits_for_what_runs_and_begins_nothing(due: TokenWorld) -> None:
     due.sso.hold = asyncio.Event()
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.sso.asking.wait()
-    closing = asyncio.create_task(due.keeper.aclose())
+    closing = asyncio.create_task(due.manager.aclose())
     await asyncio.sleep(0)
     assert not closing.done()
     due.sso.hold.set()
@@ -187,14 +187,14 @@ async def test_closing_waits_for_what_runs_and_begins_nothing(due: TokenWorld) -
     assert await waiting == "access-1"
     await due.clock.advance(1200)
     with pytest.raises(Unavailable, match="stopping"):
-        await due.keeper.access_token(USER)
+        await due.manager.access_token(USER)
 
 
 async def test_the_drain_sees_a_refresh_out(due: TokenWorld) -> None:
     due.sso.hold, stopping = asyncio.Event(), asyncio.Event()
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.sso.asking.wait()
-    draining = asyncio.create_task(due.keeper.run(stopping))
+    draining = asyncio.create_task(due.manager.run(stopping))
     stopping.set()
     await due.clock.settle()
     assert not draining.done()
@@ -208,9 +208,9 @@ async def test_closing_cuts_short_what_the_sso_never_answers(
 ) -> None:
     monkeypatch.setattr("killsyncd.core.tasks.PATIENCE", 0.01)
     due.sso.hold = asyncio.Event()
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.sso.asking.wait()
-    await due.keeper.aclose()
+    await due.manager.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     row = due.store.rows[USER]
@@ -222,8 +222,8 @@ async def test_the_drain_does_not_wait_for_another_daemons_lease(due: TokenWorld
     """It would take the whole drain, and bring nothing that is not in the database anyway."""
     stopping = asyncio.Event()
     await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
-    draining = asyncio.create_task(due.keeper.run(stopping))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
+    draining = asyncio.create_task(due.manager.run(stopping))
     await due.clock.sleeping()
     stopping.set()
     await due.clock.advance(1)
@@ -234,9 +234,9 @@ async def test_the_drain_does_not_wait_for_another_daemons_lease(due: TokenWorld
 
 async def test_closing_does_not_wait_for_another_daemons_lease(due: TokenWorld) -> None:
     await due.store.begin_attempt(USER, holder="daemon-2", version=due.store.rows[USER].version)
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.clock.sleeping()
-    closing = asyncio.create_task(due.keeper.aclose())
+    closing = asyncio.create_task(due.manager.aclose())
     await due.clock.advance(1)
     await closing
     with pytest.raises(Unavailable, match="stopping"):
@@ -251,7 +251,7 @@ async def test_a_database_that_stumbles_is_asked_again_to_store(due: TokenWorld)
             raise OSError("disk I/O error")
 
     due.store.before = before
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.clock.advance(10)
     assert await waiting == "access-1"
     assert due.sso.asked == ["refresh-0"]
@@ -271,7 +271,7 @@ async def test_a_commit_whose_answer_was_lost_is_found(due: TokenWorld) -> None:
         return row
 
     due.store.store_tokens = ambiguous  # type: ignore[method-assign, assignment]
-    waiting = asyncio.create_task(due.keeper.access_token(USER))
+    waiting = asyncio.create_task(due.manager.access_token(USER))
     await due.clock.advance(2)
     assert await waiting == "access-1"
     assert due.sso.revoked == []
@@ -279,7 +279,7 @@ async def test_a_commit_whose_answer_was_lost_is_found(due: TokenWorld) -> None:
 
 async def test_after_a_crash_between_answer_and_store_nobody_is_dead_at_once(due: TokenWorld) -> None:
     due.store.before = lambda name: (_ for _ in ()).throw(OSError()) if name == "store_tokens" else None
-    lost = asyncio.create_task(due.keeper.access_token(USER))
+    lost = asyncio.create_task(due.manager.access_token(USER))
     await due.clock.advance(60)
     with pytest.raises(OSError):  # noqa: PT011
         await lost

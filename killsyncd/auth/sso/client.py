@@ -67,9 +67,9 @@ class SsoClient:
         self._scopes = list(scopes)
         self._clock = clock
         self._auth = _client_auth(client_id, client_secret)
-        self._wire = SsoHttp(session, user_agent=user_agent, clock=clock, timeout=timeout)
-        self._metadata = MetadataSource(self._wire, base_url, clock)
-        self._keys = KeySource(self._wire, self._metadata, clock)
+        self._http = SsoHttp(session, user_agent=user_agent, clock=clock, timeout=timeout)
+        self._metadata = MetadataSource(self._http, base_url, clock)
+        self._keys = KeySource(self._http, self._metadata, clock)
         self._issuers = _both_forms(base_url)
 
     def __repr__(self) -> str:
@@ -173,7 +173,7 @@ class SsoClient:
     async def _post(self, endpoint: str, body: str, headers: Mapping[str, str]) -> SsoResponse:
         # With a secret: HTTP Basic and no client_id in the form; without: client_id in the form.
         _, signed, form = self._auth.prepare("POST", endpoint, dict(headers), body)
-        return await self._wire.post_form(endpoint, signed, form)
+        return await self._http.post_form(endpoint, signed, form)
 
 
 def _client_auth(client_id: str, client_secret: str | None) -> ClientAuth:

@@ -37,8 +37,8 @@ class KeySource:
     Several keys may have one name: CCP's never changed, so the next key may come beside the old one.
     """
 
-    def __init__(self, wire: SsoHttp, metadata: MetadataSource, clock: Clock) -> None:
-        self._wire = wire
+    def __init__(self, http: SsoHttp, metadata: MetadataSource, clock: Clock) -> None:
+        self._http = http
         self._metadata = metadata
         self._clock = clock
         self._keys: dict[str, Keys] = {}
@@ -74,7 +74,7 @@ class KeySource:
 
     async def _fetch(self, kid: str) -> None:
         try:
-            answer = await self._wire.get((await self._metadata.get()).jwks)
+            answer = await self._http.get((await self._metadata.get()).jwks)
             if answer.status != 200 or answer.document is None:
                 raise refused(answer, "the question for its keys")
             keys = _usable(answer.document)

@@ -77,8 +77,8 @@ class Bounds:
 class MetadataSource:
     """The document, cached for an hour; beyond that an old one serves while the SSO does not answer."""
 
-    def __init__(self, wire: SsoHttp, base_url: str, clock: Clock) -> None:
-        self._wire = wire
+    def __init__(self, http: SsoHttp, base_url: str, clock: Clock) -> None:
+        self._http = http
         self._url = base_url.rstrip("/") + PATH
         self._bounds = Bounds(base_url)
         self._clock = clock
@@ -105,7 +105,7 @@ class MetadataSource:
                 )
             if self._known is None or self._clock.monotonic() >= self._good_until:
                 try:
-                    self._known = self._read(await self._wire.get(self._url))
+                    self._known = self._read(await self._http.get(self._url))
                     self._good_until = self._clock.monotonic() + LIFE
                 except SsoUnavailable as error:
                     if self._known is None:

@@ -69,8 +69,8 @@ def _own(user_id: str, owner_hash: str) -> Tx[None]:
     yield Run("grants.own", {"user_id": user_id, "owner_hash": owner_hash})
 
 
-def _entomb(character_id: int, refresh_token: bytes) -> Tx[None]:
-    yield Run("goodbyes.tombstone", {"character_id": character_id, "refresh_token": refresh_token})
+def _keep_revocation(character_id: int, refresh_token: bytes) -> Tx[None]:
+    yield Run("revocations.insert", {"character_id": character_id, "refresh_token": refresh_token})
 
 
 def _record_failure(
@@ -187,7 +187,7 @@ def _grant(row: Row) -> GrantRow:
 
 
 class GrantRepository:
-    """Grants as token care sees them; see `refreshing.GrantStore` and `refresher.DueGrants`."""
+    """Grants as the token manager sees them; see `token_refresh.GrantStore` and `refresher.DueGrants`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -264,9 +264,9 @@ class GrantRepository:
         """Whose the character is, where that was not known."""
         await self._store.write(_own, user_id, owner_hash)
 
-    async def entomb(self, character_id: int, refresh_token_enc: bytes) -> None:
-        """A grant that is still to be taken back at the SSO."""
-        await self._store.write(_entomb, character_id, refresh_token_enc)
+    async def keep_revocation(self, character_id: int, refresh_token_enc: bytes) -> None:
+        """A grant that is still to be revoked at the SSO."""
+        await self._store.write(_keep_revocation, character_id, refresh_token_enc)
 
     async def due(self, now: float, limit: int) -> list[str]:
         """Whose tokens are to be renewed, the longest due first."""
@@ -287,7 +287,7 @@ def _put(row: LoginRow, forget_before: float) -> Tx[None]:
         "grants.login_put",
         {
             "state_hash": row.state_hash,
-            "door": row.door.value,
+            "door": row.origin.value,
             "verifier": row.verifier_enc,
             "cookie_hash": row.cookie_hash,
             "created_at": row.created_at,
@@ -303,7 +303,7 @@ def _login(state_hash: str) -> Tx[LoginRow | None]:
     return LoginRow(
         state_hash=str(row["state_hash"]),
         verifier_enc=bytes(row["verifier"]),
-        door=LoginOrigin(row["door"]),
+        origin=LoginOrigin(row["door"]),
         cookie_hash=row["cookie_hash"],
         created_at=float(row["created_at"]),
         expires_at=float(row["expires_at"]),
@@ -314,13 +314,13 @@ def _login(state_hash: str) -> Tx[LoginRow | None]:
 
 
 def _take(
-    state_hash: str, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
+    state_hash: str, origins: Collection[LoginOrigin], cookie_hash: str | None, now: float
 ) -> Tx[LoginRow | None]:
     row = yield from _login(state_hash)
     if (
         row is None
         or row.status is not LoginState.PENDING
-        or row.door not in doors
+        or row.origin not in origins
         or now >= row.expires_at
         or (row.cookie_hash is not None and not secrets.compare_digest(row.cookie_hash, cookie_hash or ""))
     ):
@@ -337,7 +337,7 @@ def _finish(state_hash: str, status: LoginState, user_id: str | None, message: s
 
 
 class PendingLogins:
-    """Logins that wait for their pilot; see `doors.LoginStore`."""
+    """Logins that wait for their pilot; see `login_state.LoginStore`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -347,10 +347,10 @@ class PendingLogins:
         await self._store.write(_put, row, forget_before)
 
     async def take(
-        self, state_hash: str, *, doors: Collection[LoginOrigin], cookie_hash: str | None, now: float
+        self, state_hash: str, *, origins: Collection[LoginOrigin], cookie_hash: str | None, now: float
     ) -> LoginRow | None:
         """The pending login, for one caller only."""
-        return await self._store.write(_take, state_hash, doors, cookie_hash, now)
+        return await self._store.write(_take, state_hash, origins, cookie_hash, now)
 
     async def finish(self, state_hash: str, *, status: LoginState, user_id: str | None, message: str) -> None:
         """Write down the outcome of a login that is working."""

@@ -1,4 +1,4 @@
-"""Logouts: the tokens go, a tombstone stays until the SSO has confirmed, and with erase the history goes too.
+"""Logouts: the tokens go, a pending revocation stays until the SSO has confirmed; erase takes the history.
 
 Erasing is one transaction. What it must not leave behind is a mail that nobody else vouches for,
 and what it must not take is a mail that somebody else's list (or an import) has as well:
@@ -29,62 +29,65 @@ async def logout(store: Store, user_id: str, *, erase: bool) -> LoggedOutUser | 
     done = await store.write(_erase, store.dialect, user_id)
     if done is None:
         return None
-    goodbye, erased = done
+    logged_out, erased = done
     if erased and not store.exclusive:
         await store.write(_want_orphans, store.dialect, erased)
-    return goodbye
+    return logged_out
 
 
-def _entomb(user_id: str) -> Tx[tuple[bool, int | None]]:
-    """Move the refresh token, as it is encrypted, from the grant to a tombstone: (user exists, tombstone)."""
-    row = one((yield Run("goodbyes.grant", {"user_id": user_id})))
+def _keep_revocation(user_id: str) -> Tx[tuple[bool, int | None]]:
+    """Move the refresh token, as it is encrypted, from the grant to a pending revocation.
+
+    Answers whether the user exists, and the revocation's id.
+    """
+    row = one((yield Run("revocations.grant", {"user_id": user_id})))
     if row is None:
         return False, None
-    tombstone = None
+    revocation = None
     if row["refresh_token"] is not None:
         parameters = {"character_id": int(row["character_id"]), "refresh_token": row["refresh_token"]}
-        inserted = one((yield Run("goodbyes.tombstone", parameters)))
+        inserted = one((yield Run("revocations.insert", parameters)))
         assert inserted is not None, "INSERT ... RETURNING answers its row"
-        tombstone = int(inserted["id"])
-    yield Run("goodbyes.grant_gone", {"user_id": user_id})
-    return True, tombstone
+        revocation = int(inserted["id"])
+    yield Run("revocations.grant_gone", {"user_id": user_id})
+    return True, revocation
 
 
 def _logout(user_id: str) -> Tx[LoggedOutUser | None]:
-    exists, tombstone = yield from _entomb(user_id)
+    exists, revocation = yield from _keep_revocation(user_id)
     if not exists:
         return None
-    yield Run("goodbyes.wants_gone", {"user_id": user_id})
-    yield Run("goodbyes.logged_out", {"user_id": user_id})
-    return LoggedOutUser(tombstone, 0, 0)
+    yield Run("revocations.wants_gone", {"user_id": user_id})
+    yield Run("revocations.logged_out", {"user_id": user_id})
+    return LoggedOutUser(revocation, 0, 0)
 
 
 def _erase(dialect: str, user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | None]:
-    yield Run("goodbyes.quiet_sightings", {})
-    exists, tombstone = yield from _entomb(user_id)
+    yield Run("revocations.quiet_sightings", {})
+    exists, revocation = yield from _keep_revocation(user_id)
     if not exists:
         return None
     pending, mails, erased = 0, 0, []
-    for source in (yield Run("goodbyes.sources", {"user_id": user_id})):
+    for source in (yield Run("revocations.sources", {"user_id": user_id})):
         key = {"source_id": int(source["id"])}
-        wanted = [int(row[0]) for row in (yield Run("goodbyes.wanted", key))]
-        only_here = [int(row[0]) for row in (yield Run("goodbyes.only_here", key))]
-        yield Run("goodbyes.keep_asked", key)
-        yield Run("goodbyes.source_gone", key)
-        pending += len((yield Run("goodbyes.refs_gone", {"ids": ids_parameter(dialect, wanted)})))
+        wanted = [int(row[0]) for row in (yield Run("revocations.wanted", key))]
+        only_here = [int(row[0]) for row in (yield Run("revocations.only_here", key))]
+        yield Run("revocations.keep_asked", key)
+        yield Run("revocations.source_gone", key)
+        pending += len((yield Run("revocations.refs_gone", {"ids": ids_parameter(dialect, wanted)})))
         ids = {"ids": ids_parameter(dialect, only_here)}
-        mails += len((yield Run("goodbyes.killmails_gone", ids)))
+        mails += len((yield Run("revocations.killmails_gone", ids)))
         for table in _TABLES:
-            yield Run(f"goodbyes.{table}_gone", ids)
+            yield Run(f"revocations.{table}_gone", ids)
         erased += only_here
-    yield Run("goodbyes.logins_gone", {"user_id": user_id})
-    yield Run("goodbyes.user_gone", {"user_id": user_id})
-    return LoggedOutUser(tombstone, mails, pending), erased
+    yield Run("revocations.logins_gone", {"user_id": user_id})
+    yield Run("revocations.user_gone", {"user_id": user_id})
+    return LoggedOutUser(revocation, mails, pending), erased
 
 
 def _want_orphans(dialect: str, ids: Sequence[int]) -> Tx[int]:
     """Want again what another source listed while it was erased."""
-    rows = yield Run("goodbyes.orphans", {"ids": ids_parameter(dialect, ids)})
+    rows = yield Run("revocations.orphans", {"ids": ids_parameter(dialect, ids)})
     first: dict[int, Row] = {}
     for row in rows:
         first.setdefault(int(row["killmail_id"]), row)
@@ -99,7 +102,7 @@ def _want_orphans(dialect: str, ids: Sequence[int]) -> Tx[int]:
     return len(first)
 
 
-def _tombstone(row: Row) -> PendingRevocation:
+def _revocation(row: Row) -> PendingRevocation:
     return PendingRevocation(
         int(row["id"]),
         int(row["character_id"]),
@@ -110,27 +113,27 @@ def _tombstone(row: Row) -> PendingRevocation:
     )
 
 
-def _get(tombstone_id: int) -> Tx[PendingRevocation | None]:
-    row = one((yield Run("goodbyes.revocation", {"id": tombstone_id})))
-    return _tombstone(row) if row is not None else None
+def _get(revocation_id: int) -> Tx[PendingRevocation | None]:
+    row = one((yield Run("revocations.by_id", {"id": revocation_id})))
+    return _revocation(row) if row is not None else None
 
 
 def _due(limit: int) -> Tx[list[PendingRevocation]]:
-    return [_tombstone(row) for row in (yield Run("goodbyes.revocations_due", {"limit": limit}))]
+    return [_revocation(row) for row in (yield Run("revocations.due", {"limit": limit}))]
 
 
 def _next_due() -> Tx[float | None]:
-    row = one((yield Run("goodbyes.revocation_next", {})))
+    row = one((yield Run("revocations.next_due", {})))
     return None if row is None or row["due"] is None else float(row["due"])
 
 
-def _done(tombstone_id: int) -> Tx[None]:
-    yield Run("goodbyes.revocation_done", {"id": tombstone_id})
+def _done(revocation_id: int) -> Tx[None]:
+    yield Run("revocations.done", {"id": revocation_id})
 
 
-def _retry_at(tombstone_id: int, not_before: float, refused: bool) -> Tx[None]:
-    values = {"id": tombstone_id, "not_before": not_before, "refused": int(refused)}
-    yield Run("goodbyes.revocation_failed", values)
+def _retry_at(revocation_id: int, not_before: float, refused: bool) -> Tx[None]:
+    values = {"id": revocation_id, "not_before": not_before, "refused": int(refused)}
+    yield Run("revocations.failed", values)
 
 
 class Revocations:
@@ -139,9 +142,9 @@ class Revocations:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def get(self, tombstone_id: int) -> PendingRevocation | None:
+    async def get(self, revocation_id: int) -> PendingRevocation | None:
         """One of them; None once it is worked off."""
-        return await self._store.read(_get, tombstone_id)
+        return await self._store.read(_get, revocation_id)
 
     async def due(self, limit: int) -> list[PendingRevocation]:
         """Those whose time has come."""
@@ -151,10 +154,10 @@ class Revocations:
         """When the next one is due, in seconds since 1970; None without one."""
         return await self._store.read(_next_due)
 
-    async def done(self, tombstone_id: int) -> None:
+    async def done(self, revocation_id: int) -> None:
         """The SSO has confirmed: the token goes for good."""
-        await self._store.write(_done, tombstone_id)
+        await self._store.write(_done, revocation_id)
 
-    async def failed(self, tombstone_id: int, not_before: float, *, refused: bool) -> None:
+    async def failed(self, revocation_id: int, not_before: float, *, refused: bool) -> None:
         """Try again later. refused: the SSO said that it does not know the token."""
-        await self._store.write(_retry_at, tombstone_id, not_before, refused)
+        await self._store.write(_retry_at, revocation_id, not_before, refused)

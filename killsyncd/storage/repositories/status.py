@@ -20,7 +20,7 @@ from killsyncd.service import (
     parse_cursor,
 )
 from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
-from killsyncd.storage.repositories import revocations as goodbyes
+from killsyncd.storage.repositories import revocations
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.verify import verify
 from killsyncd.storage.transaction import (
@@ -318,8 +318,8 @@ class StatusRepository:
         return await self._store.read(_explain, killmail_id)
 
     async def logout(self, user_id: str, *, erase: bool) -> LoggedOutUser | None:
-        """Forget the tokens, leaving a tombstone; erase: what only this user brought too."""
-        return await goodbyes.logout(self._store, user_id, erase=erase)
+        """Forget the tokens, leaving a pending revocation; erase: what only this user brought too."""
+        return await revocations.logout(self._store, user_id, erase=erase)
 
     async def feed_start(self, after: str | None) -> int:
         """The position a cursor stands for, or the feed's end. Raises BadInput."""

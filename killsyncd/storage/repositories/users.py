@@ -88,7 +88,7 @@ def queue_user(
         mode = SyncMode.FULL_SYNC
     else:
         mode = SyncMode.INCREMENTAL if row["unbroken_at"] is not None else SyncMode.FIRST_SYNC
-    # Due at once: Expires runs on ESI's clock, and the door, which alone knows it, has the job put back.
+    # Due at once: Expires runs on ESI's clock, which the ESI client alone knows; it has the job put back.
     mode = yield from wants.ask(int(row["source_id"]), mode, priority, origin, 0.0)
     expires = float(row["expires_at"])
     left = min(expires - now, expires - float(row["answered_at"]))

@@ -2,7 +2,7 @@
 SELECT u.character_id, g.refresh_token FROM users u LEFT JOIN grants g ON g.user_id = u.id
 WHERE u.id = :user_id;
 
--- name: tombstone
+-- name: insert
 INSERT INTO revocations (character_id, refresh_token) VALUES (:character_id, :refresh_token) RETURNING id;
 
 -- name: grant_gone
@@ -103,20 +103,20 @@ WHERE g.killmail_id = ANY(:ids::bigint[])
 AND NOT EXISTS (SELECT 1 FROM killmails k WHERE k.killmail_id = g.killmail_id)
 AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id) ORDER BY g.killmail_id, g.listed_at;
 
--- name: revocation
+-- name: by_id
 SELECT id, character_id, refresh_token, attempts, not_before, refusals FROM revocations WHERE id = :id;
 
--- name: revocations_due
+-- name: due
 SELECT id, character_id, refresh_token, attempts, not_before, refusals FROM revocations
 WHERE not_before <= {now} ORDER BY not_before, id LIMIT :limit;
 
--- name: revocation_next
+-- name: next_due
 SELECT MIN(not_before) AS due FROM revocations;
 
--- name: revocation_failed
+-- name: failed
 UPDATE revocations SET attempts = attempts + 1, not_before = :not_before,
     refusals = CASE WHEN :refused = 1 THEN refusals + 1 ELSE 0 END
 WHERE id = :id;
 
--- name: revocation_done
+-- name: done
 DELETE FROM revocations WHERE id = :id;
