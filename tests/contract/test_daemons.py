@@ -41,14 +41,14 @@ async def test_an_exclusive_store_has_one_daemon_and_its_lease_never_ends(
     assert [each.id for each in await daemons_alive(store)] == [after.id]
 
 
-async def test_daemons_of_one_address_find_each_other(shared: Backend) -> None:
+async def test_daemons_find_each_other(shared: Backend) -> None:
     stores = [await shared.open() for _ in range(3)]
     one, two, other = [
         await join(shared, store, egress)
         for store, egress in zip(stores, ("home", "home", "away"), strict=True)
     ]
-    assert [each.id for each in await one.peers()] == [one.id, two.id, other.id]
-    assert [each.id for each in await two.egress_peers()] == [one.id, two.id]
+    found = [(each.id, each.egress) for each in await one.peers()]
+    assert found == [(one.id, "home"), (two.id, "home"), (other.id, "away")]
 
 
 async def test_the_silent_are_swept_and_told_when_they_come_back(worlds: list[StorageWorld]) -> None:
