@@ -3,6 +3,8 @@
 What a character wants is a row in the database; a message wakes a consumer for it.
 Messages may get lost, doubled or come late without harm: the rows are the truth.
 The format is that of the system before us, whose messages and workers still fit.
+
+Knows sync's ports, config and core; its rows come through a port that storage fills.
 """
 
 from killsyncd.amqp.broker import AmqpQueue, AmqpSettings, BrokerFacts, fault_of

@@ -2,7 +2,7 @@
 
 `load` is for the program, `from_mapping` for the demo and tests,
 `control_sockets` for `killsyncd ctl`, which must work without the right to read
-the daemon's file. This package alone knows names of environment variables.
+the daemon's file. This package alone knows names of environment variables. Knows core.
 """
 
 from __future__ import annotations

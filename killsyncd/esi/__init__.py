@@ -1,1 +1,4 @@
-"""ESI: one door (door.py) over HTTP (wire.py). Nothing else in this package asks ESI."""
+"""The only way to ESI: a client over HTTP that keeps ESI's rules, and rate limits in `ratelimit`.
+
+Knows core alone; storage fills its ports.
+"""

@@ -5,7 +5,8 @@
     text = await metrics.render()           # what /metrics answers, with CONTENT_TYPE
 
 Labels are bounded: groups of ESI's limits, states, codes, priorities. No character is a label.
-docs/metrics.md lists every name; a test compares it with what comes out.
+docs/metrics.md lists every name; a test compares it with what comes out. Knows service and core; what it
+counts comes through its ports.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The operations: what ctl, GraphQL and the dashboard do, and what they answer.
+"""The use cases: what ctl, GraphQL and the dashboard do, and what they answer.
 
-`Operations` has the verbs, `results` the values (and `jsonable`, their JSON), `ports` what is
-needed of
-others, `cursor` the feed's cursors.
+`Operations` has the verbs, `results` the values (and `jsonable`, their JSON), `ports` what is needed of
+others, `cursor` the feed's cursors, `health` what is wrong and what to do. Knows sync, auth and core;
+storage fills its ports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """The pipeline that brings killmails home: producer, consumer, fetcher, and what they are made of.
 
-Knows auth, esi, config and core; storage and amqp fill its ports.
+Knows auth, esi and core; storage and amqp fill its ports.
 """
