@@ -43,6 +43,17 @@ class TestLocks:
         names = {re.split(r"[<>=\[; ]", each)[0] for each in PROJECT["project"]["dependencies"]}
         assert names <= set(locked("runtime"))
 
+    def test_every_dependency_is_imported(self) -> None:
+        names = {re.split(r"[<>=\[; ]", each)[0] for each in PROJECT["project"]["dependencies"]}
+        imported = {
+            (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
+            for file in (ROOT / "killsyncd").rglob("*.py")
+            for node in ast.walk(ast.parse(file.read_text("utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for alias in node.names
+        }
+        assert {each.replace("-", "_") for each in names} <= {each.partition(".")[0] for each in imported}
+
     def test_dev_is_runtime_and_more(self) -> None:
         dev = locked("dev")
         assert {**locked("runtime"), **locked("build")}.items() <= dev.items()
