@@ -25,7 +25,7 @@ SERVERLESS := not (postgres or amqp or node or browser)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo venv test test-all lint format types layers docs man completions check bench binary dist lock clean distclean python
+.PHONY: help demo venv test test-all lint format types layers docs man completions check bench binary deb dist lock clean distclean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -35,7 +35,8 @@ demo: $(VENV)/.runtime  ## the whole thing with no account and no network (DEMO_
 	@KILLSYNCD_DEMO_FROM_MAKE=1 $(BIN)/killsyncd demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev  ## the whole test suite that needs no server (TEST_ARGS="-k config")
-	@echo "left out here: the suites for PostgreSQL, RabbitMQ, Node.js and the browser (make test-all runs them)"
+	@echo "some ten minutes on two cores; left out here: the suites for PostgreSQL, RabbitMQ, Node.js and the" \
+		"browser (make test-all runs them)"
 	@$(PYTEST) -m "$(SERVERLESS)" $(TEST_ARGS)
 
 test-all: $(VENV)/.dev  ## every test; what needs PostgreSQL, RabbitMQ, Node.js or Chromium says how to give it
@@ -72,13 +73,21 @@ bench: $(VENV)/.dev  ## the table of measurements (minutes; nothing in it is a t
 dist: $(VENV)/.dev  ## sdist and wheel, the same bytes every time
 	$(BIN)/python -m build --no-isolation --outdir dist
 
+# killsyncd alone, as its wheel installs it.
+APP := rm -rf build/wheel build/app && mkdir -p dist && \
+	$(BIN)/python -m build --no-isolation --wheel --outdir build/wheel && \
+	$(PIP) install --no-index --no-deps --no-compile --target build/app build/wheel/*.whl
+
 binary: $(VENV)/.dev  ## one executable file: dist/killsyncd
-	@rm -rf build/wheel build/app && mkdir -p dist
-	$(BIN)/python -m build --no-isolation --wheel --outdir build/wheel
-	@$(PIP) install --no-index --no-deps --no-compile --target build/app build/wheel/*.whl
+	@$(APP)
 	$(BIN)/pex --requirement requirements/runtime.txt --no-build --sources-directory build/app \
 		--entry-point killsyncd.cli.main:main --venv prepend --sh-boot --python-shebang '/usr/bin/env python3' \
-		--output-file dist/killsyncd
+		--runtime-pex-root '~/.cache/killsyncd' --output-file dist/killsyncd
+
+deb: $(VENV)/.dev  ## a package for Debian, for the Python of this environment: dist/killsyncd_*.deb
+	@$(APP)
+	@$(LOCKED) --no-deps --only-binary :all: --no-compile --target build/app -r requirements/runtime.txt
+	@packaging/deb/build $(BIN)/python build/app dist
 
 venv: $(VENV)/.dev  ## the environment in .venv, from the lock files
 

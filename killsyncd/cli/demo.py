@@ -23,5 +23,7 @@ examples:
 def run(args: Namespace, call: Invocation) -> int:
     """Run the demo until Ctrl-C."""
     from killsyncd.cli import demo_world as demo
+    from killsyncd.cli.unpacked import clear_old_builds
 
+    clear_old_builds()
     return demo.run(args, call.environ)

@@ -26,9 +26,10 @@ def run(args: Namespace, call: Invocation) -> int:
 
     deployment.configure(lambda: deployment_of_daemon(call.config_file, call.environ))
     config = call.config()
+    from killsyncd.cli.unpacked import clear_old_builds
     from killsyncd.config.ownership import refuse_root
     from killsyncd.daemon import run as daemon
 
     refuse_root(config.database.sqlite_path, config.security.key_file)
-
+    clear_old_builds()
     return daemon.run(config, call.environ, call.config)

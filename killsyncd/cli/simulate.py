@@ -22,6 +22,8 @@ examples:
 
 def run(args: Namespace, call: Invocation) -> int:
     """Simulate until a signal ends it."""
+    from killsyncd.cli.unpacked import clear_old_builds
     from killsyncd.simulator import cli
 
+    clear_old_builds()
     return cli.run(args)

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import pytest
 from killsyncd.cli.main import build_parser
 from killsyncd.cli.manual import read_parser
 from killsyncd.config.schema import SECTIONS, keys_of
-from tests.support import DaemonProcess, machine, wait_for
+from tests.support import DaemonProcess, debian, machine, wait_for
 from tests.support.documents import (
     FOREGROUND,
     LOGIN,
@@ -198,26 +198,47 @@ def test_commands(file: Path, stage: Stage, tmp_path: Path) -> None:
 INSTALL = ROOT / "docs/install.md"
 
 
+def in_debian(folder: Path, typed: list[Command], before: Sequence[Command] = ()) -> dict[str, Any]:
+    """Type commands in a bare Debian; those before them are the reader's, too."""
+    machine.needed(debian.why_not())
+    (folder / "root").mkdir()
+    script = Path(__file__).with_name("inside_documents.py")
+    given = {
+        "before": [each.text for each in before],
+        "commands": [(each.text, each.exits) for each in typed if not why_not_run(each.text)],
+    }
+    found = machine.run_inside(folder / "root", script, given, layout=debian.Debian())
+    assert "failed" not in found, f"{found['failed']}\n{found['journal']}"
+    assert len(found["commands"]) == len(given["commands"])
+    return found
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @those_with("service")
 def test_commands_of_the_service(file: Path, tmp_path: Path) -> None:
-    """install.md as it stands; what other documents have, after its first part."""
-    machine.needed()
-    typed = [each for each in commands(file, "service") if not why_not_run(each.text)]
+    """install.md as it stands, by hand; what other documents have, after its first part."""
     before = [] if file == INSTALL else set_up()
-    given = {"before": before, "commands": [(each.text, each.exits) for each in typed]}
-    (tmp_path / "root").mkdir()
-    found = machine.run_inside(tmp_path / "root", Path(__file__).with_name("inside_documents.py"), given)
-    assert "failed" not in found, f"{found['failed']}\n{found['journal']}"
-    assert len(found["commands"]) == len(typed)
+    found = in_debian(tmp_path, commands(file, "service", *(["by-hand"] if file == INSTALL else [])), before)
+    if file == INSTALL:
+        assert found["left"] == [], "what docs/install.md leaves behind"
 
 
-def set_up() -> list[str]:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_commands_of_the_package(tmp_path: Path) -> None:
+    """install.md with the Debian package."""
+    if debian.package() is None:
+        machine.needed("no package to test: make binary deb, then KILLSYNCD_TEST_BINARY=dist/killsyncd")
+    found = in_debian(tmp_path, commands(INSTALL, "service", "package"))
+    assert found["left"] == [], "what docs/install.md leaves behind"
+
+
+def set_up() -> list[Command]:
     """install.md up to the running service."""
     found = []
-    for command in commands(INSTALL, "service"):
-        found.append(command.text)
+    for command in commands(INSTALL, "service", "by-hand"):
+        found.append(command)
         if "enable --now" in command.text:
             return found
     raise AssertionError("docs/install.md does not start the service")

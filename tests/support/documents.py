@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SETUPS = ("", "daemon", "stopped", "service")
+SETUPS = ("", "daemon", "stopped", "service", "package", "by-hand")
 
 # What is not run as it stands, and why. Everything else in a `console` block is.
 NOT_RUN = {
-    r"git clone ": "the address of a repository of one's own",
+    r"git clone ": "the network; the checkout is there",
     r"(sudo )?pipx install |uv tool install ": "installs from the network; test_packages.py does it offline",
     r"pipx run ": "installs from the network",
-    r"(sudo )?apt(-get)? ": "installs from the network",
+    r"(sudo )?apt(-get)? install (?!.*\./)": "installs from the network",
 }
 # Told with --dry-run whether it is there; CI's stages run the rest of it.
 MAKE = re.compile(r"make( |$)")

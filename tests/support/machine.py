@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import pytest
@@ -29,10 +29,10 @@ DefaultDependencies=no
 
 [Service]
 Type=oneshot
-ExecStart=/opt/python/bin/python3 /proof/inside.py
-Environment=PYTHONPATH=/opt/killsyncd:/opt/site LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEBYTECODE=1
+ExecStart={python} /proof/inside.py
+Environment={environment} PYTHONDONTWRITEBYTECODE=1
 Environment=USER=me HOME=/root
-WorkingDirectory=/checkout
+WorkingDirectory={folder}
 StandardOutput=file:/proof/said
 StandardError=inherit
 ExecStopPost=/usr/bin/systemctl --no-block --force poweroff
@@ -47,8 +47,51 @@ exec /opt/python/bin/python3 -m killsyncd "$@"
 SUDO = '#!/bin/sh\nexec "$@"\n'
 
 
-def build(root: Path) -> None:
-    """Lay out a root directory as docs/install.md finds it: a checkout in which `make binary` was run."""
+class Layout(Protocol):
+    """What a machine is made of.
+
+    python: the interpreter inside, which sees the project by `environment`. folder: the checkout, where
+    commands are run.
+    """
+
+    python: str
+    environment: str
+    folder: str
+
+    def build(self, root: Path) -> None:
+        """Lay out an empty root directory: a checkout in which `make binary` was run."""
+
+    def words(self, root: Path) -> list[str]:
+        """Options for systemd-nspawn."""
+
+
+class Borrowed:
+    """This machine's own /usr under an empty root: there in a moment, and without a network."""
+
+    python = "/opt/python/bin/python3"
+    environment = "PYTHONPATH=/opt/killsyncd:/opt/site LD_LIBRARY_PATH=/opt/python/lib"
+    folder = "/checkout"
+
+    def build(self, root: Path) -> None:
+        """As `Layout`."""
+        _lay_out(root)
+
+    def words(self, root: Path) -> list[str]:
+        """As `Layout`."""
+        binds = {
+            sys.base_prefix: "/opt/python",
+            sysconfig.get_paths()["purelib"]: "/opt/site",
+            str(ROOT): "/opt/killsyncd",
+        }
+        return [
+            "--bind-ro=/usr",
+            *(f"--bind-ro={here}:{there}" for here, there in binds.items()),
+            # Where the documents install to; /usr itself is this machine's.
+            f"--bind={root}/opt/bin:/usr/local/bin",
+        ]
+
+
+def _lay_out(root: Path) -> None:
     for name in ("usr", "etc/systemd/system", "var/lib", "run", "tmp"):
         (root / name).mkdir(parents=True)
     for name in ("proc", "sys", "dev", "root", "home", "proof", "opt/python", "opt/site", "opt/killsyncd"):
@@ -68,7 +111,6 @@ def build(root: Path) -> None:
         shutil.copytree("/etc/alternatives", etc / "alternatives", symlinks=True)
     if Path("/etc/ld.so.cache").exists():
         (etc / "ld.so.cache").write_bytes(Path("/etc/ld.so.cache").read_bytes())
-    (etc / "systemd/system/proof.service").write_text(PROOF_UNIT)
     # There is a loopback and nothing else; and what else is installed here shall not start there.
     for unit in ("systemd-networkd-wait-online.service", "timers.target", *sockets_of_this_machine()):
         (etc / "systemd/system" / unit).symlink_to("/dev/null")
@@ -87,21 +129,14 @@ def sockets_of_this_machine() -> list[str]:
     return [each.name for each in folder.glob("*.socket") if not each.name.startswith(own)]
 
 
-def boot(root: Path, *, timeout: float) -> str:
+def boot(root: Path, layout: Layout, *, timeout: float) -> str:
     """Boot it; returns what the console showed when it has powered itself off."""
-    binds = {
-        sys.base_prefix: "/opt/python",
-        sysconfig.get_paths()["purelib"]: "/opt/site",
-        str(ROOT): "/opt/killsyncd",
-    }
     words = [
         *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"),
         # Otherwise named after its folder, as is every other that runs just now.
         f"--machine=killsyncd-{os.getpid()}",
-        *("--console=pipe", f"--directory={root}", "--bind-ro=/usr", f"--bind={root}/proof:/proof"),
-        *(f"--bind-ro={here}:{there}" for here, there in binds.items()),
-        # Where the documents install to; /usr itself is this machine's.
-        f"--bind={root}/opt/bin:/usr/local/bin",
+        *("--console=pipe", f"--directory={root}", f"--bind={root}/proof:/proof"),
+        *layout.words(root),
         *("--boot", "systemd.unit=proof.service"),
     ]
     machine = subprocess.Popen(
@@ -116,16 +151,21 @@ def boot(root: Path, *, timeout: float) -> str:
         return f"it did not power itself off within {timeout:g} s\n{machine.communicate()[0]}"
 
 
-def run_inside(root: Path, script: Path, given: Any = None, *, timeout: float = 300.0) -> dict[str, Any]:
+def run_inside(
+    root: Path, script: Path, given: Any = None, *, layout: Layout | None = None, timeout: float = 300.0
+) -> dict[str, Any]:
     """Boot a machine, run a script in it as root, and return what it wrote to /proof/result.json.
 
-    given: JSON that the script finds in /proof/given.json.
+    given: JSON that the script finds in /proof/given.json. layout: `Borrowed` unless told otherwise.
     """
-    build(root)
+    layout = layout or Borrowed()
+    layout.build(root)
+    unit = PROOF_UNIT.format(python=layout.python, environment=layout.environment, folder=layout.folder)
+    (root / "etc/systemd/system/proof.service").write_text(unit)
     (root / "proof/given.json").write_text(json.dumps(given))
     shutil.copy(script, root / "proof/inside.py")
     shutil.copy(Path(__file__).with_name("machine_inside.py"), root / "proof/kit.py")
-    console = boot(root, timeout=timeout)
+    console = boot(root, layout, timeout=timeout)
     result = root / "proof/result.json"
     said = root / "proof/said"
     assert result.exists(), (
@@ -158,9 +198,12 @@ def why_not() -> str:
     return ""
 
 
-def needed() -> None:
-    """Leave the test out where no machine can be booted; fail it where machines are required, as in CI."""
-    if reason := why_not():
+def needed(reason: str | None = None) -> None:
+    """Leave the test out where no machine can be booted; fail it where machines are required, as in CI.
+
+    reason: why it cannot be had, if the test needs another than a borrowed one; empty when it can.
+    """
+    if reason := why_not() if reason is None else reason:
         if os.environ.get("KILLSYNCD_TEST_REQUIRE_MACHINE") == "1":
             pytest.fail(f"{reason}, and KILLSYNCD_TEST_REQUIRE_MACHINE=1", pytrace=False)
         pytest.skip(reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,8 +22,8 @@ Description=A simulated EVE
 DefaultDependencies=no
 
 [Service]
-ExecStart=/opt/python/bin/python3 -m killsyncd.simulator --port 7421 --pilots 3 --history 20 --auto-approve
-Environment=PYTHONPATH=/opt/killsyncd:/opt/site LD_LIBRARY_PATH=/opt/python/lib
+ExecStart={sys.executable} -m killsyncd.simulator --port 7421 --pilots 3 --history 20 --auto-approve
+Environment=PYTHONPATH={os.environ["PYTHONPATH"]} LD_LIBRARY_PATH={os.environ.get("LD_LIBRARY_PATH", "")}
 # {EVE}
 """
 
@@ -41,6 +42,19 @@ def sh(command: str, *, stdin: str | None = None, timeout: float = 90.0) -> dict
     """Run a command; its exit code and what it wrote."""
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, input=stdin, timeout=timeout, check=False
+    )
+    return {"command": command, "code": done.returncode, "out": done.stdout, "err": done.stderr}
+
+
+def typed(command: str, *, timeout: float = 120.0) -> dict[str, Any]:
+    """What the owner of the checkout types, logged in anew; asked whether to go on, the answer is yes."""
+    done = subprocess.run(
+        ["runuser", "--login", "me", "--command", f"set -o pipefail; cd killsyncd && {command}"],
+        capture_output=True,
+        text=True,
+        input="y\n",
+        timeout=timeout,
+        check=False,
     )
     return {"command": command, "code": done.returncode, "out": done.stdout, "err": done.stderr}
 
