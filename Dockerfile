@@ -1,5 +1,9 @@
 # For compose.yaml. Two stages, so that what builds is not in what runs.
-FROM python:3.12-slim AS build
+# A tag may be another image tomorrow. To pin the one that you have looked at, give its digest:
+#   docker build --build-arg PYTHON=python:3.12-slim@sha256:... .
+# (docker image inspect --format '{{index .RepoDigests 0}}' python:3.12-slim shows it).
+ARG PYTHON=python:3.12-slim
+FROM ${PYTHON} AS build
 WORKDIR /src
 COPY requirements requirements
 RUN python -m venv /venv \
@@ -7,7 +11,7 @@ RUN python -m venv /venv \
 COPY . .
 RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.12-slim
+FROM ${PYTHON}
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH
 # Any user will do; compose.yaml names one.

@@ -124,6 +124,42 @@ def test_an_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     smoke([sys.executable, "-m", "killsyncd"], environ, tmp_path)
 
 
+def test_the_debian_package_is_the_same_bytes_every_time(built: Path, tmp_path: Path) -> None:
+    """From another place, at another time, by another umask: dpkg-deb alone, nothing is fetched."""
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("dpkg-deb is not installed")
+    (wheel,) = built.glob("*.whl")
+    digests = []
+    for umask, place in ((0o022, "one"), (0o077, "another place")):
+        project = checkout(tmp_path / place)
+        app = tmp_path / f"app-{umask}"
+        install = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--no-compile",
+        ]
+        subprocess.run([*install, "--target", str(app), str(wheel)], check=True)
+        subprocess.run(
+            [project / "packaging/deb/build", sys.executable, app, tmp_path / f"dist-{umask}"],
+            env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
+            umask=umask,
+            check=True,
+        )
+        (package,) = (tmp_path / f"dist-{umask}").glob("killsyncd_*.deb")
+        digests.append(package.read_bytes())
+    assert digests[0] == digests[1]
+    listed = subprocess.run(["dpkg-deb", "--contents", package], capture_output=True, text=True, check=True)
+    assert "root/root" in listed.stdout
+    for name in ("usr/bin/killsyncd", "usr/lib/systemd/system/killsyncd.service", "man/man1/killsyncd.1.gz"):
+        assert name in listed.stdout
+    assert "__pycache__" not in listed.stdout
+
+
 @pytest.mark.skipif(
     not BINARY, reason="no binary to test: make binary, then KILLSYNCD_TEST_BINARY=dist/killsyncd"
 )
@@ -131,8 +167,18 @@ def test_the_single_file_works(tmp_path: Path) -> None:
     binary = tmp_path / "a place with spaces" / "killsyncd"
     binary.parent.mkdir()
     shutil.copy(ROOT / BINARY, binary)
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PEX_ROOT": str(tmp_path / "unpacked")}
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run([binary, "--version"], env=environ, check=True)
+    root = tmp_path / ".cache/killsyncd"
+    (ours,) = [each.parent for each in root.glob("venvs/*/*/*/pyvenv.cfg")]
+    # An older build, with wheels that only it needs.
+    older = ours.parent.with_name("older") / "build"
+    shutil.copytree(ours, older, symlinks=True)
+    wheel = root / "installed_wheels/3/outdated"
+    wheel.mkdir()
     smoke([str(binary)], environ, tmp_path)
+    assert not older.exists(), "the demo leaves an older build behind"
+    assert not wheel.exists(), "the demo leaves what an older build alone needed"
     subprocess.run(
         [binary, str(tmp_path / "prefix")], env={**environ, "PEX_MODULE": "killsyncd.cli.manual"}, check=True
     )

@@ -61,6 +61,18 @@ def test_every_secret_has_a_file_that_the_document_makes() -> None:
     assert "./secrets/rabbitmq.conf" in COMPOSE
     assert "secrets/rabbitmq.conf" in document
     asked = set(re.findall(r"\$\{(\w+):", COMPOSE))
-    shown = re.search(r"```ini\n(.*?)```", document, re.S)
-    assert shown is not None
-    assert asked == set(re.findall(r"^(\w+)=", shown[1], re.M))
+    shown = "".join(re.findall(r"```ini\n(.*?)```", document, re.S))
+    assert asked == set(re.findall(r"^(\w+)=", shown, re.M))
+
+
+def test_it_publishes_on_loopback_alone() -> None:
+    ports = re.findall(r'ports: \["([^"]*)"\]', COMPOSE)
+    assert len(ports) == 2
+    assert all(each.startswith("127.0.0.1:") for each in ports), ports
+
+
+def test_every_image_can_be_pinned_by_its_digest() -> None:
+    images = re.findall(r'image: "?([^"\n]+)', COMPOSE)
+    assert [each for each in images if not each.startswith("${")] == ["killsyncd"]  # the one that is built
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    assert set(re.findall(r"(?m)^FROM (\S+)", dockerfile)) == {"${PYTHON}"}
