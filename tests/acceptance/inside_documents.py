@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, "/proof")
 
-from kit import EVE, configure, log_in, main, pilots, sh, start_eve, typed, wait_for
+from kit import EVE, configure, left, log_in, main, pilots, start_eve, typed, wait_for
 
 
 def work(result: dict[str, Any]) -> None:
@@ -59,15 +59,6 @@ def visit(address: str) -> None:
 
     with urlopen(address, timeout=30) as page:
         assert b"is logged in" in page.read()
-
-
-def left() -> list[str]:
-    """Everything that bears our name, the checkout and the reader's own files aside."""
-    found = sh(
-        "find / -xdev \\( -path /proc -o -path /sys -o -path /opt -o -path /proof"
-        " -o -path /home/me/killsyncd \\) -prune -o -iname '*killsyncd*' -print; getent group killsyncd"
-    )["out"]
-    return sorted(each for each in found.splitlines() if not each.startswith(("/run/", "/tmp/")))
 
 
 main(work)
