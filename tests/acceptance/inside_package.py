@@ -17,6 +17,7 @@ set -e
 dpkg-deb --raw-extract /home/me/killsyncd/dist/killsyncd_*.deb /root/newer
 sed -i 's/^Version: .*/Version: 99.0/' /root/newer/DEBIAN/control
 dpkg-deb -Znone --build /root/newer /home/me/killsyncd/newer.deb
+rm -rf /root/newer
 """
 
 
