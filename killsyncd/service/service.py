@@ -215,6 +215,7 @@ class Operations:
         nameless = await self._names.retry() if names else 0
         if nameless:
             self._events.tell("names")
+            self._events.tell("names-again")
         return Retried(sorted(done), sorted(set(ids or ()) - set(done)), nameless)
 
     # -- switches ----------------------------------------------------------------------------------

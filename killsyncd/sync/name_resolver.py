@@ -28,6 +28,11 @@ UNKNOWN_AGAIN: Waits = (600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
 """Seconds after which an id that ESI did not know is asked for once more, each time longer: for minutes ESI
 refuses names that it knows."""
 
+REFUSED_IN_A_ROW = 20
+REFUSED_PAUSE = 600.0
+"""After so many refusals without a single name between them ESI is ill, and not the ids: it is left alone for
+so many seconds. Ids that stand alone by then count as unknown; the others have lost nothing."""
+
 GATHER = 0.3
 """Seconds to let more ids come before a request is spent on few."""
 
@@ -47,6 +52,10 @@ class NameRows(Protocol):
     async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], waits: Waits) -> None: ...
 
 
+class NamesRefused(EsiError):
+    """Every question for names was refused for a while."""
+
+
 class NameResolver:
     """Resolves what the store has no name for."""
 
@@ -57,7 +66,10 @@ class NameResolver:
         self._clock = clock
         self._signal = Wakeup()
         events.on("names", self._signal.ring)
+        self._again = Wakeup()
+        events.on("names-again", self._again.ring)
         self._errors: deque[float] = deque()
+        self._refused = 0
         self._log = get_logger(__name__)
         self._states = StateLog(self._log)
         self.progress = clock.monotonic()
@@ -70,6 +82,11 @@ class NameResolver:
                 pause = await self._round()
             except MustWait as waiting:
                 pause = max(1.0, waiting.until - self._clock.now())
+            except NamesRefused as error:
+                self._refused = 0
+                self._states.set("names", "failing", "names cannot be resolved", reason=error.message)
+                await self._again.wait(self._clock, REFUSED_PAUSE)  # not even for new names
+                pause = 0.0
             except (EsiError, Unavailable) as error:
                 self._states.set("names", "failing", "names cannot be resolved", reason=error.message)
                 pause = 60.0
@@ -94,13 +111,19 @@ class NameResolver:
             if refusal.status not in (400, 404, 422):
                 raise
             await self._spend_error()
+            self._refused += 1
             if len(ids) == 1:
                 await self._book.resolved([], ids, UNKNOWN_AGAIN)
+            if self._refused >= REFUSED_IN_A_ROW:
+                raise NamesRefused(f"{self._refused} refusals in a row: {refusal.message}") from None
+            if len(ids) == 1:
                 return
             middle = len(ids) // 2
             await self._resolve(ids[:middle])
             await self._resolve(ids[middle:])
             return
+        if names:
+            self._refused = 0
         answered = {each.id for each in names}
         unknown = [each for each in ids if each not in answered]
         wanted = set(ids)

@@ -12,7 +12,7 @@ import pytest
 from killsyncd.core.errors import RowRefused
 from killsyncd.esi.responses import EsiStatus, RateLimited, ResolvedName
 from killsyncd.storage.repositories.names import NameRepository
-from killsyncd.sync.name_resolver import ERRORS_A_MINUTE, NameResolver
+from killsyncd.sync.name_resolver import ERRORS_A_MINUTE, REFUSED_IN_A_ROW, UNKNOWN_AGAIN, NameResolver
 from tests.support.sync_world import SyncWorld, eventually
 
 
@@ -98,6 +98,88 @@ async def test_one_unknown_id_is_found_by_halving_and_remembered(core: SyncWorld
         await core.clock.advance(300)
         assert len(esi.asked) == count, "not asked for again and again"
     assert esi.errors <= 6
+
+
+async def test_unknown_ids_are_asked_for_again_and_ever_more_rarely(core: SyncWorld) -> None:
+    """For minutes ESI refuses names that it knows: 10 minutes, an hour, six, a day, then every week."""
+    esi = PlayedNames()
+    esi.unknown = {7}
+    await want(core, 7)
+    waited = []
+    async with Running(core, esi):
+        for _ in range(6):
+            seen = len(esi.asked)
+            began = core.clock.now()
+            step = max(0.5, waited[-1] / 50 if waited else 0.5)
+            while len(esi.asked) == seen:
+                core.clock.tick(step)
+                await asyncio.sleep(0.002)
+            waited.append(core.clock.now() - began)
+            await eventually(lambda: attempts(core, 7, len(esi.asked)))
+    for found, told in zip(waited[1:], UNKNOWN_AGAIN, strict=True):
+        assert told <= found + 5.0 <= 1.3 * told + 400.0
+
+
+async def attempts(core: SyncWorld, id: int, count: int) -> bool:
+    return int(await core.world.value("SELECT attempts FROM names WHERE id = :id", id=id)) == count
+
+
+async def test_names_refused_for_a_moment_come_when_it_is_over(core: SyncWorld) -> None:
+    esi = PlayedNames()
+    esi.unknown = set(range(1, 1001))
+    await want(core, *range(1, 1001))
+    async with Running(core, esi) as running:
+        await eventually(lambda: esi.errors >= REFUSED_IN_A_ROW)
+        for _ in range(100):
+            core.clock.tick(5.0)
+            await asyncio.sleep(0.001)
+        assert esi.errors == REFUSED_IN_A_ROW, "ESI is ill, and not a thousand ids"
+        esi.unknown = set()
+        await running.until_unnamed(0)
+    assert len(esi.asked) <= REFUSED_IN_A_ROW + 5
+
+
+async def test_somebody_who_says_so_does_not_wait_for_the_end_of_it(core: SyncWorld) -> None:
+    esi, rows = PlayedNames(), NameRepository(core.world.store)
+    esi.unknown = set(range(1, 1001))
+    await want(core, *range(1, 1001))
+    async with Running(core, esi):
+        await eventually(lambda: esi.errors >= REFUSED_IN_A_ROW)
+        for _ in range(30):
+            core.clock.tick(4.0)  # less than the pause
+            await asyncio.sleep(0.002)
+        esi.unknown = set()
+        await rows.retry()
+        core.events.tell("names-again")
+        for _ in range(30):
+            core.clock.tick(1.0)
+            await asyncio.sleep(0.002)
+        assert await unnamed(core) == 0
+
+
+async def test_names_are_asked_for_again_when_somebody_says_so(core: SyncWorld) -> None:
+    esi, rows = PlayedNames(), NameRepository(core.world.store)
+    esi.unknown = {7, 8}
+    await want(core, 7, 8)
+    async with Running(core, esi) as running:
+        await eventually(lambda: attempts(core, 8, 1))
+        esi.unknown = set()
+        assert await rows.retry() == 2
+        core.events.tell("names")
+        await running.until_unnamed(0)
+    assert await rows.retry() == 0
+
+
+async def test_ids_that_were_refused_do_not_fail_the_batch_of_new_ones(core: SyncWorld) -> None:
+    esi = PlayedNames()
+    esi.unknown = {7}
+    await want(core, 7)
+    await core.world.rows("UPDATE names SET attempts = 1")
+    await want(core, *range(100, 200))
+    async with Running(core, esi) as running:
+        await running.until_unnamed(1)
+        await eventually(lambda: esi.errors == 1)
+    assert sorted(esi.asked[0]) == list(range(100, 200))
 
 
 async def test_no_more_errors_a_minute_than_are_harmless(core: SyncWorld) -> None:
