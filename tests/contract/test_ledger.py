@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from killsyncd.core.model import Doubt, Origin, SyncMode, Walk
+from killsyncd.core.model import QUARANTINE_SECONDS, Doubt, Origin, SyncMode, Walk
 from killsyncd.storage.repositories.sightings import derive_last_ids
 from killsyncd.sync.walk import Outcome, Sighted
 from tests.support.storage_world import Pilot, StorageWorld, entries, hash_of, run
@@ -280,6 +280,31 @@ async def test_a_list_that_shrank_without_saying_so_is_not_asked_past_its_end_ag
     assert news.outcome is Outcome.GO_ON, "as long as it was said to be"
     walk = await world.ledger.restart_walk(news.walk, ends_at=1)  # page 2 was a 404
     assert (await world.page(job, walk, None, pages=None)).outcome is Outcome.COMPLETE
+
+
+async def test_a_quarantined_mail_comes_back_after_a_day_with_what_counts_against_it(
+    world: StorageWorld,
+) -> None:
+    pilot = await world.pilot(1)
+    await world.listed(pilot, 2, 1)
+    refs = {ref.killmail_id: ref for ref in (await world.ledger.pending_of(pilot.source_id, 10)).refs}
+    assert await world.ledger.ref_failed(
+        refs[1],
+        reason="ESI answered 422",
+        not_before=await world.now() + QUARANTINE_SECONDS,
+        attempts=4,
+        refusals=4,
+        quarantine=True,
+    )
+    assert await world.ledger.revive(10) == 0
+    await world.timed.pass_time(QUARANTINE_SECONDS + 1.0)
+    assert await world.ledger.revive(10) == 1
+    assert await world.refs() == {1: "pending", 2: "pending"}
+    again = {ref.killmail_id: ref for ref in (await world.ledger.pending_of(pilot.source_id, 10)).refs}
+    assert (again[1].attempts, again[1].refusals) == (4, 4)
+    await world.rows("UPDATE refs SET state = 'quarantined', not_before = 0 WHERE killmail_id = 1")
+    await world.timed.pass_time(90 * 86_400.0)
+    assert await world.ledger.revive(10) == 0, "no list can have it any more"
 
 
 async def test_a_stored_mail_is_sighted_and_not_wanted_again(world: StorageWorld) -> None:
