@@ -17,11 +17,16 @@ from typing import Any
 
 import pytest
 
+from killsyncd.config import from_mapping
+from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import BadInput, KillsyncdError, Refused, SchemaRefused
+from killsyncd.daemon.startup import open_house
 from killsyncd.storage.migrations import migrations
 from killsyncd.storage.sqlite import archive as archives
 from killsyncd.storage.sqlite.backup import make, tidy
 from killsyncd.storage.sqlite.restore import Restored, restore
+from killsyncd.storage.sqlite.store import SqliteStore
+from tests.contract.test_migrations import migrate_to
 from tests.support.clocks import START
 from tests.support.control_world import control_world
 from tests.support.storage_world import StorageWorld
@@ -308,3 +313,31 @@ async def test_what_copies_that_were_cut_off_left_goes_with_the_next(
         assert made.copy.exists(), "one that is under way is left alone"
         assert not any((home / name).exists() for name in left)
     assert all((home / name).exists() for name in kept)
+
+
+async def test_the_copy_that_a_migration_makes_can_be_restored(tmp_path: Path) -> None:
+    """From an older release's database: the daemon copies it, migrates it, and the copy goes back."""
+    path = tmp_path / "killsyncd.db"
+    store = await SqliteStore.open(path, SystemClock())
+    await migrate_to(store, 1)
+    await store.script(["INSERT INTO meta (key, value) VALUES ('of_then', 'kept')"])
+    await store.close()
+    (tmp_path / ".killsyncd.db.schema-0001").write_bytes(b"what a start that was killed left")
+    settings = {
+        "sso": {"client_id": "abc"},
+        "esi": {"contact": "tests@killsyncd.invalid"},
+        "database": {"url": f"sqlite:///{path}"},
+        "security": {"key_file": f"{tmp_path}/killsyncd.key"},
+    }
+    opened, _ = await open_house(from_mapping(settings, source="the test's own"), SystemClock())
+    await opened.close()
+    copy = tmp_path / "killsyncd.db.schema-0001"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / ".killsyncd.db.schema-0001").exists()
+    done = restored(copy, path)
+    assert done.manifest.schema == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM meta WHERE key = 'of_then'").fetchone() == ("kept",)
+        assert connection.execute("SELECT MAX(number) FROM schema_migrations").fetchone() == (1,)
+    opened, _ = await open_house(from_mapping(settings, source="the test's own"), SystemClock())
+    await opened.close()
