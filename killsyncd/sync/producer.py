@@ -93,14 +93,14 @@ class Producer:
                 wait = 15.0
                 if not self._paused():
                     try:
-                        wait = await self._once()
+                        wait = await self.round()
                     except Unavailable as error:
                         self._states.set("run", "failing", "background sync failed", reason=error.message)
                     else:
                         self._states.set("run", "ok", "background sync works again")
                 await self._signal.wait(self._clock, min(15.0, wait))
 
-    async def _once(self) -> float:
+    async def round(self) -> float:
         """Run if it is due; answers the seconds until it is."""
         state = await self._runs.state()
         # Further away than we ever put it: written while the clock stood wrong, or at another pace.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -79,7 +80,7 @@ async def test_expires_is_the_law(tmp_path: Path) -> None:
         with pytest.raises(NotBefore) as caught:
             await home.esi.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
         assert caught.value.until >= home.esi.wall(page.expires_at)
-        await asyncio.sleep(caught.value.until - home.esi._clock.now())
+        await asyncio.sleep(caught.value.until - home.clock.now())
         again = await home.esi.list_page(
             "character", home.pilot, 1, token=token, etag=page.etag, not_before=page.expires_at
         )
@@ -96,7 +97,7 @@ async def test_a_clock_ten_minutes_ahead_or_behind(tmp_path: Path) -> None:
             page = await home.esi.list_page("character", home.pilot, 1, token=token)
             with pytest.raises(NotBefore) as caught:
                 await home.esi.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
-            assert 20 < caught.value.until - home.esi._clock.now() < 34
+            assert 20 < caught.value.until - home.clock.now() < 34
             assert abs(home.esi.clock_offset - offset) < 2
 
 
@@ -107,11 +108,11 @@ async def test_a_list_that_has_expired_there_is_asked_for_though_our_clock_is_be
     """
     async with house(tmp_path, status_cache=1.0) as home:
         home.sim.set_time(offset=600.0)
-        expired = home.esi._clock.now() + 600.0 - 10.0
+        expired = home.clock.now() + 600.0 - 10.0
         token = home.token(home.pilot)
         with pytest.raises(NotBefore) as caught:
             await home.esi.list_page("character", home.pilot, 1, token=token, not_before=expired)
-        assert caught.value.until - home.esi._clock.now() < 6
+        assert caught.value.until - home.clock.now() < 6
         async with asyncio.timeout(20):
             while not home.esi._time.sure:
                 await asyncio.sleep(0.05)
@@ -132,7 +133,7 @@ async def test_a_restart_with_a_clock_that_is_off_asks_nothing_too_early(tmp_pat
             async with door_on(sim.base_url, path) as esi:
                 with pytest.raises(NotBefore) as caught:
                     await esi.list_page("character", pilot, 1, token=token, not_before=page.expires_at)
-                assert caught.value.until - esi._clock.now() < 40, "until the status tells the time"
+                assert caught.value.until - time.time() < 40, "until the status tells the time"
             assert sim.breaches() == []
 
 
@@ -145,7 +146,7 @@ async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> 
         # 13 pages at 2 tokens, and after that 4 tokens are less than a page may cost.
         assert asked == 13
         assert limited.group == "char-killmail"
-        assert 800 < limited.until - home.esi._clock.now() < 910
+        assert 800 < limited.until - home.clock.now() < 910
         views = {(view.group, view.character_id): view for view in await home.esi.budgets()}
         assert views["char-killmail", home.pilot].remaining == 4
         assert views["char-killmail", home.pilot].limit == 30
@@ -240,18 +241,18 @@ async def test_429_without_and_with_headers(tmp_path: Path) -> None:
         with pytest.raises(RateLimited) as caught:
             await home.fetch(refs[1])
         assert caught.value.at is not None
-        assert 2 < caught.value.until - home.esi._clock.now() < 6
+        assert 2 < caught.value.until - home.clock.now() < 6
         with pytest.raises(RateLimited):
             await home.esi.detail_permits(1)
         (budget,) = [each for each in await home.esi.budgets() if each.group == "killmail"]
         assert budget.remaining == 0
         assert budget.next_tokens_at is not None
-        assert budget.next_tokens_at - home.esi._clock.now() < 6
+        assert budget.next_tokens_at - home.clock.now() < 6
         await home.fetch(refs[1])
         home.sim.script("status", "killmail", status=429, bare=True, count=1)
         with pytest.raises(RateLimited) as caught:
             await home.fetch(refs[2])
-        assert 59 < caught.value.until - home.esi._clock.now() < 80
+        assert 59 < caught.value.until - home.clock.now() < 80
     async with door_on("http://127.0.0.1:1", tmp_path) as esi:
         with pytest.raises(RateLimited):  # a restart does not shorten it
             await esi.detail_permits(1)
@@ -260,7 +261,7 @@ async def test_429_without_and_with_headers(tmp_path: Path) -> None:
 async def test_retry_after_may_be_a_date(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=1, history=5) as home:
         (ref, *_) = home.sim.mails(home.pilot)
-        until = home.esi._clock.now() + 300
+        until = home.clock.now() + 300
         date = formatdate(until, usegmt=True)
         home.sim.script("status", "killmail", status=429, bare=True, headers={"Retry-After": date}, count=1)
         with pytest.raises(RateLimited) as caught:
@@ -294,7 +295,7 @@ async def test_errors_of_names_are_rationed(tmp_path: Path) -> None:
 
         refused, limited = await until_limited(unknown)
         assert refused == 20
-        assert 0 < limited.until - home.esi._clock.now() < 125
+        assert 0 < limited.until - home.clock.now() < 125
         with pytest.raises(ValueError, match="different ids"):
             await home.esi.names([1, 1])
 
@@ -421,7 +422,7 @@ async def test_few_errors_left_stop_the_routes_without_a_group(tmp_path: Path) -
         await home.esi.names([home.pilot])
         with pytest.raises(RateLimited) as caught:
             await home.esi.names([home.pilot])
-        assert 30 < caught.value.until - home.esi._clock.now() < 34
+        assert 30 < caught.value.until - home.clock.now() < 34
         await home.esi.list_page("character", home.pilot, 1, token=home.token(home.pilot))
 
 

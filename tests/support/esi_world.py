@@ -48,7 +48,9 @@ async def wait_for_permit(esi: EsiClient, *, heavy: bool = False) -> Permit:
 class EsiWorld:
     """What a test works with."""
 
-    def __init__(self, sim: Simulator, esi: EsiClient, path: Path) -> None:
+    def __init__(self, sim: Simulator, esi: EsiClient, path: Path, clock: Clock) -> None:
+        """clock: this machine's, as the client reads it."""
+        self.clock = clock
         self.sim = sim
         self.esi = esi
         self.path = path
@@ -112,8 +114,9 @@ async def house(path: Path, *, esi: dict[str, Any] | None = None, **config: Any)
     """A simulator with `config`, and a door to it. No breach is forgiven."""
     told: dict[str, Any] = {"pilots": 2, "history": 10, **config}
     async with Simulator(SimulatorConfig(**told)) as sim:
-        async with door_on(sim.base_url, path, **(esi or {})) as opened:
-            yield EsiWorld(sim, opened, path)
+        clock = SystemClock()
+        async with door_on(sim.base_url, path, **{"clock": clock, **(esi or {})}) as opened:
+            yield EsiWorld(sim, opened, path, clock)
         assert sim.breaches() == []
 
 

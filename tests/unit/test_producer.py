@@ -50,15 +50,15 @@ async def test_it_queues_everybody_and_rests_for_the_interval(core: SyncWorld) -
     for each in range(450):
         await core.world.pilot(90000001 + each)
     producer = make(core)
-    wait = await producer._once()
+    wait = await producer.round()
     assert await wanted(core) == 450
     assert INTERVAL <= wait <= INTERVAL + LONGEST_JITTER
     await synced(core)
     core.clock.tick(wait - 1)
-    assert 0 < await producer._once() <= 1.01
+    assert 0 < await producer.round() <= 1.01
     assert await wanted(core) == 0
     core.clock.tick(2)
-    await producer._once()
+    await producer.round()
     assert await wanted(core) == 450, "the minimum age is below the interval: nobody is left out"
 
 
@@ -70,16 +70,16 @@ async def test_it_leaves_out_who_waits_or_was_synced_or_cannot(core: SyncWorld) 
     )
     await core.world.users.pause(pilots[2].user_id, paused=True)
     await core.world.rows("UPDATE users SET state = 'needs_login' WHERE id = :i", i=pilots[3].user_id)
-    await make(core)._once()
+    await make(core).round()
     rows = await core.world.rows("SELECT source_id, priority FROM wants ORDER BY source_id")
     assert [tuple(each) for each in rows] == [(pilots[0].source_id, 8), (pilots[4].source_id, 3)]
 
 
 async def test_a_restart_neither_forgets_nor_begins_a_herd(core: SyncWorld) -> None:
     await core.world.pilot(90000001)
-    wait = await make(core)._once()
+    wait = await make(core).round()
     await synced(core)
-    assert await make(core)._once() == pytest.approx(wait, abs=1)
+    assert await make(core).round() == pytest.approx(wait, abs=1)
     assert await wanted(core) == 0
 
 
@@ -111,7 +111,7 @@ async def test_another_daemon_at_it_is_waited_for(core: SyncWorld) -> None:
         " VALUES ('other', 'h', 1, 'e', '0', 0, 9e9)"
     )
     await core.world.rows("UPDATE producer SET holder = 'other'")
-    assert await make(core)._once() == 2.0
+    assert await make(core).round() == 2.0
     assert await wanted(core) == 0
 
 
@@ -137,14 +137,14 @@ async def test_a_next_run_years_ahead_is_due(core: SyncWorld) -> None:
     """Written before the machine's clock was put right; otherwise nobody would ever be synced again."""
     await core.world.pilot(90000001)
     await core.world.rows("UPDATE producer SET next_run_at = :at", at=core.clock.now() + 1e8)
-    await make(core)._once()
+    await make(core).round()
     assert await wanted(core) == 1
 
 
 async def test_a_sync_in_the_future_keeps_nobody_out(core: SyncWorld) -> None:
     pilot = await core.world.pilot(90000001)
     await core.world.rows("UPDATE users SET last_killmail_sync_at = '2099-01-01 00:00:00'")
-    await make(core)._once()
+    await make(core).round()
     assert await wanted(core) == 1
     (queued,) = await core.world.users.queue([pilot.user_id], 5, Origin.MANUAL, skip_within=900.0)
     assert queued.queued
@@ -157,6 +157,6 @@ async def test_what_was_put_off_for_years_is_wanted_now(core: SyncWorld) -> None
     far = core.clock.now() + 1e8
     await core.world.rows("UPDATE wants SET not_before = :at", at=far)
     await core.world.rows("UPDATE refs SET not_before = :at", at=far)
-    await make(core)._once()
+    await make(core).round()
     assert await core.claim(pilot) is not None
     assert len((await core.world.ledger.pending_of(pilot.source_id, 5)).refs) == 1
