@@ -23,7 +23,7 @@ from killsyncd.auth.refusals import COME_BACK, LIST_PAUSES, LONGEST_LIFE, SCOPE_
 from killsyncd.auth.token_refresh import GrantStore, SsoPort, TokenRefresh, unusable
 from killsyncd.core import tasks
 from killsyncd.core.clock import Clock
-from killsyncd.core.errors import NotFound, TokenRefused, Unavailable
+from killsyncd.core.errors import NotFound, TokenExpired, TokenRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Problem, UserState
 
@@ -65,7 +65,8 @@ class TokenManager:
         self._running: dict[str, asyncio.Task[str]] = {}
         self._verified: dict[str, int] = {}
         self._list_refused: set[str] = set()
-        self._distrust: Problem | None = None
+        self._refused: dict[str, Problem] = {}  # whose tokens don't verify
+        self._believed = False  # whether somebody else's did meanwhile
         self._closing = False
         self._draining = False
 
@@ -147,7 +148,8 @@ class TokenManager:
 
     def problems(self) -> list[Problem]:
         """What keeps everybody's tokens from being renewed or believed, for `ctl status`."""
-        return [problem for problem in (self._refreshing.problem(), self._distrust) if problem is not None]
+        refused = None if self._believed else next(iter(self._refused.values()), None)
+        return [problem for problem in (self._refreshing.problem(), refused) if problem is not None]
 
     async def run(self, stopping: asyncio.Event) -> None:
         """See refreshes out when the daemon stops: each may bring a refresh token that nobody else has."""
@@ -166,14 +168,15 @@ class TokenManager:
         row = await self._usable(user_id)
         token = self._stored(row, rejected)
         if token is not None and self._clock.now() < row.renew_at:
-            await self._verify_once(row, token)
-            return token
+            if await self._holds(row, token):
+                return token
+            token, rejected = None, token
         try:
             return await self._renewed(user_id, rejected)
         except Unavailable:
-            if token is None:
+            # Its last minutes are as good as the others.
+            if token is None or not await self._holds(row, token):
                 raise
-            await self._verify_once(row, token)  # its last minutes are as good as the others
             return token
 
     async def _renewed(self, user_id: str, rejected: str | None) -> str:
@@ -208,8 +211,9 @@ class TokenManager:
                 unusable(row.state, row.state_reason or "")
             token = self._stored(row, rejected) if row.state is UserState.OK else None
             if token is not None and self._clock.now() < row.renew_at:
-                await self._verify_once(row, token)
-                return token
+                if await self._holds(row, token):
+                    return token
+                rejected = token
             renewed = await self._refreshing.attempt(row)
             if renewed is not None:
                 await self._verify_once(*renewed)
@@ -260,9 +264,18 @@ class TokenManager:
         assert row.access_token_enc is not None, "looked at by both callers"
         return self._vault.decrypt_text(row.access_token_enc, aad=token_aad(row.character_id, "access"))
 
-    async def _verify_once(self, row: GrantRow, token: str) -> None:
+    async def _holds(self, row: GrantRow, token: str) -> bool:
+        """Verify a stored token; False where it has ended by the SSO's clock, whatever ours says."""
+        try:
+            await self._verify_once(row, token, stored=True)
+        except TokenExpired:
+            return False
+        return True
+
+    async def _verify_once(self, row: GrantRow, token: str, *, stored: bool = False) -> None:
         """Verify a token once a version. Raises TokenRefused, GrantUnusable."""
         if self._verified.get(row.user_id) == row.version:
+            self._believe(row.user_id)
             return
         try:
             identity = await self._sso.verify(token)
@@ -275,10 +288,10 @@ class TokenManager:
             log.debug("token used unverified: no keys", character_id=row.character_id, error=error)
             return
         except TokenRefused as error:
-            since = self._distrust.since if self._distrust else self._clock.now()
-            self._distrust = Problem("token_refused", error.message, error.hint, since, row.character_id)
+            if not (stored and isinstance(error, TokenExpired)):
+                self._distrust(row, error)
             raise
-        self._distrust = None
+        self._believe(row.user_id)
         if not row.owner_hash:
             # Nobody said whose the character was: that is no other owner.
             await self._grants.own(row.user_id, identity.owner_hash)
@@ -297,6 +310,19 @@ class TokenManager:
             await self._grants.rename(row.user_id, identity.name)
             log.info("renamed", character_id=row.character_id, character=identity.name)
         self._verified[row.user_id] = row.version
+
+    def _distrust(self, row: GrantRow, error: TokenRefused) -> None:
+        if not self._refused:
+            self._believed = False
+        known = self._refused.get(row.user_id)
+        since = known.since if known is not None else self._clock.now()
+        problem = Problem("token_refused", error.message, error.hint, since, row.character_id)
+        self._refused[row.user_id] = problem
+
+    def _believe(self, user_id: str) -> None:
+        """A token is good. Then it is not everybody's that are refused."""
+        self._refused.pop(user_id, None)
+        self._believed = self._believed or bool(self._refused)
 
     async def _restore(self, row: GrantRow) -> GrantRow:
         """Who was called scope_missing has a token with the scope: ESI is asked again."""

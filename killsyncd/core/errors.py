@@ -90,6 +90,10 @@ class TokenRefused(KillsyncdError):
     """A token answered by the SSO does not verify (signature, claims, owner)."""
 
 
+class TokenExpired(TokenRefused):
+    """A token whose time is over by the clock of the SSO that made it: another one is to be had."""
+
+
 class LoginRefused(KillsyncdError):
     """A login cannot be finished: state unknown, used, expired, or from another door."""
 

@@ -88,6 +88,12 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "look at network and [sso]; syncs go on as soon as it answers",
                 "The SSO does not renew tokens, and all those at hand have ended.",
             ),
+            ProblemKind(
+                "token_refused",
+                True,
+                "check [sso] client_id and base_url; killsyncd ctl users shows who is not synced",
+                "The SSO gives tokens that do not verify: none of them is used.",
+            ),
             ProblemKind("budget_dry", False, _WAITS, "An ESI budget is spent; its window returns tokens."),
             ProblemKind("budget_blocked", False, _WAITS, "ESI asked us to wait (429 with Retry-After)."),
             ProblemKind(

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from killsyncd.auth.sso import SsoClient
 from killsyncd.core.clock import SystemClock
+from killsyncd.core.errors import TokenExpired
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import ClockWrong, ListPage, NotBefore, RateLimited
 from killsyncd.simulator import Simulator, SimulatorConfig
@@ -88,6 +91,31 @@ async def spend_all(esi: EsiClient, refs: list[dict]) -> None:
             await esi.killmail(permit, ref["killmail_id"], ref["killmail_hash"])
         except RateLimited:
             return
+
+
+async def test_tokens_are_judged_by_the_ssos_clock(tmp_path: Path) -> None:
+    """An hour fast, a token of 20 minutes looks expired when it comes; a day slow, an old one looks new."""
+    async with Simulator(SimulatorConfig(pilots=1)) as sim, aiohttp.ClientSession() as session:
+        token = sim.grant(int(sim.pilots()[0]["character_id"]))["access_token"]
+        for off in (3600.0, -86_400.0):
+            assert (await _sso(session, sim, off).verify(token)).character_id
+        sim.set_time(advance=1300.0)
+        for off in (3600.0, -86_400.0):
+            with pytest.raises(TokenExpired, match="by the SSO's clock"):
+                await _sso(session, sim, off).verify(token)
+
+
+def _sso(session: aiohttp.ClientSession, sim: Simulator, off: float) -> SsoClient:
+    return SsoClient(
+        session,
+        base_url=sim.base_url,
+        client_id=sim.config.client_id,
+        client_secret=None,
+        callback_url="http://127.0.0.1:9/auth/callback",
+        scopes=[],
+        user_agent="killsyncd/0 (you@example.com)",
+        clock=OffClock(off),
+    )
 
 
 @pytest.mark.parametrize("only_date", [True, False])

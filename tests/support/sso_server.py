@@ -10,6 +10,7 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from functools import cache
 from typing import Any
 
@@ -210,6 +211,11 @@ async def running(clock: Clock) -> AsyncIterator[SsoServer]:
 
     for name, (method, path) in ROUTES.items():
         application.router.add_route(method, path, route(name))
+
+    async def dated(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(int(clock.now()), usegmt=True)
+
+    application.on_response_prepare.append(dated)
     server = TestServer(application)
     await server.start_server(shutdown_timeout=0.01)
     sso.url = str(server.make_url("")).rstrip("/")

@@ -11,8 +11,9 @@ import pytest
 from killsyncd.auth.encryption import Vault, _new_key
 from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
 from killsyncd.auth.token_manager import TokenManager
-from killsyncd.core.errors import KeyRefused, TokenRefused, Unavailable
+from killsyncd.core.errors import KeyRefused, TokenExpired, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
+from killsyncd.service import health
 from tests.support.token_world import CHARACTER, MARGIN, USER, TokenWorld, down, gone
 
 
@@ -298,6 +299,30 @@ async def test_no_log_line_and_no_row_shows_a_token(
     shown = caplog.text + repr(due.store.rows) + "".join(repr(record.__dict__) for record in caplog.records)
     assert "refresh-" not in shown
     assert "access-" not in shown
+
+
+async def test_a_stored_token_that_has_ended_by_the_ssos_clock_is_renewed(world: TokenWorld) -> None:
+    """By our own clock, which is slow, it has some minutes left."""
+    world.sso.verify_faults = [TokenExpired("it expired an hour ago", "")]
+    assert await world.manager.access_token(USER) == "access-1"
+    assert world.sso.asked == ["refresh-0"]
+    assert world.manager.problems() == []
+
+
+async def test_tokens_that_nobody_can_use_stop_and_one_pilots_do_not(world: TokenWorld) -> None:
+    other = await world.login(character=CHARACTER + 1, refresh="refresh-0")
+    world.sso.verify_faults = [TokenRefused("`aud` is another application", "check")]
+    with pytest.raises(TokenRefused):
+        await world.manager.access_token(USER)
+    (problem,) = world.manager.problems()
+    assert problem.code == "token_refused"
+    assert health.stops(problem)
+    world.sso.character = CHARACTER + 1
+    await world.manager.access_token(other)
+    assert world.manager.problems() == [], "somebody else's is believed: it is one pilot's trouble"
+    world.sso.character = CHARACTER
+    await world.manager.access_token(USER)
+    assert world.manager.problems() == []
 
 
 async def test_revoking_opens_the_ciphertext(world: TokenWorld) -> None:

@@ -12,18 +12,18 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from killsyncd.auth.grant import Identity
-from killsyncd.core.errors import TokenRefused
+from killsyncd.core.errors import TokenExpired, TokenRefused
 
 ALGORITHMS = ("RS256",)
 AUDIENCE = "EVE Online"
 ISSUERS = ("https://login.eveonline.com", "login.eveonline.com")
 LEEWAY = 30.0
-"""Seconds by which this machine's clock may be ahead of the SSO's (`exp`) or behind it (`nbf`)."""
+"""Seconds by which the clocks of the SSO's machines may be ahead of each other (`exp`) or behind (`nbf`)."""
 
 _SUBJECT = re.compile(r"CHARACTER:EVE:([1-9][0-9]{0,18})", re.ASCII)
 _MAX_TOKEN = 16384
 _MAX_ID = 2**63 - 1
-_HINT = "Nothing was used from it. If this stays, check sso.client_id, sso.base_url and this machine's clock."
+_HINT = "Nothing was used from it. If this stays, check sso.client_id and sso.base_url."
 
 
 def key_id(token: str) -> str:
@@ -56,11 +56,13 @@ def verified(token: str, keys: Sequence[RSAKey]) -> Mapping[str, Any]:
     raise _refused("its signature does not hold")
 
 
-def identity(claims: Mapping[str, Any], *, now: float, client_id: str, issuers: Collection[str]) -> Identity:
+def identity(
+    claims: Mapping[str, Any], *, now: float, client_id: str, issuers: Collection[str], latest: float = 0.0
+) -> Identity:
     """Who the token is for.
 
-    now: seconds since 1970. issuers: accepted besides CCP's own.
-    Raises TokenRefused, naming the claim but never showing the token.
+    now, latest: the SSO's clock, between which it is just now, in seconds since 1970. issuers: accepted
+    besides CCP's own. Raises TokenExpired, TokenRefused, naming the claim but never showing the token.
     """
     issuer = claims.get("iss")
     if not isinstance(issuer, str) or issuer.removesuffix("/") not in {*ISSUERS, *issuers}:
@@ -73,9 +75,10 @@ def identity(claims: Mapping[str, Any], *, now: float, client_id: str, issuers: 
         raise _refused("`azp` is another application")
     expires_at = _seconds(claims, "exp")
     if now >= expires_at + LEEWAY:
-        raise _refused(f"it expired {now - expires_at:.0f} s ago by this machine's clock")
-    if "nbf" in claims and now < _seconds(claims, "nbf") - LEEWAY:
-        raise _refused("it is not valid yet by this machine's clock")
+        ago = f"it expired {now - expires_at:.0f} s ago by the SSO's clock"
+        raise TokenExpired(f"an access token from the SSO is refused: {ago}", _HINT)
+    if "nbf" in claims and max(now, latest) < _seconds(claims, "nbf") - LEEWAY:
+        raise _refused("it is not valid yet by the SSO's clock")
     return Identity(
         character_id=_character(claims.get("sub")),
         name=_text(claims, "name"),

@@ -131,7 +131,8 @@ class SsoClient:
         issuers = self._issuers | _both_forms((await self._metadata.get()).issuer)
         return claims.identity(
             said,
-            now=self._clock.now(),
+            now=self._http.time.not_after(),
+            latest=self._http.time.not_before(),
             client_id=self._client_id,
             issuers=issuers,
         )

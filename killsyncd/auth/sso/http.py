@@ -15,6 +15,7 @@ import aiohttp
 
 from killsyncd.auth.grant import BY_ITSELF, SsoUnavailable
 from killsyncd.core.clock import Clock
+from killsyncd.core.server_clock import ServerTime, parse_http_date
 
 MAX_BODY = 256 * 1024  # CCP's key set has 1 KiB, a token answer 3
 _MAX_RETRY_AFTER = 3600.0
@@ -60,6 +61,8 @@ class SsoHttp:
         self._session = session
         self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
         self._clock = clock
+        self.time = ServerTime(clock)
+        """The SSO's clock, by which its tokens are judged."""
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=timeout / 2)
 
     async def get(self, url: str) -> SsoResponse:
@@ -75,6 +78,7 @@ class SsoHttp:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> SsoResponse:
         try:
+            sent = self._clock.monotonic()
             async with self._session.request(
                 method,
                 url,
@@ -84,6 +88,9 @@ class SsoHttp:
                 allow_redirects=False,
                 raise_for_status=False,
             ) as response:
+                date = parse_http_date(response.headers.get("Date", ""))
+                if date is not None:
+                    self.time.observe(date, sent, self._clock.monotonic())
                 raw = await _bounded(response)
                 return SsoResponse(response.status, _document(raw), self._retry_after(response))
         # Order matters: these two are subclasses of the broader ones below. Both mean that no
@@ -107,7 +114,7 @@ class SsoHttp:
         if value.isascii() and value.isdigit() and len(value) < 10:
             return min(float(value), _MAX_RETRY_AFTER)
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - self._clock.now()
+            seconds = parsedate_to_datetime(value).timestamp() - self.time.not_after()
         except (ValueError, OverflowError):
             return None
         return min(max(0.0, seconds), _MAX_RETRY_AFTER)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from killsyncd.storage.transaction import Run, Store, Tx
 
-TABLES = ("wants", "refs", "names", "grants", "revocations")
+WAITS = ("wants", "refs", "names", "grants", "tokens", "revocations")
 
 
 def _sooner(seconds: float) -> Tx[None]:
-    for table in TABLES:
-        yield Run(f"waits.{table}_sooner", {"seconds": seconds})
+    for each in WAITS:
+        yield Run(f"waits.{each}_sooner", {"seconds": seconds})
 
 
 def _anew(longest: float) -> Tx[None]:

@@ -21,6 +21,11 @@ UPDATE grants SET not_before = CASE WHEN not_before - CAST(:seconds AS {real}) >
     THEN not_before - CAST(:seconds AS {real}) ELSE {now} END
 WHERE not_before > {now};
 
+-- name: tokens_sooner
+-- Their end and renewal: a token that was got while the clock was an hour fast does not live an hour longer.
+UPDATE grants SET renew_at = renew_at - CAST(:seconds AS {real}), expires_at = expires_at - CAST(:seconds AS {real})
+WHERE renew_at > {now};
+
 -- name: revocations_sooner
 UPDATE revocations SET not_before = CASE WHEN not_before - CAST(:seconds AS {real}) > {now}
     THEN not_before - CAST(:seconds AS {real}) ELSE {now} END
