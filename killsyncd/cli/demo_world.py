@@ -31,6 +31,7 @@ from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.deployment import Deployment
 from killsyncd.core.errors import EXIT_OK, KillsyncdError, Unavailable
+from killsyncd.core.model import WaitsFor
 from killsyncd.core.text import count, fight
 from killsyncd.daemon.app import App
 from killsyncd.daemon.run import serve
@@ -43,6 +44,9 @@ NAMES_PATIENCE = 2.0
 
 FROM_MAKE = "KILLSYNCD_DEMO_FROM_MAKE"
 """Set by `make demo`, so that a remedy says what was typed."""
+
+WINDOW = 900.0
+"""Seconds of ESI's floating windows."""
 
 FASTER = 30.0
 """How much faster than in EVE lists change and the producer comes round, at --speed 1."""
@@ -148,6 +152,9 @@ def _simulator_arguments(args: argparse.Namespace, speed: float) -> list[str]:
     faster = FASTER * speed
     words = ["--pilots", str(args.pilots), "--history", "90", "--latency", "0.03"]
     words += ["--rate", f"{8 * speed:g}", "--cache", f"{300 / faster:g}", "--sharing", "0.4"]
+    # ESI's windows are as much shorter as lists are asked more often: else a pilot's 30 tokens, and the
+    # demo with them, would end after some minutes.
+    words += ["--window", f"{max(1.0, WINDOW / faster):g}"]
     if args.killmails is not None:
         words += ["--killmails", str(args.killmails)]
     return words
@@ -261,7 +268,7 @@ async def _feed(house: App, screen: Screen) -> None:
 async def _progress(house: App, screen: Screen, clock: Clock) -> None:
     """First syncs under way, and totals now and then."""
     pending: dict[int, int] = {}
-    totals = ""
+    totals, told = "", set[str]()
     while True:
         await clock.sleep(2.0)
         try:
@@ -276,6 +283,12 @@ async def _progress(house: App, screen: Screen, clock: Clock) -> None:
                 screen.line(" ", "first sync", f"{user.character_name}: {user.pending} still to come", "36")
             elif before > 20 and not user.pending:
                 screen.line("*", "complete", f"{user.character_name}: every mail ESI lists is here", "36")
+        held = [each for each in status.waiting if each.code is not WaitsFor.CACHE]
+        said = {f"{each.what} {each.code} {each.character_id}" for each in held}
+        for each in held:
+            if f"{each.what} {each.code} {each.character_id}" not in told:
+                screen.line(" ", "waits", each.reason, "33")
+        told = said
         stored = int(status.feed_cursor.rpartition(":")[2] or 0)
         text = f"{count(stored, 'killmail')} of {count(len(users), 'pilot')}, and nothing still to come"
         # Lines wait for names; a total before them would tell of mails that nobody has seen.

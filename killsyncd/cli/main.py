@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         sys.stdout.flush()
         return code
     except KillsyncdError as error:
-        return _told(error)
+        return _told(error, environ)
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return EXIT_INTERRUPTED
@@ -81,15 +81,23 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     except OSError as error:
         from killsyncd.config.ownership import explained
 
-        return _told(explained(error))
+        return _told(explained(error), environ)
 
 
-def _told(error: KillsyncdError) -> int:
+def _told(error: KillsyncdError, environ: Mapping[str, str]) -> int:
     """Say what was refused, with the remedy that is right for whoever reads it here."""
     from killsyncd.cli.command import printable
     from killsyncd.core.deployment import fit
 
-    sys.stderr.write(f"killsyncd: {printable(fit(str(error)))}\n")
+    text = f"killsyncd: {printable(fit(str(error)))}"
+    if environ.get("JOURNAL_STREAM"):
+        import logging
+
+        from killsyncd.config.service_manager import service_manager
+        from killsyncd.core.logging import prioritised
+
+        text = prioritised(text, logging.ERROR) if service_manager(environ).journal else text
+    sys.stderr.write(f"{text}\n")
     return error.exit_code
 
 

@@ -282,6 +282,30 @@ def _value(value: Any) -> str:
     return str(value)
 
 
+_PRIORITIES = ((logging.ERROR, "<3>"), (logging.WARNING, "<4>"), (logging.INFO, "<6>"))
+"""Of syslog(3), as sd-daemon(3) has them; what is below is `<7>`."""
+
+
+class _ForJournal(logging.Formatter):
+    """Another formatter's lines, each with its priority before it: `journalctl -p warning` goes by that."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return prioritised(self._inner.format(record), record.levelno)
+
+
+def prioritised(text: str, level: int) -> str:
+    """A text whose every line has the priority of a level of `logging` before it."""
+    mark = next((mark for least, mark in _PRIORITIES if level >= least), "<7>")
+    return "\n".join(mark + line for line in text.split("\n"))
+
+
+_journal = False
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours, so that configuring again finds it; a reader that went away is no reason for noise."""
 
@@ -291,14 +315,21 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def configure(
-    level: str = "info", format: str = "auto", stream: TextIO | None = None, colour: bool | None = None
+    level: str = "info",
+    format: str = "auto",
+    stream: TextIO | None = None,
+    colour: bool | None = None,
+    journal: bool | None = None,
 ) -> None:
     """Send every log line to a stream (stderr unless told otherwise); may be called again to change it.
 
     level: one of `LEVELS`, for this program; libraries are heard from `warning` on.
     format: `text`, `json`, or `auto`: text on a terminal, JSON otherwise.
-    colour: of text; unless told otherwise, on a terminal.
+    colour: of text; unless told otherwise, on a terminal. journal: the stream is systemd's journal; None: as
+    it was told last.
     """
+    global _journal
+    _journal = _journal if journal is None else journal
     target = stream if stream is not None else sys.stderr
     terminal = target.isatty()
     handler = _Handler(target)
@@ -306,6 +337,8 @@ def configure(
         handler.setFormatter(TextFormatter(terminal if colour is None else colour))
     else:
         handler.setFormatter(JsonFormatter())
+    if _journal and stream is None and handler.formatter is not None:
+        handler.setFormatter(_ForJournal(handler.formatter))
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(old)

@@ -111,12 +111,18 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """What came of asking for a user's sync. reason: why not, or what it waits for."""
+    """What came of asking for a user's sync. reason: why not, or what it waits for.
+
+    plain_at: when a plain request takes this user again; None where it does. list_at: when the list may be
+    asked; None: at once.
+    """
 
     user: User
     mode: SyncMode | None
     queued: bool
     reason: str | None
+    plain_at: datetime | None = None
+    list_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

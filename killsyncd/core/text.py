@@ -45,6 +45,12 @@ def day_time(text: str | None, missing: str = "-") -> str:
     return missing if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def clock_time(text: str | None, missing: str = "-") -> str:
+    """`12:00:07 UTC`, for what is today."""
+    moment = parse_time(text)
+    return missing if moment is None else moment.astimezone(UTC).strftime("%H:%M:%S UTC")
+
+
 def count(number: int, one: str, many: str = "") -> str:
     """`1 mail`, `2,500 mails`."""
     return f"{number:,} {plural(number, one, many)}"

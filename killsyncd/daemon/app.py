@@ -27,6 +27,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import DetailsWait
+from killsyncd.core.text import count
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.servers import Servers, make_front
 from killsyncd.daemon.startup import await_house, read_switches
@@ -110,8 +111,8 @@ class App:
         """What the daemon is doing, in a line."""
         if self.esi.downtime is not None:
             return "waiting for EVE to come back"
-        busy = f"{self.consumer.working} lists and {self.fetcher.in_flight} mails under way"
-        return f"{busy}, {self.fetcher.stored} killmails stored since the start"
+        busy = f"{count(self.consumer.working, 'list')} and {count(self.fetcher.in_flight, 'mail')} under way"
+        return f"{busy}, {count(self.fetcher.stored, 'killmail')} stored since the start"
 
     def appliers(self) -> dict[str, Callable[[Config], None]]:
         """By `section.key`, how a running daemon takes over another value (SIGHUP)."""

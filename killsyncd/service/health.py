@@ -164,8 +164,8 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
             ),
             ProblemKind(
                 "queue_unreachable",
-                True,
-                "look at the broker and [queue] url; it is connected again by itself",
+                False,
+                "look at the broker and [queue] url; syncs go on from the database meanwhile",
                 "The message broker does not answer.",
             ),
             ProblemKind(
@@ -356,7 +356,8 @@ def derive(facts: HealthFacts) -> list[Problem]:
         add("nobody_logged_in", nobody, facts.started_at)
     elif not facts.ready:
         since = max((each.since for each in facts.troubles), default=facts.first_user_at)
-        add("nobody_syncs", f"none of the {facts.users} users can be synced", since)
+        who = "the only user cannot" if facts.users == 1 else f"none of the {facts.users:,} users can"
+        add("nobody_syncs", f"{who} be synced", since)
     for each in facts.troubles:
         who = f"{each.character_name} ({each.character_id})"
         if each.state in _OF_STATE:

@@ -17,7 +17,7 @@ from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import DetailsWait, Problem, WaitsFor
 from killsyncd.core.server_clock import Dissent
-from killsyncd.core.text import span
+from killsyncd.core.text import size, span
 from killsyncd.service.health import Health
 from killsyncd.service.waiting import details_reason
 
@@ -58,7 +58,12 @@ class DiskSpace:
             return
         low = free < (ENOUGH_FREE if self.low else LEAST_FREE)
         if low:
-            self._health.report("disk_low", f"{free >> 20} MiB are free on the disk of {self._folder}")
+            self._health.report(
+                "disk_low",
+                f"{size(free)} are free on the disk of {self._folder}; work goes on from {size(ENOUGH_FREE)}",
+                f"free {size(max(0, ENOUGH_FREE - free))} at the least on the disk of {self._folder}; "
+                "work goes on by itself",
+            )
         else:
             self._health.clear("disk_low")
         if low is not self.low:

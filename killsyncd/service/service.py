@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from killsyncd.auth.login import LoggedIn, PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
@@ -36,7 +37,7 @@ from killsyncd.service.results import (
     Verified,
 )
 from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, StatusReporter
-from killsyncd.service.wording import queue_reason
+from killsyncd.service.wording import queue_reason, waiting_for_budget
 
 NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
 MAX_SELECTORS = 10_000
@@ -98,6 +99,7 @@ class Operations:
         self._logins = logins
         self._revoker = revoker
         self._log = log or get_logger(__name__)
+        self._esi = esi
         self._outcomes: dict[str, LoginEnded] = {}
 
     # -- looking -----------------------------------------------------------------------------------
@@ -197,7 +199,10 @@ class Operations:
             skip_within=None if force else self.skip_within,
             full=full,
         )
-        done = [Queued(row.user, row.mode, row.queued, queue_reason(row.user, row.reason)) for row in rows]
+        done = [replace(row, reason=queue_reason(row.user, row.reason)) for row in rows]
+        if self._esi is not None and any(each.queued for each in done):
+            budgets = await self._esi.budgets()
+            done = [waiting_for_budget(each, budgets) for each in done]
         if any(each.queued for each in done):
             self._events.tell("wants")
         if force:
@@ -373,7 +378,10 @@ def queue_remedy(done: Sequence[Queued]) -> str:
     if not done:
         return NOBODY_REMEDY
     if all(each.user.shown_state is UserState.OK for each in done):
-        return "everybody was synced a moment ago; to queue all the same: killsyncd ctl queue --force"
+        return (
+            "everybody was synced a moment ago; to ask each list as soon as ESI lets us: "
+            "killsyncd ctl queue --force"
+        )
     return "killsyncd ctl users shows what each user needs"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 
-from killsyncd.core.model import User, UserState
+from killsyncd.core.model import Queued, User, UserState
+from killsyncd.service.results import Budget
 
 
 def queue_reason(user: User, reason: str | None) -> str | None:
@@ -12,6 +15,21 @@ def queue_reason(user: User, reason: str | None) -> str | None:
     if reason is None or user.shown_state is not UserState.PAUSED:
         return reason
     return f"paused: killsyncd ctl resume --user {user.character_id}"
+
+
+LIST_COST = 2
+"""Tokens that an answer with a list costs."""
+
+
+def waiting_for_budget(queued: Queued, budgets: Sequence[Budget]) -> Queued:
+    """The same, saying so where the pilot's own budget at ESI is spent."""
+    of_pilot = [each for each in budgets if each.character_id == queued.user.character_id]
+    spent = next((each for each in of_pilot if each.remaining < LIST_COST), None)
+    if not queued.queued or spent is None or spent.next_tokens_at is None:
+        return queued
+    at = max(spent.next_tokens_at, queued.list_at or spent.next_tokens_at)
+    reason = f"the budget of this pilot's list is spent; asked again at {at:%H:%M:%S} UTC"
+    return replace(queued, reason=reason, list_at=at)
 
 
 def resident_bytes() -> int | None:

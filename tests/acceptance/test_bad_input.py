@@ -236,7 +236,7 @@ class TestStreet:
         first = stage.daemon(NOWHERE)
         path = first.folder / "killsyncd.sock"
         second = stage.daemon(NOWHERE, {"control": {"socket": str(path)}}, name="second", start=False)
-        refused(second, str(path), "another killsyncd listens", "killsyncd ctl status")
+        refused(second, str(path), "another killsyncd listens", "talk to it: killsyncd ctl")
         assert first.ctl("status")["version"], "the first one's socket still works"
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
 

@@ -26,7 +26,7 @@ def test_queue_empty_and_worker_not_running(stage: Stage) -> None:
     assert told.returncode == 1
     assert told.stdout.splitlines()[0] == "NOT syncing"
     reason = next(line for line in told.stdout.splitlines() if "paused" in line)
-    assert "killsyncd ctl resume" in reason, "one line: the reason and the remedy"
+    assert f"killsyncd ctl --config {daemon.config} resume" in reason, "one line: the reason and the remedy"
     assert "0 consumers" in told.stdout
     (queue,) = daemon.graphql("{ workerStatus { queueName messageCount consumerCount } }")["workerStatus"]
     assert (queue["messageCount"], queue["consumerCount"]) == (0, 0)
@@ -86,7 +86,7 @@ def test_nobody_is_logged_in(stage: Stage) -> None:
     assert "killsyncd login" in status.stdout
     assert daemon.ctl("queue") == {
         "queued": [],
-        "remedy": "nobody has logged in yet: killsyncd login",
+        "remedy": f"nobody has logged in yet: killsyncd login --config {daemon.config}",
     }
     stage.log_in(daemon, eve)
     wait_for(lambda: daemon.command("ctl", "status").returncode == 0, 5)

@@ -156,7 +156,7 @@ def test_queue_names_what_each_user_gets(stage: Stage) -> None:
     assert "[INCREMENTAL]" in by_pilot[first]
     assert "[FIRST SYNC]" in by_pilot[third]
     (paused,) = [line for line in lines if f"(ID: {second})" in line]
-    assert f"[SKIPPED: paused: killsyncd ctl resume --user {second}]" in paused
+    assert f"[SKIPPED: paused: killsyncd ctl --config {daemon.config} resume --user {second}]" in paused
     assert daemon.ctl("status")["queue"]["byPriority"] == {"8": 1, "5": 1}
     quiet = daemon.command("ctl", "queue", "--force", "--quiet", "--user", str(first))
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")

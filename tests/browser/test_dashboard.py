@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from killsyncd.simulator import CLIENT_ID
 from tests.support import QUICK, Stage, pilots_of
 from tests.support.browser_world import QUICK_EVE, SYNCING, Open, mail, running
 
@@ -121,9 +122,10 @@ class TestProblems:
         page.see(SYNCING)
         daemon.ctl("pause")
         page.see("h1:text-is('Paused')")
-        page.see(".problem >> text=killsyncd ctl resume")
+        typed = f"killsyncd ctl --config {daemon.config} resume"
+        page.see(f".problem >> text={typed}")
         page.click(".problem button[aria-label^='Copy the command']")
-        page.until("navigator.clipboard.readText().then((text) => text === 'killsyncd ctl resume')")
+        page.until(f"navigator.clipboard.readText().then((text) => text === '{typed}')")
         page.assert_accessible()
         page.shot("paused-dark")
         daemon.ctl("resume")
@@ -142,6 +144,21 @@ class TestProblems:
         assert page.js("document.querySelector('#pilots .who-remedy a').pathname") == "/auth/login"
         page.assert_accessible()
         page.shot("login-needed-light")
+
+    def test_a_pilot_whose_budget_is_spent_is_not_up_to_date(self, stage: Stage, open_page: Open) -> None:
+        eve, daemon = running(stage)
+        stage.log_in(daemon, eve)
+        spent = pilots_of(eve)[0]
+        daemon.ctl("queue", "--force")
+        eve.spend("char-killmail", f"{CLIENT_ID}:{spent}", 30)
+        page = open_page()
+        page.goto(daemon.url)
+        page.click("#pilots button:has-text('Sync now')")
+        page.see("#pilots >> text=Waits for ESI", 60_000)
+        page.see("#pilots .who-remedy >> text=the budget of this pilot")
+        page.see("text=1 waits for ESI")
+        page.assert_accessible()
+        page.shot("budget-spent-dark")
 
     def test_an_error_of_the_daemon_shows_and_goes(self, stage: Stage, open_page: Open) -> None:
         eve, daemon = running(stage)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.chromium import HERE, ROOT, need_node
 
-DASHBOARD = ROOT / "killsyncd" / "api" / "dashboard"
+DASHBOARD = ROOT / "killsyncd" / "api" / "web" / "dashboard"
 MODULES = sorted(DASHBOARD.glob("*.js"))
 SHEETS = sorted(DASHBOARD.glob("*.css"))
 PAGE = DASHBOARD / "index.html"

@@ -58,6 +58,13 @@ test('commands are found in remedies', () => {
   assert.deepEqual(commands('killsyncd ctl resume --producer'), ['killsyncd ctl resume --producer']);
   assert.deepEqual(commands('log this character in again: killsyncd login'), ['killsyncd login']);
   assert.deepEqual(commands('killsyncd ctl resume --user 90000001'), ['killsyncd ctl resume --user 90000001']);
+  assert.deepEqual(commands('killsyncd ctl --config /home/ada/kills.toml resume --user 90000001; then wait'),
+    ['killsyncd ctl --config /home/ada/kills.toml resume --user 90000001']);
+  assert.deepEqual(commands('killsyncd login --config /home/ada/kills.toml.'), ['killsyncd login --config /home/ada/kills.toml']);
+  assert.deepEqual(commands('.venv/bin/killsyncd ctl --socket /tmp/x/killsyncd.sock failed'),
+    ['.venv/bin/killsyncd ctl --socket /tmp/x/killsyncd.sock failed']);
+  assert.deepEqual(commands('sudo killsyncd-maintain check; sudo systemctl restart killsyncd and report'),
+    ['sudo killsyncd-maintain check', 'sudo systemctl restart killsyncd']);
   assert.deepEqual(commands('killsyncd ctl failed shows why; killsyncd ctl retry tries them again'),
     ['killsyncd ctl failed', 'killsyncd ctl retry']);
   assert.deepEqual(commands('let this machine keep its time: timedatectl set-ntp true'), ['timedatectl set-ntp true']);

@@ -254,6 +254,8 @@ async def test_queue_skips_who_was_synced_unless_forced(world: StorageWorld, ope
     (skipped,) = await operations.queue()
     assert (skipped.queued, skipped.mode, skipped.reason) == (False, None, "synced less than a minute ago")
     assert "--force" in queue_remedy([skipped])
+    assert skipped.user.last_killmail_sync_at is not None
+    assert skipped.plain_at == skipped.user.last_killmail_sync_at + timedelta(minutes=15)
     (queued,) = await operations.queue(["1"], force=True)
     assert (queued.queued, queued.mode) == (True, SyncMode.INCREMENTAL)
     (queued,) = await operations.queue(force=True, full=True)

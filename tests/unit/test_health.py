@@ -50,6 +50,13 @@ def test_each_fact_has_its_code(changes: dict[str, object], code: str, syncing: 
     assert health.syncing([problem]) is syncing
 
 
+def test_one_user_is_not_none_of_the_1_users() -> None:
+    (one,) = derive(facts(users=1, ready=0))
+    (three,) = derive(facts(users=3, ready=0))
+    assert one.reason == "the only user cannot be synced"
+    assert three.reason == "none of the 3 users can be synced"
+
+
 def test_since_is_when_it_began() -> None:
     (problem,) = derive(facts(switches={"daemon": START - 77}))
     assert problem.since == START - 77

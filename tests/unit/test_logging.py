@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from killsyncd.config.service_manager import service_manager
 from killsyncd.core import logging as logs
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.logging import StateLog, get_logger, redact
@@ -283,3 +286,33 @@ class TestStateLog:
         assert states.state(("user", 2)) == "ok"
         assert states._states == {}
         assert [each["level"] for each in events()] == ["error", "warning", "info"]
+
+
+class TestJournal:
+    """Lines for systemd's journal: `<4>` and its like, which it takes for the line's priority."""
+
+    @pytest.fixture(autouse=True)
+    def again(self) -> Iterator[None]:
+        yield
+        logs.configure("info", "text", io.StringIO(), journal=False)
+
+    @pytest.mark.parametrize("format", ["text", "json"])
+    def test_every_line_has_its_priority(self, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+        stderr = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.configure("debug", format, journal=True)
+        logs.configure("debug", format)  # as SIGHUP does: where it goes stays as it is
+        log = get_logger("killsyncd.test")
+        log.debug("a")
+        log.info("b")
+        log.warning("c")
+        log.exception("d", ValueError("two\nlines"))
+        lines = stderr.getvalue().splitlines()
+        assert [line[:3] for line in lines[:3]] == ["<7>", "<6>", "<4>"]
+        assert {line[:3] for line in lines[3:]} == {"<3>"}, "those of a traceback, too"
+
+    def test_only_the_stream_of_systemd_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        status = os.fstat(2)
+        assert service_manager({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}).journal
+        assert not service_manager({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"}).journal
+        assert not service_manager({}).journal

@@ -137,6 +137,7 @@ def test_a_database_that_fails_twice_in_a_row(house: House) -> None:
 def test_broker_clock_and_tasks(house: House) -> None:
     house.broker, house.still, house.esi.clock_offset = "refused", "fetcher", -SKEW - 1
     assert house.codes() == {"queue_unreachable", "task_died", "clock_skew"}
+    assert not CODES["queue_unreachable"].stops, "jobs are taken from the database meanwhile"
     house.broker, house.still, house.esi.clock_offset = None, None, SKEW - 1
     assert house.codes() == set()
 
@@ -163,6 +164,10 @@ def test_a_full_disk_pauses_and_resumes_with_room_to_spare(
     assert (space.low, len(told)) == (False, 0)
     free(63)
     assert (space.low, len(told), health.has("disk_low")) == (True, 1, True)
+    (problem,) = health.problems()
+    assert "63 MiB are free" in problem.reason
+    assert "work goes on from 96 MiB" in problem.reason
+    assert "free 33 MiB at the least" in problem.remedy
     free(80)
     assert space.low, "not back and forth at the limit"
     free(100)

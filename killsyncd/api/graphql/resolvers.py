@@ -43,6 +43,7 @@ queue_status = ObjectType("QueueStatus")
 status = ObjectType("Status")
 waiting = ObjectType("Waiting")
 problem = ObjectType("Problem")
+queued_sync = ObjectType("QueuedSync")
 auth_payload = ObjectType("AuthPayload")
 user = ObjectType("User")
 killmail = ObjectType("Killmail")
@@ -248,6 +249,8 @@ def _users_by_state(report: StatusReport, _info: Info) -> list[dict[str, Any]]:
     return [{"state": state, "count": count} for state, count in report.users_by_state.items()]
 
 
+_plain(queued_sync, plainAt="plain_at", listAt="list_at")
+queued_sync.set_field("reason", lambda each, _info: fit(each.reason) if each.reason else None)
 _plain(problem, characterId="character_id")
 problem.set_field("since", lambda each, _info: utc(each.since))
 problem.set_field("remedy", lambda each, _info: fit(each.remedy))
@@ -399,6 +402,7 @@ BINDABLES = [
     status,
     waiting,
     problem,
+    queued_sync,
     auth_payload,
     user,
     killmail,

@@ -7,6 +7,7 @@ from typing import Any
 
 from killsyncd.cli.command import Invocation, out, out_json, say, socket_of, wants_json
 from killsyncd.core.errors import EXIT_OK
+from killsyncd.core.text import clock_time, count
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -23,8 +24,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="only these, by name or character id; may be given several times",
     )
     parser.epilog = """\
-Plain queues those not synced within queue.skip_within (15 minutes unless told otherwise). ESI's cache
-holds for --force too: a list is read when it can hold something new.
+Plain queues those not synced within queue.skip_within (15 minutes unless told otherwise), and says of each
+skipped one from when on. --force takes everybody; ESI's cache holds for it too: a list is asked as soon as
+it can hold something new.
 
 examples:
   killsyncd ctl queue
@@ -47,17 +49,25 @@ def run(args: Namespace, call: Invocation) -> int:
         out(line(each))
     queued = sum(each["queued"] for each in done)
     if queued:
-        out(f"Queued {queued} of {len(done)} users.")
+        out(f"Queued {queued:,} of {count(len(done), 'user')}.")
     else:
         out("Nobody to queue.")
         say(f"  {answer['remedy']}")
     return EXIT_OK
 
 
+def _when(each: dict[str, Any]) -> str:
+    """When who was skipped is taken: by a plain request, and by --force."""
+    if not each.get("plainAt"):
+        return ""
+    forced = f"from {clock_time(each['listAt'])}" if each.get("listAt") else "now"
+    return f"  plain takes it again from {clock_time(each['plainAt'])}, --force asks {forced}"
+
+
 def line(each: dict[str, Any]) -> str:
     """One user, in the reference's words."""
     who = f"{each['user']['characterName']} (ID: {each['user']['characterId']})"
     if not each["queued"]:
-        return f"  Skipped: {who} [SKIPPED: {each['reason'] or 'nothing to do'}]"
+        return f"  Skipped: {who} [SKIPPED: {each['reason'] or 'nothing to do'}]{_when(each)}"
     waits = f"  {each['reason']}" if each["reason"] else ""
     return f"  Queued: {who} [{each['mode'].replace('_', ' ')}]{waits}"

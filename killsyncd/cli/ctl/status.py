@@ -7,15 +7,17 @@ from typing import Any
 
 from killsyncd.cli.command import Invocation, out, out_json, socket_of, wants_json
 from killsyncd.core.errors import EXIT_FAILED, EXIT_OK
-from killsyncd.core.text import ago, count, size, soon, span
+from killsyncd.core.text import ago, clock_time, count, size, soon, span
 
 SHOWN_BUDGETS = 5
+SHOWN_WAITING = 5
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     parser.epilog = """\
-Exit code 0 while it syncs, 1 while it does not (what stops it is marked with !), 69 without a daemon.
+Exit code 0 while it syncs, with problems (marked with -) or without; 1 while it does not (what stops it is
+marked with !); 69 without a daemon.
 
 examples:
   killsyncd ctl status
@@ -51,6 +53,7 @@ def _work(status: dict[str, Any]) -> list[str]:
     return [
         _row("queue", _queue(status)),
         _row("pending", _pending(status)),
+        *(_row("waiting" if not index else "", each) for index, each in enumerate(_waiting(status))),
         *(_row("budgets" if not index else "", each) for index, each in enumerate(_budgets(status))),
         _row("producer", _producer(status)),
         _row("users", _users(status)),
@@ -79,6 +82,20 @@ def _pending(status: dict[str, Any]) -> str:
     if status["quarantined"]:
         text += f"; {status['quarantined']:,} quarantined"
     return text
+
+
+def _waiting(status: dict[str, Any]) -> list[str]:
+    """What waits for ESI, with reason and time; lists that ESI has nothing newer for are counted."""
+    waiting = status["waiting"]
+    cached = [each for each in waiting if each["code"] == "cache"]
+    told = [each for each in waiting if each["code"] != "cache"]
+    shown = [each["reason"] for each in told[:SHOWN_WAITING]]
+    if len(told) > SHOWN_WAITING:
+        shown.append(f"and {count(len(told) - SHOWN_WAITING, 'list')} more")
+    if cached:
+        first = min(each["until"] for each in cached)
+        shown.append(f"{count(len(cached), 'list')} for ESI's cache, the first until {clock_time(first)}")
+    return shown
 
 
 def _budgets(status: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from killsyncd.core.clock import utc
 from killsyncd.core.model import UserState, WaitsFor
 from killsyncd.core.read_model import FeedEpoch
+from killsyncd.core.text import count
 from killsyncd.service import (
     Explained,
     Failed,
@@ -215,10 +216,11 @@ def _explain_wanted(killmail_id: int, ref: Row, seen: list[SeenThrough]) -> Expl
     quarantined = str(ref["state"]) == "quarantined"
     attempts = max(int(ref["attempts"]), int(ref["refusals"]))
     later = float(ref["not_before"]) > float(ref["now"])
+    tries = count(attempts, "attempt")
     if quarantined:
-        verdict = f"not stored: quarantined after {attempts} attempts; killsyncd ctl retry {killmail_id}"
+        verdict = f"not stored: quarantined after {tries}; killsyncd ctl retry {killmail_id}"
     elif attempts:
-        verdict = f"not stored yet: {attempts} attempts failed, it is tried again by itself"
+        verdict = f"not stored yet: {tries} failed, it is tried again by itself"
     else:
         verdict = "not stored yet: it waits for its turn in ESI's budget"
     return Explained(

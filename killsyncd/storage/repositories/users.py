@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from killsyncd.core.clock import utc
 from killsyncd.core.model import Origin, Queued, SyncMode, User, UserState
 from killsyncd.storage.repositories import sync_requests as wants
 from killsyncd.storage.transaction import Row, Run, Store, Tx, as_datetime, needed_datetime, one
@@ -80,20 +81,21 @@ def queue_user(
             reason = f"{reason}; the SSO is asked in a minute whether the login is good again"
         return Queued(user, None, False, reason)
     last, now = user.last_killmail_sync_at, float(row["now"])
+    expires = float(row["expires_at"])
+    left = min(expires - now, expires - float(row["answered_at"]))
+    list_at = utc(now + left) if left > 0.0 else None
     if skip_within is not None and last is not None and _lately(now, last, row["state_since"], skip_within):
         minutes = max(0, int((now - last.timestamp()) // 60))
         ago = f"{minutes} minute{'s' if minutes != 1 else ''} ago" if minutes else "less than a minute ago"
-        return Queued(user, None, False, f"synced {ago}")
+        return Queued(user, None, False, f"synced {ago}", utc(last.timestamp() + skip_within), list_at)
     if full:
         mode = SyncMode.FULL_SYNC
     else:
         mode = SyncMode.INCREMENTAL if row["unbroken_at"] is not None else SyncMode.FIRST_SYNC
     # Due at once: Expires runs on ESI's clock, which the ESI client alone knows; it has the job put back.
     mode = yield from wants.ask(int(row["source_id"]), mode, priority, origin, 0.0)
-    expires = float(row["expires_at"])
-    left = min(expires - now, expires - float(row["answered_at"]))
     waits = f"ESI has nothing newer for another {int(left) + 1} s" if left > 0.0 else None
-    return Queued(user, mode, True, waits)
+    return Queued(user, mode, True, waits, None, list_at)
 
 
 def _lately(now: float, last: datetime, state_since: float, within: float) -> bool:

@@ -2,7 +2,7 @@
 // an outage where it stopped.
 
 import { Gone, Locked, Refused, ask, session, socketAddress } from './graphql.js';
-import { ACTIVITY, NEW_MAIL, OVERVIEW, QUEUES, storedOf } from './queries.js';
+import { ACTIVITY, NEW_MAIL, OVERVIEW, QUEUES, STATUS, storedOf } from './queries.js';
 import { Socket } from './socket.js';
 
 const PAUSES = [1, 2, 4, 8, 15];
@@ -140,11 +140,23 @@ export class Live {
 
   async fetchOverview() {
     this.lookedAt = Date.now();
-    const data = await ask(OVERVIEW);
+    const data = await ask(OVERVIEW).catch((error) => this.fetchStatus(error));
     this.lookTook = Date.now() - this.lookedAt;
     this.state.set('overview', { status: data.status, users: data.users, queues: data.workerStatus, at: Date.now() });
     this.state.set('stale', null);
     await this.fetchStored(data.users).catch(() => {}); // without it only the bars are missing
+  }
+
+  /**
+   * Without its database the daemon knows no pilots, but it can say what is the matter.
+   * @param {Error} error what the whole question was answered with; thrown again in the end
+   */
+  async fetchStatus(error) {
+    if (!(error instanceof Refused)) throw error;
+    const { status } = await ask(STATUS).catch(() => ({ status: null }));
+    const known = this.state.get('overview');
+    if (status) this.state.set('overview', { users: [], queues: [], at: Date.now(), ...known, status });
+    throw error;
   }
 
   /** How far first syncs are: what is stored beside what is pending. @param {any[]} users */

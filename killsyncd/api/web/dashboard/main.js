@@ -26,7 +26,7 @@ header(state, live);
 footer(state);
 
 const status = statusPanel(state);
-const welcome = welcomePanel();
+const welcome = welcomePanel(state);
 const columns = h('div', { class: 'columns' },
   h('div', { class: 'column' }, activityPanel(state), feedPanel(state, mails)),
   h('div', { class: 'column' }, pilotsPanel(state), budgetsPanel(state), queuePanel(state)));

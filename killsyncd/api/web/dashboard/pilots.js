@@ -8,7 +8,7 @@ import { loginButton } from './header.js';
 import { icon } from './icons.js';
 import { SYNC } from './queries.js';
 import { dashboardAddress } from './router.js';
-import { timeAgo } from './time.js';
+import { timeAgo, timeUntil } from './time.js';
 import { number, plural } from './words.js';
 
 const SHOWN = 8; // live.js counts for as many
@@ -85,7 +85,9 @@ function pilotRow(state) {
     node,
     update: (/** @type {any} */ user) => {
       const stored = state.get('stored')?.get(user.characterId);
-      const text = JSON.stringify([user, stored]);
+      const held = state.get('overview')?.status.waiting.find((/** @type {any} */ each) =>
+        each.what === 'list' && each.code !== 'cache' && each.characterId === user.characterId);
+      const text = JSON.stringify([user, stored, held]);
       if (text === told) return;
       told = text;
       const images = state.get('session')?.images;
@@ -95,9 +97,9 @@ function pilotRow(state) {
       refill(who, h('div', { class: 'who' }, portrait(pilot, images), h('div', null,
         h('a', { href: dashboardAddress({ pilot: user.characterId, side: 'all' }), class: 'who-name',
           title: `Show only killmails with ${user.characterName}` }, user.characterName),
-        stateLine(user))));
-      /** @type {HTMLElement} */ (help.parentElement).hidden = ok;
-      refill(help, ok ? null : h('p', { class: 'who-remedy' }, ...remedy(words(user)),
+        stateLine(user, held))));
+      /** @type {HTMLElement} */ (help.parentElement).hidden = ok && !held;
+      refill(help, held ? h('p', { class: 'who-remedy' }, `${held.reason.replace(/^.*?\(\d+\): /, '')} · `, timeUntil(held.until)) : ok ? null : h('p', { class: 'who-remedy' }, ...remedy(words(user)),
         LOGIN_HELPS.has(user.state) ? loginButton('Log in again', 'small quiet') : null));
       refill(last, user.lastKillmailSyncAt ? timeAgo(user.lastKillmailSyncAt) : 'not yet');
       refill(pending, ...toCome(user, stored));
@@ -105,8 +107,9 @@ function pilotRow(state) {
   };
 }
 
-/** @param {any} user */
-function stateLine(user) {
+/** @param {any} user @param {any} held what the pilot's list waits for, if that is not ESI's cache */
+function stateLine(user, held) {
+  if (held && user.state === 'OK') return h('p', { class: 'state', data: { state: 'PAUSED' } }, icon('clock'), 'Waits for ESI');
   const [picture, label] = STATES[user.state] ?? ['alert', user.state];
   const busy = user.state === 'OK' && (!user.lastKillmailSyncAt ? 'First sync' : user.pending ? 'Syncing' : '');
   return h('p', { class: 'state', data: { state: busy ? 'BUSY' : user.state } }, icon(busy ? 'sync' : picture), busy || label);
@@ -137,13 +140,13 @@ function toCome(user, stored) {
 
 /** @param {HTMLElement} note */
 function syncButton(note) {
-  const button = h('button', { type: 'button', class: 'plain', title: 'Queue everybody who was not synced a moment ago' },
+  const button = h('button', { type: 'button', class: 'plain', title: 'Ask every list as soon as ESI lets us' },
     icon('sync'), h('span', null, 'Sync now'));
   button.addEventListener('click', async () => {
     button.disabled = true;
     try {
       const { queueKillmailSync: answers } = await ask(SYNC, { characterIds: null });
-      say(note, outcome(answers));
+      refill(note, ...outcome(answers));
     } catch (error) {
       say(note, `That did not work: ${/** @type {Error} */ (error).message}.`);
     } finally {
@@ -156,13 +159,17 @@ function syncButton(note) {
   return button;
 }
 
-/** @param {any[]} answers */
+/** @param {any[]} answers @returns {(string|HTMLElement)[]} */
 function outcome(answers) {
-  if (!answers.length) return 'Nobody is there to be synced.';
+  if (!answers.length) return ['Nobody is there to be synced.'];
   const queued = answers.filter((each) => each.queued).length;
   const skipped = answers.filter((each) => !each.queued);
   const reasons = [...new Set(skipped.map((each) => each.reason).filter(Boolean))].slice(0, 2);
   const told = queued ? [`${plural(queued, 'pilot')} queued.`] : [];
   if (skipped.length) told.push(`${plural(skipped.length, 'pilot')} skipped${reasons.length ? `: ${reasons.join('; ')}` : ''}.`);
-  return told.join(' ');
+  const later = answers.filter((each) => each.queued && each.listAt).map((each) => each.listAt).sort();
+  if (!later.length) return [told.join(' ')];
+  told.push(`ESI has nothing newer for ${later.length === answers.length ? 'them' : plural(later.length, 'pilot')} yet: asked again in `);
+  const last = later[later.length - 1];
+  return [told.join(' '), timeUntil(later[0]), ...(last === later[0] ? [] : [' to ', timeUntil(last)]), '.'];
 }

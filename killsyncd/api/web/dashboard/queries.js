@@ -15,6 +15,7 @@ export const OVERVIEW = `query Overview {
     syncing feedCursor pendingDetails quarantined oldestPendingAt pendingEta downtime version startedAt
     lastProducerRun nextProducerRun lastProducerQueued producerRunning producerEnabled
     problems { code reason remedy since characterId stops }
+    waiting { what code reason until count characterId }
     budgets { group characterId limit remaining windowSeconds nextTokensAt }
     usersByState { state count }
   }
@@ -66,6 +67,10 @@ export const KILLMAIL = `query Killmail($id: ID!) {
   }
 }`;
 
+/** As the first part of OVERVIEW, which a daemon without its database still knows. */
+export const STATUS = OVERVIEW.replace('query Overview', 'query Status').replace(/^  users \{[^]*$/m, '}');
+
+/** What --force does: everybody, each list as soon as ESI lets it be asked. */
 export const SYNC = `mutation Sync($characterIds: [ID!]) {
-  queueKillmailSync(characterIds: $characterIds) { queued mode reason user { characterName } }
+  queueKillmailSync(characterIds: $characterIds, force: true) { queued mode reason listAt user { characterName } }
 }`;

@@ -32,7 +32,8 @@ export function statusPanel(state) {
     const overview = state.get('overview');
     if (!overview) return;
     const { status, users } = overview;
-    const out = state.get('link')?.state === 'down';
+    const link = state.get('link');
+    const out = link?.state === 'down' && !link.answers;
     const { mood, words, line } = out ? unreachable(status) : verdict(status, users);
     panel.dataset.mood = mood;
     say(title, words);
@@ -64,17 +65,22 @@ export function statusPanel(state) {
     if (error) refill(stale, 'This is no longer fresh: ', sentence(error.message), ' ', ...remedy(error.remedy ? sentence(error.remedy) : ''));
   });
   state.on('link', (/** @type {import('./state.js').Link} */ link) => {
-    if (link.state === 'down' && !state.get('overview')) neverSeen(panel, title, summary);
+    if (link.state === 'down' && !state.get('overview')) neverSeen(panel, title, summary, link);
     show();
   });
   return panel;
 }
 
-/** The daemon was gone before it said anything. @param {HTMLElement} panel @param {HTMLElement} title @param {HTMLElement} summary */
-function neverSeen(panel, title, summary) {
+/**
+ * Nothing was to be learned since the page was opened.
+ * @param {HTMLElement} panel @param {HTMLElement} title @param {HTMLElement} summary
+ * @param {import('./state.js').Link} link
+ */
+function neverSeen(panel, title, summary, link) {
   panel.dataset.mood = 'bad';
-  say(title, 'The daemon does not answer');
-  refill(summary, 'Is it running? ', ...remedy('killsyncd run'));
+  say(title, link.answers ? 'The daemon cannot say how it is' : 'The daemon does not answer');
+  // How it is run is more than a page can know that nobody answers.
+  say(summary, link.answers ? sentence(link.reason ?? '') : 'Is it running? Whatever starts it (systemd, Docker, a terminal) says why not.');
 }
 
 /** What can be said of a daemon that is gone. @param {any} status */
@@ -89,9 +95,11 @@ function unreachable(status) {
  */
 function verdict(status, users) {
   const stopping = status.problems.filter((/** @type {any} */ each) => each.stops);
-  if (!users.length) return { mood: 'wait', words: 'Ready for its first pilot', line: ['Nobody has logged in yet.'] };
+  // Without its database the daemon knows no pilots.
+  const known = !stopping.some((/** @type {any} */ each) => each.code === 'database_failing');
+  if (!users.length && known) return { mood: 'wait', words: 'Ready for its first pilot', line: ['Nobody has logged in yet.'] };
   const here = users.filter((each) => each.state !== 'LEFT');
-  if (!here.length) return { mood: 'wait', words: 'Nobody is logged in', line: ['What is stored stays.'] };
+  if (!here.length && known) return { mood: 'wait', words: 'Nobody is logged in', line: ['What is stored stays.'] };
   if (!status.syncing) {
     const waits = stopping.length > 0 && stopping.every((/** @type {any} */ each) => WAITING.has(each.code));
     const paused = stopping.length > 0 && stopping.every((/** @type {any} */ each) => each.code.includes('paused'));
@@ -107,9 +115,14 @@ function verdict(status, users) {
     return { mood: 'good', words, line: [...line, '.'] };
   }
   const needy = here.filter((each) => each.state !== 'OK').length;
-  const ok = here.length - needy;
-  const line = needy
-    ? [`${plural(ok, 'pilot')} up to date, ${needy} ${needy === 1 ? 'needs' : 'need'} a look.`]
+  const held = status.waiting.filter((/** @type {any} */ each) => each.what === 'list' && each.code !== 'cache');
+  const ok = here.length - needy - held.length;
+  const first = held.map((/** @type {any} */ each) => each.until).sort()[0];
+  const rest = [];
+  if (needy) rest.push(`, ${number(needy)} ${needy === 1 ? 'needs' : 'need'} a look`);
+  if (held.length) rest.push(`, ${number(held.length)} ${held.length === 1 ? 'waits' : 'wait'} for ESI: `, timeUntil(first));
+  const line = rest.length
+    ? [`${plural(Math.max(0, ok), 'pilot')} up to date`, ...rest, '.']
     : [`${here.length === 1 ? 'One pilot' : `All ${number(here.length)} pilots`} up to date.`];
   return { mood: 'good', words, line };
 }
