@@ -71,7 +71,7 @@ class TestTheFile:
 
         document: dict[str, Any] = tomllib.loads((ROOT / "systemd/killsyncd.toml").read_text())
         document["sso"]["client_id"] = "0123456789abcdef"
-        document["esi"]["contact"] = "you@example.com"
+        document["esi"]["contact"] = "tests@killsyncd.invalid"
         config: Config = from_mapping(document, source="systemd/killsyncd.toml")
         unit = read_unit()
         state = Path("/var/lib") / unit["StateDirectory"][0]

@@ -121,6 +121,7 @@ class Debian:
         for name in ("proof", "opt/site", "opt/killsyncd"):
             (root / name).mkdir()
         (root / "etc/machine-id").write_text("uninitialized\n")
+        (root / "etc/hostname").write_text("kills\n")  # debootstrap takes this machine's
         # There is a loopback and nothing else, which nobody shall wait for.
         (root / "etc/systemd/system/systemd-networkd-wait-online.service").symlink_to("/dev/null")
         checkout = root / self.folder[1:]
