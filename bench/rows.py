@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from bench.attacks import loop_hold, memory
 from bench.feed import feed
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
 from killsyncd.simulator import SimulatorProcess
@@ -327,4 +328,6 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "tokens": tokens,
     "feed": feed,
     "small-things": small_things,
+    "loop-hold": loop_hold,
+    "memory": memory,
 }

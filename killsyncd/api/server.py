@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from killsyncd.api.auth import Access, Forbidden
+from killsyncd.api.auth import Access, Forbidden, Malformed
 from killsyncd.api.graphql.context import ApiServices
 from killsyncd.api.graphql.engine import Engine, schema_text
-from killsyncd.api.graphql.errors import INTERNAL, Unauthenticated, plain
+from killsyncd.api.graphql.errors import BAD_USER_INPUT, INTERNAL, Unauthenticated, plain
 from killsyncd.api.graphql.feed import FeedHub
 from killsyncd.api.graphql.http import GraphqlHttp, prefers_html, respond
 from killsyncd.api.graphql.limits import Limits
@@ -19,7 +19,7 @@ from killsyncd.api.graphql.status_feed import StatusHub
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.api.graphql.websocket import GraphqlWs
 from killsyncd.api.listening import bound, told_address
-from killsyncd.api.ports import ApiOperations, KillmailReader, Listen, MetricsText, Readiness
+from killsyncd.api.ports import ApiOperations, EndedSessions, KillmailReader, Listen, MetricsText, Readiness
 from killsyncd.api.web.pages import (
     CALLBACK_PATH,
     LOGIN_PATH,
@@ -34,6 +34,7 @@ from killsyncd.api.web.static import load_folder, make_file, send
 from killsyncd.config import ApiConfig
 from killsyncd.core.clock import Clock
 from killsyncd.core.logging import get_logger
+from killsyncd.http.connections import ConnectionLimits, Connections, open_files, share_of_files
 
 READY_SECONDS = 5.0
 _GATELESS = frozenset({"/healthz", "/readyz"})  # probes come by address, and learn nothing
@@ -58,6 +59,7 @@ class ApiServer:
         callback_url: str,
         verbs: ApiOperations,
         reading: KillmailReader,
+        sessions: EndedSessions,
         clock: Clock,
         listen_to: Listen,
         readiness: Readiness,
@@ -81,15 +83,21 @@ class ApiServer:
         self._engine = Engine(room)
         self._live = SubscriptionContext(room, FeedHub(room), StatusHub(room))
         self._http = GraphqlHttp(self._engine)
-        self._ws = GraphqlWs(self._engine, self.access, self._live)
         self._logins = LoginPages(verbs, callback_url)
-        self._session = SessionPages(self.access, images=config.images)
+        self._session = SessionPages(self.access, sessions, images=config.images)
+        self._sessions = sessions
         self._dashboard = load_folder("dashboard")
         self._explorer = load_folder("explorer")
         self._plain = load_folder("plain")
         self._schema = make_file("schema.graphql", schema_text().encode())
         self._csp = content_security_policy(images=config.images)
+        most = share_of_files(open_files(), self._limits.connections)
+        self.connections = Connections(
+            ConnectionLimits(most, min(512, max(8, most // 4)), send=self._limits.send_seconds), "api"
+        )
+        self._ws = GraphqlWs(self._engine, self.access, self._live, self.connections)
         self._runner: web.AppRunner | None = None
+        self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._deaf: list[Callable[[], None]] = []
         self.address = ""
@@ -97,20 +105,23 @@ class ApiServer:
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self) -> str:
-        """Begin to listen; answers the address, with the port really taken. Raises Refused."""
+        """Begin to listen; answers the address, with the port really taken. Raises Refused, Unavailable."""
+        self.access.ended(await self._sessions.load())
         runner = web.AppRunner(
             self._application(), access_log=None, handle_signals=False, shutdown_timeout=1.0
         )
         await runner.setup()
         host, port = self._config.host, self._config.port
         try:
+            assert runner.server is not None, "it was set up"
+            factory = self.connections.serve(runner.server)
             for each in bound(host, port):
-                await web.SockSite(runner, each).start()
+                self._listeners.append(await asyncio.get_running_loop().create_server(factory, sock=each))
         except BaseException:
             await runner.cleanup()
             raise
         self._runner = runner
-        taken = runner.addresses[0][1]
+        taken = self._listeners[0].sockets[0].getsockname()[1]
         self.address = f"http://{told_address(host, taken)}"
         feed, status = self._live.feed, self._live.status
         self._tasks = [asyncio.create_task(each, name="api") for each in (feed.run(), status.run())]
@@ -125,6 +136,9 @@ class ApiServer:
         for off in self._deaf:
             off()
         self._deaf = []
+        for each in self._listeners:
+            each.close()
+        self._listeners = []
         await self._ws.close()
         for task in self._tasks:
             while not task.done():
@@ -140,6 +154,11 @@ class ApiServer:
     def sockets(self) -> int:
         """WebSockets that are open."""
         return self._ws.sockets
+
+    @property
+    def busy(self) -> bool:
+        """Whether a query is under way."""
+        return self._engine.busy
 
     @property
     def followers(self) -> int:
@@ -160,7 +179,7 @@ class ApiServer:
         page_at("/", self._index)
         page_at("/favicon.ico", self._dashboard_file)
         page_at("/dashboard/{name:.+}", self._dashboard_file)
-        route("GET", LOGIN_PATH, self._logins.login)
+        route("GET", LOGIN_PATH, self._login)
         for path in {CALLBACK_PATH, self._logins.callback_path} - {"/", LOGIN_PATH, "/graphql"}:
             route("GET", path, self._logins.callback)
         route("GET", "/session", self._session_show)
@@ -181,6 +200,7 @@ class ApiServer:
         if upgrade:
             return await self._ws.handle(request, authenticated=self._may_upgrade(request))
         self.access.check(request.headers, request.cookies)
+        self.connections.prove(request)
         return await self._http.handle(request)
 
     def _may_upgrade(self, request: web.Request) -> bool:
@@ -217,6 +237,10 @@ class ApiServer:
     async def _schema_file(self, request: web.Request) -> web.StreamResponse:
         return send(request, self._schema)
 
+    async def _login(self, request: web.Request) -> web.StreamResponse:
+        self.access.check_navigation(request.headers)
+        return await self._logins.login(request)
+
     async def _session_show(self, request: web.Request) -> web.StreamResponse:
         self.access.check_page(request.headers)
         return await self._session.show(request)
@@ -232,6 +256,7 @@ class ApiServer:
     async def _show_metrics(self, request: web.Request) -> web.StreamResponse:
         self.access.check_page(request.headers)
         self.access.check(request.headers, request.cookies)
+        self.connections.prove(request)
         if self._metrics is None:
             raise web.HTTPNotFound(text="there are no metrics\n")
         media = "text/plain; version=0.0.4; charset=utf-8"
@@ -257,18 +282,33 @@ class ApiServer:
 
     @web.middleware
     async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in _GATELESS and not self.access.host_allowed(request.headers.get("Host")):
-            return wrong_host(request)
         try:
+            self.access.check_form(request.headers, request.raw_path)
+            if request.path not in _GATELESS and not self.access.host_allowed(request.headers["Host"]):
+                return wrong_host(request)
             return await handler(request)
         except web.HTTPException:
             raise
         except Forbidden as error:
             return forbidden(request, error)
+        except Malformed as error:
+            log.info("request refused", reason=error.reason, peer=request.remote)
+            return refuse(request, 400, "Bad request.", error.reason, code=BAD_USER_INPUT)
         except Unauthenticated as error:
+            if "Authorization" in request.headers:
+                try:
+                    await self.access.guesses.slow()
+                except Forbidden as too_many:
+                    return forbidden(request, too_many, status=429)
             return _unauthenticated(request, error)
         except (ConnectionError, asyncio.CancelledError):
             raise
+        except web.RequestPayloadError as error:
+            kind = type(error.__cause__ or error).__name__
+            log.info("request refused", reason="its body is no HTTP", kind=kind, peer=request.remote)
+            return refuse(
+                request, 400, "Bad request.", "Its body is not HTTP as it should be.", code=BAD_USER_INPUT
+            )
         except Exception as error:
             log.exception("a request failed", error, method=request.method, path=request.path)
             return refuse(request, 500, "Something went wrong.", "The daemon's log says what.", code=INTERNAL)
@@ -297,7 +337,7 @@ def content_security_policy(*, images: bool) -> str:
 def _unauthenticated(request: web.Request, error: Unauthenticated) -> web.StreamResponse:
     log.info("request refused", path=request.path, reason="no token, or not ours", peer=request.remote)
     headers = {"WWW-Authenticate": 'Bearer realm="killsyncd"'}
-    return respond({"errors": [plain(error)]}, 401, "application/json", headers)
+    return respond(orjson.dumps({"errors": [plain(error)]}), 401, "application/json", headers)
 
 
 def _json(body: dict[str, object], status: int) -> web.Response:

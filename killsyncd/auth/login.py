@@ -17,7 +17,6 @@ import functools
 import hashlib
 import random
 import secrets
-from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
@@ -48,7 +47,7 @@ KEPT = 3600.0
 """Seconds after its end for which a login's outcome can still be asked for."""
 
 COOKIE_PREFIX = "killsyncd_login_"
-_MAX_PENDING = 5000  # begun by one daemon within LIFE; beyond it somebody is filling our database
+_MAX_PENDING = 5000  # begun within LIFE, of one origin; beyond it somebody fills our database
 _MAX_LENGTH = 4096  # of a code or state; CCP's have some dozens of characters
 _BEGIN_AGAIN = "Begin again: killsyncd login, or the dashboard's login button."
 
@@ -142,12 +141,13 @@ class Logins:
         self._margin = margin
         self._required = frozenset(required_scopes)
         self._rng = rng or random.Random()
-        self._begun: deque[float] = deque()
+        # By origin, those that wait for their pilot, and since when: one that is flooded shuts no other out.
+        self._begun: dict[LoginOrigin, dict[str, float]] = {each: {} for each in LoginOrigin}
         self._finishing: set[asyncio.Task[LoggedIn]] = set()
 
     async def begin(self, origin: LoginOrigin) -> PendingLogin:
         """A new login. Raises Unavailable: the SSO's endpoints are not known, or far too many are pending."""
-        self._limit()
+        begun = self._limit(origin)
         try:
             attempt = await self._sso.begin()
         except Unavailable as error:
@@ -155,6 +155,7 @@ class Logins:
         now = self._clock.now()
         cookie = secrets.token_urlsafe(32) if origin is LoginOrigin.BROWSER else None
         state_hash = _digest("state", attempt.state)
+        begun[state_hash] = self._clock.monotonic()
         row = LoginRow(
             state_hash=state_hash,
             verifier_enc=self._vault.encrypt(attempt.verifier, aad=_verifier_aad(state_hash)),
@@ -247,6 +248,7 @@ class Logins:
         )
         if row is None:
             self._refuse(at, await self._store.load(state_hash))
+        self._begun[row.origin].pop(state_hash, None)
         return row
 
     def _refuse(self, at: LoginReturn, row: LoginRow | None) -> NoReturn:
@@ -328,14 +330,15 @@ class Logins:
             renew_at=renewal_time(self._clock.now(), tokens.expires_at, self._margin, self._rng),
         )
 
-    def _limit(self) -> None:
-        """/auth/login is open to all: its callers must not fill the database."""
-        now = self._clock.monotonic()
-        while self._begun and self._begun[0] <= now - LIFE:
-            self._begun.popleft()
-        if len(self._begun) >= _MAX_PENDING:
+    def _limit(self, origin: LoginOrigin) -> dict[str, float]:
+        """Its callers, who may be anybody, must not fill the database. Answers what waits of this origin."""
+        begun = self._begun[origin]
+        oldest = self._clock.monotonic() - LIFE
+        while begun and next(iter(begun.values())) <= oldest:
+            del begun[next(iter(begun))]
+        if len(begun) >= _MAX_PENDING:
             raise Unavailable("too many logins were begun and not finished", "Try again in ten minutes.")
-        self._begun.append(now)
+        return begun
 
 
 def _passing(error: Unavailable) -> Unavailable:

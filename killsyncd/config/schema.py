@@ -340,7 +340,7 @@ def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        name = host.rstrip(".").lower()
+        name = host.lower().removesuffix(".")
         return name == "localhost" or name.endswith(".localhost")
 
 

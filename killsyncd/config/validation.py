@@ -15,6 +15,10 @@ FASTEST = 150
 """Requests a second: the burst that ESI bears."""
 
 
+SHORTEST_TOKEN = 32
+"""Characters of [api] token_file: 128 bits, where it is made as the documents say."""
+
+
 class _Given(Protocol):
     @property
     def where(self) -> str: ...
@@ -38,7 +42,16 @@ def run(
         _password_in_url(section, sections[section], given, mistakes)
     _pace(sections["esi"], origins, where, mistakes)
     _examples(sections, origins, where, mistakes)
+    for section in ("sso", "esi"):
+        _in_the_clear(section, sections[section], origins, where, mistakes)
     api = sections["api"]
+    token = api.get("token")
+    if token is not None and len(token.reveal()) < SHORTEST_TOKEN:
+        problem = (
+            f"holds a token shorter than {SHORTEST_TOKEN} characters, which can be guessed; make a new one "
+            f"with: (umask 077; openssl rand -hex 32 > {api['token_file']})"
+        )
+        mistakes.append(ConfigMistake(origins.get("api.token_file", where), problem, "api", "token_file"))
     if "listen" in api and "token_file" in api and api["token_file"] is None:
         host, _ = split_listen(api["listen"])
         if not is_loopback(host):
@@ -68,6 +81,24 @@ def _examples(
             mistakes.append(ConfigMistake(origin, problem, section, key, shown(key, example)))
 
 
+def _in_the_clear(
+    section: str,
+    values: Mapping[str, Any],
+    origins: Mapping[str, str],
+    where: str,
+    mistakes: list[ConfigMistake],
+) -> None:
+    """Tokens travel to both: without TLS only to a simulator on this machine."""
+    base_url = values.get("base_url")
+    if base_url is not None and urlsplit(base_url).scheme == "http" and not is_loopback(host_of(base_url)):
+        problem = (
+            "must be https://, for access tokens must not travel readable; http:// is for a simulator on "
+            "this machine, at 127.0.0.1"
+        )
+        origin = origins.get(f"{section}.base_url", where)
+        mistakes.append(ConfigMistake(origin, problem, section, "base_url", shown("base_url", base_url)))
+
+
 def _pace(
     esi: Mapping[str, Any], origins: Mapping[str, str], where: str, mistakes: list[ConfigMistake]
 ) -> None:
@@ -90,7 +121,8 @@ def _password_in_url(
     if not isinstance(url, str) or url == "embedded" or url.startswith("sqlite:"):
         return
     bare, password = split_password(url)
-    if password is None:
+    passphrase = any(name == "sslpassword" for name, _ in parse_qsl(urlsplit(url).query))
+    if password is None and not passphrase:
         return
     values["url"] = bare
     one = given.get((section, "url"))
@@ -101,10 +133,14 @@ def _password_in_url(
 
     if one is not None and not one.private:
         remedy = f"put it into a file of mode 0600 and name that as password_file of [{section}]"
+        if password is None:
+            remedy = "give the address in a configuration file of mode 0600"
         if where == "environment":
             mistaken(f"a password is not taken from the environment, which others may see; {remedy}")
         else:
             mistaken(f"a password is taken from a file of mode 0600 only; do: chmod 600 {where}; or {remedy}")
+    elif password is None:
+        pass
     elif values.get("password_file") is not None:
         mistaken("has a password, and password_file names another; keep one of them")
     else:

@@ -38,6 +38,9 @@ _STATUS: tuple[tuple[type[KillsyncdError], int], ...] = (
     (Unavailable, 503),
 )
 
+_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of a pair: no UTF-8."""
+
 Reader = Callable[[str, Any], Any]
 
 
@@ -92,7 +95,7 @@ async def read_body(request: web.Request, known: Mapping[str, Reader]) -> dict[s
     unknown = sorted(set(document) - set(known))
     if unknown:
         allowed = ", ".join(known) or "none"
-        raise BadInput(f"unknown name {unknown[0]!r} in the body", f"known are: {allowed}")
+        raise BadInput(f"unknown name {ascii(unknown[0])[:100]} in the body", f"known are: {allowed}")
     return {name: known[name](name, value) for name, value in document.items() if value is not None}
 
 
@@ -104,9 +107,9 @@ def flag(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    """A text that is not empty."""
-    if not isinstance(value, str) or not value.strip() or len(value) > 10_000:
-        raise BadInput(f"{name} must be a text")
+    """A text that is not empty, and that any database and any log can hold."""
+    if not isinstance(value, str) or not value.strip() or len(value) > 10_000 or _UNFIT.search(value):
+        raise BadInput(f"{name} must be a text without control characters")
     return value
 
 
@@ -137,7 +140,7 @@ def query(request: web.Request, *known: str) -> dict[str, str]:
     for name in request.query:
         if name not in known:
             allowed = ", ".join(known) or "none"
-            raise BadInput(f"unknown parameter {name!r}", f"known are: {allowed}")
+            raise BadInput(f"unknown parameter {ascii(name)[:100]}", f"known are: {allowed}")
         if len(request.query.getall(name)) > 1:
             raise BadInput(f"{name} is given twice")
-    return {name: value for name, value in request.query.items() if value}
+    return {name: text(name, value) for name, value in request.query.items() if value}

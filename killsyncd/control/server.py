@@ -20,8 +20,9 @@ from killsyncd.control import requests as bodies
 from killsyncd.control.requests import answer, failure, flag, number, numbers, query, read_body, text, texts
 from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import utc
-from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageError
+from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
+from killsyncd.http.connections import ConnectionLimits, Connections, open_files
 from killsyncd.service import FeedLine, Operations, jsonable, queue_remedy
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.storage.sqlite.backup import Made
@@ -32,6 +33,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SHUTDOWN_SECONDS = 2.0
 """Seconds that aiohttp gives commands under way to end, and once more, after cancelling them, to clean up."""
 
+MOST_CONNECTIONS = 64
 CHUNK = 1 << 16
 NAMES_PATIENCE = 2.0
 """Seconds that a mail waits for its names before it is shown with bare ids."""
@@ -51,6 +53,10 @@ class ControlServer:
         self._backup = backup
         self._closing = asyncio.Event()
         self._listening: ControlSocket | None = None
+        self._listener: asyncio.Server | None = None
+        # Whoever may open the socket may do all: nobody has to prove anything, and streams take their time.
+        most = min(MOST_CONNECTIONS, open_files() // 8)
+        self._connections = Connections(ConnectionLimits(most, most, send=None), "control")
         app = web.Application(middlewares=[_errors], client_max_size=bodies.MAX_BODY)
         app.add_routes(
             [
@@ -82,12 +88,17 @@ class ControlServer:
         """Serve at this socket, which is closed with the server."""
         self._listening = listening
         await self._runner.setup()
-        await web.SockSite(self._runner, listening.sock, backlog=64).start()
+        assert self._runner.server is not None, "it was set up"
+        self._listener = await asyncio.get_running_loop().create_unix_server(
+            self._connections.serve(self._runner.server), sock=listening.sock, backlog=64
+        )
         log.debug("control socket listens", at=listening.address)
 
     async def close(self) -> None:
         """Take nothing new, end the streams, wait a little for the rest. Safe to call twice."""
         self._closing.set()
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
         if self._listening is not None:
             self._listening.close()
@@ -152,7 +163,7 @@ class ControlServer:
 
     async def _login_status(self, request: web.Request) -> web.StreamResponse:
         query(request)
-        return answer(await self._operations.login_status(request.match_info["id"]))
+        return answer(await self._operations.login_status(text("the login", request.match_info["id"])))
 
     async def _paste(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(request, {"url": text})
@@ -250,11 +261,14 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except KillsyncdError as error:
         return failure(error)
     except web.HTTPNotFound:
-        return failure(NotFound(f"there is no {request.path}", "docs/ctl.md has the routes"))
+        return failure(NotFound(f"there is no {_path(request)}", "docs/ctl.md has the routes"))
     except web.HTTPMethodNotAllowed as error:
-        return failure(UsageError(f"{request.path} takes {' or '.join(sorted(error.allowed_methods))}"))
+        return failure(UsageError(f"{_path(request)} takes {' or '.join(sorted(error.allowed_methods))}"))
     except web.HTTPException:
         raise
+    except web.RequestPayloadError:
+        log.info("control request refused", reason="its body is no HTTP", peer=_peer(request))
+        return failure(BadInput("the body is not HTTP as it should be"))
     except (ConnectionError, asyncio.CancelledError):
         raise
     except Exception as error:
@@ -278,6 +292,11 @@ def _cut_on_failure(request: web.Request) -> Iterator[None]:
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("cut off") from error
+
+
+def _path(request: web.Request) -> str:
+    """A path as it can be shown: anything may have been asked for."""
+    return ascii(request.path)[1:-1][:200]
 
 
 def _peer(request: web.Request) -> str:

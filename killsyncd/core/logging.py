@@ -345,4 +345,6 @@ def configure(
     root.addHandler(handler)
     root.setLevel(max(LEVELS[level], logging.WARNING))
     logging.getLogger(ROOT).setLevel(LEVELS[level])
+    # It tells of cookies that it cannot read, with what is in them.
+    logging.getLogger("aiohttp.internal").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)

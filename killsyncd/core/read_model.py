@@ -137,6 +137,14 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class MailSize:
+    """What of a mail must be read with care. items: those in containers, too. bytes: of its JSON."""
+
+    items: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Involved:
     """One of our users on a mail."""
 

@@ -28,6 +28,7 @@ from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import DetailsWait
 from killsyncd.core.text import count
+from killsyncd.daemon import garbage
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.servers import Servers, make_front
 from killsyncd.daemon.startup import await_house, read_switches
@@ -284,6 +285,7 @@ async def build(
         "member": lambda: member.run(on_lost=lambda: events.tell("refs")),
     }
     tenders["clock"] = ClockWatch(Waits(store), events, clock, esi.clock_was_set).run
+    tenders["garbage"] = lambda: garbage.collect(clock, lambda: front.api.busy)
     tenders["probe"] = lambda: keep_probing(store, clock)
     tenders["documents"] = lambda: repair_documents(store, clock)
     lag = LoopLag(clock)

@@ -8,7 +8,6 @@ manager starts it again, and the ledger knows where everything was.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from killsyncd.core import logging as logs
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.errors import EXIT_OK, Unavailable
 from killsyncd.core.logging import get_logger
+from killsyncd.daemon import garbage
 from killsyncd.daemon.app import App, build
 from killsyncd.daemon.reload import Reloader
 from killsyncd.daemon.systemd import Notifier, tell_status, watchdog
@@ -29,10 +29,6 @@ from killsyncd.daemon.systemd import Notifier, tell_status, watchdog
 DRAIN_SECONDS = 20.0
 """How long what is under way may take to end after the first signal. Closing takes 8 s more at the worst (API
 2, control socket 4, logins 1, tokens 1): 30 s are promised, systemd waits 35."""
-
-COLLECT_AFTER = 10_000
-"""Objects made and not freed before the collector looks for cycles. A batch of mails holds thousands of
-rows and not one cycle; at Python's own 700 looking through them costs 4% of a sync."""
 
 log = get_logger(__name__)
 
@@ -132,10 +128,7 @@ async def serve(
             if watchdog_seconds is not None:
                 feeding = watchdog(notifier, clock, watchdog_seconds, house.no_progress)
                 tenders.append(group.create_task(feeding, name="watchdog"))
-            # What starting made lives as long as we do: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(COLLECT_AFTER)
+            garbage.freeze()
             notifier.ready()
             log.info("ready", version=__version__, pid=os.getpid(), **house.addresses)
             if ready is not None:

@@ -24,6 +24,7 @@ from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.metrics import MetricsRepository
 from killsyncd.storage.repositories.search import KillmailSearch
+from killsyncd.storage.repositories.sessions import SessionRepository
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
@@ -94,6 +95,7 @@ def make_front(
         callback_url=config.sso.callback_url,
         verbs=operations,
         reading=KillmailSearch(store),
+        sessions=SessionRepository(store, clock),
         clock=clock,
         listen_to=events.on,
         readiness=readiness,

@@ -71,14 +71,14 @@ class TestExplorer:
 
     def test_it_asks_for_the_token_where_one_is_needed(self, stage: Stage, open_page: Open) -> None:
         token = stage.folder / "token"
-        token.write_text("a-token-of-the-browser-tests\n")
+        token.write_text("a-token-of-the-browser-tests-that-is-long\n")
         token.chmod(0o600)
         eve = stage.eve(pilots=1)
         daemon = stage.daemon(eve, {"api": {"token_file": str(token)}})
         page = open_page()
         page.goto(f"{daemon.url}/graphql")
         page.see("text=The daemon's token")
-        page.call("fill", "#token", "a-token-of-the-browser-tests")
+        page.call("fill", "#token", "a-token-of-the-browser-tests-that-is-long")
         page.press("Enter")
         page.see("summary:has-text('Query')")
         page.miss("#door")

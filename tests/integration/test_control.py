@@ -241,6 +241,12 @@ async def test_a_backup_comes_through_the_socket(served: ControlWorld, tmp_path:
         ("/v1/logout", b"{}", "user is missing"),
         ("/v1/logout", b'{"user": ""}', "must be a text"),
         ("/v1/login/paste", b"{}", "url is missing"),
+        ("/v1/logout", b'{"user": "\\ud800"}', "must be a text"),
+        ("/v1/logout", b'{"user": "\\u0000"}', "must be a text"),
+        ("/v1/queue", b'{"users": ["a", "\\ud800"]}', "must be a text"),
+        ("/v1/login/paste", b'{"url": "http://x/?code=\\u0000"}', "must be a text"),
+        ("/v1/queue", b'{"\\ud800": 1}', "unknown name"),
+        ("/v1/queue", b'{"\\u0000": 1}', "unknown name"),
     ],
 )
 async def test_bad_bodies_are_told(served: ControlWorld, route: str, body: bytes, words: str) -> None:
@@ -257,6 +263,11 @@ async def test_unknown_routes_methods_and_parameters(served: ControlWorld) -> No
         (b"GET /v1/queue HTTP/1.1\r\nHost: x\r\n\r\n", 400, "takes POST"),
         (b"GET /v1/verify?usr=1 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "unknown parameter 'usr'"),
         (b"GET /v1/explain/abc HTTP/1.1\r\nHost: x\r\n\r\n", 400, "must be a number"),
+        (b"GET /v1/verify?user=%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "must be a text"),
+        (b"GET /v1/verify?user=%ED%A0%80 HTTP/1.1\r\nHost: x\r\n\r\n", 404, "no user"),
+        (b"GET /v1/watch?after=%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "must be a text"),
+        (b"GET /v1/login/%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "must be a text"),
+        (b"GET /v1/%00%ED%A0%80 HTTP/1.1\r\nHost: x\r\n\r\n", 404, "there is no"),
         (b"GET /v1/verify?user=Nobody HTTP/1.1\r\nHost: x\r\n\r\n", 404, "no user 'Nobody'"),
     ):
         got, answer = await asyncio.to_thread(raw_request, served.socket, text)
@@ -268,6 +279,41 @@ async def test_a_body_of_50_mb_is_refused_without_being_read(served: ControlWorl
     status, answer = await asyncio.to_thread(raw_request, served.socket, text)
     assert status == 400
     assert "larger than" in answer["error"]["message"]
+
+
+async def test_connections_are_limited_and_the_next_command_gets_in(served: ControlWorld) -> None:
+    idle = []
+    for _ in range(80):
+        one = socket.socket(socket.AF_UNIX)
+        await asyncio.to_thread(one.connect, str(served.socket))
+        idle.append(one)
+    assert (await served.get("/v1/status"))["version"] == "1.2.3"
+    for one in idle:
+        one.close()
+
+
+async def test_what_is_no_http_is_one_line(served: ControlWorld, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for text in (
+        b"canary\x01 / HTTP/1.1\r\n\r\n",
+        b"POST /v1/queue HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\ncanary\r\n",
+    ):
+        caplog.clear()
+        await asyncio.to_thread(_send_and_wait, served.socket, text)
+        (line,) = caplog.records
+        assert line.exc_info is None
+        assert "canary" not in repr(line.__dict__)
+
+
+def _send_and_wait(path: Path, text: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(text)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        return received
 
 
 async def test_an_error_nobody_foresaw_is_no_traceback(

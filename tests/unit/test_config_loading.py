@@ -355,13 +355,48 @@ class TestBetweenKeys:
 
     def test_with_a_token_any_address_will_do(self, tmp_path: Path) -> None:
         token = tmp_path / "token"
-        token.write_text("a long secret\n")
+        token.write_text("a secret as long as openssl makes it\n")
         token.chmod(0o600)
         file = write(tmp_path, f'{MINIMAL}[api]\nlisten = "[::]:7420"\ntoken_file = "{token}"\n')
         loaded = config.load(file, {})
         assert loaded.api.token is not None
-        assert loaded.api.token.reveal() == "a long secret"
+        assert loaded.api.token.reveal() == "a secret as long as openssl makes it"
         assert (loaded.api.host, loaded.api.port, loaded.api.loopback) == ("::", 7420, False)
+
+    @pytest.mark.parametrize("size", [1, 31])
+    def test_a_token_that_can_be_guessed_is_refused(self, tmp_path: Path, size: int) -> None:
+        token = tmp_path / "token"
+        token.write_text("Q" * size)
+        token.chmod(0o600)
+        with pytest.raises(ConfigMistakes) as refused:
+            config.load(write(tmp_path, f'{MINIMAL}[api]\ntoken_file = "{token}"\n'), {})
+        assert "shorter than 32 characters" in str(refused.value)
+        assert f"(umask 077; openssl rand -hex 32 > {token})" in str(refused.value)
+        assert "Q" not in str(refused.value)
+
+
+class TestBaseUrls:
+    @pytest.mark.parametrize("section", ["sso", "esi"])
+    @pytest.mark.parametrize(
+        "url", ["http://esi.example.org", "HTTP://10.0.0.1:80", "http://127.0.0.1.example"]
+    )
+    def test_tokens_do_not_travel_in_the_clear(self, section: str, url: str) -> None:
+        sections: dict[str, dict[str, object]] = {
+            "sso": {"client_id": "abc"},
+            "esi": {"contact": "me@example.com"},
+        }
+        sections[section]["base_url"] = url
+        with pytest.raises(ConfigMistakes, match=rf"\[{section}\] base_url = .*must be https://"):
+            config.from_mapping(sections)
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000"])
+    def test_a_simulator_on_this_machine_needs_none(self, url: str) -> None:
+        assert config.from_mapping(
+            {
+                "sso": {"client_id": "abc", "base_url": url},
+                "esi": {"contact": "me@example.com", "base_url": url},
+            }
+        )
 
 
 class TestFromMapping:

@@ -15,7 +15,8 @@ from killsyncd.config import paths as places
 
 REQUIRED = {"KILLSYNCD_SSO_CLIENT_ID": "abc", "KILLSYNCD_ESI_CONTACT": "me@example.org"}
 MINIMAL = '[sso]\nclient_id = "abc"\n[esi]\ncontact = "me@example.org"\n'
-CANARY = "c4n4ry-s3cr3t"
+CANARY = "c4n4ry-s3cr3t-of-forty-characters-or-so"
+OTHER = "another-secret-of-forty-characters-or-so"
 
 
 @pytest.fixture(autouse=True)
@@ -121,16 +122,16 @@ class TestCredentials:
         assert loaded.sso.client_secret == Secret(CANARY)
 
     def test_the_section_goes_first(self, tmp_path: Path) -> None:
-        secret_file(tmp_path, "token_file", "other")
+        secret_file(tmp_path, "token_file", OTHER)
         secret_file(tmp_path, "api.token_file")
         loaded = config.load(None, {**REQUIRED, "CREDENTIALS_DIRECTORY": str(tmp_path)})
         assert loaded.api.token == Secret(CANARY)
 
     def test_it_goes_before_the_file_and_after_the_environment(self, tmp_path: Path) -> None:
-        secret_file(tmp_path, "api.token_file", "other", 0o400)
+        secret_file(tmp_path, "api.token_file", OTHER, 0o400)
         credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
         environ = {**REQUIRED, **credentials}
-        assert config.load(None, {**environ, "KILLSYNCD_API_TOKEN_FILE": ""}).api.token == Secret("other")
+        assert config.load(None, {**environ, "KILLSYNCD_API_TOKEN_FILE": ""}).api.token == Secret(OTHER)
         (tmp_path / "elsewhere").mkdir()
         mine = secret_file(tmp_path / "elsewhere", "mine")
         assert config.load(None, {**environ, "KILLSYNCD_API_TOKEN_FILE": str(mine)}).api.token == Secret(
@@ -140,7 +141,7 @@ class TestCredentials:
         for named in (mine, tmp_path / "not there"):
             file = tmp_path / "elsewhere" / "killsyncd.toml"
             file.write_text(f'{MINIMAL}[api]\ntoken_file = "{named}"\n')
-            assert config.load(file, credentials).api.token == Secret("other")
+            assert config.load(file, credentials).api.token == Secret(OTHER)
 
     def test_the_key_goes_before_the_file_too(self, tmp_path: Path) -> None:
         """The shipped configuration names a key file: the unit's credential lost to it without a word."""
@@ -224,6 +225,13 @@ class TestPasswordsInUrls:
     def test_an_open_file_without_a_password_is_fine(self, tmp_path: Path) -> None:
         file = secret_file(tmp_path, "killsyncd.toml", MINIMAL, 0o644)
         assert config.load(file, {}).sso.client_id == "abc"
+
+    def test_a_passphrase_is_a_password(self, tmp_path: Path) -> None:
+        url = f"postgresql://me@db/kills?sslkey=/k.pem&sslpassword={CANARY}"
+        assert "file of mode 0600" in refusal(None, {"KILLSYNCD_DATABASE_URL": url})
+        text = f'{MINIMAL}[database]\nurl = "{url}"\n'
+        assert "chmod 600" in refusal(secret_file(tmp_path, "killsyncd.toml", text, 0o644), {})
+        assert config.load(secret_file(tmp_path, "killsyncd.toml", text), {}).database.url == url
 
     def test_two_passwords(self, tmp_path: Path) -> None:
         secret = secret_file(tmp_path, "secret")

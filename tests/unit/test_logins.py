@@ -240,6 +240,24 @@ async def test_the_database_cannot_be_filled_with_logins(world: LoginWorld) -> N
 # -- failures ------------------------------------------------------------------------------------
 
 
+async def test_a_flooded_door_shuts_no_other(world: LoginWorld) -> None:
+    for _ in range(5000):
+        await world.logins.begin(LoginOrigin.BROWSER)
+    with pytest.raises(Unavailable):
+        await world.logins.begin(LoginOrigin.BROWSER)
+    for door in (LoginOrigin.CLI, LoginOrigin.GRAPHQL):
+        assert (await world.logins.begin(door)).url
+
+
+async def test_logins_that_were_finished_do_not_count(world: LoginWorld) -> None:
+    for _ in range(5000):
+        begun = await world.logins.begin(LoginOrigin.CLI)
+    await world.logins.finish(LoginReturn.CALLBACK, "code", begun.state)
+    assert (await world.logins.begin(LoginOrigin.CLI)).url
+    with pytest.raises(Unavailable):
+        await world.logins.begin(LoginOrigin.CLI)
+
+
 async def test_access_denied_is_told_as_what_it_is(world: LoginWorld) -> None:
     begun = await world.logins.begin(LoginOrigin.CLI)
     query = {"error": "access_denied", "state": begun.state}

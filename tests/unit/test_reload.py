@@ -63,7 +63,11 @@ def test_what_needs_a_restart_is_named_each_time(told: Callable[[], list[dict[st
 def test_a_secret_counts_by_its_content(tmp_path: Path) -> None:
     file = tmp_path / "token"
     found = []
-    for text in ("one-secret-token-of-ours", "one-secret-token-of-ours", "another-secret-token"):
+    for text in (
+        "one secret token of ours that is long enough",
+        "one secret token of ours that is long enough",
+        "another secret token that is long enough",
+    ):
         file.write_text(text)
         file.chmod(0o600)
         found.append(config(api={"token_file": str(file)}))

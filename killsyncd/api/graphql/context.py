@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from math import inf
+from typing import Any, TypeVar, cast
 
+from killsyncd.api.graphql.budget import Reservation
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.loaders import Loaders
 from killsyncd.api.ports import ApiOperations, KillmailReader
 from killsyncd.core.clock import Clock
+from killsyncd.core.model import User
 from killsyncd.core.read_model import FeedEpoch, Mail, MailFilter, MailPage
+from killsyncd.service import StatusReport
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +33,11 @@ class Context:
     """What lives as long as one query, or one batch of the feed.
 
     epoch: of the feed, for cursors. names: whether any name is asked for.
-    mails: those that will be asked for. shared: by many queries, so that its size is nobody's.
+    mails: those that will be asked for. shared: by several executions.
+    reservation: what one of these may cost; `of_run` gives it.
     """
 
-    __slots__ = ("epoch", "loaders", "room")
+    __slots__ = ("_once", "epoch", "loaders", "reservation", "room", "shared")
 
     def __init__(
         self,
@@ -40,12 +46,47 @@ class Context:
         *,
         names: bool = True,
         mails: Sequence[Mail] = (),
+        loaders: Loaders | None = None,
         shared: bool = False,
     ) -> None:
+        self.shared = shared
         self.room = room
         self.epoch = epoch
-        rows = inf if shared else room.limits.rows
-        self.loaders = Loaders(room.reading, names=names, mails=mails, rows=rows)
+        self.loaders = loaders or Loaders(room.reading, names=names, mails=mails)
+        self.reservation: Reservation | None = None
+        self._once: dict[str, asyncio.Future[Any]] = {}
+
+    def of_run(self, reservation: Reservation) -> Context:
+        """The same for one execution, with what that may cost; what is loaded is shared."""
+        context = Context(self.room, self.epoch, loaders=self.loaders)
+        context.reservation = reservation
+        if not self.shared:
+            self.loaders.turns.stopped = lambda: reservation.ended
+        return context
+
+    async def paid(self, values: int) -> None:
+        """Pay for what is about to be read."""
+        if self.reservation is not None and not self.reservation.spend(values):
+            await self.reservation.grown()
+
+    async def status(self) -> StatusReport:
+        """The daemon's status, asked for once in a query however often it stands there."""
+        return await self._asked("status", self.room.verbs.status)
+
+    async def users(self) -> list[User]:
+        """Everybody who logged in; asked for once, too."""
+        return await self._asked("users", self.room.verbs.users)
+
+    async def _asked(self, name: str, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if name not in self._once:
+            self._once[name] = asyncio.ensure_future(ask())
+        return cast(T, await asyncio.shield(self._once[name]))
+
+    def close(self) -> None:
+        """Nobody waits for anything any more."""
+        self.loaders.cancel()
+        for each in self._once.values():
+            each.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,28 @@ remembered by the query's text, refusals too.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+from weakref import WeakValueDictionary
 
+import orjson
 from ariadne import make_executable_schema
 from graphql import (
     DocumentNode,
     ExecutionResult,
     FieldNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
     Visitor,
-    execute,
     get_operation_ast,
     parse,
     recommended_rules,
@@ -33,17 +37,24 @@ from graphql import (
     visit,
 )
 
+from killsyncd.api.graphql.budget import Pool, QueryBudget, Reservation
 from killsyncd.api.graphql.context import ApiServices, Context
-from killsyncd.api.graphql.errors import for_log, formatted_all, log, plain
+from killsyncd.api.graphql.cost import Costs
+from killsyncd.api.graphql.errors import for_log, formatted, formatted_all, log, plain
+from killsyncd.api.graphql.executor import BoundedExecutor
 from killsyncd.api.graphql.limits import check_document, check_text
 from killsyncd.api.graphql.resolvers import BINDABLES
 from killsyncd.api.graphql.scalars import SCALARS
-from killsyncd.core.errors import BadInput, KillsyncdError
+from killsyncd.api.graphql.turns import Turns
+from killsyncd.core.errors import BadInput, KillsyncdError, Unavailable
 from killsyncd.core.read_model import FeedEpoch, TooMuch
 
 EPOCH_SECONDS = 60.0
 
 _RULES = (*specified_rules, *recommended_rules)
+_SHORT_TEXT = 1_000  # characters; looked through in a few milliseconds
+_LONGEST_MESSAGE = 1_000
+_GARBAGE = 100_000  # values of queries that were cut short, until what they left is collected
 
 
 def make_schema() -> GraphQLSchema:
@@ -56,11 +67,12 @@ def schema_text() -> str:
     return (files("killsyncd.api.graphql") / "schema.graphql").read_text("utf-8")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prepared:
     """A query that was looked through: a document that can be executed, or what is wrong with it.
 
     key: SHA-256 of the text. names: whether it asks for any `name`. pages: whether it asks for any page.
+    weight: what it costs to remember, in tokens.
     """
 
     key: bytes
@@ -68,14 +80,16 @@ class Prepared:
     errors: Sequence[dict[str, Any]] = ()
     names: bool = False
     pages: bool = False
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class GraphqlResult:
-    """What goes back. executed: there is a `data` entry, if only null."""
+class Answer:
+    """What goes back, as JSON. executed: there is a `data` entry, if only null. errors: those in it."""
 
-    body: dict[str, Any]
+    content: bytes
     executed: bool
+    errors: Sequence[dict[str, Any]] = ()
 
 
 class Engine:
@@ -84,10 +98,24 @@ class Engine:
     def __init__(self, room: ApiServices, schema: GraphQLSchema | None = None) -> None:
         self.room = room
         self.schema = schema or make_schema()
-        self._limits = room.limits
+        self._limits = limits = room.limits
+        self._budget = QueryBudget(limits.values, limits.values_together)
+        self._sending = Pool(limits.sending)
+        self._turns = Turns()
+        self._looking = asyncio.Lock()
+        self._garbage = 0
+        self._endings: set[asyncio.Future[None]] = set()
         self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
+        self._weight = 0
+        # Those that somebody still uses, so that all who ask for the same share one.
+        self._used: WeakValueDictionary[bytes, Prepared] = WeakValueDictionary()
         self._epoch: FeedEpoch | None = None
         self._epoch_read_at = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a query is under way."""
+        return self._budget.busy
 
     async def epoch(self) -> FeedEpoch:
         """The feed's epoch: it changes while no daemon runs, or where another took this one for dead."""
@@ -96,17 +124,35 @@ class Engine:
             self._epoch, self._epoch_read_at = (await self.room.reading.feed_point()).epoch, now
         return self._epoch
 
-    def prepare(self, text: str) -> Prepared:
+    async def prepare(self, text: str) -> Prepared:
         """Look through a query, or remember what was found the last time."""
         key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        known = self._prepared.get(key)
+        known = self._remembered(key)
         if known is not None:
-            self._prepared.move_to_end(key)
             return known
-        prepared = self._look_through(key, text)
-        self._prepared[key] = prepared
-        if len(self._prepared) > self._limits.cached_queries:
-            self._prepared.popitem(last=False)
+        if len(text) <= _SHORT_TEXT:
+            return self._remember(self._look_through(key, text))
+        # A long one takes tens of milliseconds: beside the loop, and one at a time.
+        async with self._looking:
+            known = self._remembered(key)
+            return known or self._remember(await asyncio.to_thread(self._look_through, key, text))
+
+    def _remembered(self, key: bytes) -> Prepared | None:
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key]
+        return self._used.get(key)
+
+    def _remember(self, prepared: Prepared) -> Prepared:
+        if prepared.document is None:
+            first = prepared.errors[0]
+            log.info("query refused", code=first["extensions"]["code"], reason=for_log(first["message"]))
+        self._used[prepared.key] = self._prepared[prepared.key] = prepared
+        self._weight += prepared.weight
+        limits = self._limits
+        while len(self._prepared) > limits.cached_queries or self._weight > limits.cached_tokens:
+            _, oldest = self._prepared.popitem(last=False)
+            self._weight -= oldest.weight
         return prepared
 
     def operation(self, prepared: Prepared, name: str | None) -> OperationDefinitionNode:
@@ -119,12 +165,42 @@ class Engine:
             raise BadInput("the document has several operations", "name the one you mean with operationName")
         raise BadInput("the document has no operation of this operationName", "name one that it has")
 
-    async def execute(
+    @asynccontextmanager
+    async def answer(
         self, prepared: Prepared, variables: dict[str, Any] | None, operation_name: str | None
-    ) -> GraphqlResult:
-        """Execute a query or mutation. Errors end in the answer, never outside it."""
+    ) -> AsyncIterator[Answer]:
+        """Execute a query or mutation, for as long as its answer is being sent.
+
+        Errors end in the answer, never outside it.
+        """
         if prepared.document is None:
-            return GraphqlResult({"errors": list(prepared.errors)}, executed=False)
+            yield refused(list(prepared.errors))
+            return
+        answer = await self._execute(prepared, variables, operation_name)
+        async with self.sending(len(answer.content), self._limits.patience) as admitted:
+            yield answer if admitted else refusal(_busy())
+
+    @asynccontextmanager
+    async def sending(self, size: int, patience: float | None = None) -> AsyncIterator[bool]:
+        """Send so many bytes when there is room for them beside the others.
+
+        patience: seconds to wait for it; after that False comes, and nothing may be sent.
+        """
+        held = 0 if size <= self._limits.small else min(size, self._sending.capacity)
+        try:
+            async with asyncio.timeout(patience):
+                await self._sending.take(held)
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._sending.give(held)
+
+    async def _execute(
+        self, prepared: Prepared, variables: dict[str, Any] | None, operation_name: str | None
+    ) -> Answer:
         try:
             if self.operation(prepared, operation_name).operation is OperationType.SUBSCRIPTION:
                 raise BadInput(
@@ -135,73 +211,138 @@ class Engine:
         except KillsyncdError as error:
             return refusal(error)
         try:
-            result = await self.run(prepared.document, context, variables, operation_name)
-        except TooMuch as error:
+            async with self.run(
+                prepared.document, context, variables, operation_name, patience=self._limits.patience
+            ) as result:
+                body: dict[str, Any] = {}
+                if result.errors:
+                    body["errors"] = formatted_all(result.errors)
+                # Without a path the request itself was wrong (variables): then there is no data entry at all.
+                executed = result.data is not None or any(each.path for each in result.errors or ())
+                if executed:
+                    body["data"] = result.data
+                return Answer(orjson.dumps(body), executed, body.get("errors", ()))
+        except (TooMuch, Unavailable) as error:
             return refusal(error)
         finally:
-            context.loaders.cancel()
-        body: dict[str, Any] = {}
-        if result.errors:
-            body["errors"] = formatted_all(result.errors)
-        # Without a path the request itself was wrong (variables): then there is no data entry at all.
-        executed = result.data is not None or any(each.path for each in result.errors or ())
-        if executed:
-            body["data"] = result.data
-        return GraphqlResult(body, executed)
+            context.close()
 
+    @asynccontextmanager
     async def run(
         self,
-        document: DocumentNode,
+        document: DocumentNode | None,
         context: Context,
         variables: dict[str, Any] | None,
         operation_name: str | None,
         root: Any = None,
-    ) -> ExecutionResult:
-        """Execute what was looked through. Raises TooMuch: it takes too long, or gives too much."""
+        patience: float | None = None,
+    ) -> AsyncIterator[ExecutionResult]:
+        """Execute what was looked through; its values are paid for until the block ends.
+
+        patience: seconds to wait while others use everything; None: as long as it takes.
+        Raises TooMuch: it takes too long, or gives too much. Raises Unavailable: others use everything.
+        """
+        assert document is not None, "only for what can be executed"
+        operation = get_operation_ast(document, operation_name)
+        assert operation is not None, "looked at before"
+        fragments = {
+            each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
+        }
+        costs = Costs(self.schema, fragments, variables or {}, self._limits.page)
+        reservation = await self._budget.admit(costs.of_operation(operation), patience)
         try:
-            async with asyncio.timeout(self._limits.seconds) as deadline:
-                context.loaders.turns.on_too_much = lambda: _expire(deadline)
-                going = execute(
-                    self.schema,
-                    document,
-                    root_value=root,
-                    context_value=context,
-                    variable_values=variables,
-                    operation_name=operation_name,
-                )
-                result = going if isinstance(going, ExecutionResult) else await going
-                if context.loaders.turns.too_much:
-                    raise TimeoutError  # it came to its end, with holes, before it could be stopped
-                return result
-        except TimeoutError:
-            if context.loaders.turns.too_much:
-                reason = f"the answer would hold more than {self._limits.rows:,} rows"
-            else:
-                reason = f"the query took longer than {self._limits.seconds:g} s"
-            raise TooMuch(reason, "ask for less at once") from None
+            executor = BoundedExecutor.build(
+                self.schema,
+                document,
+                root_value=root,
+                context_value=context.of_run(reservation),
+                raw_variable_values=variables,
+                operation_name=operation_name,
+            )
+            if isinstance(executor, list):
+                yield ExecutionResult(None, executor)
+                return
+            assert isinstance(executor, BoundedExecutor), "it is what was built"
+            executor.bound(costs, reservation, self._turns)
+            yield await self._within_limits(executor, reservation)
+        finally:
+            reservation.close()
+
+    async def _within_limits(self, executor: BoundedExecutor, reservation: Reservation) -> ExecutionResult:
+        await self._turns.take(reservation)
+        going: Any = executor.execute_operation()
+        if isinstance(going, ExecutionResult):
+            return going
+        task: asyncio.Future[ExecutionResult] = asyncio.ensure_future(going)
+        try:
+            futures: set[asyncio.Future[Any]] = {task, reservation.over}
+            await asyncio.wait(
+                futures,
+                timeout=self._limits.seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            if not task.done():
+                # Shielded: whoever is cancelled twice must not leave it half stopped.
+                ending = asyncio.ensure_future(self._wind_up(task, reservation))
+                self._endings.add(ending)
+                ending.add_done_callback(self._endings.discard)
+                await asyncio.shield(ending)
+        if not task.cancelled():
+            return task.result()
+        error = reservation.over.result() if reservation.ended else None
+        raise error or TooMuch(
+            f"the query took longer than {self._limits.seconds:g} s", "ask for less at once"
+        )
+
+    async def _wind_up(self, task: asyncio.Future[Any], reservation: Reservation) -> None:
+        """Stop a query that is under way: what it began must have started before it can be cancelled."""
+        reservation.end()
+        self._turns.release(reservation)
+        for _ in range(4 * self._limits.depth):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        # What was cut short is full of cycles, and as large as what it had made.
+        self._garbage += reservation.spent
+        if self._garbage > _GARBAGE:
+            self._garbage = 0
+            gc.collect()
 
     def _look_through(self, key: bytes, text: str) -> Prepared:
+        """What a query is. Runs beside the loop, too."""
         try:
-            check_text(text, self._limits)
+            tokens = check_text(text, self._limits)
             document = parse(text)
             check_document(document, self._limits)
             errors = validate(self.schema, document, _RULES, max_errors=5)
         except KillsyncdError as error:
-            return Prepared(key, None, refusal(error).body["errors"])
+            return _unusable(key, [plain(error)])
         except GraphQLError as error:
-            return Prepared(key, None, formatted_all([error]))
+            return _unusable(key, [formatted(error)])
         except RecursionError:
-            return Prepared(key, None, refusal(TooMuch("the query nests too deep")).body["errors"])
+            return _unusable(key, [plain(TooMuch("the query nests too deep"))])
         if errors:
-            return Prepared(key, None, formatted_all(errors))
+            return _unusable(key, [formatted(each) for each in errors])
         fields = _Fields()
         visit(document, fields)
-        return Prepared(key, document, names="name" in fields.found, pages="killmails" in fields.found)
+        return Prepared(
+            key,
+            document,
+            names="name" in fields.found,
+            pages="killmails" in fields.found,
+            weight=tokens + len(text) // 256,
+        )
 
 
-def _expire(deadline: asyncio.Timeout) -> None:
-    if not deadline.expired():
-        deadline.reschedule(asyncio.get_running_loop().time())
+def _unusable(key: bytes, errors: list[dict[str, Any]]) -> Prepared:
+    for each in errors:
+        each["message"] = each["message"][:_LONGEST_MESSAGE]
+    return Prepared(key, None, errors)
+
+
+def _busy() -> Unavailable:
+    return Unavailable("the daemon is busy sending other answers", "try again in a moment")
 
 
 class _Fields(Visitor):
@@ -215,8 +356,13 @@ class _Fields(Visitor):
         self.found.add(node.name.value)
 
 
-def refusal(error: KillsyncdError) -> GraphqlResult:
+def refusal(error: KillsyncdError) -> Answer:
     """An answer that consists of one error, and its line in the log."""
     shown = plain(error)
     log.info("query refused", code=shown["extensions"]["code"], reason=for_log(error.message))
-    return GraphqlResult({"errors": [shown]}, executed=False)
+    return refused([shown])
+
+
+def refused(errors: Sequence[dict[str, Any]]) -> Answer:
+    """An answer that consists of errors."""
+    return Answer(orjson.dumps({"errors": errors}), executed=False, errors=errors)

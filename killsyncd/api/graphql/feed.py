@@ -12,6 +12,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from killsyncd.api.graphql.context import ApiServices, Context
 from killsyncd.api.graphql.shared_results import FRESH_SECONDS, Event
@@ -30,7 +31,10 @@ RETRY = 1.0
 _KEPT_BATCHES = 8
 
 _REPLAYED_TOGETHER = 10
-"""Mails of a replay that are loaded at once: what a subscriber who does not read keeps in memory."""
+"""Mails of a replay that are read at once: what a subscriber who does not read keeps in memory."""
+
+_REPLAYS = 8
+"""Replays whose mails stay loaded from one of their mails to the next; others load again."""
 
 log = get_logger(__name__)
 
@@ -44,6 +48,16 @@ class _Entry:
     mails: Sequence[Mail]
 
 
+class _Replay:
+    """Mails that one subscriber is behind, and what is loaded for them, if anything is."""
+
+    __slots__ = ("context", "mails")
+
+    def __init__(self, mails: Sequence[Mail]) -> None:
+        self.mails = mails
+        self.context: Context | None = None
+
+
 class FeedHub:
     """Reads the feed while there are followers. `run` it for as long as it is used."""
 
@@ -54,6 +68,7 @@ class FeedHub:
         self._states = StateLog(log)
         self._ring: deque[_Entry] = deque()
         self._contexts: OrderedDict[int, tuple[Context, float]] = OrderedDict()
+        self._replays: OrderedDict[_Replay, None] = OrderedDict()
         self._batches = 0
         self._followers = 0
         self._epoch = FeedEpoch("")
@@ -105,17 +120,15 @@ class FeedHub:
                     part = await self._replay(position, characters, fresh_only)
                     mails, position = [each.mail for each in part.mails], part.reached
                     del part  # with who is on each mail: a reader who does not read would keep it
-                    for start in range(0, len(mails), _REPLAYED_TOGETHER):
-                        some = mails[start : start + _REPLAYED_TOGETHER]
-                        context = Context(self._room, self._epoch, mails=some, shared=True)
-                        for mail in some:
-                            yield Event(mail.feed_position, mail, context)
+                    make = partial(self._replayed, _Replay(mails))
+                    for mail in mails:
+                        yield Event(mail.feed_position, mail, make)
                     continue
                 entries = self._after(position)
                 for entry in entries:
                     position = entry.feed.mail.feed_position
                     if wanted(entry.feed, characters, fresh_only):
-                        yield Event(position, entry.feed.mail, self._context_of(entry))
+                        yield Event(position, entry.feed.mail, partial(self._context_of, entry))
                     if position < self._tail:
                         break  # the ring has moved on while the reader took its time
                 if not entries:
@@ -140,7 +153,7 @@ class FeedHub:
         while True:
             try:
                 return await self._room.reading.feed_after(
-                    position, self._room.limits.replay, characters=characters, fresh_only=fresh_only
+                    position, _REPLAYED_TOGETHER, characters=characters, fresh_only=fresh_only
                 )
             except Unavailable as error:
                 self._states.set("feed", "failing", "the feed cannot be read", reason=error.message)
@@ -182,8 +195,21 @@ class FeedHub:
         self._seen = None
         self._ring.clear()
         for context, _ in self._contexts.values():
-            context.loaders.cancel()
+            context.close()
         self._contexts.clear()
+        for replay in self._replays:
+            replay.context = None
+        self._replays.clear()
+
+    def _replayed(self, replay: _Replay) -> Context:
+        """What is loaded for some mails of a replay, as long as no others need the place."""
+        self._replays.pop(replay, None)
+        self._replays[replay] = None
+        while len(self._replays) > _REPLAYS:
+            self._replays.popitem(last=False)[0].context = None
+        if replay.context is None:
+            replay.context = Context(self._room, self._epoch, mails=replay.mails, shared=True)
+        return replay.context
 
     def _context_of(self, entry: _Entry) -> Context:
         """What is loaded for a batch, for all who come by at about the same time."""

@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 from graphql import OperationType
 
-from killsyncd.api.graphql.engine import Engine, GraphqlResult
+from killsyncd.api.graphql.engine import Answer, Engine
 from killsyncd.api.graphql.errors import BAD_USER_INPUT, TOO_EXPENSIVE, for_log, log
 from killsyncd.core.errors import KillsyncdError
 
@@ -51,8 +51,8 @@ class GraphqlHttp:
         self._engine = engine
         self._limits = engine.room.limits
 
-    async def handle(self, request: web.Request) -> web.Response:
-        """Answer a request."""
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request, to the last byte."""
         media = accepted(request.headers.getall("Accept", []))
         try:
             if media is None:
@@ -61,15 +61,15 @@ class GraphqlHttp:
                 asked = _from_query(request.query)
             else:
                 asked = await self._from_body(request)
-            return await self._answer(request.method, asked, media)
+            return await self._answer(request, asked, media)
         except MalformedRequest as error:
             log.info("query refused", code=error.code, reason=for_log(error.message))
             body = {"errors": [{"message": error.message, "extensions": {"code": error.code}}]}
-            return respond(body, error.status, media or PLAIN_JSON, error.headers)
+            return respond(orjson.dumps(body), error.status, media or PLAIN_JSON, error.headers)
 
-    async def _answer(self, method: str, asked: GraphqlRequest, media: str) -> web.Response:
-        prepared = self._engine.prepare(asked.query)
-        if method == "GET" and prepared.document is not None:
+    async def _answer(self, request: web.Request, asked: GraphqlRequest, media: str) -> web.StreamResponse:
+        prepared = await self._engine.prepare(asked.query)
+        if request.method == "GET" and prepared.document is not None:
             try:
                 operation = self._engine.operation(prepared, asked.operation_name)
             except KillsyncdError:
@@ -77,8 +77,11 @@ class GraphqlHttp:
             else:
                 if operation.operation is not OperationType.QUERY:
                     raise MalformedRequest(405, "GET is for queries; send mutations with POST", Allow="POST")
-        answer = await self._engine.execute(prepared, asked.variables, asked.operation_name)
-        return respond(answer.body, _status(answer, media), media)
+        async with self._engine.answer(prepared, asked.variables, asked.operation_name) as answer:
+            response = respond(answer.content, _status(answer, media), media)
+            # Sent here, so that the answer is counted until it is gone.
+            await send_whole(request, response, self._limits.send_seconds)
+        return response
 
     async def _from_body(self, request: web.Request) -> GraphqlRequest:
         if request.content_type != PLAIN_JSON or "Content-Type" not in request.headers:
@@ -130,21 +133,34 @@ def _parameters(body: Mapping[str, Any]) -> GraphqlRequest:
     return GraphqlRequest(query, variables, name or None)
 
 
-def _status(answer: GraphqlResult, media: str) -> int:
+def _status(answer: Answer, media: str) -> int:
     # Before 2025 clients took every status but 200 for a broken server, so application/json
     # keeps 200 for requests that were understood; the newer type says it in the status.
     if answer.executed or media == PLAIN_JSON:
         return 200
-    code = answer.body["errors"][0]["extensions"]["code"]
+    code = answer.errors[0]["extensions"]["code"]
     return {"UNAVAILABLE": 503, "INTERNAL": 500}.get(code, 400)
 
 
+async def send_whole(request: web.Request, response: web.Response, seconds: float) -> None:
+    """Send an answer; whoever has not taken all of it after so many seconds is cut off."""
+    try:
+        async with asyncio.timeout(seconds):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        log.info("connection closed", reason="its reader does not read")
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("cut off") from None
+
+
 def respond(
-    body: Mapping[str, Any], status: int, media: str, headers: Mapping[str, str] | None = None
+    content: bytes, status: int, media: str, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """JSON in UTF-8; never kept by anybody in between."""
     return web.Response(
-        body=orjson.dumps(body),
+        body=content,
         status=status,
         headers={"Content-Type": f"{media}; charset=utf-8", "Cache-Control": "no-store", **(headers or {})},
     )

@@ -35,10 +35,14 @@ class Limits:
     aliases: with fragments written out; a field that stands twice in one selection counts as one.
     definitions: operations and fragments; comparing fragments is quadratic.
     introspections: of `__schema` and `__type` in one query; their insides don't count as depth.
-    sockets, subscriptions: WebSockets in all, and subscriptions on one. init_seconds: until a socket
-    has introduced itself. send_seconds: for a socket's reader to take what was sent.
-    rows: attackers, items and users in an answer, as often as they stand there, and five for each mail of
-    a page within it: pages in pages multiply.
+    connections: in all, where the system gives so many files. sockets, subscriptions: WebSockets in all,
+    and subscriptions on one. init_seconds: until a socket has introduced itself. send_seconds: for a reader
+    to take what was sent.
+    values: fields times rows of one answer, see `budget`. values_together: of all smaller queries in flight,
+    beside one larger one. patience: how long a query waits for these to become free.
+    sending: bytes of all answers that are being sent; those of up to `small` bytes don't count.
+    cached_tokens: of the queries that are remembered. subscribed_tokens, subscribed_bytes: of all different
+    subscriptions, and of all messages that subscribed, beyond 1 KiB each. operations: on all sockets.
     replay: mails of the feed read at once. ring: the last mails of the feed kept for all subscribers.
     payloads: bytes of answers kept for all subscribers.
     """
@@ -52,17 +56,26 @@ class Limits:
     page: int = 100
     ids: int = 1000
     days: int = 90
-    rows: int = 50_000
+    values: int = 300_000
+    values_together: int = 150_000
+    patience: float = 5.0
+    sending: int = 24 * 1024 * 1024
+    small: int = 4 * 1024
     seconds: float = 5.0
     cached_queries: int = 256
+    cached_tokens: int = 20_000
+    connections: int = 2560
     sockets: int = 2000
     subscriptions: int = 20
+    operations: int = 4000
+    subscribed_tokens: int = 30_000
+    subscribed_bytes: int = 1024 * 1024
     init_seconds: float = 3.0
     ping_seconds: float = 20.0
     send_seconds: float = 20.0
     replay: int = 100
     ring: int = 1000
-    payloads: int = 16 * 1024 * 1024
+    payloads: int = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +95,10 @@ class Size:
         )
 
 
-def check_text(text: str, limits: Limits) -> None:
+def check_text(text: str, limits: Limits) -> int:
     """Refuse too many tokens and brackets in brackets without end, before anything recursive sees them.
 
-    Raises TooMuch, and GraphQLSyntaxError for what is no token.
+    Answers the number of tokens. Raises TooMuch, and GraphQLSyntaxError for what is no token.
     """
     if text.count("#") > limits.tokens:  # comments are no tokens, and yet work for the lexer
         raise TooMuch("the query has too many comments", "leave them out")
@@ -104,6 +117,7 @@ def check_text(text: str, limits: Limits) -> None:
                 raise TooMuch(f"the query nests deeper than {limits.depth}", "ask for less depth at once")
         elif token.kind in _CLOSING:
             nesting -= 1
+    return tokens
 
 
 def check_document(document: DocumentNode, limits: Limits) -> None:

@@ -1,8 +1,7 @@
 """Batching: what many fields ask for one by one becomes one statement.
 
 Resolvers answer futures. Once a sweep of the executor has asked for all it wants, each kind
-of thing is read for all ids at once. The answers are handed out in slices, so that a
-large page does not hold the event loop: between two slices others get their turn.
+of thing is read for all ids at once; lists that are long in sum in several statements.
 """
 
 from __future__ import annotations
@@ -10,20 +9,33 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from math import inf
 from typing import Any, Generic, TypeVar
 
 from killsyncd.api.ports import KillmailReader
 from killsyncd.core.errors import NotFound
 from killsyncd.core.model import User
-from killsyncd.core.read_model import Attacker, Edge, Involved, Item, Mail, MailPage, Role, Victim
+from killsyncd.core.read_model import Attacker, Involved, Item, Mail, MailPage, MailSize, Role, Victim
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_SLICE_SECONDS = 0.01
-_MAX_SLICE = 16
-_ROWS_A_MAIL = 5  # with its edge, and the fields that wait for what belongs to it
+_HANDED_OUT = 64
+"""Answers that are handed out in one round of the loop; who gets one works in turns, see `turns`."""
+
+_QUIET_TURNS = 2
+"""Turns of the loop in which nobody asked for more, before anything is read: tasks begin in between."""
+
+_BYTES_A_ROW = 512
+"""Of documents, for what is read at once."""
+
+READ_AT_ONCE = 2_000
+"""Rows of one statement, where the lengths of lists are known before; one mail's are never divided."""
+
+_IDS_AT_ONCE = 5_000
+"""Ids whose names are looked for without a pause."""
+
+KEPT = 20_000
+"""Rows that a context keeps for those who ask again."""
 
 
 class LoadScheduler:
@@ -32,20 +44,19 @@ class LoadScheduler:
     Those who get an answer may ask for more; reading only then keeps one statement
     for a page, however many slices its answers came in.
 
-    rows: how many may be handed out, as often as they are; pages in pages multiply, and what was read once
-    is answered a thousandfold. What is beyond is not handed out: `on_too_much` must end the query.
+    working: how many who got one wait for their turn at the loop. stopped: whether nothing is read any more.
     """
 
-    def __init__(self, rows: float = inf) -> None:
-        self._rows = rows
-        self.on_too_much: Callable[[], None] = _nothing
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._batches: list[BatchLoader[Any, Any]] = []
         self._answers: deque[tuple[asyncio.Future[Any], Any]] = deque()
         self._reading: set[asyncio.Task[None]] = set()
         self._scheduled = False
-        self._slice = 8
-        self._sliced_at: float | None = None
+        self._quiet = 0
+        self.working = 0
+        self.stopped: Callable[[], bool] = lambda: False
+        self.cancelled = False
 
     def add(self, batch: BatchLoader[Any, Any]) -> None:
         """A kind of thing that is read."""
@@ -53,6 +64,10 @@ class LoadScheduler:
 
     def look(self) -> None:
         """There is something to read or to hand out, in the next turn of the loop."""
+        self._quiet = 0
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
@@ -64,48 +79,33 @@ class LoadScheduler:
 
     def cancel(self) -> None:
         """Stop reading: nobody waits for it any more."""
+        self.cancelled = True
         for each in self._reading:
             each.cancel()
         for future, _ in self._answers:
             future.cancel()
         self._answers.clear()
-
-    @property
-    def too_much(self) -> bool:
-        """Whether more was asked for than may be handed out."""
-        return self._rows < 0
-
-    def spend(self, rows: int) -> bool:
-        """Whether so many more may be handed out; if not, the query ends."""
-        self._rows -= rows
-        if self._rows < 0:
-            self._answers.clear()
-            self.on_too_much()
-        return self._rows >= 0
+        for batch in self._batches:
+            batch.cancel()
 
     def _turn(self) -> None:
         self._scheduled = False
-        now = self._loop.time()
-        if self._sliced_at is not None:
-            # As many as keep the loop busy for some milliseconds: mails differ a hundredfold.
-            if now - self._sliced_at > _SLICE_SECONDS:
-                self._slice = max(1, self._slice // 2)
-            else:
-                self._slice = min(_MAX_SLICE, self._slice * 2)
-            self._sliced_at = None
         if self._answers:
-            for _ in range(min(self._slice, len(self._answers))):
+            for _ in range(min(_HANDED_OUT, len(self._answers))):
                 future, value = self._answers.popleft()
                 if future.done():
                     continue
-                if not self.spend(len(value) if isinstance(value, list) else 1):
-                    return
                 if isinstance(value, BaseException):
                     future.set_exception(value)
                 else:
                     future.set_result(value)
-            self._sliced_at = self._loop.time()
             self.look()
+            return
+        if self.working or self.stopped():
+            return  # they look again, or nobody will
+        if self._quiet < _QUIET_TURNS:
+            self._quiet += 1
+            self._schedule()
             return
         for batch in self._batches:
             read = batch.due()
@@ -119,6 +119,7 @@ class BatchLoader(Generic[K, V]):
     """One kind of thing, read by key. Keys that are not found give `missing()`; an error is raised.
 
     beforehand: keys that are likely to be asked for soon; they are read with the first.
+    rows: how many rows a key will bring, for lists; None: it is one.
     """
 
     def __init__(
@@ -127,20 +128,25 @@ class BatchLoader(Generic[K, V]):
         read: Callable[[list[K]], Awaitable[Mapping[K, V]]],
         missing: Callable[[], V],
         beforehand: Collection[K] = (),
+        rows: Callable[[K], int] | None = None,
     ) -> None:
         self._turns = turns
         self._read = read
         self._missing = missing
         self._beforehand = set(beforehand)
+        self._rows = rows
         self._waiting: dict[K, list[asyncio.Future[V]]] = {}
         self._flying: dict[K, list[asyncio.Future[V]]] = {}
         self._known: dict[K, V] = {}
+        self._kept = 0
         turns.add(self)
 
     def load(self, key: K) -> asyncio.Future[V]:
         """The thing, later."""
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
-        if key in self._known:
+        if self._turns.cancelled:
+            future.cancel()
+        elif key in self._known:
             self._turns.answer([(future, self._known[key])])
         elif key in self._flying:
             self._flying[key].append(future)
@@ -152,6 +158,13 @@ class BatchLoader(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         """The thing is known already."""
         self._known[key] = value
+
+    def cancel(self) -> None:
+        """Nobody gets anything any more."""
+        for waiting in (self._waiting, self._flying):
+            for futures in waiting.values():
+                for future in futures:
+                    future.cancel()
 
     def due(self) -> Any:
         """A coroutine that reads what is waited for; None when nothing is."""
@@ -166,47 +179,75 @@ class BatchLoader(Generic[K, V]):
         return self._fetch(wanted)
 
     async def _fetch(self, wanted: dict[K, list[asyncio.Future[V]]]) -> None:
-        try:
-            found = await self._read(list(wanted))
-        except Exception as error:
-            self._turns.answer((future, error) for futures in wanted.values() for future in futures)
-        else:
-            for key in wanted:
-                self._known[key] = found[key] if key in found else self._missing()
-            self._turns.answer(
-                (future, self._known[key]) for key, futures in wanted.items() for future in futures
-            )
-        for key in wanted:
-            del self._flying[key]
+        for keys in self._parts(wanted):
+            try:
+                found = await self._read(keys)
+            except Exception as error:
+                self._turns.answer((future, error) for key in keys for future in wanted[key])
+            else:
+                values = {key: found[key] if key in found else self._missing() for key in keys}
+                self._turns.answer((future, values[key]) for key in keys for future in wanted[key])
+                self._keep(values)
+            for key in keys:
+                del self._flying[key]
+
+    def _parts(self, keys: Iterable[K]) -> list[list[K]]:
+        """Keys that are read together: all, unless that would be too many rows."""
+        if self._rows is None:
+            return [list(keys)]
+        parts: list[list[K]] = [[]]
+        total = 0
+        for key in keys:
+            rows = self._rows(key)
+            if parts[-1] and total + rows > READ_AT_ONCE:
+                parts.append([])
+                total = 0
+            parts[-1].append(key)
+            total += rows
+        return parts
+
+    def _keep(self, values: Mapping[K, V]) -> None:
+        rows = sum(map(self._rows, values)) if self._rows is not None else len(values)
+        self._kept += rows
+        if self._kept > KEPT:
+            self._known.clear()
+            self._kept = rows
+        if rows <= KEPT:
+            self._known.update(values)
 
 
 class Loaders:
     """Everything that fields of a mail are read from, for one query or one batch of the feed.
 
     names: whether any name is asked for at all. mails: those that will be asked for.
-    rows: how many may be handed out.
     """
 
-    def __init__(
-        self, reading: KillmailReader, *, names: bool, mails: Sequence[Mail] = (), rows: float = inf
-    ) -> None:
+    def __init__(self, reading: KillmailReader, *, names: bool, mails: Sequence[Mail] = ()) -> None:
         self._reading = reading
         self._wants_names = names
         self._names: dict[int, str | None] = {}
-        self.turns = LoadScheduler(rows)
+        self._attacker_counts = {mail.killmail_id: mail.attacker_count for mail in mails}
+        self._sizes: dict[int, MailSize] = {}
+        self.turns = LoadScheduler()
         turns = self.turns
         beforehand = [mail.killmail_id for mail in mails]
         systems = [mail.solar_system_id for mail in mails]
         self.mail: BatchLoader[int, Mail | None] = BatchLoader(turns, self._mails, _none)
         self.victim: BatchLoader[int, Victim] = BatchLoader(turns, self._victims, _erased, beforehand)
         self.attackers: BatchLoader[int, list[Attacker]] = BatchLoader(
-            turns, self._attackers, list, beforehand
+            turns, self._attackers, list, beforehand, self._attacker_count
         )
         self.final_blow: BatchLoader[int, Attacker | None] = BatchLoader(
             turns, self._final_blows, _none, beforehand
         )
-        self.items: BatchLoader[int, list[Item]] = BatchLoader(turns, self._items, list, beforehand)
-        self.document: BatchLoader[int, bytes] = BatchLoader(turns, reading.documents, _erased, beforehand)
+        self.size: BatchLoader[int, MailSize] = BatchLoader(turns, self._read_sizes, _nothing, beforehand)
+        # Not beforehand: how much there is of each is only known once somebody asked.
+        self.items: BatchLoader[int, list[Item]] = BatchLoader(
+            turns, self._items, list, rows=lambda each: self._sizes[each].items
+        )
+        self.document: BatchLoader[int, bytes] = BatchLoader(
+            turns, reading.documents, _erased, rows=lambda each: self._sizes[each].bytes // _BYTES_A_ROW
+        )
         self.involved: BatchLoader[int, list[tuple[User, Role]]] = BatchLoader(
             turns, self._involved, list, beforehand
         )
@@ -220,9 +261,10 @@ class Loaders:
         """The name of an id that came with something read before."""
         return self._names.get(id_)
 
-    def edges_of(self, page: MailPage) -> Sequence[Edge]:
-        """The edges of a page within an answer; none where that grows too large, which ends it."""
-        return page.edges if self.turns.spend(len(page.edges) * _ROWS_A_MAIL) else ()
+    def attackers_of(self, mail: Mail) -> asyncio.Future[list[Attacker]]:
+        """All attackers of a mail."""
+        self._attacker_counts[mail.killmail_id] = mail.attacker_count
+        return self.attackers.load(mail.killmail_id)
 
     def system_name(self, id_: int) -> str | asyncio.Future[str | None] | None:
         """The name of a mail's system: mails of the feed come without."""
@@ -234,10 +276,17 @@ class Loaders:
         """Read the names of these, if names are asked for."""
         if not self._wants_names:
             return
-        new = {each for each in ids if each is not None and each not in self._names}
-        if new:
-            found = await self._reading.names(sorted(new))
-            for each in new:
+        new: set[int] = set()
+        for number, each in enumerate(ids, 1):
+            if each is not None and each not in self._names:
+                new.add(each)
+            if not number % _IDS_AT_ONCE:
+                await asyncio.sleep(0)
+        missing = sorted(new)
+        for start in range(0, len(missing), _IDS_AT_ONCE):
+            part = missing[start : start + _IDS_AT_ONCE]
+            found = await self._reading.names(part)
+            for each in part:
                 self._names[each] = found.get(each)
 
     async def know_systems(self, mails: Iterable[Mail]) -> None:
@@ -247,6 +296,15 @@ class Loaders:
     def cancel(self) -> None:
         """Stop reading."""
         self.turns.cancel()
+
+    def _attacker_count(self, killmail_id: int) -> int:
+        return self._attacker_counts.get(killmail_id, 1)
+
+    async def _read_sizes(self, ids: list[int]) -> dict[int, MailSize]:
+        found = await self._reading.sizes(ids)
+        for each in ids:
+            self._sizes[each] = found.get(each, MailSize(0, 0))
+        return self._sizes
 
     async def _read_names(self, ids: list[int]) -> dict[int, str | None]:
         await self.know(ids)
@@ -308,8 +366,8 @@ def _none() -> None:
     return None
 
 
-def _nothing() -> None:
-    pass
+def _nothing() -> MailSize:
+    return MailSize(0, 0)
 
 
 def _erased() -> Any:

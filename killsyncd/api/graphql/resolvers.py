@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ariadne import EnumType, MutationType, ObjectType, QueryType, SubscriptionType
 from graphql import GraphQLResolveInfo
 
+from killsyncd.api.graphql.budget import RAW_BYTES
 from killsyncd.api.graphql.context import Connection, Context, Entity
 from killsyncd.api.graphql.inputs import character_ids, filter_of, first_of, id_of
 from killsyncd.auth.login import PendingLogin
@@ -21,7 +22,6 @@ from killsyncd.core.model import Queued, SyncMode, User, UserState
 from killsyncd.core.read_model import (
     Attacker,
     DayActivity,
-    Edge,
     Item,
     Mail,
     MailFilter,
@@ -92,17 +92,17 @@ def _entity_of(get: Callable[[Any], int | None]) -> Callable[[Any, Info], Entity
 
 @query.field("workerStatus")
 async def _worker_status(_: Any, info: Info) -> list[StatusReport]:
-    return [await _context(info).room.verbs.status()]
+    return [await _context(info).status()]
 
 
 @query.field("status")
 async def _status(_: Any, info: Info) -> StatusReport:
-    return await _context(info).room.verbs.status()
+    return await _context(info).status()
 
 
 @query.field("users")
 async def _users(_: Any, info: Info) -> list[User]:
-    return await _context(info).room.verbs.users()
+    return await _context(info).users()
 
 
 @query.field("user")
@@ -316,8 +316,10 @@ def _victim(mail: Mail, info: Info) -> Awaitable[Victim]:
 
 
 @killmail.field("attackers")
-def _attackers(mail: Mail, info: Info) -> Awaitable[list[Attacker]]:
-    return _context(info).loaders.attackers.load(mail.killmail_id)
+async def _attackers(mail: Mail, info: Info) -> list[Attacker]:
+    context = _context(info)
+    await context.paid(mail.attacker_count)
+    return await context.loaders.attackers_of(mail)
 
 
 @killmail.field("finalBlow")
@@ -326,8 +328,10 @@ def _final_blow(mail: Mail, info: Info) -> Awaitable[Attacker | None]:
 
 
 @killmail.field("items")
-def _items(mail: Mail, info: Info) -> Awaitable[list[Item]]:
-    return _context(info).loaders.items.load(mail.killmail_id)
+async def _items(mail: Mail, info: Info) -> list[Item]:
+    context = _context(info)
+    await context.paid((await context.loaders.size.load(mail.killmail_id)).items)
+    return await context.loaders.items.load(mail.killmail_id)
 
 
 @killmail.field("users")
@@ -336,8 +340,10 @@ def _killmail_users(mail: Mail, info: Info) -> Awaitable[list[tuple[User, Role]]
 
 
 @killmail.field("raw")
-def _raw(mail: Mail, info: Info) -> Awaitable[bytes]:
-    return _context(info).loaders.document.load(mail.killmail_id)
+async def _raw(mail: Mail, info: Info) -> bytes:
+    context = _context(info)
+    await context.paid((await context.loaders.size.load(mail.killmail_id)).bytes // RAW_BYTES)
+    return await context.loaders.document.load(mail.killmail_id)
 
 
 killmail_user.set_field("user", lambda pair, _info: pair[0])
@@ -366,7 +372,7 @@ _plain(
 
 # --- pages --------------------------------------------------------------------------------------
 
-_plain(connection, pageInfo="page")
+_plain(connection, edges="page.edges", pageInfo="page")
 _plain(edge, cursor="cursor", node="mail")
 _plain(page_info, hasNextPage="more", hasPreviousPage="went_before")
 page_info.set_field("startCursor", lambda page, _info: _cursor_at(page, 0))
@@ -375,13 +381,6 @@ page_info.set_field("endCursor", lambda page, _info: _cursor_at(page, -1))
 
 def _cursor_at(page: MailPage, index: int) -> str | None:
     return page.edges[index].cursor if page.edges else None
-
-
-@connection.field("edges")
-def _edges(source: Connection, info: Info) -> Sequence[Edge]:
-    if isinstance(source.counted, MailFilter):
-        return source.page.edges
-    return _context(info).loaders.edges_of(source.page)
 
 
 @connection.field("totalCount")

@@ -40,11 +40,15 @@ _ROOT_FIELDS = frozenset({"newKillmail", "workerStatusUpdates"})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that subscribers are told. key: names it among all events; root: the field's value."""
+    """Something that subscribers are told. key: names it among all events; root: the field's value.
+
+    context: makes what it is loaded with, or answers what others load with. Who waits for its reader holds
+    only this, not what was loaded.
+    """
 
     key: Hashable
     root: Any
-    context: Context
+    context: Callable[[], Context]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +117,26 @@ class SharedResults:
             self._size -= len(answer)
 
     async def _execute(self, event: Event, asked: PreparedSubscription) -> bytes:
-        context = event.context
+        context = event.context()
         if asked.pages:
             context = Context(self._engine.room, context.epoch)
         try:
-            result = await self._engine.run(
+            async with self._engine.run(
                 asked.document, context, asked.variables, asked.operation_name, root=event.root
-            )
+            ) as result:
+                body: dict[str, Any] = {"data": result.data}
+                if result.errors:
+                    for each in result.errors:
+                        cause = cause_of(each)
+                        if isinstance(cause, Unavailable):
+                            raise Unavailable(cause.message, cause.hint)
+                    body["errors"] = formatted_all(result.errors)
+                return orjson.dumps(body)
         except TooMuch as error:
-            return orjson.dumps(refusal(error).body)
+            return refusal(error).content
         finally:
             if asked.pages:
-                context.loaders.cancel()
-        body: dict[str, Any] = {"data": result.data}
-        if result.errors:
-            for each in result.errors:
-                cause = cause_of(each)
-                if isinstance(cause, Unavailable):
-                    raise Unavailable(cause.message, cause.hint)
-            body["errors"] = formatted_all(result.errors)
-        return orjson.dumps(body)
+                context.close()
 
     async def close(self) -> None:
         """Stop what is being made."""

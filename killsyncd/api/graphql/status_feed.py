@@ -66,9 +66,14 @@ class StatusHub:
                     await self._news.wait()
                 told = self._version
                 # The context has nothing to load: everything is in the report.
-                yield Event(("status", told), [self._report], Context(self._room, FeedEpoch("")))
+                yield Event(
+                    ("status", told), [self._report], lambda: Context(self._room, FeedEpoch(""), shared=True)
+                )
         finally:
             self._followers -= 1
+
+    def _nothing(self) -> Context:
+        return Context(self._room, FeedEpoch(""), shared=True)
 
     def _take(self, report: StatusReport) -> None:
         shown = (report.queue, report.consumers)

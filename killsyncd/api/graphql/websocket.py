@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import orjson
@@ -21,16 +23,20 @@ from killsyncd.api.auth import Access
 from killsyncd.api.graphql.engine import Engine, Prepared, refusal
 from killsyncd.api.graphql.errors import Unauthenticated, formatted_all
 from killsyncd.api.graphql.feed import RETRY
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.shared_results import Event, PreparedSubscription, SharedResults, shape_of
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.read_model import TooMuch
+from killsyncd.http.connections import Connections
 
 PROTOCOL = "graphql-transport-ws"
 
 PATIENT_TRIES = 60
 """How often an event is tried again, a second apart, while the database does not answer."""
+
+_FREE_BYTES = 1024  # of a message that subscribes; more counts
 
 log = get_logger(__name__)
 
@@ -47,11 +53,15 @@ class _Close(Exception):
 class GraphqlWs:
     """The sockets at `/graphql`. Host and page were checked before."""
 
-    def __init__(self, engine: Engine, access: Access, live: SubscriptionContext) -> None:
+    def __init__(
+        self, engine: Engine, access: Access, live: SubscriptionContext, connections: Connections
+    ) -> None:
+        self._connections = connections
         self._engine = engine
         self._access = access
         self._live = live
         self._payloads = SharedResults(engine)
+        self._operations = _Operations(engine.room.limits)
         self._sockets: set[_Socket] = set()
         self._closing = False
 
@@ -63,7 +73,11 @@ class GraphqlWs:
     async def handle(self, request: web.Request, *, authenticated: bool) -> web.StreamResponse:
         """Serve a socket until it closes. authenticated: the handshake showed a token or a session."""
         limits = self._engine.room.limits
-        if self._closing or len(self._sockets) >= limits.sockets:
+        if (
+            self._closing
+            or len(self._sockets) >= limits.sockets
+            or (authenticated and not self._connections.prove(request))
+        ):
             raise web.HTTPServiceUnavailable(
                 text="too many WebSockets are open\n", headers={"Retry-After": "30"}
             )
@@ -73,8 +87,20 @@ class GraphqlWs:
             max_msg_size=limits.body,
             compress=False,
             timeout=2.0,
+            autoping=False,  # its pongs wait for their reader without end
+            writer_limit=0,  # whoever sends waits until that is taken
         )
-        socket = _Socket(ws, request, self._engine, self._access, self._live, self._payloads, authenticated)
+        socket = _Socket(
+            ws,
+            request,
+            self._engine,
+            self._access,
+            self._live,
+            self._payloads,
+            self._operations,
+            self._connections,
+            authenticated,
+        )
         # Counted from here: the handshake itself waits for the network.
         self._sockets.add(socket)
         try:
@@ -91,6 +117,48 @@ class GraphqlWs:
         await self._payloads.close()
 
 
+class _Operations:
+    """What all sockets subscribed to: it is kept for as long as they like."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._count = 0
+        self._bytes = 0
+        self._tokens = 0
+        self._texts: Counter[bytes] = Counter()
+
+    def begin(self, size: int) -> None:
+        """Another operation, whose message has so many bytes. Raises TooMuch."""
+        beyond = max(0, size - _FREE_BYTES)
+        if self._count >= self._limits.operations:
+            raise TooMuch(f"more than {self._limits.operations} operations on all sockets", "try again later")
+        if beyond and self._bytes + beyond > self._limits.subscribed_bytes:
+            raise TooMuch("the operations on all sockets are too large together", "ask with fewer variables")
+        self._count += 1
+        self._bytes += beyond
+
+    def end(self, size: int) -> None:
+        """It is over."""
+        self._count -= 1
+        self._bytes -= max(0, size - _FREE_BYTES)
+
+    @contextmanager
+    def subscribed(self, prepared: Prepared) -> Iterator[None]:
+        """A subscription is kept; those with the same text share it. Raises TooMuch."""
+        if not self._texts[prepared.key]:
+            if self._tokens + prepared.weight > self._limits.subscribed_tokens:
+                raise TooMuch("too many different subscriptions are open", "subscribe to the same as others")
+            self._tokens += prepared.weight
+        self._texts[prepared.key] += 1
+        try:
+            yield
+        finally:
+            self._texts[prepared.key] -= 1
+            if not self._texts[prepared.key]:
+                del self._texts[prepared.key]
+                self._tokens -= prepared.weight
+
+
 class _Socket:
     """One connection."""
 
@@ -102,6 +170,8 @@ class _Socket:
         access: Access,
         live: SubscriptionContext,
         payloads: SharedResults,
+        shared: _Operations,
+        connections: Connections,
         authenticated: bool,
     ) -> None:
         self._ws = ws
@@ -111,6 +181,10 @@ class _Socket:
         self._access = access
         self._live = live
         self._payloads = payloads
+        self._shared = shared
+        self._connections = connections
+        # One answer at a time is made for a reader: one who does not read has no second one waiting.
+        self._answering = asyncio.Lock()
         self._authenticated = authenticated
         self._introduced = False
         self._acknowledged = False
@@ -170,6 +244,9 @@ class _Socket:
                 await self._message(frame.data)
             elif frame.type is WSMsgType.BINARY:
                 raise _Close(4400, "Messages are text")
+            elif frame.type is WSMsgType.PING:
+                async with asyncio.timeout(self._limits.send_seconds):
+                    await self._ws.pong(frame.data)
 
     async def _message(self, text: str) -> None:
         try:
@@ -185,7 +262,7 @@ class _Socket:
         elif kind == "pong":
             _payload(message)
         elif kind == "subscribe":
-            await self._subscribe(message)
+            await self._subscribe(message, len(text))
         elif kind == "complete":
             task = self._operations.pop(_id(message), None)
             if task is not None:
@@ -206,10 +283,12 @@ class _Socket:
                 self._access.check_token(authorization if isinstance(authorization, str) else None)
             except Unauthenticated:
                 raise _Close(4403, "Forbidden") from None
+            if not self._connections.prove(self._request):
+                raise _Close(1013, "Too many connections: try again later")
         self._acknowledged = True
         await self._send({"type": "connection_ack"})
 
-    async def _subscribe(self, message: dict[str, Any]) -> None:
+    async def _subscribe(self, message: dict[str, Any], size: int) -> None:
         id_ = _id(message)
         payload = message.get("payload")
         query = payload.get("query") if isinstance(payload, dict) else None
@@ -224,16 +303,23 @@ class _Socket:
             raise _Close(4401, "Unauthorized")
         if id_ in self._operations:
             raise _Close(4409, f"Subscriber for {id_[:60]} already exists")
-        if len(self._operations) >= self._limits.subscriptions:
-            error = TooMuch(
-                f"more than {self._limits.subscriptions} operations on one socket", "open another socket"
-            )
-            await self._send({"id": id_, "type": "error", "payload": refusal(error).body["errors"]})
+        try:
+            # Those that were completed may still be ending.
+            most = self._limits.subscriptions
+            if len(self._operations) >= most or len(self._tasks) >= 2 * most:
+                raise TooMuch(f"more than {most} operations on one socket", "open another socket")
+            self._shared.begin(size)
+        except TooMuch as error:
+            await self._send({"id": id_, "type": "error", "payload": refusal(error).errors})
             return
         task = asyncio.create_task(self._operate(id_, query, variables or {}, name or None))
         self._operations[id_] = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._over(done, size))
+
+    def _over(self, task: asyncio.Task[None], size: int) -> None:
+        self._tasks.discard(task)
+        self._shared.end(size)
 
     # -- operations --------------------------------------------------------------------------------
 
@@ -247,12 +333,12 @@ class _Socket:
             log.info("socket closed", reason="its reader does not read")
             self._abort()
             return
-        except Unavailable as error:
+        except (TooMuch, Unavailable) as error:
             # The subscriber knows its last cursor, and comes again.
-            errors = refusal(error).body["errors"]
+            errors = refusal(error).errors
         except Exception as error:
             log.exception("an operation on a socket failed", error)
-            errors = refusal(KillsyncdError("something went wrong inside the daemon")).body["errors"]
+            errors = refusal(KillsyncdError("something went wrong inside the daemon")).errors
         # Free before the client hears of it: it may use the id again at once.
         if self._operations.get(id_) is asyncio.current_task():
             del self._operations[id_]
@@ -264,33 +350,40 @@ class _Socket:
 
     async def _results(
         self, id_: str, query: str, variables: dict[str, Any], name: str | None
-    ) -> list[dict[str, Any]] | None:
+    ) -> Sequence[dict[str, Any]] | None:
         """Send results; answers errors where there is nothing to send."""
-        prepared = self._engine.prepare(query)
+        prepared = await self._engine.prepare(query)
         if prepared.document is None:
-            return list(prepared.errors)
+            return prepared.errors
         try:
             operation = self._engine.operation(prepared, name)
         except KillsyncdError as error:
-            return cast(list[dict[str, Any]], refusal(error).body["errors"])
+            return refusal(error).errors
         head = orjson.dumps({"id": id_, "type": "next"})[:-1] + b',"payload":'
         if operation.operation is not OperationType.SUBSCRIPTION:
-            answer = await self._engine.execute(prepared, variables, name)
-            if not answer.executed:
-                return cast(list[dict[str, Any]], answer.body["errors"])
-            await self._send_bytes(head + orjson.dumps(answer.body) + b"}")
+            async with self._answering, self._engine.answer(prepared, variables, name) as answer:
+                if not answer.executed:
+                    return answer.errors
+                await self._send_bytes(head + answer.content + b"}")
             return None
-        stream = await self._stream(prepared, variables, name)
-        if isinstance(stream, list):
-            return stream
-        shape = shape_of(prepared.document, name, variables)
-        asked = PreparedSubscription(prepared.document, variables, name, shape, pages=prepared.pages)
-        try:
-            async for event in stream:
-                await self._send_bytes(head + await self._payload(event, asked) + b"}")
-        finally:
-            await stream.aclose()
+        with self._shared.subscribed(prepared):
+            stream = await self._stream(prepared, variables, name)
+            if isinstance(stream, list):
+                return stream
+            shape = shape_of(prepared.document, name, variables)
+            asked = PreparedSubscription(prepared.document, variables, name, shape, pages=prepared.pages)
+            try:
+                async for event in stream:
+                    await self._tell(head, event, asked)
+            finally:
+                await stream.aclose()
         return None
+
+    async def _tell(self, head: bytes, event: Event, asked: PreparedSubscription) -> None:
+        async with self._answering:
+            payload = await self._payload(event, asked)
+            async with self._engine.sending(len(payload)):
+                await self._send_bytes(head + payload + b"}")
 
     async def _payload(self, event: Event, asked: PreparedSubscription) -> bytes:
         """An event's answer; while the database is away, waited for. Raises Unavailable at last."""

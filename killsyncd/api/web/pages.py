@@ -6,7 +6,11 @@ or a log line.
 
 from __future__ import annotations
 
+import asyncio
+import codecs
 import html
+from collections.abc import Awaitable
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -15,7 +19,7 @@ from aiohttp import web
 from killsyncd.api.auth import Access, Forbidden
 from killsyncd.api.graphql.errors import UNAUTHENTICATED
 from killsyncd.api.graphql.http import prefers_html
-from killsyncd.api.ports import ApiOperations
+from killsyncd.api.ports import ApiOperations, EndedSessions
 from killsyncd.auth.login import LIFE, cookie_name
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.config import host_of
@@ -30,6 +34,10 @@ _HOP = "here"
 _UP = "../"  # from /auth/...
 
 _SHEETS = ("dashboard/tokens.css", "dashboard/base.css", "plain/page.css")  # the dashboard's look
+
+_BODY_SECONDS = 10.0
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -150,8 +158,9 @@ class LoginPages:
 class SessionPages:
     """`/session`: whether a browser is let in, and letting it in."""
 
-    def __init__(self, access: Access, *, images: bool) -> None:
+    def __init__(self, access: Access, sessions: EndedSessions, *, images: bool) -> None:
         self._access = access
+        self._sessions = sessions
         self._images = images
 
     async def show(self, request: web.Request) -> web.Response:
@@ -165,14 +174,18 @@ class SessionPages:
             return self._done(request, None)
         if request.content_type == "application/json":
             try:
-                body = orjson.loads(await request.read())
+                body = orjson.loads(await _body(request.read()))
             except ValueError:
                 raise web.HTTPBadRequest(text="the body is not JSON\n") from None
             given = body.get("token") if isinstance(body, dict) else None
         else:
-            given = (await request.post()).get("token")
+            given = await _form_field(request, "token")
         if not isinstance(given, str) or not self._access.token_matches(given):
             log.warning("wrong token for the dashboard", peer=request.remote)
+            try:
+                await self._access.guesses.slow()
+            except Forbidden as error:
+                return forbidden(request, error, status=429)
             return refuse(
                 request, 401, "This is not the token.", "It is what the file of [api] token_file holds."
             )
@@ -185,15 +198,28 @@ class SessionPages:
             path="/",
             httponly=True,
             samesite="Lax",
-            secure=request.secure or request.headers.get("X-Forwarded-Proto", "") == "https",
+            secure=self._is_secure(request),
         )
         return response
 
-    async def end(self, _request: web.Request) -> web.StreamResponse:
-        """Log the browser out of the dashboard."""
+    async def end(self, request: web.Request) -> web.StreamResponse:
+        """Log the browser out of the dashboard, and whoever copied its cookie, too."""
+        ended = self._access.end_session(request.cookies.get(self._access.cookie, ""))
+        if ended:
+            try:
+                await self._sessions.end(ended, float(ended.partition(".")[0]))
+            except Unavailable as error:
+                log.warning("a session ends with this daemon only until it restarts", reason=error.message)
         response = web.Response(status=204)
-        response.del_cookie(self._access.cookie, path="/", httponly=True, samesite="Lax")
+        response.del_cookie(
+            self._access.cookie, path="/", httponly=True, samesite="Lax", secure=self._is_secure(request)
+        )
         return response
+
+    def _is_secure(self, request: web.Request) -> bool:
+        """Whether the browser speaks https with us, or with the proxy before us."""
+        forwarded = request.headers.get("X-Forwarded-Proto", "") == "https"
+        return self._access.secure or request.secure or forwarded
 
     def _done(self, request: web.Request, session: str | None) -> web.StreamResponse:
         if request.content_type == "application/json":
@@ -212,10 +238,32 @@ class SessionPages:
         )
 
 
-def forbidden(request: web.Request, error: Forbidden) -> web.Response:
-    """The answer to what another site's page sent."""
+async def _body(read: Awaitable[T]) -> T:
+    """A body, as long as it comes in time."""
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await read
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the body did not come in time\n") from None
+
+
+async def _form_field(request: web.Request, name: str) -> object:
+    """A field of a form. Raises HTTPBadRequest for what is none."""
+    if request.content_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise web.HTTPUnsupportedMediaType(text="send the token as JSON, or as a form\n")
+    try:
+        codecs.lookup(request.charset or "utf-8")
+        return (await _body(request.post())).get(name)
+    except (web.HTTPException, web.RequestPayloadError, ConnectionError):
+        raise
+    except Exception:  # aiohttp's reader of forms raises whatever it stumbles over
+        raise web.HTTPBadRequest(text="the body is no form\n") from None
+
+
+def forbidden(request: web.Request, error: Forbidden, *, status: int = 403) -> web.Response:
+    """The answer to what another site's page sent, or somebody who guesses."""
     log.info("request refused", path=request.path, reason=error.reason)
-    return refuse(request, 403, "Refused.", error.reason)
+    return refuse(request, status, "Refused.", error.reason)
 
 
 def wrong_host(request: web.Request) -> web.Response:

@@ -6,7 +6,8 @@ asked for: whoever shows a page of 100 mails pays for a constant number of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from killsyncd.core.read_model import (
     Mail,
     MailFilter,
     MailPage,
+    MailSize,
     Order,
     Position,
     Role,
@@ -40,6 +42,8 @@ V = TypeVar("V")
 
 MAX_ROWS = 50_000
 """Attackers, or items, that one batch reads; a page with more is refused."""
+
+_ROWS_AT_ONCE = 1_000
 
 _MAIL = (
     "k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id, k.moon_id, "
@@ -182,23 +186,24 @@ def _feed(
     )
 
 
-def _items(rows: Rows) -> dict[int, list[Item]]:
+async def _items(rows: Rows) -> dict[int, list[Item]]:
     """Trees out of rows that come depth first, containers before what they hold."""
     found: dict[int, list[Item]] = {}
     containers: dict[tuple[int, int], Item] = {}
-    for row in rows:
-        killmail_id = row["killmail_id"]
-        item = Item(
-            row["item_type_id"],
-            row["flag"],
-            row["quantity_dropped"],
-            row["quantity_destroyed"],
-            row["singleton"],
-            [],
-        )
-        containers[killmail_id, row["position"]] = item
-        holder = containers.get((killmail_id, row["parent"])) if row["parent"] is not None else None
-        (found.setdefault(killmail_id, []) if holder is None else holder.items).append(item)
+    async for part in _in_parts(rows):
+        for row in part:
+            killmail_id = row["killmail_id"]
+            item = Item(
+                row["item_type_id"],
+                row["flag"],
+                row["quantity_dropped"],
+                row["quantity_destroyed"],
+                row["singleton"],
+                [],
+            )
+            containers[killmail_id, row["position"]] = item
+            holder = containers.get((killmail_id, row["parent"])) if row["parent"] is not None else None
+            (found.setdefault(killmail_id, []) if holder is None else holder.items).append(item)
     return found
 
 
@@ -244,13 +249,20 @@ class KillmailSearch:
         """Mails by id; those that are not stored are absent."""
         return {row["killmail_id"]: _mail(row) for row in await self._read("mails", ids)}
 
+    async def sizes(self, ids: Sequence[int]) -> dict[int, MailSize]:
+        """How much there is to read of each mail."""
+        return {
+            row["killmail_id"]: MailSize(int(row["items"]), int(row["bytes"] or 0))
+            for row in await self._read("sizes", ids)
+        }
+
     async def victims(self, ids: Sequence[int]) -> dict[int, Victim]:
         """The victim of each mail."""
         return {row["killmail_id"]: _victim(row) for row in await self._read("victims", ids)}
 
     async def attackers(self, ids: Sequence[int]) -> dict[int, list[Attacker]]:
         """All attackers of each mail, in ESI's order. Raises TooMuch."""
-        return _grouped(await self._limited("attackers", ids), _attacker)
+        return await _grouped(await self._limited("attackers", ids), _attacker)
 
     async def final_blows(self, ids: Sequence[int]) -> dict[int, Attacker]:
         """Who struck the final blow, without reading the other attackers."""
@@ -258,7 +270,7 @@ class KillmailSearch:
 
     async def items(self, ids: Sequence[int]) -> dict[int, list[Item]]:
         """The items of each mail, containers with what they hold. Raises TooMuch."""
-        return _items(await self._limited("items", ids))
+        return await _items(await self._limited("items", ids))
 
     async def documents(self, ids: Sequence[int]) -> dict[int, bytes]:
         """The JSON of each mail as ESI sent it."""
@@ -272,7 +284,7 @@ class KillmailSearch:
 
     async def involved(self, ids: Sequence[int]) -> dict[int, list[Involved]]:
         """Our users on each mail: the victim first, then by name."""
-        return _grouped(
+        return await _grouped(
             await self._read("involved", ids), lambda row: Involved(row["character_id"], Role(row["role"]))
         )
 
@@ -316,10 +328,19 @@ class KillmailSearch:
         return rows
 
 
-def _grouped(rows: Rows, make: Callable[[Row], V]) -> dict[int, list[V]]:
+async def _in_parts(rows: Rows) -> AsyncIterator[Rows]:
+    """Rows to be made into values, so many at a time that others get their turn at the loop."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        yield rows[start : start + _ROWS_AT_ONCE]
+
+
+async def _grouped(rows: Rows, make: Callable[[Row], V]) -> dict[int, list[V]]:
     found: dict[int, list[V]] = {}
-    for row in rows:
-        found.setdefault(row["killmail_id"], []).append(make(row))
+    async for part in _in_parts(rows):
+        for row in part:
+            found.setdefault(row["killmail_id"], []).append(make(row))
     return found
 
 

@@ -60,6 +60,17 @@ SELECT killmail_id, document FROM killmail_documents WHERE killmail_id IN (SELEC
 -- name: documents [postgres]
 SELECT killmail_id, document FROM killmail_documents WHERE killmail_id = ANY(:ids::bigint[]);
 
+-- What items and documents of mails will cost, before they are read. The length of a blob is in its header.
+-- name: sizes [sqlite]
+SELECT k.killmail_id, (SELECT COUNT(*) FROM killmail_items i WHERE i.killmail_id = k.killmail_id) AS items,
+       (SELECT LENGTH(d.document) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
+FROM killmails k WHERE k.killmail_id IN (SELECT value FROM json_each(:ids));
+
+-- name: sizes [postgres]
+SELECT k.killmail_id, (SELECT COUNT(*) FROM killmail_items i WHERE i.killmail_id = k.killmail_id) AS items,
+       (SELECT OCTET_LENGTH(d.document) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
+FROM killmails k WHERE k.killmail_id = ANY(:ids::bigint[]);
+
 -- name: names [sqlite]
 SELECT id, name FROM names WHERE id IN (SELECT value FROM json_each(:ids)) AND name IS NOT NULL;
 

@@ -16,10 +16,11 @@ from killsyncd.config import ApiConfig, Secret
 from killsyncd.core.clock import SystemClock
 from killsyncd.service.ports import LoginService
 from killsyncd.storage.migrations import migrate
+from killsyncd.storage.repositories.sessions import SessionRepository
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.support.api_world import ApiWorld
 
-TOKEN = "correct-horse-battery-staple"
+TOKEN = "correct-horse-battery-staple-and-more"
 
 
 @dataclass
@@ -108,6 +109,7 @@ async def start(world: ApiWorld) -> AsyncIterator[Start]:
             callback_url=callback_url,
             verbs=world.operations,
             reading=world.reading,
+            sessions=SessionRepository(world.store, world.clock),
             clock=world.clock,
             listen_to=world.events.on,
             readiness=readiness,

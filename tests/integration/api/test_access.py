@@ -156,6 +156,18 @@ HOSTS = [
     ("", False),
     ("[::1", False),
     ("localhost:x", False),
+    ("localhost..", False),
+    ("localhost.:7420", True),
+    ("localhost..:7420", False),
+    (".localhost", False),
+    ("[::1]evil", False),
+    ("[::1]evil:7420", False),
+    ("[::1].localhost", False),
+    ("[localhost]", False),
+    ("::1", False),
+    ("localhost:7420:7420", False),
+    ("localhost:99999", False),
+    ("localhost\t", False),
 ]
 
 
@@ -203,6 +215,9 @@ PAGES = [
     ({"Origin": "null", "Host": "localhost:7420"}, 403),
     ({"Origin": "file://", "Host": "localhost:7420"}, 403),
     ({"Origin": "http://localhost:x", "Host": "localhost:7420"}, 403),
+    ({"Origin": "http://[::1]evil:7420", "Host": "[::1]:7420"}, 403),
+    ({"Origin": "http://localhost..:7420", "Host": "localhost:7420"}, 403),
+    ({"Origin": "http://a@localhost:7420", "Host": "localhost:7420"}, 403),
 ]
 
 
@@ -270,6 +285,78 @@ async def test_sockets_show_the_token_in_one_of_three_ways(start: Start) -> None
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await opened(headers)
         assert refused.value.status == 403
+
+
+async def test_a_session_that_was_ended_lets_nobody_in(start: Start) -> None:
+    api = await start(token=TOKEN)
+    cookie, csrf = await log_in(api)
+    other, other_csrf = await log_in(api)
+    assert await status_of(api, "DELETE", "/session", headers=cookie) == 204
+    after_a_restart = await start(token=TOKEN)
+    for each in (api, after_a_restart):
+        assert await status_of(each, "POST", "/graphql", json=ASK, headers={**cookie, **csrf}) == 401
+        async with each.client.get(f"{each.server.address}/session", headers=cookie) as response:
+            assert (await response.json())["authenticated"] is False
+        assert await status_of(each, "POST", "/graphql", json=ASK, headers={**other, **other_csrf}) == 200
+
+
+async def test_the_cookie_is_secure_where_the_callback_is(start: Start) -> None:
+    api = await start(token=TOKEN, callback_url="https://kills.example.org/auth/callback")
+    async with api.client.post(f"{api.server.address}/session", json={"token": TOKEN}) as response:
+        assert "Secure" in response.headers["Set-Cookie"]
+    async with api.client.delete(f"{api.server.address}/session") as response:
+        assert "Secure" in response.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("multipart/form-data", b"x", 400),
+        ("multipart/form-data; boundary=a", b"x", 400),
+        ("multipart/form-data; boundary=a", b"--a\r\nx\r\n\r\n--b", 400),
+        ("multipart/form-data; boundary=" + "a" * 200, b"--a\r\n", 400),
+        ("application/x-www-form-urlencoded; charset=nonsense", b"token=x", 400),
+        ("application/x-www-form-urlencoded; charset=utf-16", b"token=x", 400),
+        ("application/x-www-form-urlencoded", b"token=\xff", 400),
+        ("application/json", b"\xff", 400),
+        ("text/plain", b"token=x", 415),
+        ("", b"token=x", 415),
+    ],
+)
+async def test_a_form_that_is_none_is_refused(
+    start: Start, caplog: pytest.LogCaptureFixture, content_type: str, body: bytes, status: int
+) -> None:
+    api = await start(token=TOKEN)
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert await status_of(api, "POST", "/session", data=body, headers=headers) == status
+    assert not [each for each in caplog.records if each.exc_info]
+
+
+async def test_wrong_tokens_are_answered_one_by_one_and_right_ones_at_once(start: Start) -> None:
+    api = await start(token=TOKEN)
+    waited: list[float] = []
+    slow = asyncio.Event()
+
+    class Slow:
+        async def sleep(self, seconds: float) -> None:
+            waited.append(seconds)
+            await slow.wait()
+
+    api.server.access.guesses._clock = Slow()  # type: ignore[assignment]
+    wrong = {"Authorization": "Bearer wrong"}
+    guesses = [
+        asyncio.create_task(status_of(api, "POST", "/graphql", json=ASK, headers=wrong)) for _ in range(5)
+    ]
+    guesses.append(asyncio.create_task(status_of(api, "POST", "/session", json={"token": "wrong"})))
+    while not waited:
+        await asyncio.sleep(0)
+    assert await status_of(api, "POST", "/graphql", json=ASK, headers=BEARER) == 200
+    assert await status_of(api, "POST", "/session", json={"token": TOKEN}) == 200
+    assert len(waited) == 1
+    assert not any(each.done() for each in guesses)
+    slow.set()
+    assert await asyncio.gather(*guesses) == [401] * 6
+    assert len(waited) == 6
 
 
 async def test_a_session_ends_by_itself_and_with_the_token() -> None:

@@ -186,10 +186,10 @@ async def test_what_was_refused_once_is_not_looked_through_again(start: Start) -
     api = await start(limits=Limits(cached_queries=4))
     engine = api.server._engine
     for query in ("{ nothing }", "{ __typename }", "{"):
-        first = engine.prepare(query)
-        assert engine.prepare(query) is first
+        first = await engine.prepare(query)
+        assert await engine.prepare(query) is first
     for number in range(20):
-        engine.prepare(f"{{ a{number}: __typename }}")
+        await engine.prepare(f"{{ a{number}: __typename }}")
     assert len(engine._prepared) == 4
 
 

@@ -219,3 +219,24 @@ async def test_the_login_is_open_where_data_needs_a_token(start: Start) -> None:
     api = await start(token=TOKEN)
     async with api.client.get(f"{api.server.address}/auth/callback?code=x&state=y") as response:
         assert response.status != 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 302),
+        ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 302),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 302),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, 302),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+async def test_another_sites_pictures_begin_no_login(
+    door: LoginWorld, headers: dict[str, str], status: int
+) -> None:
+    url = f"{door.api.server.address}/auth/login"
+    async with door.api.client.get(url, headers=headers, allow_redirects=False) as response:
+        assert response.status == status

@@ -87,7 +87,8 @@ async def test_names_are_null_until_they_are_resolved(api: Running) -> None:
     assert node["victim"]["shipType"] == {"id": str(mail["victim"]["ship_type_id"]), "name": None}
 
 
-async def test_a_page_costs_the_same_number_of_statements_whatever_its_length(api: Running) -> None:
+async def test_a_page_costs_the_same_number_of_statements_whatever_its_length(start: Start) -> None:
+    api = await start(limits=Limits(seconds=60.0))
     await api.world.pilot()
     await api.world.pilot(90_000_002, "Brenna Cadelanne")
     await api.world.add_some(60, attackers=12, items=10)
@@ -316,18 +317,20 @@ PAGES_IN_PAGES = """{ users { killmails(first: 100) { edges { node {
 
 
 async def test_pages_in_pages_end_before_they_have_multiplied(start: Start) -> None:
-    api = await start(limits=Limits(rows=20_000))
+    api = await start(limits=Limits(values=30_000))
     await api.world.pilot()
     await api.world.add_some(100)
     error = await api.refused(PAGES_IN_PAGES)
     assert error["extensions"]["code"] == "TOO_EXPENSIVE"
-    assert "more than 20,000 rows" in error["message"]
-    nodes = (await api.ask(EVERYTHING, {"first": 100}))["killmails"]["edges"]
+    assert "more than 30,000 values" in error["message"]
+    nodes = (await (await start(limits=Limits(seconds=60.0))).ask(EVERYTHING, {"first": 100}))["killmails"][
+        "edges"
+    ]
     assert len(nodes) == 100
 
 
 async def test_an_answer_that_grows_too_large_has_no_holes(start: Start) -> None:
-    api = await start(limits=Limits(rows=100))
+    api = await start(limits=Limits(values=80))
     await api.world.pilot()
     await api.world.add_some(40)
     answer = await api.answer("{ users { killmails(first: 40) { edges { cursor } } } }")

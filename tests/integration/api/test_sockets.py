@@ -298,7 +298,7 @@ async def test_subscribers_choose(api: Running) -> None:
 
 
 async def test_a_mail_that_would_bring_too_much_says_so_and_the_next_one_comes(start: Start) -> None:
-    api = await start(limits=Limits(rows=100))
+    api = await start(limits=Limits(values=80))
     await api.world.pilot()
     await api.world.add_some(40)
     async with connect(api) as large, connect(api) as small:

@@ -1,0 +1,183 @@
+"""What all queries in flight may cost together, and all answers that are built or being sent.
+
+Costs are counted in values: one field of one row is one value, which is some ten microseconds of work and
+some hundred bytes of memory. `raw` counts as a value for each RAW_BYTES.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from itertools import count
+
+from killsyncd.core.errors import KillsyncdError, Unavailable
+from killsyncd.core.read_model import TooMuch
+
+RAW_BYTES = 64
+"""Bytes of `raw` that cost what one value costs."""
+
+ALLOWANCE = 5_000
+"""Values that a query is given beyond what its text says: for lists whose length only the database knows."""
+
+
+class Pool:
+    """Something of which there is only so much. Whoever wants little is served before who wants much."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.free = capacity
+        self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
+        self._order = count()
+
+    async def take(self, amount: int, rank: int | None = None) -> None:
+        """Wait for so much. rank: whose turn comes first, the amount without one."""
+        if not self._waiting and self.free >= amount:
+            self.free -= amount
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (amount if rank is None else rank, next(self._order), amount, future)
+        heapq.heappush(self._waiting, entry)
+        self._serve()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self.give(amount)  # it came at the same moment
+            else:
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+                self._serve()
+            raise
+
+    def give(self, amount: int) -> None:
+        """So much is free again."""
+        self.free += amount
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting and self._waiting[0][2] <= self.free:
+            _, _, amount, future = heapq.heappop(self._waiting)
+            if not future.done():
+                self.free -= amount
+                future.set_result(None)
+
+
+class QueryBudget:
+    """Values of all queries in flight: many small ones at once, beside them one large one.
+
+    single: most values of one query. shared: what the small ones have together.
+    """
+
+    def __init__(self, single: int, shared: int) -> None:
+        self.single = single
+        self._shared = Pool(shared)
+        self._large = Pool(1)
+        self._small = shared // 2
+
+    @property
+    def busy(self) -> bool:
+        """Whether any query is in."""
+        return any(each.free < each.capacity for each in (self._shared, self._large))
+
+    async def admit(self, cost: int, patience: float | None) -> Reservation:
+        """Let a query in that costs so much by its text.
+
+        patience: seconds to wait while others use everything; None: as long as it takes.
+        Raises TooMuch, Unavailable.
+        """
+        if cost > self.single:
+            raise too_much(self.single)
+        wanted = cost + ALLOWANCE
+        try:
+            async with asyncio.timeout(patience):
+                if wanted <= self._small:
+                    await self._shared.take(wanted)
+                    return Reservation(self, cost, wanted)
+                await self._large.take(1, rank=cost)
+                return Reservation(self, cost, 0)
+        except TimeoutError:
+            raise Unavailable(
+                "the daemon is busy with other queries", "try again in a moment, or ask for less at once"
+            ) from None
+
+    async def take_large(self, rank: int) -> None:
+        """The place of the large one."""
+        await self._large.take(1, rank)
+
+    def give_back(self, values: int) -> None:
+        """values: of a small query; 0: of the large one."""
+        if values:
+            self._shared.give(values)
+        else:
+            self._large.give(1)
+
+
+class Reservation:
+    """What one query may cost, and whether it is over. `close` it.
+
+    A query that is over works no more: whatever belongs to it waits in `parked` until it is cancelled.
+    """
+
+    def __init__(self, budget: QueryBudget, spent: int, reserved: int) -> None:
+        self._budget = budget
+        self._reserved = reserved
+        self._closed = False
+        self._growing: asyncio.Future[None] | None = None
+        self.spent = spent
+        self.over: asyncio.Future[KillsyncdError | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.over.done()
+
+    def end(self, error: KillsyncdError | None = None) -> None:
+        """It is over. error: why."""
+        if not self.over.done():
+            self.over.set_result(error)
+
+    async def parked(self) -> None:
+        """Wait to be cancelled."""
+        await asyncio.get_running_loop().create_future()
+
+    def spend(self, values: int) -> bool:
+        """So many more will be made; False: only once `grown` has been awaited.
+
+        What is more than a query may cost at all ends it.
+        """
+        self.spent += values
+        if self.spent > self._budget.single:
+            self.end(too_much(self._budget.single))
+        return not self.ended and (not self._reserved or self.spent <= self._reserved)
+
+    async def grown(self) -> None:
+        """Wait to become the large query."""
+        if not self.ended:
+            if self._growing is None:
+                self._growing = asyncio.ensure_future(self._grow())
+            await asyncio.shield(self._growing)
+        if self.ended:
+            await self.parked()
+
+    async def _grow(self) -> None:
+        if self._reserved:
+            await self._budget.take_large(self.spent)
+            self._budget.give_back(self._reserved)
+            self._reserved = 0
+
+    def close(self) -> None:
+        """The query's values are no more."""
+        if self._closed:
+            return
+        self._closed = True
+        self.end()
+        if self._growing is not None and not self._growing.done():
+            self._growing.cancel()
+        self._budget.give_back(self._reserved)
+
+
+def too_much(limit: int) -> TooMuch:
+    """An answer of more values than one may have."""
+    return TooMuch(
+        f"the answer would hold more than {limit:,} values", "ask for fewer rows, or fewer fields, at once"
+    )

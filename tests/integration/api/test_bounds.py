@@ -1,0 +1,197 @@
+"""What clients cannot do: take memory, hold the loop, keep answers without reading them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from killsyncd.api.graphql.limits import Limits
+from killsyncd.core.clock import utc
+from tests.integration.api.conftest import Running, Start
+from tests.integration.api.test_sockets import NEW, connect, following
+from tests.support.api_world import PILOT, mail_json
+
+NINE = " ".join(f"r{n}: raw" for n in range(9))
+RAW = f"{{ killmails(first: 20) {{ edges {{ node {{ {NINE} }} }} }} }}"
+ALIASED = " ".join(f"a{n}: character {{ id }}" for n in range(28))
+ALIASES = f"query($id: ID!) {{ killmail(id: $id) {{ attackers {{ {ALIASED} }} }} }}"
+
+
+async def large(api: Running, killmail_id: int = 7, attackers: int = 1_000) -> None:
+    now = utc(int(api.world.clock.now()))
+    await api.world.add(mail_json(killmail_id, now, attackers=[None] * attackers, items=10))
+
+
+async def test_bytes_are_charged_before_they_are_read(start: Start) -> None:
+    api = await start(limits=Limits(values=5_000))
+    await api.world.pilot()
+    await api.world.add_some(60, attackers=20, items=20)
+    api.world.counting.reset()
+    error = await api.refused(RAW)
+    assert error["extensions"]["code"] == "TOO_EXPENSIVE"
+    assert "reading.documents" not in api.world.counting.statements
+    page = await api.ask("{ killmails(first: 10) { edges { node { raw } } } }")
+    assert len(page["killmails"]["edges"]) == 10
+
+
+async def test_lists_are_charged_before_they_are_read(start: Start) -> None:
+    api = await start(limits=Limits(values=900))
+    await large(api)
+    api.world.counting.reset()
+    error = await api.refused("{ killmail(id: 7) { attackers { finalBlow } } }")
+    assert error["extensions"]["code"] == "TOO_EXPENSIVE"
+    error = await api.refused("{ killmail(id: 7) { items { flag } attackers { finalBlow } } }")
+    assert "reading.attackers" not in api.world.counting.statements
+
+
+async def test_rows_times_fields_are_charged_before_they_are_made(start: Start) -> None:
+    api = await start(limits=Limits(values=30_000))
+    await large(api)
+    error = await api.refused(ALIASES, {"id": "7"})
+    assert error["message"] == "the answer would hold more than 30,000 values"
+    mail = (await api.ask("{ killmail(id: 7) { attackers { character { id } damageDone } } }"))["killmail"]
+    assert len(mail["attackers"]) == 1_000
+
+
+@pytest.mark.parametrize("over", ["http", "subscription"])
+async def test_others_get_their_turn_inside_a_list(
+    api: Running, monkeypatch: pytest.MonkeyPatch, over: str
+) -> None:
+    monkeypatch.setattr("killsyncd.api.graphql.turns.SLICE_SECONDS", 0.0)
+    rounds = 0
+    over_now = False
+
+    async def bystander() -> None:
+        nonlocal rounds
+        while not over_now:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    # Each row waits for a round of its own, where the whole list was one before.
+    fields = "attackers { damageDone }"
+    if over == "http":
+        await large(api, attackers=400)
+        task = asyncio.create_task(bystander())
+        await api.ask(f"{{ killmail(id: 7) {{ {fields} }} }}")
+    else:
+        async with connect(api) as socket:
+            await socket.subscribe(f"subscription {{ newKillmail {{ {fields} }} }}")
+            await following(api, 1)
+            task = asyncio.create_task(bystander())
+            await large(api, attackers=400)
+            assert len((await socket.next())["newKillmail"]["attackers"]) == 400
+    over_now = True
+    await task
+    assert rounds > 400
+
+
+async def test_a_query_cut_short_leaves_nothing_behind(start: Start) -> None:
+    api = await start(limits=Limits(seconds=0.05, values=100_000_000))
+    await api.world.pilot()
+    await api.world.add_some(60, attackers=60)
+    everything = (
+        "{ killmails(first: 60) { edges { node { attackers { character { name } } users { role } } } } }"
+    )
+    before = asyncio.all_tasks()
+    for _ in range(3):
+        error = await api.refused(everything)
+        assert "longer than 0.05 s" in error["message"]
+    assert not api.server.busy
+    left = {task for task in asyncio.all_tasks() - before if "xecutor" in repr(task.get_coro())}
+    assert not left
+
+
+async def ask_and_do_not_read(api: Running, query: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = api.server.address.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    body = json.dumps({"query": query})
+    writer.write(
+        f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    await writer.drain()
+    return reader, writer
+
+
+async def test_who_does_not_take_an_answer_over_http_is_cut_off(start: Start) -> None:
+    api = await start(limits=Limits(send_seconds=5.0, patience=60.0, sending=1_000_000))
+    await api.world.pilot()
+    await api.world.add_some(20, attackers=100, items=100)
+    query = RAW
+    reader, writer = await ask_and_do_not_read(api, query)
+    # More than one may be sent at a time: this one comes once the other was cut off.
+    assert len((await api.ask(query))["killmails"]["edges"]) == 20
+    writer.transport.resume_reading()  # type: ignore[attr-defined]
+    received = b""
+    with suppress(ConnectionError):
+        while chunk := await reader.read(65536):
+            received += chunk
+    assert b"]}}" not in received[-10:]
+    writer.close()
+
+
+async def test_answers_beyond_what_may_be_sent_are_refused_with_a_word(start: Start) -> None:
+    api = await start(limits=Limits(send_seconds=30.0, patience=0.2, sending=1_000_000))
+    await api.world.pilot()
+    await api.world.add_some(20, attackers=100, items=100)
+    query = RAW
+    _, writer = await ask_and_do_not_read(api, query)
+    while True:
+        answer = await api.answer(query)
+        if "errors" in answer:
+            break
+    assert answer["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+    assert await api.ask("{ __typename }") == {"__typename": "Query"}
+    writer.transport.abort()
+
+
+async def test_operations_on_all_sockets_are_limited(start: Start) -> None:
+    api = await start(limits=Limits(operations=3))
+    async with connect(api) as one, connect(api) as other:
+        for number in range(2):
+            await one.subscribe(NEW, str(number))
+        await following(api, 2)
+        await other.subscribe(NEW, "0")
+        await following(api, 3)
+        await other.subscribe(NEW, "1")
+        assert (await other.error("1"))["extensions"]["code"] == "TOO_EXPENSIVE"
+        await one.send(type="complete", id="0")
+        await following(api, 2)
+        await other.subscribe(NEW, "2")
+        await following(api, 3)
+
+
+async def test_different_subscriptions_and_their_variables_are_limited(start: Start) -> None:
+    api = await start(limits=Limits(subscribed_tokens=60, subscribed_bytes=15_000))
+    ids = [str(PILOT + number) for number in range(900)]
+    chosen = "subscription($c: [ID!]) { newKillmail(characterIds: $c) { id } }"
+    async with connect(api) as socket:
+        for number in range(5):  # the same text counts once
+            await socket.subscribe(NEW, f"same{number}")
+        await following(api, 5)
+        await socket.subscribe(chosen, "many", c=ids)
+        await following(api, 6)
+        await socket.subscribe(chosen, "more", c=ids)
+        assert "too large together" in (await socket.error("more"))["message"]
+        for number in range(5):
+            await socket.subscribe(f"subscription {{ newKillmail {{ a{number}: id }} }}", f"own{number}")
+        refused: dict[str, Any] = await socket.receive()
+        assert "too many different subscriptions" in refused["payload"][0]["message"]
+
+
+async def test_who_pings_and_does_not_read_is_cut_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unread(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(web.WebSocketResponse, "pong", unread)
+    api = await start(limits=Limits(send_seconds=0.3))
+    async with connect(api) as socket:
+        await socket.ws.ping(b"x" * 120)
+        while api.server.sockets:
+            await asyncio.sleep(0.005)
