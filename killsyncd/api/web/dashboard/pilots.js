@@ -169,7 +169,7 @@ function outcome(answers) {
   if (skipped.length) told.push(`${plural(skipped.length, 'pilot')} skipped${reasons.length ? `: ${reasons.join('; ')}` : ''}.`);
   const later = answers.filter((each) => each.queued && each.listAt).map((each) => each.listAt).sort();
   if (!later.length) return [told.join(' ')];
-  told.push(`ESI has nothing newer for ${later.length === answers.length ? 'them' : plural(later.length, 'pilot')} yet: asked again in `);
+  told.push(`ESI lets ${later.length === answers.length ? 'them' : plural(later.length, 'pilot')} wait; until asked: `);
   const last = later[later.length - 1];
   return [told.join(' '), timeUntil(later[0]), ...(last === later[0] ? [] : [' to ', timeUntil(last)]), '.'];
 }
