@@ -11,6 +11,7 @@ COLLECT_AFTER = 10_000
 """Objects made and not freed before the collector looks for cycles. A batch of mails holds thousands of
 rows and not one cycle; at Python's own 700 looking through them costs 4% of a sync."""
 
+_YOUNG = 2  # such times, and it looks at those that it kept, too: at ten times it held the loop 58 ms
 _NEVER = 1_000_000  # times that it has looked through some, before it looks through all by itself
 
 EVERY = 30.0
@@ -24,7 +25,7 @@ def freeze() -> None:
     """What starting made lives as long as we do: the collector need not look at it again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 10, _NEVER)
+    gc.set_threshold(COLLECT_AFTER, _YOUNG, _NEVER)
 
 
 async def collect(clock: Clock, busy: Callable[[], bool]) -> None:
