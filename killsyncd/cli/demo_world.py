@@ -189,12 +189,12 @@ async def _show(config: Config, eve: str, pilots: int) -> None:
             loop.add_signal_handler(number, stopping.set)
     clock = SystemClock()
     screen = Screen(sys.stdout, stopping.set)
-    house: asyncio.Future[App] = loop.create_future()
+    app: asyncio.Future[App] = loop.create_future()
     async with asyncio.TaskGroup() as group:
-        serving = group.create_task(serve(config, clock, stopping, ready=house.set_result))
-        serving.add_done_callback(lambda _: house.cancel())
+        serving = group.create_task(serve(config, clock, stopping, ready=app.set_result))
+        serving.add_done_callback(lambda _: app.cancel())
         try:
-            opened = await house
+            opened = await app
         except asyncio.CancelledError:
             return  # what went wrong comes out of the group
         screen.addresses(config, opened.addresses, eve)
@@ -259,21 +259,21 @@ class Screen:
             self.line("-" if lost else "+", "saved", f"{what}  ({mail.killmail_time:%Y-%m-%d})", "2")
 
 
-async def _feed(house: App, screen: Screen) -> None:
+async def _feed(app: App, screen: Screen) -> None:
     """Every mail from the first on, with its names as soon as ESI told them."""
-    async for mail in house.operations.follow(0, names_patience=NAMES_PATIENCE):
+    async for mail in app.operations.follow(0, names_patience=NAMES_PATIENCE):
         screen.mail(mail)
 
 
-async def _progress(house: App, screen: Screen, clock: Clock) -> None:
+async def _progress(app: App, screen: Screen, clock: Clock) -> None:
     """First syncs under way, and totals now and then."""
     pending: dict[int, int] = {}
     totals, told = "", set[str]()
     while True:
         await clock.sleep(2.0)
         try:
-            users = await house.operations.users()
-            status = await house.operations.status()
+            users = await app.operations.users()
+            status = await app.operations.status()
         except Unavailable:
             continue
         for user in users:

@@ -22,7 +22,8 @@ from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.errors import EXIT_OK, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.daemon import garbage
-from killsyncd.daemon.app import App, build
+from killsyncd.daemon.app import App
+from killsyncd.daemon.build import build
 from killsyncd.daemon.reload import Reloader
 from killsyncd.daemon.systemd import Notifier, tell_status, watchdog
 
@@ -78,7 +79,7 @@ async def _until_signalled(config: Config, environ: Mapping[str, str], load: Cal
             notifier=notifier,
             watchdog_seconds=manager.watchdog,
             environ=environ,
-            ready=lambda house: reloader.knows(house.appliers()),
+            ready=lambda app: reloader.knows(app.appliers()),
         )
     except* Exception as group:
         refusals = [each for each in _leaves(group) if not isinstance(each, asyncio.CancelledError)]
@@ -109,36 +110,38 @@ async def serve(
     """Open everything, run until `stopping`, drain, close.
 
     cut: ends the drain at once. environ: what the service manager passed. ready: called with the
-    house once every task is at work.
+    app once every task is at work.
     """
     notifier = notifier or Notifier(None)
     cut = cut or asyncio.Event()
     async with AsyncExitStack() as stack:
         try:
-            house = await build(stack, config, clock, random.Random(), stopping)
+            app = await build(stack, config, clock, random.Random(), stopping)
         except Unavailable:
             if stopping.is_set():
                 return  # asked to end while it waited for the database
             raise
-        await house.open_doors(stack, environ or {})
+        await app.listen(stack, environ or {})
         async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(work(stopping), name=name) for name, work in house.workers.items()]
-            tenders = [group.create_task(tend(), name=name) for name, tend in house.tenders.items()]
-            tenders.append(group.create_task(tell_status(notifier, clock, house.status_line), name="status"))
+            workers = [
+                group.create_task(work(stopping), name=name) for name, work in app.tasks.workers.items()
+            ]
+            background = [group.create_task(run(), name=name) for name, run in app.tasks.background.items()]
+            background.append(group.create_task(tell_status(notifier, clock, app.status_line), name="status"))
             if watchdog_seconds is not None:
-                feeding = watchdog(notifier, clock, watchdog_seconds, house.no_progress)
-                tenders.append(group.create_task(feeding, name="watchdog"))
+                feeding = watchdog(notifier, clock, watchdog_seconds, app.no_progress)
+                background.append(group.create_task(feeding, name="watchdog"))
             garbage.freeze()
             notifier.ready()
-            log.info("ready", version=__version__, pid=os.getpid(), **house.addresses)
+            log.info("ready", version=__version__, pid=os.getpid(), **app.addresses)
             if ready is not None:
-                ready(house)
+                ready(app)
             await stopping.wait()
             notifier.stopping()
-            house.front.draining = True
+            app.servers.draining = True
             await _drain(workers, cut)
-            house.store.hurry()
-            for task in tenders:
+            app.store.hurry()
+            for task in background:
                 task.cancel()
     log.info("stopped")
 

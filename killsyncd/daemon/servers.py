@@ -1,4 +1,4 @@
-"""What the house shows to the street: HTTP with GraphQL and dashboard, the control socket, metrics."""
+"""The daemon's servers: HTTP with GraphQL and dashboard, the control socket, metrics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from killsyncd import __version__
 from killsyncd.api.server import ApiServer
-from killsyncd.config import Config
 from killsyncd.control.server import BackupMaker, ControlServer
 from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
+from killsyncd.daemon.runtime import Runtime
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.metrics import LoopLag, Metrics
@@ -52,21 +52,18 @@ class Servers:
         return {"api": address, "control": listening.address}
 
 
-def make_front(
-    config: Config,
-    clock: Clock,
-    *,
+def build_servers(
+    runtime: Runtime,
     store: Store,
     holder: str,
-    events: Events,
     operations: Operations,
     esi: EsiClient,
     consumer: Consumer,
     fetcher: Fetcher[Permit],
     lag: LoopLag,
-    started_at: float,
 ) -> Servers:
     """Make the servers. holder: this daemon's id in the database."""
+    config, clock, events = runtime.config, runtime.clock, runtime.events
     path = config.database.sqlite_path
     metrics = Metrics(
         reports=operations,
@@ -76,13 +73,13 @@ def make_front(
         fetches=fetcher,
         lag=lag,
         clock=clock,
-        started_at=started_at,
+        started_at=runtime.started_at,
         database=path.parent if path is not None else None,
     )
-    front: Servers
+    servers: Servers
 
     async def readiness() -> Sequence[str]:
-        if front.draining:
+        if servers.draining:
             return ["the daemon is stopping"]
         try:
             await store.write(_touch)
@@ -104,10 +101,10 @@ def make_front(
     exchange = ImportExport(
         ImportExportRepository(store, KillmailWriter(store, holder)), clock, stored=lambda: _imported(events)
     )
-    front = Servers(
+    servers = Servers(
         api, ControlServer(operations, exchange, _backup_maker(store, clock)), config.control.socket
     )
-    return front
+    return servers
 
 
 def _imported(events: Events) -> None:

@@ -1,4 +1,4 @@
-"""Opening the house: the database and the key that belong together, or a clear refusal.
+"""Opening the database and the key that belong together, or a clear refusal.
 
 Used by the daemon and by the commands that work while none runs. Nothing is
 changed before everything that can be refused was looked at.
@@ -40,7 +40,7 @@ async def open_store(config: Config, clock: Clock) -> SqliteStore | PostgresStor
     return await PostgresStore.open(config.database.url, config.database.password)
 
 
-async def open_house(config: Config, clock: Clock) -> tuple[SqliteStore | PostgresStore, Vault]:
+async def open_store_and_key(config: Config, clock: Clock) -> tuple[SqliteStore | PostgresStore, Vault]:
     """The database with today's schema, and the vault whose key opens what is in it.
 
     Raises SchemaRefused, KeyRefused, AlreadyRunning, Refused, Unavailable; then the
@@ -66,15 +66,15 @@ async def open_house(config: Config, clock: Clock) -> tuple[SqliteStore | Postgr
         raise
 
 
-async def await_house(
+async def await_store(
     config: Config, clock: Clock, stopping: asyncio.Event
 ) -> tuple[SqliteStore | PostgresStore, Vault]:
-    """As `open_house`, waiting for a database that does not answer yet, unless `stopping`."""
+    """As `open_store_and_key`, waiting for a database that does not answer yet, unless `stopping`."""
     until = clock.monotonic() + START_PATIENCE
     states = StateLog(log)
     while True:
         try:
-            return await open_house(config, clock)
+            return await open_store_and_key(config, clock)
         except Unavailable as error:
             if stopping.is_set() or clock.monotonic() >= until:
                 raise

@@ -27,7 +27,7 @@ from killsyncd.cli.ctl import VERBS
 from killsyncd.cli.main import COMMANDS
 from killsyncd.config import from_mapping, load
 from killsyncd.core.clock import SystemClock
-from killsyncd.daemon.startup import open_house
+from killsyncd.daemon.startup import open_store_and_key
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.support.control_world import ControlWorld, control_world, environment, execute, logged_in
 from tests.support.storage_world import document
@@ -66,7 +66,7 @@ def configured(folder: Path, **sections: dict[str, Any]) -> Path:
 
 async def founded(config: Path) -> None:
     """What `killsyncd run` makes on its first start: database, schema, key."""
-    store, _ = await open_house(load(config, {}), SystemClock())
+    store, _ = await open_store_and_key(load(config, {}), SystemClock())
     await store.close()
 
 
@@ -572,7 +572,7 @@ async def test_a_key_that_is_a_credential(tmp_path: Path) -> None:
     key.chmod(0o440)
     environ = {"CREDENTIALS_DIRECTORY": str(folder)}
     for _ in range(2):  # the first start makes the tables, and must not take the key for another's
-        store, _vault = await open_house(load(config, environ), SystemClock())
+        store, _vault = await open_store_and_key(load(config, environ), SystemClock())
         await store.close()
     assert not (tmp_path / "home" / "killsyncd.key").exists()
     named = ("--config", str(config))
@@ -591,7 +591,7 @@ async def test_a_key_that_is_a_credential(tmp_path: Path) -> None:
     key.write_text(ended.out)
     assert (Vault.open(key).key_id == first, "old" in ended.out.splitlines()[-1]) == (False, False)
     key.chmod(0o440)
-    store, vault = await open_house(load(config, environ), SystemClock())
+    store, vault = await open_store_and_key(load(config, environ), SystemClock())
     await store.close()
     assert vault.key_id != first
 

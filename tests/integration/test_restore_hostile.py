@@ -20,7 +20,7 @@ import pytest
 from killsyncd.config import from_mapping
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import BadInput, KillsyncdError, Refused, SchemaRefused
-from killsyncd.daemon.startup import open_house
+from killsyncd.daemon.startup import open_store_and_key
 from killsyncd.storage.migrations import migrations
 from killsyncd.storage.sqlite import archive as archives
 from killsyncd.storage.sqlite.backup import make, tidy
@@ -329,7 +329,7 @@ async def test_the_copy_that_a_migration_makes_can_be_restored(tmp_path: Path) -
         "database": {"url": f"sqlite:///{path}"},
         "security": {"key_file": f"{tmp_path}/killsyncd.key"},
     }
-    opened, _ = await open_house(from_mapping(settings, source="the test's own"), SystemClock())
+    opened, _ = await open_store_and_key(from_mapping(settings, source="the test's own"), SystemClock())
     await opened.close()
     copy = tmp_path / "killsyncd.db.schema-0001"
     assert copy.stat().st_mode & 0o777 == 0o600
@@ -339,5 +339,5 @@ async def test_the_copy_that_a_migration_makes_can_be_restored(tmp_path: Path) -
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM meta WHERE key = 'of_then'").fetchone() == ("kept",)
         assert connection.execute("SELECT MAX(number) FROM schema_migrations").fetchone() == (1,)
-    opened, _ = await open_house(from_mapping(settings, source="the test's own"), SystemClock())
+    opened, _ = await open_store_and_key(from_mapping(settings, source="the test's own"), SystemClock())
     await opened.close()
