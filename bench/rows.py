@@ -25,7 +25,8 @@ REFERENCE_CPU = 0.025
 """Its CPU seconds a mail."""
 
 IMPORTS = (
-    "aiohttp, aiosqlite, ariadne, authlib, cryptography, joserfc, msgspec, orjson, uvloop, prometheus_client"
+    "aiohttp, aiosqlite, ariadne, authlib, cryptography, joserfc, msgspec, orjson, tenacity, uvloop, "
+    "prometheus_client"
 )
 
 

@@ -32,6 +32,7 @@ from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import GrantDead
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import REMEDIES, Problem, UserState
+from killsyncd.core.retry import retry
 
 _FIRST_BACKOFF = 10.0
 _LONGEST_BACKOFF = 300.0
@@ -238,18 +239,23 @@ class TokenRefresh:
             expires_at=tokens.expires_at,
             renew_at=renewal_time(self._clock.now(), tokens.expires_at, self._margin, self._rng),
         )
-        for delay in _STORE_DELAYS:
-            try:
-                return await write()
-            except Exception as error:
-                log.error(
-                    "refreshed tokens not stored, trying again",
-                    character_id=row.character_id,
-                    error=type(error).__name__,
-                    seconds=delay,
-                )
-                await self._clock.sleep(delay)
-        return await write()
+
+        def failed(error: Exception, seconds: float) -> None:
+            log.error(
+                "refreshed tokens not stored, trying again",
+                character_id=row.character_id,
+                error=type(error).__name__,
+                seconds=seconds,
+            )
+
+        return await retry(
+            write,
+            on=Exception,
+            wait=lambda attempt: _STORE_DELAYS[min(attempt, len(_STORE_DELAYS)) - 1],
+            sleep=self._clock.sleep,
+            stop=lambda attempts: attempts > len(_STORE_DELAYS),
+            before_wait=failed,
+        )
 
     async def _discard(self, row: GrantRow, tokens: TokenSet, sent: str) -> None:
         """A login, a logout or another daemon was quicker. After a logout nothing may stay at the SSO."""

@@ -15,6 +15,7 @@ from killsyncd.config import Config, SecurityConfig
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KeyRefused, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.retry import retry
 from killsyncd.storage.migrations import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.backup import tidy
@@ -72,14 +73,18 @@ async def await_store(
     """As `open_store_and_key`, waiting for a database that does not answer yet, unless `stopping`."""
     until = clock.monotonic() + START_PATIENCE
     states = StateLog(log)
-    while True:
-        try:
-            return await open_store_and_key(config, clock)
-        except Unavailable as error:
-            if stopping.is_set() or clock.monotonic() >= until:
-                raise
-            states.set("start", "waiting", "waiting for the database", reason=error.message)
-        await clock.sleep(1.0)
+
+    def waits(error: Unavailable, _seconds: float) -> None:
+        states.set("start", "waiting", "waiting for the database", reason=error.message)
+
+    return await retry(
+        lambda: open_store_and_key(config, clock),
+        on=Unavailable,
+        wait=1.0,
+        sleep=clock.sleep,
+        stop=lambda _attempts: stopping.is_set() or clock.monotonic() >= until,
+        before_wait=waits,
+    )
 
 
 def open_vault(security: SecurityConfig, canary: bytes | None) -> Vault:

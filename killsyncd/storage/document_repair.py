@@ -13,6 +13,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.killmail import is_json, repaired
 from killsyncd.core.logging import get_logger
+from killsyncd.core.retry import retry
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, one
 
 CHECKED_TO = "documents_checked_to"
@@ -62,14 +63,13 @@ def _mend(documents: Sequence[Document], reached: str) -> Tx[None]:
 
 async def repair_documents(store: Store, clock: Clock) -> None:
     """Look through every document once and mend what is no JSON. Goes on where it was interrupted."""
-    while True:
-        try:
-            after = await store.read(checked_to)
-            while after is not None:
-                after = await _batch(store, after)
-            return
-        except Unavailable:
-            await clock.sleep(RETRY_SECONDS)
+
+    async def go_on() -> None:
+        after = await store.read(checked_to)
+        while after is not None:
+            after = await _batch(store, after)
+
+    await retry(go_on, on=Unavailable, wait=RETRY_SECONDS, sleep=clock.sleep)
 
 
 async def _batch(store: Store, after: int) -> int | None:

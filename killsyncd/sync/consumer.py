@@ -19,7 +19,7 @@ from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import Job, SyncMode, WaitsFor, Walk
-from killsyncd.core.retry import full_jitter
+from killsyncd.core.retry import full_jitter, retry
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
 from killsyncd.sync.job_source import JobSource
 from killsyncd.sync.list_reader import AccessTokens, LeaseLost, ListClient, ListReader, WalkLedger
@@ -294,18 +294,25 @@ class Consumer:
 
     async def _until_written(self, write: Callable[[], Awaitable[object]], log: Logger) -> None:
         """Let go of a job's row, however long the database takes: while we live nobody else frees it."""
-        while True:
-            try:
-                await write()
-            except Unavailable as error:
-                self._in_trouble(error)
-            else:
-                return self._out_of_trouble()
-            if self._stopping.is_set():
-                log.warning("could not give a job back; it is free again with the next start")
-                return
+
+        def failed(error: Unavailable, _seconds: float) -> None:
+            self._in_trouble(error)
             self._progress = self._clock.monotonic()  # a database that is away is no standstill of ours
-            await self._clock.sleep(DATABASE_AGAIN)
+
+        try:
+            await retry(
+                write,
+                on=Unavailable,
+                wait=DATABASE_AGAIN,
+                sleep=self._clock.sleep,
+                stop=lambda _attempts: self._stopping.is_set(),
+                before_wait=failed,
+            )
+        except Unavailable as error:
+            self._in_trouble(error)
+            log.warning("could not give a job back; it is free again with the next start")
+        else:
+            self._out_of_trouble()
 
     def _in_trouble(self, error: Unavailable) -> None:
         self._trouble = self._clock.monotonic(), error.message

@@ -20,6 +20,7 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.read_model import FeedEpoch, FeedMail, FeedSlice, Mail
+from killsyncd.core.retry import retry
 from killsyncd.service import parse_cursor
 
 LOOK_AGAIN = 5.0
@@ -150,14 +151,19 @@ class FeedHub:
 
     async def _replay(self, position: int, characters: frozenset[int] | None, fresh_only: bool) -> FeedSlice:
         """The next stretch from the database; while that is away, wait: the cursor keeps its place."""
-        while True:
-            try:
-                return await self._room.reading.feed_after(
-                    position, _REPLAYED_TOGETHER, characters=characters, fresh_only=fresh_only
-                )
-            except Unavailable as error:
-                self._states.set("feed", "failing", "the feed cannot be read", reason=error.message)
-                await self._room.clock.sleep(RETRY)
+
+        def failed(error: Unavailable, _seconds: float) -> None:
+            self._states.set("feed", "failing", "the feed cannot be read", reason=error.message)
+
+        return await retry(
+            lambda: self._room.reading.feed_after(
+                position, _REPLAYED_TOGETHER, characters=characters, fresh_only=fresh_only
+            ),
+            on=Unavailable,
+            wait=RETRY,
+            sleep=self._room.clock.sleep,
+            before_wait=failed,
+        )
 
     def _after(self, position: int) -> list[_Entry]:
         found: list[_Entry] = []

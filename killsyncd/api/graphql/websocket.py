@@ -29,6 +29,7 @@ from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.read_model import TooMuch
+from killsyncd.core.retry import retry
 from killsyncd.http.connections import Connections
 
 PROTOCOL = "graphql-transport-ws"
@@ -387,12 +388,13 @@ class _Socket:
 
     async def _payload(self, event: Event, asked: PreparedSubscription) -> bytes:
         """An event's answer; while the database is away, waited for. Raises Unavailable at last."""
-        for _ in range(PATIENT_TRIES):
-            try:
-                return await self._payloads.of(event, asked)
-            except Unavailable:
-                await self._engine.room.clock.sleep(RETRY)
-        return await self._payloads.of(event, asked)
+        return await retry(
+            lambda: self._payloads.of(event, asked),
+            on=Unavailable,
+            wait=RETRY,
+            sleep=self._engine.room.clock.sleep,
+            stop=lambda attempts: attempts > PATIENT_TRIES,
+        )
 
     async def _stream(
         self, prepared: Prepared, variables: dict[str, Any], name: str | None
