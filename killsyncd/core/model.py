@@ -86,6 +86,27 @@ class Origin(enum.StrEnum):
     MESSAGE = "message"
 
 
+class SourceKind(enum.StrEnum):
+    """What kind of list, or file, brings killmails. The values stand in the database and in `ctl explain`."""
+
+    CHARACTER = "character"
+    """A character's list at ESI."""
+    CORPORATION = "corporation"
+    """A corporation's list at ESI."""
+    ZKILLBOARD = "zkillboard"
+    """What zKillboard says a character took part in."""
+    IMPORT = "import"
+    """Files that somebody imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something that brings killmails. subject_id: EVE's id of the character or corporation; imports: 0."""
+
+    kind: SourceKind
+    subject_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A pilot who logged in. `id` is opaque and never the character's."""
@@ -127,9 +148,13 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed want: sync this source now. Times in seconds since 1970."""
+    """A claimed sync request: sync this source now. Times in seconds since 1970.
+
+    source_id: the source's row. user_id, character_id, character_name: who lends the access token.
+    """
 
     source_id: int
+    source: Source
     user_id: str
     character_id: int
     character_name: str

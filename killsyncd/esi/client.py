@@ -22,6 +22,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.killmail import is_hash
 from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.model import Source, SourceKind
 from killsyncd.core.server_clock import Dissent, ServerTime
 from killsyncd.esi import decoding
 from killsyncd.esi.caching import CacheWaits, cache_end, read_made_at
@@ -139,8 +140,7 @@ class EsiClient:
 
     async def list_page(
         self,
-        kind: str,
-        subject_id: int,
+        source: Source,
         page: int,
         *,
         token: str,
@@ -152,7 +152,7 @@ class EsiClient:
     ) -> ListPage:
         """One page of a list: `GET /characters/{id}/killmails/recent`, or a corporation's.
 
-        kind: `character` or `corporation`. token: an access token of character_id (None: of subject_id).
+        source: a character or a corporation. token: an access token of character_id (None: of the source).
         etag: of what the ledger holds of this page. not_before: its `Expires`, the law; after an ask that
         was never answered (a crash, a time-out) `asked_at + cache_seconds(kind)`. cached_for: the seconds
         that this is after the answer (None: cache_seconds); no clock makes us wait for longer. before_ask:
@@ -162,11 +162,13 @@ class EsiClient:
         403, 404, 5xx), Malformed, Unanswered, NotSent. Where the error's `at` is set, ESI has nothing
         cached for us beyond its `expires_at`: the ledger may take its asked_at back.
         """
-        route, path = LISTS[kind]
+        route, path = LISTS[source.kind]
+        subject_id = source.subject_id
         if not self._time.known:
             await self._learn_time()  # also to tell whether the list is cached: our clock may be behind
         key = (route, subject_id, page)
-        self._raise_if_cached(key, not_before, self.cache_seconds(kind) if cached_for is None else cached_for)
+        life = self.cache_seconds(source.kind)
+        self._raise_if_cached(key, not_before, life if cached_for is None else cached_for)
         headers = {"Authorization": f"Bearer {token}"}
         if etag:
             headers["If-None-Match"] = etag
@@ -180,7 +182,7 @@ class EsiClient:
                 headers=headers,
                 character_id=subject_id if character_id is None else character_id,
                 before_ask=before_ask,
-                ttl=self.cache_seconds(kind),
+                ttl=life,
             )
         )
         self._cached.answered(key)
@@ -214,7 +216,7 @@ class EsiClient:
         until = self._clock.now() + seconds + self._rng.uniform(0.0, 1.0)
         raise NotBefore("ESI's answer is still cached", until, "nothing to do: it goes on by itself")
 
-    def cache_seconds(self, kind: str) -> float:
+    def cache_seconds(self, kind: SourceKind) -> float:
         """How long such a list is cached: the longest that was ever seen, at first what the
         specification says."""
         return self._lessons.of(LISTS[kind][0]).ttl

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from killsyncd.core.model import SourceKind
 from killsyncd.esi.ratelimit.windows import RouteLimit
 
 CHARACTER_LIST = "character-killmails"
@@ -31,13 +32,13 @@ ROUTES: Mapping[str, RouteLimit] = MappingProxyType(
     }
 )
 
-LISTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+LISTS: Mapping[SourceKind, tuple[str, str]] = MappingProxyType(
     {
-        "character": (CHARACTER_LIST, "/characters/{}/killmails/recent"),
-        "corporation": (CORPORATION_LIST, "/corporations/{}/killmails/recent"),
+        SourceKind.CHARACTER: (CHARACTER_LIST, "/characters/{}/killmails/recent"),
+        SourceKind.CORPORATION: (CORPORATION_LIST, "/corporations/{}/killmails/recent"),
     }
 )
-"""Kind of a source: route and path."""
+"""Kinds of sources that ESI has lists of: route and path."""
 
 ERROR_GROUP = "error-limit"
 """Stands for the old error limit, kept like a bucket: one token an error."""

@@ -261,7 +261,7 @@ class Consumer:
             wait = max(wait, error.retry_after)
         if isinstance(error, EsiStatus) and 400 <= error.status < 500:
             # A refusal costs five tokens, and six empty the window: no sooner than a list has news.
-            wait = max(wait, self._esi.cache_seconds("character"))
+            wait = max(wait, self._esi.cache_seconds(job.source.kind))
         state = f"{type(error).__name__}"
         self._states.set(
             job.source_id,

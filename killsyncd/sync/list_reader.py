@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol
 
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
-from killsyncd.core.model import Job, PageState, SyncMode, WaitsFor, Walk
+from killsyncd.core.model import Job, PageState, Source, SourceKind, SyncMode, WaitsFor, Walk
 from killsyncd.esi.responses import ClockWrong, EsiError, EsiStatus, ListPage, NotBefore
 from killsyncd.sync.walk import PageNews, PageWritten, SourceState
 
@@ -38,8 +38,7 @@ class ListClient(Protocol):
 
     async def list_page(
         self,
-        kind: str,
-        subject_id: int,
+        source: Source,
         page: int,
         *,
         token: str,
@@ -47,6 +46,7 @@ class ListClient(Protocol):
         not_before: float = 0.0,
         cached_for: float | None = None,
         before_ask: Callable[[float], Awaitable[None]] | None = None,
+        character_id: int | None = None,
     ) -> ListPage:
         """Ask for one page. not_before: an Expires, in ESI's time; the door refuses to ask earlier.
         cached_for: seconds that this is after the answer; None: `cache_seconds`.
@@ -55,7 +55,7 @@ class ListClient(Protocol):
         before it leaves. Raises EsiError and what is below it.
         """
 
-    def cache_seconds(self, kind: str) -> float:
+    def cache_seconds(self, kind: SourceKind) -> float:
         """How long ESI caches such a list: the longest it was seen to, else what its specification says."""
 
     def esi_now(self) -> float:
@@ -170,22 +170,22 @@ class ListReader:
 
         try:
             answer = await self._esi.list_page(
-                "character",
-                job.character_id,
+                job.source,
                 page,
                 token=token,
                 etag=self._etag(walk, known),
-                not_before=self._lawful_at(known),
-                cached_for=self._cached_for(known),
+                not_before=self._lawful_at(job, known),
+                cached_for=self._cached_for(job, known),
                 before_ask=before_ask,
+                character_id=job.character_id,
             )
         except ClockWrong:
             raise
         except NotBefore as error:
-            error.waits_for = self._why_cached(known)
+            error.waits_for = self._why_cached(job, known)
             raise
         except EsiError as error:
-            if (empty := self._no_list(page, error)) is not None:
+            if (empty := self._no_list(job, page, error)) is not None:
                 return empty
             # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
             # is not asked for again.
@@ -208,7 +208,7 @@ class ListReader:
             answer.set_aside,
         )
 
-    def _no_list(self, page: int, error: EsiError) -> PageNews | None:
+    def _no_list(self, job: Job, page: int, error: EsiError) -> PageNews | None:
         """404 on a first page, in ESI's own words: a character without any killmail, and no failure.
 
         It costs as much as any refusal, so it is asked again no sooner than the interval.
@@ -218,30 +218,30 @@ class ListReader:
         if error.at is None:
             return None
         expires_at = max(error.expires_at or 0.0, error.at + self.interval)
-        made_at = error.at - self._esi.cache_seconds("character")
+        made_at = error.at - self._esi.cache_seconds(job.source.kind)
         return PageNews(1, (), None, None, expires_at, 1, error.at, made_at, no_list=True)
 
-    def _why_cached(self, known: PageState | None) -> WaitsFor:
+    def _why_cached(self, job: Job, known: PageState | None) -> WaitsFor:
         """What makes the page wait longest."""
-        lawful_at = self._lawful_at(known)
+        lawful_at = self._lawful_at(job, known)
         if known is None or known.expires_at >= lawful_at:
             return WaitsFor.CACHE
         return WaitsFor.EARLIER_LIFE if known.not_before >= lawful_at else WaitsFor.UNANSWERED
 
-    def _cached_for(self, known: PageState | None) -> float | None:
+    def _cached_for(self, job: Job, known: PageState | None) -> float | None:
         """Seconds that a page is cached after its answer, by its own word."""
         if known is None:
             return None
         life = known.expires_at - known.answered_at
         if known.asked_at > known.answered_at or known.not_before > known.expires_at:
-            return max(life, self._esi.cache_seconds("character"))
+            return max(life, self._esi.cache_seconds(job.source.kind))
         return life
 
-    def _lawful_at(self, known: PageState | None) -> float:
+    def _lawful_at(self, job: Job, known: PageState | None) -> float:
         """From when a page may be asked for; an ask without an answer counts as one that was cached."""
         if known is None:
             return 0.0
         lawful_at = max(known.expires_at, known.not_before)
         if known.asked_at > known.answered_at:
-            return max(lawful_at, known.asked_at + self._esi.cache_seconds("character"))
+            return max(lawful_at, known.asked_at + self._esi.cache_seconds(job.source.kind))
         return lawful_at

@@ -16,7 +16,7 @@ from killsyncd.core.errors import TokenExpired
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import ClockWrong, ListPage, NotBefore, RateLimited
 from killsyncd.simulator import Simulator, SimulatorConfig
-from tests.support.esi_world import door_on, house
+from tests.support.esi_world import character, door_on, house
 
 
 class OffClock(SystemClock):
@@ -46,14 +46,13 @@ async def test_a_clock_that_is_slow_at_a_restart_holds_nothing_up(tmp_path: Path
         pilot = int(sim.pilots()[0]["character_id"])
         token = str(sim.grant(pilot)["access_token"])
         async with door_on(sim.base_url, tmp_path) as esi:
-            page = await esi.list_page("character", pilot, 1, token=token)
+            page = await esi.list_page(character(pilot), 1, token=token)
         async with door_on(sim.base_url, tmp_path, clock=OffClock(-slow)) as esi:
             assert slow - 20 < esi.clock_offset < slow + 20, "told before ESI has answered"
 
             async def ask() -> ListPage:
                 return await esi.list_page(
-                    "character",
-                    pilot,
+                    character(pilot),
                     1,
                     token=token,
                     not_before=page.expires_at,
@@ -129,7 +128,7 @@ async def test_a_third_of_esis_dates_wrong(tmp_path: Path, wrong: float, only_da
         async def follow(pilot: int, token: str) -> None:
             expires, life = 0.0, None
             for _ in range(8):
-                ask = partial(home.esi.list_page, "character", pilot, 1, token=token)
+                ask = partial(home.esi.list_page, character(pilot), 1, token=token)
                 page = await when_lawful(partial(ask, not_before=expires, cached_for=life))
                 expires, life = page.expires_at, page.expires_at - page.at
                 assert life < 4.0, "no list lives for longer than a second"
@@ -147,12 +146,12 @@ async def test_one_expires_of_2038_asks_for_the_time_and_is_not_the_routes(tmp_p
         token = home.token(home.pilot)
         late = {"Expires": "Fri, 01 Jan 2038 00:00:00 GMT"}
         home.sim.script("headers", "character_killmails", headers=late, count=1)
-        page = await home.esi.list_page("character", home.pilot, 1, token=token)
+        page = await home.esi.list_page(character(home.pilot), 1, token=token)
         assert page.expires_at - page.at == pytest.approx(86_400, abs=2)
         assert home.sim.counters()["requests"]["esi.status"] == {"200": 1}
         assert home.esi.cache_seconds("character") == 300.0
         with pytest.raises(NotBefore) as caught:
-            await home.esi.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
+            await home.esi.list_page(character(home.pilot), 1, token=token, not_before=page.expires_at)
         assert caught.value.until - home.esi._clock.now() < 310, "no longer than such a list ever lived"
 
 
@@ -160,5 +159,5 @@ async def test_a_long_life_that_esi_means_is_learnt(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=3, cache=1800.0) as home:
         for each in home.sim.pilots():
             pilot = int(each["character_id"])
-            await home.esi.list_page("character", pilot, 1, token=home.token(pilot))
+            await home.esi.list_page(character(pilot), 1, token=home.token(pilot))
         assert home.esi.cache_seconds("character") == pytest.approx(1800, abs=2)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from killsyncd.core.clock import SystemClock
+from killsyncd.core.model import Source, SourceKind
 from killsyncd.esi import downtime as gate
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
@@ -28,7 +29,7 @@ from killsyncd.esi.responses import (
     TooLarge,
 )
 from killsyncd.simulator import Simulator, SimulatorConfig
-from tests.support.esi_world import door_on, house, postgres_doors, wait_for_permit
+from tests.support.esi_world import character, door_on, house, postgres_doors, wait_for_permit
 from tests.support.server_urls import create_database, drop_database
 
 
@@ -56,7 +57,7 @@ async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
             told.append(at)
 
         page = await home.esi.list_page(
-            "character", home.pilot, 1, token=home.token(home.pilot), before_ask=before_ask
+            character(home.pilot), 1, token=home.token(home.pilot), before_ask=before_ask
         )
         assert page.status == 200
         assert page.pages == 1
@@ -76,13 +77,13 @@ async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
 async def test_expires_is_the_law(tmp_path: Path) -> None:
     async with house(tmp_path, cache=2.0) as home:
         token = home.token(home.pilot)
-        page = await home.esi.list_page("character", home.pilot, 1, token=token)
+        page = await home.esi.list_page(character(home.pilot), 1, token=token)
         with pytest.raises(NotBefore) as caught:
-            await home.esi.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
+            await home.esi.list_page(character(home.pilot), 1, token=token, not_before=page.expires_at)
         assert caught.value.until >= home.esi.wall(page.expires_at)
         await asyncio.sleep(caught.value.until - home.clock.now())
         again = await home.esi.list_page(
-            "character", home.pilot, 1, token=token, etag=page.etag, not_before=page.expires_at
+            character(home.pilot), 1, token=token, etag=page.etag, not_before=page.expires_at
         )
         assert again.status == 304
         assert again.entries is None
@@ -94,9 +95,9 @@ async def test_a_clock_ten_minutes_ahead_or_behind(tmp_path: Path) -> None:
         async with house(tmp_path / str(offset), cache=30.0) as home:
             home.sim.set_time(offset=offset)
             token = home.token(home.pilot)
-            page = await home.esi.list_page("character", home.pilot, 1, token=token)
+            page = await home.esi.list_page(character(home.pilot), 1, token=token)
             with pytest.raises(NotBefore) as caught:
-                await home.esi.list_page("character", home.pilot, 1, token=token, not_before=page.expires_at)
+                await home.esi.list_page(character(home.pilot), 1, token=token, not_before=page.expires_at)
             assert 20 < caught.value.until - home.clock.now() < 34
             assert abs(home.esi.clock_offset - offset) < 2
 
@@ -111,12 +112,12 @@ async def test_a_list_that_has_expired_there_is_asked_for_though_our_clock_is_be
         expired = home.clock.now() + 600.0 - 10.0
         token = home.token(home.pilot)
         with pytest.raises(NotBefore) as caught:
-            await home.esi.list_page("character", home.pilot, 1, token=token, not_before=expired)
+            await home.esi.list_page(character(home.pilot), 1, token=token, not_before=expired)
         assert caught.value.until - home.clock.now() < 6
         async with asyncio.timeout(20):
             while not home.esi._time.sure:
                 await asyncio.sleep(0.05)
-        page = await home.esi.list_page("character", home.pilot, 1, token=token, not_before=expired)
+        page = await home.esi.list_page(character(home.pilot), 1, token=token, not_before=expired)
         assert page.status == 200
 
 
@@ -129,10 +130,10 @@ async def test_a_restart_with_a_clock_that_is_off_asks_nothing_too_early(tmp_pat
             pilot = int(sim.pilots()[0]["character_id"])
             token = str(sim.grant(pilot)["access_token"])
             async with door_on(sim.base_url, path) as esi:
-                page = await esi.list_page("character", pilot, 1, token=token)
+                page = await esi.list_page(character(pilot), 1, token=token)
             async with door_on(sim.base_url, path) as esi:
                 with pytest.raises(NotBefore) as caught:
-                    await esi.list_page("character", pilot, 1, token=token, not_before=page.expires_at)
+                    await esi.list_page(character(pilot), 1, token=token, not_before=page.expires_at)
                 assert caught.value.until - time.time() < 40, "until the status tells the time"
             assert sim.breaches() == []
 
@@ -141,7 +142,7 @@ async def test_a_bucket_that_is_empty_says_when_to_come_back(tmp_path: Path) -> 
     async with house(tmp_path, cache=0.0, history=1) as home:
         token = home.token(home.pilot)
         asked, limited = await until_limited(
-            lambda _: home.esi.list_page("character", home.pilot, 1, token=token)
+            lambda _: home.esi.list_page(character(home.pilot), 1, token=token)
         )
         # 13 pages at 2 tokens, and after that 4 tokens are less than a page may cost.
         assert asked == 13
@@ -276,7 +277,7 @@ async def test_420_shuts_every_route(tmp_path: Path) -> None:
         with pytest.raises(RateLimited):
             await home.fetch(refs[0])
         with pytest.raises(RateLimited):
-            await home.esi.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+            await home.esi.list_page(character(home.pilot), 1, token=home.token(home.pilot))
         with pytest.raises(RateLimited):
             await home.esi.names([1])
         with pytest.raises(RateLimited):
@@ -353,7 +354,7 @@ async def test_a_list_goes_wrong(tmp_path: Path) -> None:
             asked.append(at)
 
         async def ask() -> object:
-            return await home.esi.list_page("character", home.pilot, 1, token=token, before_ask=before_ask)
+            return await home.esi.list_page(character(home.pilot), 1, token=token, before_ask=before_ask)
 
         home.sim.script("status", "character_killmails", status=500, count=1)
         with pytest.raises(EsiStatus) as refused:
@@ -382,9 +383,9 @@ async def test_the_list_is_not_sent_when_it_cannot_be_written_down(tmp_path: Pat
             raise KeyError("the lease is lost")
 
         with pytest.raises(KeyError):
-            await home.esi.list_page("character", home.pilot, 1, token=token, before_ask=refuse)
+            await home.esi.list_page(character(home.pilot), 1, token=token, before_ask=refuse)
         assert home.sim.counters()["requests"].get("esi.character_killmails") is None
-        page = await home.esi.list_page("character", home.pilot, 1, token=token)
+        page = await home.esi.list_page(character(home.pilot), 1, token=token)
         assert page.status == 200
 
 
@@ -392,8 +393,7 @@ async def test_a_corporations_list(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         director = next(each for each in home.sim.pilots() if each["director"])
         page = await home.esi.list_page(
-            "corporation",
-            director["corporation_id"],
+            Source(SourceKind.CORPORATION, director["corporation_id"]),
             1,
             token=str(
                 home.sim.grant(director["character_id"], ["esi-killmails.read_corporation_killmails.v1"])[
@@ -409,9 +409,9 @@ async def test_a_corporations_list(tmp_path: Path) -> None:
 async def test_pages_and_page_two_unchanged(tmp_path: Path) -> None:
     async with house(tmp_path, pilots=1, history=25, page_size=10, cache=1.0) as home:
         token = home.token(home.pilot)
-        first = await home.esi.list_page("character", home.pilot, 1, token=token)
+        first = await home.esi.list_page(character(home.pilot), 1, token=token)
         assert first.pages == 3
-        pages = [await home.esi.list_page("character", home.pilot, each, token=token) for each in (2, 3)]
+        pages = [await home.esi.list_page(character(home.pilot), each, token=token) for each in (2, 3)]
         assert [len(page.entries or ()) for page in (first, *pages)] == [10, 10, 5]
 
 
@@ -423,7 +423,7 @@ async def test_few_errors_left_stop_the_routes_without_a_group(tmp_path: Path) -
         with pytest.raises(RateLimited) as caught:
             await home.esi.names([home.pilot])
         assert 30 < caught.value.until - home.clock.now() < 34
-        await home.esi.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+        await home.esi.list_page(character(home.pilot), 1, token=home.token(home.pilot))
 
 
 @pytest.mark.postgres
@@ -485,7 +485,7 @@ async def test_downtime_closes_the_door_and_the_status_opens_it(tmp_path: Path) 
         with pytest.raises(Downtime):
             await home.fetch_now(refs[0])
         with pytest.raises(Downtime):
-            await home.esi.list_page("character", home.pilot, 1, token=home.token(home.pilot))
+            await home.esi.list_page(character(home.pilot), 1, token=home.token(home.pilot))
         assert home.sim.counters()["detail_requests"] == details
         home.sim.downtime(on=False)
         await home.fetch(refs[0])  # waits for the status

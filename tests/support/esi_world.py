@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from killsyncd.core.clock import Clock, SystemClock
-from killsyncd.core.model import Ref
+from killsyncd.core.model import Ref, Source, SourceKind
 from killsyncd.esi.client import EsiClient, EsiSettings
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.esi.responses import MustWait
@@ -33,6 +33,11 @@ def settings(base_url: str, **changes: Any) -> EsiSettings:
         **changes,
     }
     return EsiSettings(**told)
+
+
+def character(character_id: int) -> Source:
+    """A character's list."""
+    return Source(SourceKind.CHARACTER, character_id)
 
 
 async def wait_for_permit(esi: EsiClient, *, heavy: bool = False) -> Permit:

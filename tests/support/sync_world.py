@@ -13,7 +13,7 @@ from killsyncd.auth.grant import GrantUnusable, ListRefused
 from killsyncd.auth.refusals import LIST_PAUSES
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
-from killsyncd.core.model import Job, UserState
+from killsyncd.core.model import Job, Source, SourceKind, UserState
 from killsyncd.esi.responses import EsiError, KillmailResponse, ListPage, NotBefore
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.sqlite.store import SqliteStore
@@ -90,8 +90,7 @@ class PlayedLists:
 
     async def list_page(
         self,
-        kind: str,
-        subject_id: int,
+        source: Source,
         page: int,
         *,
         token: str,
@@ -99,6 +98,7 @@ class PlayedLists:
         not_before: float = 0.0,
         cached_for: float | None = None,
         before_ask: Callable[[float], Awaitable[None]] | None = None,
+        character_id: int | None = None,
     ) -> ListPage:
         if self.esi_now() < not_before:
             raise NotBefore("still cached", not_before)
@@ -113,7 +113,7 @@ class PlayedLists:
             raise answer
         return answer
 
-    def cache_seconds(self, kind: str) -> float:
+    def cache_seconds(self, kind: SourceKind) -> float:
         return 300.0
 
     def esi_now(self) -> float:

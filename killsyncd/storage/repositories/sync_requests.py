@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.core.model import Job, Origin, QueueDepth, SyncMode, WaitsFor
+from killsyncd.core.model import Job, Origin, QueueDepth, Source, SourceKind, SyncMode, WaitsFor
 from killsyncd.storage.transaction import Row, Run, Store, Tx, one
 
 _WIDTH = {SyncMode.INCREMENTAL: 0, SyncMode.FIRST_SYNC: 1, SyncMode.FULL_SYNC: 2}
@@ -152,6 +152,7 @@ class SyncRequests:
 def _job(row: Row) -> Job:
     return Job(
         source_id=int(row["source_id"]),
+        source=Source(SourceKind(row["kind"]), int(row["subject_id"])),
         user_id=str(row["user_id"]),
         character_id=int(row["character_id"]),
         character_name=str(row["character_name"]),

@@ -35,7 +35,7 @@ UPDATE wants SET holder = :holder WHERE source_id = :source_id AND holder IS NUL
 
 -- name: job
 SELECT w.source_id, w.mode, w.priority, w.origin, w.queued_at, w.attempts, w.version,
-       u.id AS user_id, u.character_id, u.character_name, u.last_killmail_id
+       s.kind, s.subject_id, u.id AS user_id, u.character_id, u.character_name, u.last_killmail_id
 FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
 WHERE w.source_id = :source_id;
 
