@@ -179,3 +179,18 @@ def renewal_time(now: float, expires_at: float, margin: float, rng: random.Rando
     """
     lead = min(margin, max(0.0, expires_at - now) / 3)
     return expires_at - lead * rng.uniform(0.8, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRevocation:
+    """A grant that is still to be revoked at the SSO. not_before: seconds since 1970.
+
+    refusals: how often in a row the SSO said that it does not know the token.
+    """
+
+    id: int
+    character_id: int
+    refresh_token_enc: bytes = field(repr=False)
+    attempts: int
+    not_before: float
+    refusals: int = 0

@@ -19,7 +19,7 @@ import random
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
+from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 from killsyncd.auth.encryption import Vault, token_aad
@@ -27,13 +27,13 @@ from killsyncd.auth.grant import (
     BY_ITSELF,
     KILLMAIL_SCOPE,
     Identity,
-    LoginAttempt,
     NewGrant,
-    Registered,
     TokenSet,
     renewal_time,
 )
-from killsyncd.auth.login_state import ORIGINS_AT, LoginOrigin, LoginReturn, LoginRow, LoginState, LoginStore
+from killsyncd.auth.login_state import ORIGINS_AT, LoginOrigin, LoginReturn, LoginRow, LoginState
+from killsyncd.auth.ports import GrantStore, LoginStore
+from killsyncd.auth.sso import SsoClient
 from killsyncd.core import tasks
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
@@ -52,29 +52,6 @@ _MAX_LENGTH = 4096  # of a code or state; CCP's have some dozens of characters
 _BEGIN_AGAIN = "Begin again: killsyncd login, or the dashboard's login button."
 
 log = get_logger(__name__)
-
-
-class LoginSink(Protocol):
-    """Where a finished login goes."""
-
-    async def register(self, grant: NewGrant) -> Registered:
-        """Store user, source and tokens in one durable transaction.
-
-        A known character keeps its id and history. Replaces tokens, owner hash, name, scopes and
-        state whatever they were; sets the refresh counters and not_before to 0, drops a lease.
-        The grant's version must be one that this user never had, also across a logout, so that a
-        refresh under way cannot overwrite it.
-        """
-
-
-class LoginSso(Protocol):
-    """The SSO; see `killsyncd.auth.sso.SsoClient` for what each raises."""
-
-    async def begin(self) -> LoginAttempt: ...
-
-    async def exchange(self, code: str, verifier: str) -> TokenSet: ...
-
-    async def verify(self, access_token: str) -> Identity: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +101,8 @@ class Logins:
     def __init__(
         self,
         store: LoginStore,
-        sink: LoginSink,
-        sso: LoginSso,
+        grants: GrantStore,
+        sso: SsoClient,
         vault: Vault,
         clock: Clock,
         margin: float,
@@ -134,7 +111,7 @@ class Logins:
         rng: random.Random | None = None,
     ) -> None:
         self._store = store
-        self._sink = sink
+        self._grants = grants
         self._sso = sso
         self._vault = vault
         self._clock = clock
@@ -301,7 +278,7 @@ class Logins:
         except Unavailable as error:
             raise _passing(error) from None
         grant = self._new_grant(identity, tokens)
-        registered = await self._sink.register(grant)
+        registered = await self._grants.register(grant)
         greeting = f"{identity.name} is logged in"
         if grant.state is not UserState.OK:
             greeting = f"{greeting}, but cannot be synced: {grant.state_reason}. {REMEDIES[grant.state]}"

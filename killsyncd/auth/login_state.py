@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 
 class LoginOrigin(enum.StrEnum):
@@ -62,25 +61,3 @@ class LoginRow:
     status: LoginState = LoginState.PENDING
     user_id: str | None = None
     message: str = ""
-
-
-class LoginStore(Protocol):
-    """Pending logins. Every write is atomic and durable when its call returns."""
-
-    async def put(self, row: LoginRow, *, forget_before: float) -> None:
-        """Keep a new login, and drop those whose expires_at lies before `forget_before`."""
-
-    async def take(
-        self, state_hash: str, *, origins: Collection[LoginOrigin], cookie_hash: str | None, now: float
-    ) -> LoginRow | None:
-        """The pending login, as it was, turned to working with its verifier wiped; for one caller only.
-
-        None, with nothing changed, unless it is pending, made for one of `origins`, now < expires_at,
-        and its cookie_hash is NULL or equal to `cookie_hash`.
-        """
-
-    async def finish(self, state_hash: str, *, status: LoginState, user_id: str | None, message: str) -> None:
-        """Write down the outcome of a login that is working."""
-
-    async def load(self, state_hash: str) -> LoginRow | None:
-        """The login as it stands, in whatever status."""

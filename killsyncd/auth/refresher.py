@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Protocol
 
 from killsyncd.auth.grant import GrantUnusable
+from killsyncd.auth.ports import GrantStore
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, Unavailable
 from killsyncd.core.logging import StateLog, get_logger
@@ -19,28 +20,6 @@ _AFTER_ERROR = 60.0  # seconds until a user is tried again whose failure left no
 log = get_logger(__name__)
 
 
-class DueGrants(Protocol):
-    """Whose tokens are to be renewed: grants that have a refresh token, in states that come back."""
-
-    async def due(self, now: float, limit: int) -> list[str]:
-        """User ids with renew_at <= now, not_before <= now and no living holder, the longest due first.
-
-        Times further ahead than `refusals.LONGEST_LIFE` and `LONGEST_PAUSE` count as past: they were
-        written while the clock stood wrong.
-        """
-
-    async def next_due(self) -> float | None:
-        """When the next one is due: the least of max(renew_at, not_before), None without grants."""
-
-
-class Renewing(Protocol):
-    """Who renews: `token_manager.TokenManager`."""
-
-    async def renew(self, user_id: str) -> None: ...
-
-    def pause(self) -> float: ...
-
-
 class Refresher:
     """Finds grants that are due and has them renewed, a few at a time.
 
@@ -49,8 +28,8 @@ class Refresher:
 
     def __init__(
         self,
-        tokens: Renewing,
-        grants: DueGrants,
+        tokens: TokenManager,
+        grants: GrantStore,
         clock: Clock,
         *,
         concurrency: int = 8,

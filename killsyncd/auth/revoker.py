@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from killsyncd.auth.grant import SsoUnavailable
+from killsyncd.auth.grant import PendingRevocation, SsoUnavailable
+from killsyncd.auth.ports import RevocationRows
 from killsyncd.auth.refusals import LOGIN_PAUSES, REVOCATION_BELIEVED_AFTER
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import GrantDead, KeyRefused, KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
@@ -27,46 +27,14 @@ LOOK_AGAIN = 900.0
 BATCH = 20
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRevocation:
-    """A grant that is still to be revoked at the SSO. not_before: seconds since 1970.
-
-    refusals: how often in a row the SSO said that it does not know the token.
-    """
-
-    id: int
-    character_id: int
-    refresh_token_enc: bytes = field(repr=False)
-    attempts: int
-    not_before: float
-    refusals: int = 0
-
-
-class RevocationRows(Protocol):
-    """Pending revocations in the database."""
-
-    async def get(self, revocation_id: int) -> PendingRevocation | None: ...
-    async def due(self, limit: int) -> list[PendingRevocation]: ...
-    async def next_due(self) -> float | None: ...
-    async def done(self, revocation_id: int) -> None: ...
-    async def failed(self, revocation_id: int, not_before: float, *, refused: bool) -> None: ...
-
-
-class Revoking(Protocol):
-    """Who revokes a grant at the SSO: `token_manager.TokenManager`."""
-
-    async def revoke(self, character_id: int, refresh_token_enc: bytes) -> None:
-        """Raises SsoUnavailable, KeyRefused; GrantDead: the SSO does not know the token."""
-
-
 class Revoker:
     """Works pending revocations off. One a daemon; two daemons at the same one do no harm."""
 
     def __init__(
-        self, *, rows: RevocationRows, sso: Revoking, events: Events, clock: Clock, rng: random.Random
+        self, *, rows: RevocationRows, tokens: TokenManager, events: Events, clock: Clock, rng: random.Random
     ) -> None:
         self._rows = rows
-        self._sso = sso
+        self._tokens = tokens
         self._clock = clock
         self._rng = rng
         self._signal = Wakeup()
@@ -114,7 +82,7 @@ class Revoker:
 
     async def _ask(self, revocation: PendingRevocation) -> bool:
         try:
-            await self._sso.revoke(revocation.character_id, revocation.refresh_token_enc)
+            await self._tokens.revoke(revocation.character_id, revocation.refresh_token_enc)
         except GrantDead as error:
             # Where the pilot or another daemon was quicker there is nothing left to do; but said once it
             # may be wrong, and then the grant would stay for ever.

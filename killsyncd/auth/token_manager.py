@@ -19,15 +19,15 @@ from typing import NoReturn
 
 from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.auth.grant import BY_ITSELF, KILLMAIL_SCOPE, GrantRow, ListRefused, SsoUnavailable
+from killsyncd.auth.ports import GrantStore
 from killsyncd.auth.refusals import COME_BACK, LIST_PAUSES, LONGEST_LIFE, SCOPE_PAUSE, next_list_question
-from killsyncd.auth.token_refresh import GrantStore, SsoPort, TokenRefresh, unusable
+from killsyncd.auth.sso import SsoClient
+from killsyncd.auth.token_refresh import TokenRefresh, unusable
 from killsyncd.core import tasks
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, TokenExpired, TokenRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Problem, UserState
-
-__all__ = ["GrantStore", "SsoPort", "TokenManager"]
 
 _LEAST_LEFT = 5.0  # seconds of life with which a token is still worth sending
 _LEASE_PATIENCE = 60.0
@@ -46,7 +46,7 @@ class TokenManager:
     def __init__(
         self,
         grants: GrantStore,
-        sso: SsoPort,
+        sso: SsoClient,
         vault: Vault,
         clock: Clock,
         daemon_id: str,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from killsyncd.auth.circuit_breaker import CircuitBreaker
 from killsyncd.auth.encryption import TokenKind, Vault, token_aad
@@ -22,12 +22,13 @@ from killsyncd.auth.grant import (
     BY_ITSELF,
     GrantRow,
     GrantUnusable,
-    Identity,
     SsoUnavailable,
     TokenSet,
     renewal_time,
 )
+from killsyncd.auth.ports import GrantStore
 from killsyncd.auth.refusals import BELIEVED_AFTER, COME_BACK, DAY, longest_wait, next_login_question
+from killsyncd.auth.sso import SsoClient
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import GrantDead
 from killsyncd.core.logging import get_logger
@@ -42,106 +43,6 @@ _STORE_DELAYS = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
 log = get_logger(__name__)
 
 
-class GrantStore(Protocol):
-    """Grants in the database. Every write is durable (synced) when its call returns, and atomic."""
-
-    async def load(self, user_id: str) -> GrantRow | None:
-        """The grant as it is now, read after every commit so far; None for an unknown user.
-
-        A user whose tokens were dropped comes with both tokens None.
-        """
-
-    async def begin_attempt(self, user_id: str, *, holder: str, version: int) -> GrantRow | None:
-        """Take the lease and write down that the SSO is about to be asked, in one transaction.
-
-        Only where `version` still holds, the state is one that comes back (`refusals.COME_BACK`), a
-        refresh token is there, and nobody living but `holder` has the lease. Sets the holder, adds one
-        to unanswered_attempts, and returns the row as it is then; None, with nothing changed, where one
-        of these fails.
-        """
-
-    async def store_tokens(
-        self,
-        user_id: str,
-        *,
-        holder: str,
-        version: int,
-        access_token_enc: bytes | None,
-        refresh_token_enc: bytes,
-        expires_at: float,
-        renew_at: float,
-    ) -> GrantRow | None:
-        """Replace the tokens where `version` still holds, whoever has the lease by now.
-
-        Raises the version, sets unanswered_attempts, refusals, failures and not_before to 0 and
-        refused_since to None, gives back the lease where `holder` has it, and returns the row as
-        it is then. Who was in needs_login is ok again, and wants a sync. None, with nothing changed,
-        for another version.
-        """
-
-    async def record_failure(
-        self,
-        user_id: str,
-        *,
-        holder: str,
-        version: int,
-        unanswered: bool,
-        refused_at: float | None,
-        not_before: float,
-    ) -> bool:
-        """The attempt brought no tokens. False, with nothing changed, where `version` no longer holds.
-
-        Adds one to failures; takes the attempt off unanswered_attempts again (not below 0) unless
-        `unanswered`; if refused_at is given, adds one to refusals and sets refused_since to it where
-        that is None or later; sets not_before; gives back the lease where `holder` has it. The version
-        stays.
-        """
-
-    async def release(self, user_id: str, *, holder: str) -> None:
-        """Give back the lease where `holder` has it, and nothing else: the attempt stays unanswered."""
-
-    async def mark(
-        self,
-        user_id: str,
-        *,
-        version: int,
-        state: UserState,
-        reason: str | None,
-        drop_tokens: bool = False,
-        not_before: float = 0.0,
-    ) -> bool:
-        """Put the grant into another state where `version` still holds; False otherwise.
-
-        Raises the version, sets not_before and gives back the lease. drop_tokens: both ciphertexts go
-        for good. Who becomes ok again wants a sync.
-        """
-
-    async def list_refused(self, user_id: str, *, version: int) -> int | None:
-        """One more 403 in a row on the list: how many now. None for another version."""
-
-    async def list_accepted(self, user_id: str) -> None:
-        """The list came: sets list_refusals to 0."""
-
-    async def rename(self, user_id: str, name: str) -> None:
-        """The character has another name."""
-
-    async def own(self, user_id: str, owner_hash: str) -> None:
-        """Whose the character is, where that was not known; a known owner stays."""
-
-    async def keep_revocation(self, character_id: int, refresh_token_enc: bytes) -> None:
-        """Write down a grant that is still to be revoked at the SSO."""
-
-
-class SsoPort(Protocol):
-    """The SSO; see `killsyncd.auth.sso.SsoClient` for what each raises."""
-
-    async def refresh(self, refresh_token: str) -> TokenSet: ...
-
-    async def verify(self, access_token: str) -> Identity: ...
-
-    async def revoke(self, refresh_token: str) -> None: ...
-
-
 class TokenRefresh:
     """Refreshes grants, one call a refresh, with back-off a grant and one circuit for all.
 
@@ -152,7 +53,7 @@ class TokenRefresh:
     def __init__(
         self,
         grants: GrantStore,
-        sso: SsoPort,
+        sso: SsoClient,
         vault: Vault,
         clock: Clock,
         daemon_id: str,

@@ -189,7 +189,7 @@ async def build_auth(runtime: Runtime, tasks: Tasks, storage: Storage) -> Auth:
     refresher = Refresher(tokens, grants, clock, rng=rng)
     runtime.events.on("grants", refresher.wake)
     revoker = Revoker(
-        rows=Revocations(storage.store), sso=tokens, events=runtime.events, clock=clock, rng=rng
+        rows=Revocations(storage.store), tokens=tokens, events=runtime.events, clock=clock, rng=rng
     )
     tasks.workers["refresher"] = lambda stopping: refresher.run(ready=_nothing, stop=stopping)
     tasks.workers["revoker"] = revoker.run

@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from killsyncd.auth.grant import GrantRow, NewGrant
-from killsyncd.auth.login import LoginSink
-from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState, LoginStore
-from killsyncd.auth.refresher import DueGrants
-from killsyncd.auth.token_refresh import GrantStore
+from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
+from killsyncd.auth.ports import GrantStore, LoginStore
 from killsyncd.core.model import UserState
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
@@ -28,13 +25,9 @@ from tests.support.server_urls import create_database, drop_database
 OURS, THEIRS = "daemon-1", "daemon-2"
 
 
-class AllOfIt(GrantStore, DueGrants, LoginSink, Protocol):
-    """Everything that the grants' store is to somebody."""
-
-
 @dataclass
 class Stores:
-    grants: AllOfIt
+    grants: GrantStore
     logins: LoginStore
 
 

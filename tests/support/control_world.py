@@ -175,7 +175,7 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
     desk, sso = PlayedLogins(), PlayedSso()
     import random
 
-    revoker = Revoker(rows=Revocations(store), sso=sso, events=events, clock=clock, rng=random.Random(1))
+    revoker = Revoker(rows=Revocations(store), tokens=sso, events=events, clock=clock, rng=random.Random(1))
     operations = Operations(
         rows=StatusRepository(store),
         users=world.users,

@@ -6,8 +6,8 @@ import asyncio
 import random
 from dataclasses import replace
 
-from killsyncd.auth.grant import SsoUnavailable
-from killsyncd.auth.revoker import LONGEST_BACKOFF, LOOK_AGAIN, PendingRevocation, Revoker
+from killsyncd.auth.grant import PendingRevocation, SsoUnavailable
+from killsyncd.auth.revoker import LONGEST_BACKOFF, LOOK_AGAIN, Revoker
 from killsyncd.core.errors import GrantDead, KeyRefused, Unavailable
 from killsyncd.core.events import Events
 from tests.support.clocks import ManualClock
@@ -72,7 +72,7 @@ def made(*ids: int) -> tuple[ManualClock, Rows, Sso, Events, Revoker]:
         rows,
         sso,
         events,
-        Revoker(rows=rows, sso=sso, events=events, clock=clock, rng=random.Random(1)),
+        Revoker(rows=rows, tokens=sso, events=events, clock=clock, rng=random.Random(1)),
     )
 
 

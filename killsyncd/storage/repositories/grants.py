@@ -187,7 +187,7 @@ def _grant(row: Row) -> GrantRow:
 
 
 class GrantRepository:
-    """Grants as the token manager sees them; see `token_refresh.GrantStore` and `refresher.DueGrants`."""
+    """Grants as the token manager sees them; see `auth.ports.GrantStore`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -337,7 +337,7 @@ def _finish(state_hash: str, status: LoginState, user_id: str | None, message: s
 
 
 class PendingLogins:
-    """Logins that wait for their pilot; see `login_state.LoginStore`."""
+    """Logins that wait for their pilot; see `auth.ports.LoginStore`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.auth.revoker import PendingRevocation
+from killsyncd.auth.grant import PendingRevocation
 from killsyncd.service import LoggedOutUser
 from killsyncd.storage.transaction import Bulk, Row, Run, Store, Tx, ids_parameter, one
 
