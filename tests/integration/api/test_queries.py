@@ -88,7 +88,7 @@ async def test_names_are_null_until_they_are_resolved(api: Running) -> None:
 
 
 async def test_a_page_costs_the_same_number_of_statements_whatever_its_length(start: Start) -> None:
-    api = await start(limits=Limits(seconds=60.0))
+    api = await start()
     await api.world.pilot()
     await api.world.pilot(90_000_002, "Brenna Cadelanne")
     await api.world.add_some(60, attackers=12, items=10)
@@ -323,9 +323,7 @@ async def test_pages_in_pages_end_before_they_have_multiplied(start: Start) -> N
     error = await api.refused(PAGES_IN_PAGES)
     assert error["extensions"]["code"] == "TOO_EXPENSIVE"
     assert "more than 30,000 values" in error["message"]
-    nodes = (await (await start(limits=Limits(seconds=60.0))).ask(EVERYTHING, {"first": 100}))["killmails"][
-        "edges"
-    ]
+    nodes = (await (await start()).ask(EVERYTHING, {"first": 100}))["killmails"]["edges"]
     assert len(nodes) == 100
 
 
