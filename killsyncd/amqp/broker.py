@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from killsyncd.amqp.connection import BROKEN, AmqpConnection, label, translated
 from killsyncd.amqp.consumer import MessageConsumer
+from killsyncd.amqp.ports import AnnouncedRows
 from killsyncd.amqp.publisher import MessagePublisher, TokenOf, declare
 from killsyncd.config.secret import Secret
 from killsyncd.core.clock import Clock
@@ -16,7 +16,6 @@ from killsyncd.core.errors import KillsyncdError, Refused
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
-from killsyncd.sync.job_source import Announcement, WakeupMessage, WakeupResult
 
 WITHOUT_BROKER = 10.0
 """Seconds without a broker after which jobs are claimed from the rows alone."""
@@ -34,17 +33,6 @@ async def fault_of(url: str, password: Secret | None) -> KillsyncdError | None:
     except BROKEN as error:
         return translated(error, label(url), "")
     return None
-
-
-class QueueRows(Protocol):
-    """The queue's rows and their messages (`storage.announcing`)."""
-
-    async def announce(self, limit: int, lost_after: float | None) -> list[Announcement]: ...
-    async def unannounce(self, source_ids: Sequence[int]) -> None: ...
-    async def summon(self, summons: WakeupMessage) -> WakeupResult: ...
-    async def due(self) -> int: ...
-    async def next_due(self) -> float | None: ...
-    async def claim(self, source_id: int | None = None) -> Job | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +78,7 @@ class AmqpQueue:
     def __init__(
         self,
         settings: AmqpSettings,
-        rows: QueueRows,
+        rows: AnnouncedRows,
         events: Events,
         clock: Clock,
         paused: Callable[[], bool],

@@ -6,12 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from killsyncd.amqp import messages
 from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, unbroken
+from killsyncd.amqp.ports import AnnouncedRows
 from killsyncd.amqp.publisher import MessagePublisher, dead, declare
 from killsyncd.amqp.reconnect import ReconnectingConnection
 from killsyncd.core.clock import Clock
@@ -19,7 +20,7 @@ from killsyncd.core.errors import BadInput
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
-from killsyncd.sync.job_source import LOOK_AGAIN, WakeupMessage, WakeupResult
+from killsyncd.sync.job_source import LOOK_AGAIN
 
 STRANGERS = 10_000
 """Unknown characters that are remembered, so that each is told once."""
@@ -27,16 +28,6 @@ STRANGERS = 10_000
 REASON = "x-killsyncd-reason"
 
 log = get_logger(__name__)
-
-
-class ClaimedRows(Protocol):
-    """The queue's rows, where a message leads to."""
-
-    async def summon(self, summons: WakeupMessage) -> WakeupResult:
-        """Do what a message says."""
-
-    async def claim(self, source_id: int | None = None) -> Job | None:
-        """Take the most urgent job that is due, without any message."""
 
 
 class MessageConsumer:
@@ -52,7 +43,7 @@ class MessageConsumer:
         where: str,
         prefetch: int,
         dial: Callable[[], Awaitable[AmqpConnection]],
-        rows: ClaimedRows,
+        rows: AnnouncedRows,
         outbox: MessagePublisher,
         clock: Clock,
         paused: Callable[[], bool],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import aiormq
 from aiormq.abc import AbstractChannel
@@ -13,6 +13,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 
 from killsyncd.amqp import messages
 from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, unbroken
+from killsyncd.amqp.ports import AnnouncedRows
 from killsyncd.amqp.reconnect import ReconnectingConnection
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
@@ -36,22 +37,6 @@ Headers = dict[str, Any]
 TokenOf = Callable[[str], Awaitable[str]]
 
 log = get_logger(__name__)
-
-
-class AnnouncedRows(Protocol):
-    """The queue's rows and their messages."""
-
-    async def announce(self, limit: int, lost_after: float | None) -> list[Announcement]:
-        """Wants that need a message; from now on they count as having one."""
-
-    async def unannounce(self, source_ids: Sequence[int]) -> None:
-        """Their messages did not get out."""
-
-    async def due(self) -> int:
-        """Wants that wait for nothing but somebody to claim them."""
-
-    async def next_due(self) -> float | None:
-        """When the next want becomes due, in seconds since 1970."""
 
 
 async def declare(channel: AbstractChannel, name: str) -> int:

@@ -10,10 +10,10 @@ from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.text import count
+from killsyncd.daemon.part_settings import consumer_settings, producer_settings
 from killsyncd.daemon.runtime import Tasks
 from killsyncd.daemon.servers import Servers
 from killsyncd.esi.client import EsiClient
-from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.service import Operations
 from killsyncd.service.health import Health
 from killsyncd.storage.repositories.search import KillmailSearch
@@ -39,7 +39,7 @@ class App:
     reading: KillmailSearch
     esi: EsiClient
     consumer: Consumer
-    fetcher: Fetcher[Permit]
+    fetcher: Fetcher
     producer: Producer | None
     tasks: Tasks
     servers: Servers
@@ -64,23 +64,22 @@ class App:
     def appliers(self) -> dict[str, Callable[[Config], None]]:
         """By `section.key`, how a running daemon takes over another value (SIGHUP)."""
 
-        def reach(config: Config) -> None:
-            told = config.producer
-            self.consumer.reach(told.max_pages, told.full_walk, told.interval)
+        def consume(config: Config) -> None:
+            self.consumer.reconfigure(consumer_settings(config))
 
-        def pace(config: Config) -> None:
+        def produce(config: Config) -> None:
             if self.producer is not None:
-                self.producer.pace(config.producer.interval, config.producer.min_age)
-            reach(config)
+                self.producer.reconfigure(producer_settings(config))
+            consume(config)
 
         def skip(config: Config) -> None:
             self.operations.skip_within = config.queue.skip_within
 
         return {
-            "producer.interval": pace,
-            "producer.min_age": pace,
-            "producer.full_walk": reach,
-            "producer.max_pages": reach,
+            "producer.interval": produce,
+            "producer.min_age": produce,
+            "producer.full_walk": consume,
+            "producer.max_pages": consume,
             "queue.skip_within": skip,
         }
 

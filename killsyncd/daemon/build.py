@@ -28,12 +28,12 @@ from killsyncd.core.events import Events
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
 from killsyncd.daemon.esi_view import EsiView
+from killsyncd.daemon.part_settings import consumer_settings, esi_settings, producer_settings
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.runtime import Runtime, Tasks
 from killsyncd.daemon.servers import build_servers
 from killsyncd.daemon.startup import await_store, read_switches
-from killsyncd.esi.client import EsiClient, EsiSettings
-from killsyncd.esi.ratelimit.permits import Permit
+from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag
 from killsyncd.service import Operations
 from killsyncd.service.health import Health
@@ -87,7 +87,7 @@ class Sync:
     """The pipeline. broker: None for the embedded queue. producer: None where it is switched off."""
 
     consumer: Consumer
-    fetcher: Fetcher[Permit]
+    fetcher: Fetcher
     producer: Producer | None
     broker: AmqpQueue | None
     queue: QueueAnnouncements
@@ -152,7 +152,7 @@ async def build_storage(runtime: Runtime, tasks: Tasks, stopping: asyncio.Event)
 async def build_esi(runtime: Runtime, tasks: Tasks, storage: Storage) -> EsiClient:
     """The only way to ESI."""
     store, clock = storage.store, runtime.clock
-    esi = EsiClient(_esi_settings(runtime.config), BudgetRepository(store), clock, rng=runtime.rng)
+    esi = EsiClient(esi_settings(runtime.config), BudgetRepository(store), clock, rng=runtime.rng)
     runtime.stack.push_async_callback(esi.close)
     await esi.start()
     tasks.background["esi"] = esi.run
@@ -176,7 +176,7 @@ async def build_auth(runtime: Runtime, tasks: Tasks, storage: Storage) -> Auth:
         client_secret=secret.reveal() if secret else None,
         callback_url=config.sso.callback_url,
         scopes=config.sso.scopes,
-        user_agent=_esi_settings(config).user_agent,
+        user_agent=esi_settings(config).user_agent,
         clock=clock,
         timeout=config.esi.timeout,
     )
@@ -218,7 +218,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         await broker.check()
         tasks.background["broker"] = broker.run
     ledger = LedgerRepository(store, holder)
-    fetcher: Fetcher[Permit] = Fetcher(
+    fetcher = Fetcher(
         ledger=ledger,
         store=KillmailWriter(store, holder),
         esi=esi,
@@ -229,6 +229,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         paused=paused,
     )
     consumer = Consumer(
+        consumer_settings(config),
         jobs=broker or EmbeddedJobSource(queue, events, clock, paused),
         rows=queue,
         ledger=ledger,
@@ -236,15 +237,11 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         tokens=auth.tokens,
         events=events,
         clock=clock,
-        concurrency=config.queue.concurrency,
-        max_pages=config.producer.max_pages,
-        full_walk=config.producer.full_walk,
-        interval=config.producer.interval,
         rng=rng,
         paused=paused,
         listed=fetcher.listed,
     )
-    names = NameResolver(esi=esi, book=NameRepository(store), events=events, clock=clock)
+    names = NameResolver(esi=esi, rows=NameRepository(store), events=events, clock=clock)
     tasks.workers["consumer"] = consumer.run
     tasks.workers["fetcher"] = fetcher.run
     tasks.progress["consumer"] = lambda: consumer.progress
@@ -258,17 +255,15 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
 def _producer(
     runtime: Runtime, tasks: Tasks, storage: Storage, paused: Callable[[], bool]
 ) -> Producer | None:
-    config = runtime.config.producer
-    if not config.enabled:
+    if not runtime.config.producer.enabled:
         return None
     producer = Producer(
+        producer_settings(runtime.config),
         runs=ProducerRuns(storage.store, storage.member.id),
         users=UserRepository(storage.store),
         events=runtime.events,
         clock=runtime.clock,
         rng=runtime.rng,
-        interval=config.interval,
-        min_age=config.min_age,
         paused=paused,
     )
     tasks.workers["producer"] = producer.run
@@ -335,20 +330,6 @@ def build_monitor(
             storm=lambda: fetcher.storm,
             standing_still=lambda: tasks.standing_still(runtime.clock.monotonic(), STANDS_STILL),
         ),
-    )
-
-
-def _esi_settings(config: Config) -> EsiSettings:
-    esi = config.esi
-    return EsiSettings(
-        base_url=esi.base_url,
-        contact=esi.contact,
-        compatibility_date=esi.compatibility_date,
-        client_id=config.sso.client_id,
-        requests_per_second=esi.requests_per_second,
-        max_connections=esi.max_connections,
-        timeout=esi.timeout,
-        egress=esi.egress,
     )
 
 

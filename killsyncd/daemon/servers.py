@@ -16,7 +16,6 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.daemon.runtime import Runtime
 from killsyncd.esi.client import EsiClient
-from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.metrics import LoopLag, Metrics
 from killsyncd.service import Operations
 from killsyncd.service.import_export import ImportExport
@@ -59,7 +58,7 @@ def build_servers(
     operations: Operations,
     esi: EsiClient,
     consumer: Consumer,
-    fetcher: Fetcher[Permit],
+    fetcher: Fetcher,
     lag: LoopLag,
 ) -> Servers:
     """Make the servers. holder: this daemon's id in the database."""

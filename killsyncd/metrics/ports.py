@@ -58,10 +58,11 @@ class ConsumerMetrics(Protocol):
 class FetcherMetrics(Protocol):
     """The fetcher's counters since the start."""
 
-    stored: int
     waited: float
     """Seconds that mails waited for tokens."""
 
+    @property
+    def stored(self) -> int: ...
     @property
     def failed(self) -> int: ...
     @property

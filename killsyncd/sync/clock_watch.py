@@ -1,32 +1,25 @@
 """Notices when this machine's clock is set, and sets anew what waits by it.
 
 Times in the database that say when to look again were written by a wall clock. While it is an hour fast they
-lie an hour ahead of what was meant; once it is right again nothing would happen for that hour. What ESI's law
-forbids is kept on ESI's clock, so looking too early costs nothing.
+lie an hour ahead of what was meant; once it is right again nothing would happen for that hour. ESI's rules
+are kept by ESI's own clock, so looking too early costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from killsyncd.core.clock import Clock, StepDetector
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.sync.consumer import LONGEST_BACKOFF
+from killsyncd.sync.ports import WaitRows
 
 EVERY = 2.0
 CHANNELS = ("wants", "refs", "names", "grants", "switches")
 
 log = get_logger(__name__)
-
-
-class WaitRows(Protocol):
-    """The rows that say when to look again. Both raise Unavailable."""
-
-    async def sooner(self, seconds: float) -> None: ...
-    async def anew(self, longest: float) -> None: ...
 
 
 class ClockWatch:
@@ -54,7 +47,7 @@ class ClockWatch:
         if step:
             way = "ahead" if step > 0 else "back"
             log.warning("this machine's clock was set, or it slept", seconds=round(abs(step)), way=way)
-            # Forward, what waits comes early. That is lawful: the law is not kept by this clock.
+            # Forward, what waits comes early. ESI's rules allow it: they are not kept by this clock.
             self._back = max(0.0, self._back - step)
             self._was_set()
         if not step and not self._back and self._started:

@@ -1,8 +1,7 @@
-"""The consumer: takes a job, walks a pilot's list, writes it into the ledger, and is done.
+"""The consumer: takes a job, walks a source's list, writes it into the ledger, and is done.
 
-A job is short. It never waits for ESI's budget, for Expires or for the end of a
-downtime while it holds its claim: it gives the row back with the time from which
-it may go on, and the walk stays where it stopped.
+A job is short. It never waits for ESI's rate limit, for `Expires` or for the end of a downtime while it holds
+its claim: it gives the row back with the time from which it may go on, and the walk stays where it stopped.
 """
 
 from __future__ import annotations
@@ -11,18 +10,22 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from killsyncd.auth.grant import GrantUnusable, ListRefused, SsoUnavailable
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import Job, SyncMode, WaitsFor, Walk
 from killsyncd.core.retry import full_jitter, retry
+from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
 from killsyncd.sync.job_source import JobSource
-from killsyncd.sync.list_reader import AccessTokens, LeaseLost, ListClient, ListReader, WalkLedger
+from killsyncd.sync.list_reader import LeaseLost, ListReader
+from killsyncd.sync.ports import SyncRequestRows, WalkLedger
+from killsyncd.sync.settings import ConsumerSettings
 from killsyncd.sync.walk import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
 
 T = TypeVar("T")
@@ -39,33 +42,15 @@ LONGEST_CLOSED = 60.0
 """Seconds for which no job is taken at most, because ESI said no to everybody."""
 
 EVERYBODY = "error-limit"
-"""The group of a RateLimited that shuts every route (see `answers`)."""
+"""The group of a RateLimited that shuts every route."""
 
 STUCK_AFTER = 3
 """After so many failures in a row of a page behind the first the walk begins anew."""
 
 
-class JobRows(Protocol):
-    """The queue's rows, where a job ends. Raises Unavailable."""
-
-    async def finish(self, job: Job) -> bool:
-        """Acknowledge a job; False where the lease was lost."""
-
-    async def postpone(
-        self,
-        job: Job,
-        not_before: float,
-        *,
-        attempts: int,
-        reason: str | None,
-        waits_for: WaitsFor | None = None,
-    ) -> None:
-        """Give a job back until then; nothing happens where the lease was lost."""
-
-
 @dataclass(slots=True)
 class Summary:
-    """What a job did, in the reference's words: new, skipped, errors, total.
+    """What a job did, as the log tells it: new, skipped, errors, total.
 
     skipped: known to this pilot before. errors: listed, and their details failed so far or are quarantined.
     """
@@ -86,41 +71,39 @@ class Summary:
 
 
 class Consumer:
-    """Works jobs off, `concurrency` at once."""
+    """Works jobs off, `concurrency` at once.
+
+    paused: whether nothing shall be taken. listed: told of a source whose list holds mails not stored yet.
+    """
 
     def __init__(
         self,
+        settings: ConsumerSettings,
         *,
         jobs: JobSource,
-        rows: JobRows,
+        rows: SyncRequestRows,
         ledger: WalkLedger,
-        esi: ListClient,
-        tokens: AccessTokens,
+        esi: EsiClient,
+        tokens: TokenManager,
         events: Events,
         clock: Clock,
-        concurrency: int,
-        max_pages: int,
-        full_walk: float,
-        interval: float,
         rng: random.Random,
         paused: Callable[[], bool],
         listed: Callable[[int], None],
-        log: Logger | None = None,
     ) -> None:
         self._jobs = jobs
         self._rows = rows
         self._ledger = ledger
         self._esi = esi
-        self._reader = ListReader(ledger, esi, tokens, max_pages, interval)
+        self._reader = ListReader(ledger, esi, tokens, settings)
         self._events = events
         self._clock = clock
-        self._slots = asyncio.Semaphore(concurrency)
-        self._max_pages = max_pages
-        self._full_walk = full_walk
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._settings = settings
         self._rng = rng
         self._paused = paused
         self._listed = listed
-        self._log = log or get_logger(__name__)
+        self._log = get_logger(__name__)
         self._states = StateLog(self._log)
         self._waited_for_expiry: set[int] = set()  # sources; for lists that live too short, once is enough
         self._switched = Wakeup()
@@ -139,10 +122,9 @@ class Consumer:
         """Monotonic time of the last step; waiting for a job is no standstill."""
         return self._clock.monotonic() if self._idle else self._progress
 
-    def reach(self, max_pages: int, full_walk: float, interval: float) -> None:
-        """How far walks go from now on, and how often a list is asked for; full_walk, interval in seconds."""
-        self._max_pages, self._full_walk = max_pages, full_walk
-        self._reader.max_pages, self._reader.interval = max_pages, interval
+    def reconfigure(self, settings: ConsumerSettings) -> None:
+        """Walk by other settings from now on; `concurrency` stays what it was at the start."""
+        self._settings = self._reader.settings = settings
 
     @property
     def trouble(self) -> str | None:
@@ -210,16 +192,16 @@ class Consumer:
             await self._give_back(job, self._clock.now() + FIRST_BACKOFF, job.attempts, error.message, log)
         except MustWait as error:
             if isinstance(error, Downtime) or (isinstance(error, RateLimited) and error.group == EVERYBODY):
-                # Of everybody: ten thousand jobs must not be taken and given back, over and over.
+                # For everybody: ten thousand jobs must not be taken and given back, over and over.
                 pause = min(LONGEST_CLOSED, error.until - self._clock.now())
                 self._closed_until = max(self._closed_until, self._clock.monotonic() + pause)
-            # Nobody's fault: no attempt counts. A little apart, so that not all come back at once.
+            # No failure: no attempt counts. A little apart, so that not all come back at once.
             until = error.until + self._rng.uniform(0.0, 1.0)
             await self._give_back(job, until, job.attempts, error.message, log, error.waits_for)
         except SsoUnavailable as error:
             if not error.everybody:
                 return await self._failed(job, error, log)
-            # Not this pilot's either, and told once for all (`sso_unavailable`): no attempt counts. The
+            # No failure of this source, and reported once for all (`sso_unavailable`): no attempt counts. The
             # longer it lasts, the further apart, for it may concern thousands.
             asked_to = error.retry_after or 0.0
             wait = asked_to + self._rng.uniform(LEAST_PAUSE, FIRST_BACKOFF + 2 * min(asked_to, 120.0))
@@ -227,7 +209,7 @@ class Consumer:
         except GrantUnusable as error:
             log.warning("needs a new login", reason=error.message)
             self._states.forget(job.source_id)
-            # Acknowledged and not dropped: after a login in this very moment it is wanted again.
+            # Acknowledged and not dropped: after a login in this very moment there is another request.
             await self._until_written(lambda: self._rows.finish(job), log)
         except KillsyncdError as error:
             await self._failed(job, error, log)
@@ -250,7 +232,7 @@ class Consumer:
     async def _done(self, job: Job, log: Logger) -> None:
         try:
             await self._jobs.done(job)
-        except Exception as error:  # its message comes again, and finds nothing wanted
+        except Exception as error:  # its message comes again, and finds no request
             log.exception("a job's message could not be acknowledged", error)
 
     async def _failed(self, job: Job, error: KillsyncdError, log: Logger) -> None:
@@ -283,7 +265,7 @@ class Consumer:
         log: Logger,
         waits_for: WaitsFor = WaitsFor.RETRY,
     ) -> None:
-        # Never at once: whoever says "now" again and again must not have us spin.
+        # Never at once: an error that says "now" again and again must not make this a busy loop.
         until = max(until, self._clock.now() + LEAST_PAUSE)
         log.debug("waits", seconds=round(until - self._clock.now(), 1), reason=reason)
         await self._until_written(
@@ -297,7 +279,7 @@ class Consumer:
 
         def failed(error: Unavailable, _seconds: float) -> None:
             self._in_trouble(error)
-            self._progress = self._clock.monotonic()  # a database that is away is no standstill of ours
+            self._progress = self._clock.monotonic()  # waiting for the database is no standstill
 
         try:
             await retry(
@@ -333,7 +315,7 @@ class Consumer:
             summary.add(written.sighted)
             walk = written.walk
             if written.sighted.listed > written.sighted.stored:
-                # Not only what is new to this list: whatever is wanted may lack somebody who fetches it.
+                # Not only what is new to this list: the fetcher may not know of what was listed before.
                 self._listed(job.source_id)
             if written.outcome is not Outcome.GO_ON:
                 self._waited_for_expiry.discard(job.source_id)
@@ -342,7 +324,7 @@ class Consumer:
                 return summary
             if written.outcome is not Outcome.GO_ON:
                 if written.outcome is Outcome.CUT:
-                    log.warning("walk cut short", pages=walk.pages, max_pages=self._max_pages)
+                    log.warning("walk cut short", pages=walk.pages, max_pages=self._settings.max_pages)
                 return summary
             if walk.next_page == 2 and self._expires_too_soon(job, walk, written):
                 self._waited_for_expiry.add(job.source_id)
@@ -367,12 +349,12 @@ class Consumer:
         if source.unbroken_at is None:
             return job.mode if job.mode is SyncMode.FULL_SYNC else SyncMode.FIRST_SYNC
         old = self._clock.now() - (source.full_walk_at or 0.0)
-        # Below zero: written while the clock stood wrong.
-        return job.mode if 0.0 <= old < self._full_walk else SyncMode.FULL_SYNC
+        # Below zero: written while the clock was wrong.
+        return job.mode if 0.0 <= old < self._settings.full_walk else SyncMode.FULL_SYNC
 
     def _expires_too_soon(self, job: Job, walk: Walk, written: PageWritten) -> bool:
         return job.source_id not in self._waited_for_expiry and too_close_to_expiry(
-            pages_left=min(walk.pages, self._max_pages) - 1,
+            pages_left=min(walk.pages, self._settings.max_pages) - 1,
             expires_at=written.expires_at,
             now=self._esi.esi_now(),
         )

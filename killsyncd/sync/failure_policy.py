@@ -1,30 +1,30 @@
-"""What the fetcher needs of others, and what it makes of a mail that did not come, or of one that did."""
+"""What becomes of a killmail that did not come, or that cannot be read: when to try again, or quarantine."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
 
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import BadInput, KillsyncdError, RowRefused
 from killsyncd.core.events import Events
 from killsyncd.core.killmail import decode, entity_ids
 from killsyncd.core.logging import get_logger
-from killsyncd.core.model import QUARANTINE_SECONDS, PendingOf, Ref
+from killsyncd.core.model import QUARANTINE_SECONDS, Ref
 from killsyncd.core.retry import full_jitter
 from killsyncd.esi.responses import (
     EsiError,
     EsiStatus,
-    KillmailResponse,
     MalformedResponse,
     NoResponseReceived,
     NotSent,
 )
-from killsyncd.sync.batch import Arrival, Delivery, Stored
+from killsyncd.sync.batch import Arrival, Delivery
 from killsyncd.sync.detail_storm import DetailStorm
+from killsyncd.sync.pending_mails import PendingMails
+from killsyncd.sync.ports import DetailLedger
 
 REFUSALS = 4
 """A wrong id and hash pair is tried so often: peers saw 422 under load for pairs that were right."""
@@ -41,53 +41,6 @@ SLICE = 1 << 19
 _STATUSES = {422: REFUSALS, 400: PATIENCE, 404: PATIENCE}
 """Only these say something of the mail. 401, 403 and their like are about us, and 5xx about ESI's day:
 they quarantine nothing, however long they last."""
-
-
-class DetailLedger(Protocol):
-    """The ledger, as the fetcher needs it."""
-
-    async def pending_sources(self) -> list[int]: ...
-    async def pending_of(self, source_id: int, limit: int) -> PendingOf: ...
-    async def ripe_sources(self, after: float) -> tuple[list[int], float]: ...
-    async def next_retry(self) -> float | None: ...
-    async def claim_refs(self, ids: Sequence[int]) -> set[int]: ...
-    async def release_refs(self, ids: Sequence[int]) -> None: ...
-    async def revive(self, limit: int) -> int: ...
-    async def retry(self, ids: Sequence[int] | None = None) -> list[int]: ...
-    async def ref_failed(
-        self, ref: Ref, *, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
-    ) -> bool: ...
-
-
-class MailStore(Protocol):
-    """Where mails end."""
-
-    async def store(self, arrivals: Sequence[Arrival], names: Collection[int]) -> Stored:
-        """Store what is wanted; one transaction. Raises RowRefused, Unavailable."""
-
-
-class SendPermit(Protocol):
-    """Leave to send one request, with the tokens for it."""
-
-    def release(self) -> None:
-        """It is not used: the tokens go back."""
-
-
-Permit = TypeVar("Permit", bound=SendPermit)
-
-
-class DetailClient(Protocol[Permit]):
-    """ESI's door, as far as details go."""
-
-    async def detail_permits(self, count: int = 1, *, heavy: bool = False) -> list[Permit]:
-        """One to `count` permits, without waiting for the window.
-
-        Raises Waiting: RateLimited with the time when tokens come back (for heavy callers: above
-        the share that is kept for the others), Downtime.
-        """
-
-    async def killmail(self, permit: Permit, killmail_id: int, killmail_hash: str) -> KillmailResponse:
-        """Fetch one mail, using up the permit. Raises EsiError and what is below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +106,18 @@ class Unpacked:
 class FailurePolicy:
     """Writes down what did not come: when to try again, or why a person has to look."""
 
-    def __init__(self, ledger: DetailLedger, events: Events, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, ledger: DetailLedger, pending: PendingMails, events: Events, clock: Clock, rng: random.Random
+    ) -> None:
         self._ledger = ledger
+        self._pending = pending
         self._events = events
         self._clock = clock
         self._rng = rng
         self._log = get_logger(__name__)
         self.storm = DetailStorm(rng)
-        self.failed = 0
+        self.failures = 0
+        """Mails that did not come, each time."""
         self.quarantined = 0
 
     async def unpack(self, batch: Sequence[Delivery]) -> Unpacked:
@@ -187,18 +144,25 @@ class FailurePolicy:
         self._log.exception("a mail failed in a way nobody foresaw", error, killmail_id=ref.killmail_id)
         return KillsyncdError(f"internal error: {type(error).__name__}")
 
-    async def failed_by(self, ref: Ref, error: KillsyncdError) -> bool:
-        """A mail did not come, and this is why. False: not written down so; the ledger must be looked at."""
-        self.failed += 1
+    async def failed(self, ref: Ref, error: KillsyncdError) -> None:
+        """A mail did not come, or cannot be read, and this is why: it is under way no more."""
+        if not await self._judge(ref, error):
+            self._pending.read_again()  # as it was, or by another hash: it may be pending now
+        self._pending.landed(ref.killmail_id)
+        self._pending.changed.ring()
+
+    async def _judge(self, ref: Ref, error: KillsyncdError) -> bool:
+        """Write down when to try again. False: that does not stand; the ledger must be looked at."""
+        self.failures += 1
         verdict = judge(ref, error, self._rng)
         if isinstance(error, EsiError) and not isinstance(error, NoResponseReceived | NotSent):
-            self._weather(error)
-            if self.storm.on:  # ESI is ill and not the mail: nothing is held against it
+            self._count_failure(error)
+            if self.storm.on:  # ESI is failing and not the mail: no attempt counts
                 verdict = Verdict(self.storm.rest(), ref.attempts, ref.refusals, False)
         stands = False
         try:
             stands = await self._write_down(ref, verdict, error.message)
-        except KillsyncdError as trouble:  # it is wanted as before
+        except KillsyncdError as trouble:  # it is pending as before
             self._log.error("could not write down a failure", reason=trouble.message)
         if verdict.quarantine and stands:
             self.storm.gave_up(ref.killmail_id)
@@ -212,7 +176,7 @@ class FailurePolicy:
             )
         return stands
 
-    def _weather(self, error: EsiError) -> None:
+    def _count_failure(self, error: EsiError) -> None:
         if self.storm.failed(error.message, self._clock.monotonic()):
             self._log.warning(
                 "every killmail fails: asking for one now and then",
@@ -232,7 +196,7 @@ class FailurePolicy:
         )
 
     async def came(self) -> None:
-        """Mails have come, and can be read: whatever was ESI's fault is over."""
+        """Mails have come, and can be read: if ESI was at fault, it is no longer."""
         given_up = self.storm.came()
         if given_up is None:
             return
@@ -246,7 +210,7 @@ class FailurePolicy:
         self._events.tell("refs")
 
     async def refused(self, ref: Ref, refusal: RowRefused) -> bool:
-        """The database will not have a mail: quarantined. False: another hash of it may be wanted now.
+        """The database will not have a mail: quarantined. False: another hash of it may be pending now.
 
         Raises Unavailable.
         """

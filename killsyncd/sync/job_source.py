@@ -14,23 +14,14 @@ from typing import Protocol
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.model import Job, SyncMode
+from killsyncd.sync.ports import SyncRequestRows
 
 LOOK_AGAIN = 15.0
-"""Seconds after which the rows are looked at although nobody rang."""
-
-
-class SyncRequestRows(Protocol):
-    """The queue's rows."""
-
-    async def claim(self, source_id: int | None = None) -> Job | None:
-        """Take the most urgent job that is due; None when there is none."""
-
-    async def next_due(self) -> float | None:
-        """When the next waiting job may be claimed, in seconds since 1970."""
+"""Seconds after which the rows are looked at although nothing has signalled a change."""
 
 
 class JobSource(Protocol):
-    """A supply of claimed jobs."""
+    """A supply of claimed jobs: from the rows alone, or by way of RabbitMQ."""
 
     async def next(self) -> Job:
         """Wait for a job and claim it."""
@@ -41,7 +32,7 @@ class JobSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A want that is due and has no message yet. expires_at: of the access token."""
+    """A sync request that is due and has no message yet. expires_at: of the access token."""
 
     source_id: int
     user_id: str
@@ -71,7 +62,7 @@ class WakeupMessage:
 
 @dataclass(frozen=True, slots=True)
 class WakeupResult:
-    """What came of a message. job: claimed, if something was wanted. known: False for a stranger."""
+    """What came of a message. job: claimed, if there was a request. known: False for a stranger."""
 
     job: Job | None
     known: bool = True
@@ -105,4 +96,4 @@ class EmbeddedJobSource:
             await self._signal.wait(self._clock, wait)
 
     async def done(self, job: Job) -> None:
-        """The row said it all."""
+        """Nothing to do: the row is all there is."""

@@ -1,84 +1,23 @@
-"""Reading one page of a pilot's list: lawfully, with a token that works, and into the ledger.
+"""Reads one page of a source's list: no sooner than ESI allows, with a valid token, and into the ledger.
 
-What ESI's `Expires` and an ask without an answer forbid is refused before the door is
-troubled, and a page's validators are committed with what the page told, never before.
+A page's validators (`ETag`, `Expires`) are committed together with what the page listed, never before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NoReturn, Protocol
-
+from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
-from killsyncd.core.model import Job, PageState, Source, SourceKind, SyncMode, WaitsFor, Walk
-from killsyncd.esi.responses import ClockWrong, EsiError, EsiStatus, ListPage, NotBefore
-from killsyncd.sync.walk import PageNews, PageWritten, SourceState
+from killsyncd.core.model import Job, PageState, SyncMode, WaitsFor, Walk
+from killsyncd.esi.client import EsiClient
+from killsyncd.esi.responses import ClockWrong, EsiError, EsiStatus, NotBefore
+from killsyncd.sync.ports import WalkLedger
+from killsyncd.sync.settings import ConsumerSettings
+from killsyncd.sync.walk import PageNews, PageWritten
 
 BELIEVED = 3600.0
 """Seconds for which a first page may be "unchanged" (304) before it is asked for whole: there are nodes of
 ESI's that say so for ever, and an answer in full costs one token more."""
-
-
-class WalkLedger(Protocol):
-    """The ledger, as a walk needs it."""
-
-    async def source_state(self, source_id: int) -> SourceState | None: ...
-    async def open_walk(self, source_id: int, mode: SyncMode) -> Walk: ...
-    async def restart_walk(self, walk: Walk, ends_at: int | None = None) -> Walk: ...
-    async def page_state(self, source_id: int, page: int) -> PageState | None: ...
-    async def before_ask(self, source_id: int, page: int, at: float) -> bool: ...
-    async def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> PageWritten: ...
-    async def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> None: ...
-    async def torn_in_a_row(self, source_id: int) -> int: ...
-
-
-class ListClient(Protocol):
-    """ESI's door, as far as lists go."""
-
-    async def list_page(
-        self,
-        source: Source,
-        page: int,
-        *,
-        token: str,
-        etag: str | None = None,
-        not_before: float = 0.0,
-        cached_for: float | None = None,
-        before_ask: Callable[[float], Awaitable[None]] | None = None,
-        character_id: int | None = None,
-    ) -> ListPage:
-        """Ask for one page. not_before: an Expires, in ESI's time; the door refuses to ask earlier.
-        cached_for: seconds that this is after the answer; None: `cache_seconds`.
-
-        before_ask is awaited with ESI's time when everything else allows the request, right
-        before it leaves. Raises EsiError and what is below it.
-        """
-
-    def cache_seconds(self, kind: SourceKind) -> float:
-        """How long ESI caches such a list: the longest it was seen to, else what its specification says."""
-
-    def esi_now(self) -> float:
-        """ESI's clock, in seconds since 1970; never ahead of it."""
-
-    def wall(self, esi_time: float) -> float:
-        """A moment of ESI's clock on this machine's, never before it."""
-
-
-class AccessTokens(Protocol):
-    """The token manager."""
-
-    async def access_token(self, user_id: str) -> str:
-        """A valid access token. Raises GrantUnusable, SsoUnavailable."""
-
-    async def force_refresh(self, user_id: str, rejected_access_token: str) -> str:
-        """Another one, after ESI said 401 to this."""
-
-    async def list_refused(self, user_id: str, refused_access_token: str, words: str) -> NoReturn:
-        """ESI said 403 to this one. Raises GrantUnusable where that is believed, else ListRefused."""
-
-    async def list_accepted(self, user_id: str) -> None:
-        """ESI gave the list."""
 
 
 class LeaseLost(KillsyncdError):
@@ -86,20 +25,15 @@ class LeaseLost(KillsyncdError):
 
 
 class ListReader:
-    """Reads and writes down one page after the other.
-
-    max_pages: where a walk is cut. interval: seconds until a list that is not there (404) is asked for
-    again. Both may be changed.
-    """
+    """Reads and writes down one page after the other. settings: may be replaced at any time."""
 
     def __init__(
-        self, ledger: WalkLedger, esi: ListClient, tokens: AccessTokens, max_pages: int, interval: float
+        self, ledger: WalkLedger, esi: EsiClient, tokens: TokenManager, settings: ConsumerSettings
     ) -> None:
         self._ledger = ledger
         self._esi = esi
         self._tokens = tokens
-        self.max_pages = max_pages
-        self.interval = interval
+        self.settings = settings
 
     async def next_page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
         """The walk's next page.
@@ -124,7 +58,7 @@ class ListReader:
         else:
             news = await self._ask(job, walk, known, log)
             await self._tokens.list_accepted(job.user_id)
-        written = await self._ledger.write_page(job, walk, news, self.max_pages)
+        written = await self._ledger.write_page(job, walk, news, self.settings.max_pages)
         if not written.held:
             raise LeaseLost("the lease is lost")
         return written
@@ -151,8 +85,8 @@ class ListReader:
         return await self._ask_with(job, walk, known, token)
 
     def _etag(self, walk: Walk, known: PageState | None) -> str | None:
-        """What to ask with: a walk that reads everything believes nothing old, and no first page is
-        taken for unchanged for long."""
+        """The ETag to ask with, None for none: a walk that reads everything asks for whole pages, and so
+        does a first page that has been unchanged for long."""
         if known is None or walk.mode is not SyncMode.INCREMENTAL:
             return None
         if known.page == 1 and known.body_at < self._esi.esi_now() - BELIEVED:
@@ -217,12 +151,12 @@ class ListReader:
             return None
         if error.at is None:
             return None
-        expires_at = max(error.expires_at or 0.0, error.at + self.interval)
+        expires_at = max(error.expires_at or 0.0, error.at + self.settings.interval)
         made_at = error.at - self._esi.cache_seconds(job.source.kind)
         return PageNews(1, (), None, None, expires_at, 1, error.at, made_at, no_list=True)
 
     def _why_cached(self, job: Job, known: PageState | None) -> WaitsFor:
-        """What makes the page wait longest."""
+        """Which of the reasons to wait lasts longest."""
         lawful_at = self._lawful_at(job, known)
         if known is None or known.expires_at >= lawful_at:
             return WaitsFor.CACHE
@@ -238,7 +172,10 @@ class ListReader:
         return life
 
     def _lawful_at(self, job: Job, known: PageState | None) -> float:
-        """From when a page may be asked for; an ask without an answer counts as one that was cached."""
+        """From when a page may be asked for, in ESI's time.
+
+        A request without an answer counts as one whose answer ESI has cached.
+        """
         if known is None:
             return 0.0
         lawful_at = max(known.expires_at, known.not_before)

@@ -10,46 +10,31 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import RowRefused, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import EsiError, EsiStatus, MustWait, ResolvedName
+from killsyncd.sync.ports import NameRows, NameWaits
 
 BATCH = 1000
 """As many ids as the route takes at once."""
 
 ERRORS_A_MINUTE = 20
-Waits = tuple[float, float, float, float, float]
 
-UNKNOWN_AGAIN: Waits = (600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
+UNKNOWN_AGAIN: NameWaits = (600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
 """Seconds after which an id that ESI did not know is asked for once more, each time longer: for minutes ESI
 refuses names that it knows."""
 
 REFUSED_IN_A_ROW = 20
 REFUSED_PAUSE = 600.0
-"""After so many refusals without a single name between them ESI is ill, and not the ids: it is left alone for
+"""After so many refusals without a single name between them ESI is at fault, not the ids: it is not asked for
 so many seconds. Ids that stand alone by then count as unknown; the others have lost nothing."""
 
 GATHER = 0.3
 """Seconds to let more ids come before a request is spent on few."""
-
-
-class NamesClient(Protocol):
-    """ESI's door, as far as names go."""
-
-    async def names(self, ids: Sequence[int]) -> list[ResolvedName]:
-        """Resolve 1 to 1000 different ids. EsiStatus 404: at least one of them is unknown."""
-
-
-class NameRows(Protocol):
-    """The names table."""
-
-    async def unresolved(self, limit: int) -> list[int]: ...
-    async def next_due(self) -> float | None: ...
-    async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], waits: Waits) -> None: ...
 
 
 class NamesRefused(EsiError):
@@ -59,9 +44,9 @@ class NamesRefused(EsiError):
 class NameResolver:
     """Resolves what the store has no name for."""
 
-    def __init__(self, *, esi: NamesClient, book: NameRows, events: Events, clock: Clock) -> None:
+    def __init__(self, *, esi: EsiClient, rows: NameRows, events: Events, clock: Clock) -> None:
         self._esi = esi
-        self._book = book
+        self._rows = rows
         self._events = events
         self._clock = clock
         self._signal = Wakeup()
@@ -97,9 +82,9 @@ class NameResolver:
                 await self._clock.sleep(GATHER)
 
     async def _round(self) -> float:
-        ids = await self._book.unresolved(BATCH)
+        ids = await self._rows.unresolved(BATCH)
         if not ids:
-            due = await self._book.next_due()
+            due = await self._rows.next_due()
             return 60.0 if due is None else min(60.0, max(1.0, due - self._clock.now()))
         await self._resolve(ids)
         return 0.0
@@ -113,7 +98,7 @@ class NameResolver:
             await self._spend_error()
             self._refused += 1
             if len(ids) == 1:
-                await self._book.resolved([], ids, UNKNOWN_AGAIN)
+                await self._rows.resolved([], ids, UNKNOWN_AGAIN)
             if self._refused >= REFUSED_IN_A_ROW:
                 raise NamesRefused(f"{self._refused} refusals in a row: {refusal.message}") from None
             if len(ids) == 1:
@@ -132,10 +117,10 @@ class NameResolver:
 
     async def _keep(self, names: Sequence[ResolvedName], unknown: Sequence[int]) -> None:
         try:
-            await self._book.resolved(names, unknown, UNKNOWN_AGAIN)
+            await self._rows.resolved(names, unknown, UNKNOWN_AGAIN)
         except RowRefused:
             if len(names) < 2:  # a name the database will not have is as good as none
-                await self._book.resolved([], [*unknown, *(each.id for each in names)], UNKNOWN_AGAIN)
+                await self._rows.resolved([], [*unknown, *(each.id for each in names)], UNKNOWN_AGAIN)
                 return
             middle = len(names) // 2
             await self._keep(names[:middle], unknown)

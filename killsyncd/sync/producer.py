@@ -1,23 +1,22 @@
 """The producer: queues everybody who was not synced for a while, again and again.
 
-The next run counts from the end of the last one, with jitter, and the time is kept
-in the database: a restart neither starts a herd nor forgets where it was, and of
-several daemons one runs.
+The next run counts from the end of the last one, with jitter, and the time is kept in the database: a restart
+does not queue everybody at once, and of several daemons one runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Callable
 
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.core.model import PRIORITY_PRODUCER, Origin, ProducerState, Queued
+from killsyncd.core.model import PRIORITY_PRODUCER, Origin
+from killsyncd.sync.ports import DueUsers, ProducerRunRows
+from killsyncd.sync.settings import ProducerSettings
 
 CHUNK = 200
 """Users queued in one transaction."""
@@ -28,42 +27,18 @@ SHOWN = 20
 """Users named one by one in the log; more are counted."""
 
 
-class ProducerRunRows(Protocol):
-    """When the producer ran, and whose turn it is."""
-
-    async def begin(self, longest: float) -> bool: ...
-    async def finish(self, queued: int, wait: float) -> None: ...
-    async def state(self) -> ProducerState: ...
-
-
-class DueUsers(Protocol):
-    """Who is due, and the way into the queue."""
-
-    async def due(self, before: datetime) -> list[str]: ...
-    async def queue(
-        self,
-        user_ids: Sequence[str],
-        priority: int,
-        origin: Origin,
-        *,
-        skip_within: float | None = None,
-        full: bool = False,
-    ) -> list[Queued]: ...
-
-
 class Producer:
-    """Background sync. interval and min_age in seconds."""
+    """Background sync. paused: whether nobody shall be queued by itself."""
 
     def __init__(
         self,
+        settings: ProducerSettings,
         *,
         runs: ProducerRunRows,
         users: DueUsers,
         events: Events,
         clock: Clock,
         rng: random.Random,
-        interval: float,
-        min_age: float,
         paused: Callable[[], bool],
     ) -> None:
         self._runs = runs
@@ -71,8 +46,7 @@ class Producer:
         self._events = events
         self._clock = clock
         self._rng = rng
-        self._interval = interval
-        self._min_age = min_age
+        self._settings = settings
         self._paused = paused
         self._signal = Wakeup()
         events.on("switches", self._signal.ring)
@@ -81,9 +55,9 @@ class Producer:
         self.running = False
         self.progress = clock.monotonic()
 
-    def pace(self, interval: float, min_age: float) -> None:
-        """Another interval and age, in seconds; a next run further away than that is due at once."""
-        self._interval, self._min_age = interval, min_age
+    def reconfigure(self, settings: ProducerSettings) -> None:
+        """Run by other settings from now on; a next run further away than the interval is due at once."""
+        self._settings = settings
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run when it is time, until stopping."""
@@ -103,8 +77,8 @@ class Producer:
     async def round(self) -> float:
         """Run if it is due; answers the seconds until it is."""
         state = await self._runs.state()
-        # Further away than we ever put it: written while the clock stood wrong, or at another pace.
-        longest = self._interval + LONGEST_JITTER
+        # Further away than it is ever set: written while the clock was wrong, or with another interval.
+        longest = self._settings.interval + LONGEST_JITTER
         due = not 0.0 < state.next_run_at - state.now <= longest + 1.0
         if state.holder is None and due and await self._runs.begin(longest + 1.0):
             self.running = True
@@ -113,14 +87,14 @@ class Producer:
             finally:
                 self.running = False
             # A tenth of the interval of jitter, a minute at most: not everybody's daemon at once.
-            jitter = self._rng.uniform(0.0, min(LONGEST_JITTER, self._interval / 10))
-            await self._runs.finish(queued, self._interval + jitter)
+            jitter = self._rng.uniform(0.0, min(LONGEST_JITTER, self._settings.interval / 10))
+            await self._runs.finish(queued, self._settings.interval + jitter)
             state = await self._runs.state()
         return max(0.05, state.next_run_at - state.now) if state.holder is None else 2.0
 
     async def _queue_everybody(self) -> int:
         began = self._clock.monotonic()
-        due = await self._users.due(utc(self._clock.now() - self._min_age))
+        due = await self._users.due(utc(self._clock.now() - self._settings.min_age))
         self._log.info("background sync", found=len(due))
         count = 0
         for start in range(0, len(due), CHUNK):

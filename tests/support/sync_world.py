@@ -21,6 +21,7 @@ from killsyncd.storage.transaction import Tx
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
 from killsyncd.sync.job_source import EmbeddedJobSource
+from killsyncd.sync.settings import ConsumerSettings
 from tests.support.clocks import ManualClock
 from tests.support.storage_world import Pilot, StorageWorld, arrival, hash_of
 
@@ -235,7 +236,9 @@ class SyncWorld:
             await store.close()
 
     def make_consumer(self, **changes: Any) -> Consumer:
-        """A consumer; changes: other arguments than ours."""
+        """A consumer; changes: other arguments or settings than ours."""
+        settings = {"concurrency": 4, "max_pages": 50, "full_walk": 86_400.0, "interval": 600.0}
+        settings |= {each: changes.pop(each) for each in tuple(changes) if each in settings}
         arguments: dict[str, Any] = {
             "jobs": EmbeddedJobSource(self.world.wants, self.events, self.clock, lambda: self.paused),
             "rows": self.world.wants,
@@ -244,17 +247,13 @@ class SyncWorld:
             "tokens": self.tokens,
             "events": self.events,
             "clock": self.clock,
-            "concurrency": 4,
-            "max_pages": 50,
-            "full_walk": 86_400.0,
-            "interval": 600.0,
             "rng": random.Random(7),
             "paused": lambda: self.paused,
             "listed": self.listed.append,
         }
-        return Consumer(**{**arguments, **changes})
+        return Consumer(ConsumerSettings(**settings), **{**arguments, **changes})
 
-    def make_fetcher(self, **changes: Any) -> Fetcher[PlayedPermit]:
+    def make_fetcher(self, **changes: Any) -> Fetcher:
         """A fetcher; changes: other arguments than ours."""
         arguments: dict[str, Any] = {
             "ledger": self.world.ledger,

@@ -15,7 +15,7 @@ from killsyncd.esi.responses import Downtime, EsiStatus, MalformedResponse, NoRe
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.detail_storm import IN_A_ROW
 from killsyncd.sync.failure_policy import MALFORMED, PATIENCE, REFUSALS
-from killsyncd.sync.fetcher import BATCH
+from killsyncd.sync.mail_writer import BATCH
 from tests.support.storage_world import Pilot, arrival
 from tests.support.sync_world import SyncWorld, eventually
 
@@ -430,17 +430,18 @@ async def test_a_writer_that_dies_ends_the_fetcher(core: SyncWorld, pilot: Pilot
 
 
 async def test_a_commit_that_never_ends_is_a_standstill(core: SyncWorld, pilot: Pilot) -> None:
-    hung = asyncio.Event()
+    begun, hung = asyncio.Event(), asyncio.Event()
     real = core.world.storing.store
 
     async def hangs(arrivals: Sequence[Arrival], names: Sequence[int]) -> Stored:
+        begun.set()
         await hung.wait()
         return await real(arrivals, names)
 
     core.world.storing.store = hangs  # type: ignore[method-assign]
     await core.world.listed(pilot, 1)
     async with core.running(core.fetcher.run):
-        await eventually(lambda: core.fetcher._committing_since is not None)
+        await eventually(begun.is_set)
         before = core.clock.monotonic()
         await core.clock.advance(200)
         assert core.fetcher.progress <= before

@@ -57,7 +57,7 @@ class Running:
     def __init__(self, core: SyncWorld, esi: PlayedNames, book: NameRepository | None = None) -> None:
         self.core = core
         self.task = NameResolver(
-            esi=esi, book=book or NameRepository(core.world.store), events=core.events, clock=core.clock
+            esi=esi, rows=book or NameRepository(core.world.store), events=core.events, clock=core.clock
         )
 
     async def __aenter__(self) -> Running:

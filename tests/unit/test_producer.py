@@ -11,6 +11,7 @@ import pytest
 from killsyncd.core.model import Origin
 from killsyncd.storage.repositories.producer_runs import ProducerRuns
 from killsyncd.sync.producer import LONGEST_JITTER, Producer
+from killsyncd.sync.settings import ProducerSettings
 from tests.support.sync_world import SyncWorld, eventually
 
 INTERVAL = 600.0
@@ -25,13 +26,12 @@ async def core(tmp_path: Path) -> AsyncIterator[SyncWorld]:
 
 def make(core: SyncWorld) -> Producer:
     return Producer(
+        ProducerSettings(INTERVAL, MIN_AGE),
         runs=ProducerRuns(core.world.store, core.world.holder),
         users=core.world.users,
         events=core.events,
         clock=core.clock,
         rng=random.Random(1),
-        interval=INTERVAL,
-        min_age=MIN_AGE,
         paused=lambda: core.paused,
     )
 

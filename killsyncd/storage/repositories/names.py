@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from killsyncd.esi.responses import ResolvedName
 from killsyncd.storage.transaction import Many, Run, Store, Tx, one
-from killsyncd.sync.name_resolver import Waits
+from killsyncd.sync.ports import NameWaits
 
 
 def _unresolved(limit: int) -> Tx[list[int]]:
@@ -20,7 +20,7 @@ def _next_due() -> Tx[float | None]:
     return None if row is None or row["due"] is None else float(row["due"])
 
 
-def _resolved(names: Sequence[ResolvedName], unknown: Sequence[int], waits: Waits) -> Tx[None]:
+def _resolved(names: Sequence[ResolvedName], unknown: Sequence[int], waits: NameWaits) -> Tx[None]:
     if names:
         yield Many(
             "names.resolved",
@@ -49,7 +49,7 @@ class NameRepository:
         """When the next id may be asked for, in seconds since 1970; None when all have names."""
         return await self._store.read(_next_due)
 
-    async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], waits: Waits) -> None:
+    async def resolved(self, names: Sequence[ResolvedName], unknown: Sequence[int], waits: NameWaits) -> None:
         """Write names down, and ids that ESI does not know.
 
         waits: seconds until such an id is asked for again, the first time, the second, and so on.
