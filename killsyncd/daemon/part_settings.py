@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from killsyncd.config import Config
-from killsyncd.esi.client import EsiSettings
+from killsyncd.esi.settings import EsiSettings
 from killsyncd.sync.settings import ConsumerSettings, ProducerSettings
 
 

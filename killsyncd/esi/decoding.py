@@ -60,7 +60,7 @@ def printable(text: str, length: int = 200) -> str:
 
 
 def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Raises Malformed; msgspec's messages name the path and the types, never a value."""
+    """Raises MalformedResponse; msgspec's messages name the path and the types, never a value."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -72,7 +72,7 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 def decode_refs(body: bytes) -> tuple[list[tuple[int, str]], tuple[SetAside, ...]]:
     """A page of a list: (id, hash), as often as they stand there, and the entries that cannot be read.
 
-    One bad entry hides no good one. A hash in capitals is the same hash. Raises Malformed where
+    One bad entry hides no good one. A hash in capitals is the same hash. Raises MalformedResponse where
     nothing on the page looks like an entry.
     """
     try:

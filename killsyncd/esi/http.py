@@ -108,7 +108,7 @@ class EsiHttp:
                 trust_env=False,
             )
             # aiohttp sends a GET again by itself when a kept connection turns out dead. ESI may
-            # have counted the first one: whether to ask again is the door's to decide.
+            # have counted the first one: whether to ask again is decided by the pipeline.
             self._session._retry_connection = False
         return self._session
 
@@ -129,7 +129,7 @@ class EsiHttp:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> HttpResponse:
-        """Ask once. cap: bytes of a good answer's body, unpacked. Raises ConnectFailed, NoAnswer."""
+        """Ask once. cap: bytes of a good answer's body, unpacked. Raises ConnectFailed, NoResponse."""
         session = self._open()
         answer: HttpResponse | None = None
         try:
@@ -201,7 +201,7 @@ class EsiHttp:
 
 def _refuse(response: aiohttp.ClientResponse, answer: HttpResponse, cap: int) -> None:
     answer.flaw, answer.broken = BrokenResponse.LARGE, f"longer than {cap // (KIB * KIB)} MiB"
-    response.close()  # the rest is not wanted, and neither is a connection full of it
+    response.close()  # the rest is not read, so the connection cannot be used again
 
 
 def _unpack(response: aiohttp.ClientResponse, answer: HttpResponse, packed: bytes, cap: int) -> None:

@@ -1,4 +1,4 @@
-"""One question to ESI, from its turn to its settled answer: pace, gates, tokens, and what to make of it."""
+"""One request to ESI, from its turn to its settled answer: pace, gates, tokens, and what to make of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class EsiStats:
     """Counters for metrics. Groups are ESI's rate-limit groups, or the route's name where there is none.
 
     requests: by (group, `2xx`|`3xx`|`4xx`|`420`|`429`|`5xx`|`unanswered`|`not_sent`). refused: asked of
-    the door and not sent, by (group, reason). in_flight: requests sent and not answered. unheard: requests
+    the client and not sent, by (group, reason). in_flight: requests sent and not answered. unheard: requests
     without an answer since the last one that had one. progress: monotonic seconds of the last answer or
     refusal.
     """
@@ -81,66 +81,66 @@ class EsiRequest:
 
 
 class RequestPipeline:
-    """Asks one question at a time for many callers."""
+    """Asks one request at a time for many callers."""
 
     def __init__(
         self,
-        wire: EsiHttp,
-        tokens: PermitOffice,
-        books: RateLimitAccounting,
+        http: EsiHttp,
+        permits: PermitOffice,
+        accounting: RateLimitAccounting,
         time: ServerTime,
         gate: DowntimeGate,
         clock: Clock,
-        news: Condition,
+        changes: Condition,
         *,
         per_second: float,
         max_connections: int,
     ) -> None:
-        self._wire = wire
-        self._tokens = tokens
-        self._books = books
+        self._http = http
+        self._permits = permits
+        self._accounting = accounting
         self._time = time
         self._gate = gate
         self._clock = clock
-        self._news = news
+        self._changes = changes
         self._pacer = Pacer(per_second)
         self._slots = asyncio.Semaphore(max_connections)
         self.stats = EsiStats()
         self._details_flying = 0
 
-    async def ask(self, question: EsiRequest, permit: Permit | None = None) -> tuple[HttpResponse, float]:
+    async def ask(self, request: EsiRequest, permit: Permit | None = None) -> tuple[HttpResponse, float]:
         """A usable answer (2xx or 304, body whole) and ESI's time of it. permit: for details.
 
         Raises EsiError in all its kinds, and whatever before_ask raises. The permit is used up either way.
         """
         try:
-            self.raise_if_down(question)
+            self.raise_if_down(request)
             await self._slots.acquire()
             try:
                 delay = self._pacer.delay(self._clock.monotonic())
                 if delay > 0:
                     await self._clock.sleep(delay)
-                self.raise_if_down(question, consume=True)
+                self.raise_if_down(request, consume=True)
                 if permit is None or not self._still_good(permit):
-                    permit = await self._fresh(question, permit)
-                self._tokens.check(question.route, permit.chunk.bucket)
-                self._tokens.check_left(permit, self._details_flying)
+                    permit = await self._fresh(request, permit)
+                self._permits.check(request.route, permit.chunk.bucket)
+                self._permits.check_left(permit, self._details_flying)
                 asked_at = self._time.not_before()
-                if question.before_ask is not None:
-                    await question.before_ask(asked_at)
-                return await self._send(question, permit, asked_at)
+                if request.before_ask is not None:
+                    await request.before_ask(asked_at)
+                return await self._send(request, permit, asked_at)
             finally:
                 self._slots.release()
         except (Downtime, RateLimited) as error:
-            self._count_refusal(question, error)
+            self._count_refusal(request, error)
             raise
         finally:
             if permit is not None and permit.open:
                 permit.release()
 
-    def raise_if_down(self, question: EsiRequest, *, consume: bool = False) -> None:
+    def raise_if_down(self, request: EsiRequest, *, consume: bool = False) -> None:
         """Raises Downtime while the gate is closed. consume: use up the single request let through."""
-        if self._gate.closed is None or question.probe:
+        if self._gate.closed is None or request.probe:
             return
         now = self._clock.monotonic()
         may = self._gate.let_one_through(now) if consume else self._gate.trial_due(now)
@@ -161,66 +161,68 @@ class RequestPipeline:
             raise ValueError("a permit is good for one request")
         return self._clock.monotonic() <= permit.chunk.send_by
 
-    async def _fresh(self, question: EsiRequest, permit: Permit | None) -> Permit:
+    async def _fresh(self, request: EsiRequest, permit: Permit | None) -> Permit:
         """Another permit in place of one that does not cover the request any more, or of none."""
         if permit is not None:
             permit.release()
-        if question.route == DETAIL:
-            return (await self._tokens.details(1, heavy=permit.heavy if permit is not None else False))[0]
-        return await self._tokens.single(question.route, question.character_id)
+        if request.route == DETAIL:
+            return (await self._permits.details(1, heavy=permit.heavy if permit is not None else False))[0]
+        return await self._permits.single(request.route, request.character_id)
 
     async def _send(
-        self, question: EsiRequest, permit: Permit, asked_at: float, *, first: bool = True
+        self, request: EsiRequest, permit: Permit, asked_at: float, *, first: bool = True
     ) -> tuple[HttpResponse, float]:
         group = permit.chunk.bucket.group
-        detail = int(question.route == DETAIL)
+        detail = int(request.route == DETAIL)
         self.stats.in_flight += 1
         self._details_flying += detail
         try:
-            answer = await self._wire.request(
-                question.method,
-                question.path,
-                cap=question.cap,
-                headers=question.headers,
-                body=question.body,
+            answer = await self._http.request(
+                request.method,
+                request.path,
+                cap=request.cap,
+                headers=request.headers,
+                body=request.body,
             )
         except ConnectFailed as error:
             permit.release()
             self._count(group, "not_sent")
-            raise self._nobody(question, NotSent(f"ESI cannot be reached: {error}", at=asked_at)) from None
+            raise self._gateway_failure(
+                request, NotSent(f"ESI cannot be reached: {error}", at=asked_at)
+            ) from None
         except NoResponse as error:
-            self._tokens.unanswered(permit)
+            self._permits.unanswered(permit)
             self._count(group, "unanswered")
-            if error.early and question.again and first:
+            if error.early and request.again and first:
                 again = await self._another(permit)
                 if again is not None:
-                    return await self._send(question, again, asked_at, first=False)
-            expires_at = self._time.not_before() + question.ttl if question.ttl else None
-            raise self._nobody(
-                question, NoResponseReceived(f"ESI did not answer: {error}", expires_at=expires_at)
+                    return await self._send(request, again, asked_at, first=False)
+            expires_at = self._time.not_before() + request.ttl if request.ttl else None
+            raise self._gateway_failure(
+                request, NoResponseReceived(f"ESI did not answer: {error}", expires_at=expires_at)
             ) from None
         except BaseException:
-            self._tokens.unanswered(permit)  # cancelled: it may be under way
+            self._permits.unanswered(permit)  # cancelled: it may be under way
             raise
         finally:
             self.stats.in_flight -= 1
             self._details_flying -= detail
-        return await self._hear(question, permit, answer, asked_at)
+        return await self._hear(request, permit, answer, asked_at)
 
     async def _another(self, permit: Permit) -> Permit | None:
         try:
-            return (await self._tokens.details(1, heavy=permit.heavy))[0]
+            return (await self._permits.details(1, heavy=permit.heavy))[0]
         except (RateLimited, Unavailable):
             return None
 
     async def _hear(
-        self, question: EsiRequest, permit: Permit, answer: HttpResponse, asked_at: float
+        self, request: EsiRequest, permit: Permit, answer: HttpResponse, asked_at: float
     ) -> tuple[HttpResponse, float]:
         """Settle, learn, and decide what kind of answer it is."""
         date = read_date(answer.headers)
         if date is not None:
             self._time.observe(date, answer.sent, answer.received)
-        self._tokens.answered(permit, answer)
+        self._permits.answered(permit, answer)
         status = answer.status
         bucket = permit.chunk.bucket
         self._count(bucket.group, str(status) if status in (420, 429) else f"{status // 100}xx")
@@ -229,10 +231,10 @@ class RequestPipeline:
             await self._write_down()
             raise self._told_to_wait(permit, status, at)
         if status in GATEWAY:
-            raise self._nobody(question, EsiStatus(status, decode_error(answer.body), at=at))
-        if not question.probe and self._gate.success(question.resource, answer.sent):
+            raise self._gateway_failure(request, EsiStatus(status, decode_error(answer.body), at=at))
+        if not request.probe and self._gate.success(request.resource, answer.sent):
             log.info("ESI is back: a request was answered")
-            self._news.notify()
+            self._changes.notify()
         if status < 300 or status == 304:
             if answer.flaw is not BrokenResponse.NONE:
                 raise _flawed(answer, cached_until(answer.headers, at), at)
@@ -241,7 +243,7 @@ class RequestPipeline:
 
     def _told_to_wait(self, permit: Permit, status: int, at: float) -> RateLimited:
         try:
-            self._tokens.check(permit.route, permit.chunk.bucket)
+            self._permits.check(permit.route, permit.chunk.bucket)
         except RateLimited as error:
             log.warning("ESI asked us to wait", status=status, group=error.group)
             error.at = at
@@ -255,18 +257,18 @@ class RequestPipeline:
             waits_for=WaitsFor.BLOCKED,
         )
 
-    def _nobody(self, question: EsiRequest, error: EsiError) -> EsiError:
-        """A gateway error, or nobody there: downtime, perhaps."""
-        if question.probe:
+    def _gateway_failure(self, request: EsiRequest, error: EsiError) -> EsiError:
+        """A gateway error, or no answer at all: perhaps downtime."""
+        if request.probe:
             return error
         was_open = self._gate.closed is None
         # The kind of failure only: ESI's own words could differ each time.
         why = f"answers of {error.status}" if isinstance(error, EsiStatus) else error.message
-        if not self._gate.failure(question.resource, why, self._clock.monotonic(), self._time.not_after()):
+        if not self._gate.failure(request.resource, why, self._clock.monotonic(), self._time.not_after()):
             return error
         if was_open and self._gate.closed is not None:
             log.warning("ESI is down: asking for its status only", reason=self._gate.closed.reason)
-            self._news.notify()
+            self._changes.notify()
         down = self.downtime(error.at)
         down.expires_at = error.expires_at
         return down
@@ -274,16 +276,16 @@ class RequestPipeline:
     async def _write_down(self) -> None:
         """A block must survive a crash; without the database it holds in memory."""
         with contextlib.suppress(Unavailable):
-            await self._books.flush()
+            await self._accounting.flush()
 
     def _count(self, group: str, outcome: str) -> None:
         self.stats.requests[group, outcome] += 1
         self.stats.unheard = self.stats.unheard + 1 if outcome in ("unanswered", "not_sent") else 0
         self.stats.progress = self._clock.monotonic()
 
-    def _count_refusal(self, question: EsiRequest, error: EsiError) -> None:
+    def _count_refusal(self, request: EsiRequest, error: EsiError) -> None:
         reason = "downtime" if isinstance(error, Downtime) else "limit"
-        self.stats.refused[self._tokens.bucket(question.route, None).group, reason] += 1
+        self.stats.refused[self._permits.bucket(request.route, None).group, reason] += 1
         self.stats.progress = self._clock.monotonic()
 
 

@@ -1,4 +1,4 @@
-"""What ESI answers, as values, and the ways in which it does not. Shared by the door and those who ask it.
+"""What ESI answers, as values, and the ways in which it does not. Shared by the client and its callers.
 
 No text in here holds a hash or a token, and what comes from ESI is cut short and made printable.
 """

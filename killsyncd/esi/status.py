@@ -2,13 +2,14 @@
 
 When it was asked, answered, and until when it is cached is kept in the database: that survives a restart, so
 that even a daemon which restarts every second never asks early. Those are times of ESI's clock;
-with the last answer goes what both clocks showed, for the first question after a restart, when ESI's is
+with the last answer goes what both clocks showed, for the first request after a restart, when ESI's is
 not known yet and ours may be off.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
@@ -21,29 +22,29 @@ from killsyncd.esi.http import OTHER_CAP
 from killsyncd.esi.pipeline import EsiRequest, RequestPipeline
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
-from killsyncd.esi.responses import EsiError, MalformedResponse, MustWait, NotBefore, ServerStatus
+from killsyncd.esi.responses import ClockWrong, EsiError, MalformedResponse, MustWait, NotBefore, ServerStatus
 from killsyncd.esi.routes import AFTER_EXPIRES, STATUS
 
 log = get_logger(__name__)
 
 
-class StatusKeeper:
+class ServerStatusClient:
     """The latest status, and the downtime gate's probe."""
 
     def __init__(
         self,
-        asker: RequestPipeline,
-        books: RateLimitAccounting,
-        lessons: RouteLimits,
+        pipeline: RequestPipeline,
+        accounting: RateLimitAccounting,
+        limits: RouteLimits,
         time: ServerTime,
         gate: DowntimeGate,
         clock: Clock,
         *,
         egress: str,
     ) -> None:
-        self._asker = asker
-        self._books = books
-        self._lessons = lessons
+        self._pipeline = pipeline
+        self._accounting = accounting
+        self._limits = limits
         self._time = time
         self._gate = gate
         self._clock = clock
@@ -56,11 +57,11 @@ class StatusKeeper:
         self._one_at_a_time = asyncio.Lock()
 
     async def get(self) -> ServerStatus:
-        """As Door.status."""
+        """As `EsiClient.status`."""
         async with self._one_at_a_time:
             if self._held is not None and self.left() > 0:
                 return self._held
-            await self._books.look()
+            await self._accounting.look()
             if (left := self.left()) > 0:
                 raise NotBefore("ESI's status is still cached", self._clock.now() + left)
             return await self._ask()
@@ -68,17 +69,17 @@ class StatusKeeper:
     @property
     def last_told(self) -> float:
         """ESI's time when it last told its status, or a little later, also before the restart; 0: never."""
-        return self._books.gate(self._told) - SKEW
+        return self._accounting.gate(self._told) - SKEW
 
     @property
     def clock_was_off(self) -> bool:
         """Whether this machine's clock was not ESI's when the status was last told."""
-        return abs(self._books.gate(self._told) - self._books.gate(self._told_here)) > SKEW
+        return abs(self._accounting.gate(self._told) - self._accounting.gate(self._told_here)) > SKEW
 
     def left(self) -> float:
         """Seconds before the status may be asked again: never more than it is cached, whatever clocks say."""
-        asked, answered = self._books.gate(self._asked), self._books.gate(self._answered)
-        until, ttl = self._books.gate(self._expires), self._lessons.of(STATUS).ttl
+        asked, answered = self._accounting.gate(self._asked), self._accounting.gate(self._answered)
+        until, ttl = self._accounting.gate(self._expires), self._limits.of(STATUS).ttl
         life = until - answered
         if asked > answered:
             until, life = max(until, asked + ttl), max(life, ttl)
@@ -86,24 +87,24 @@ class StatusKeeper:
         now = self._time.not_after() if self._time.known else self._clock.now()
         if not self._time.known and self.clock_was_off:
             until = self._told_until(now, ttl)
-        known_for = min(self._books.known_for(self._asked), self._books.known_for(self._answered))
+        known_for = min(self._accounting.known_for(self._asked), self._accounting.known_for(self._answered))
         certain = life + AFTER_EXPIRES + CERTAINLY - known_for
         return max(0.0, min(until + AFTER_EXPIRES - now, certain))
 
     def _told_until(self, now: float, ttl: float) -> float:
         """By our own clock, which was off; by ESI's, if ours was put right since; else nothing is known."""
-        for told in (self._books.gate(self._told_here), self._books.gate(self._told)):
+        for told in (self._accounting.gate(self._told_here), self._accounting.gate(self._told)):
             if told <= now + SKEW:  # ESI's is known as an interval, of which this is the later end
                 return told + ttl
         return 0.0
 
     async def _before_ask(self, at: float) -> None:
-        self._books.stamp(self._asked, at)
-        await self._books.flush()
+        self._accounting.stamp(self._asked, at)
+        await self._accounting.flush()
 
     async def _ask(self) -> ServerStatus:
-        ttl = self._lessons.of(STATUS).ttl
-        question = EsiRequest(
+        ttl = self._limits.of(STATUS).ttl
+        request = EsiRequest(
             STATUS,
             "GET",
             "/status",
@@ -114,22 +115,41 @@ class StatusKeeper:
             probe=True,
         )
         try:
-            answer, at = await self._asker.ask(question)
+            answer, at = await self._pipeline.ask(request)
         except EsiError as error:
             if error.at is not None:
-                self._books.stamp(self._answered, error.at)
-                self._books.stamp(self._expires, error.expires_at or 0.0)
+                self._accounting.stamp(self._answered, error.at)
+                self._accounting.stamp(self._expires, error.expires_at or 0.0)
             raise
         until = cache_end(answer.headers, at, ttl).expires_at
-        self._books.stamp(self._answered, at)
-        self._books.stamp(self._expires, until)
-        self._books.stamp(self._told, self._time.not_before())
-        self._books.stamp(self._told_here, self._clock.now())
+        self._accounting.stamp(self._answered, at)
+        self._accounting.stamp(self._expires, until)
+        self._accounting.stamp(self._told, self._time.not_before())
+        self._accounting.stamp(self._told_here, self._clock.now())
         try:
             self._held = decoding.decode_status(answer.body, until)
         except MalformedResponse as error:
             raise MalformedResponse(error.reason, expires_at=until, at=at) from None
         return self._held
+
+    async def learn_time(self) -> None:
+        """Before the first request: ask what time it is at ESI, on whose clock `Expires` runs.
+
+        Raises ClockWrong, Unavailable.
+        """
+        try:
+            await self.get()
+        except NotBefore:
+            if self.clock_was_off or self._time.wall_is_wrong:
+                # By our own clock things might be asked for too early, or far too late.
+                raise ClockWrong(self._clock.now() + max(1.0, self.left())) from None
+        except EsiError:
+            return  # an error has a Date, too; and where nothing answers, the list will not either
+
+    async def confirm_time(self) -> None:
+        """Hear ESI's time once more, if the status may be asked; else what it said last is quite new."""
+        with contextlib.suppress(EsiError, Unavailable):
+            await self.get()
 
     async def probe(self) -> bool:
         """Ask whether EVE is up again, and open the gate if so. Answers whether it opened."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from killsyncd.esi.ratelimit.ports import BudgetStore
 from killsyncd.esi.ratelimit.windows import (
     FORGOTTEN_AFTER,
     Bucket,
-    BudgetStore,
     Observation,
     Reservation,
     ReservationRequest,

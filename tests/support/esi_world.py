@@ -11,9 +11,10 @@ from typing import Any
 
 from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.model import Ref, Source, SourceKind
-from killsyncd.esi.client import EsiClient, EsiSettings
+from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
 from killsyncd.esi.responses import MustWait
+from killsyncd.esi.settings import EsiSettings
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
@@ -89,8 +90,8 @@ class EsiWorld:
     async def settled(self) -> None:
         """Everything this daemon used is written at its true price."""
         async with asyncio.timeout(20):
-            await self.esi._tokens.pool.close()
-            await self.esi._books.flush()
+            await self.esi._permits.pool.close()
+            await self.esi._accounting.flush()
 
 
 @asynccontextmanager

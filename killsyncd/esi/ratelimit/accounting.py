@@ -1,4 +1,4 @@
-"""The books: what this daemon owes the database on tokens, and what it knows of blocks and gates.
+"""What this daemon still has to settle in the database, and what it knows of blocks and gates.
 
 Reserving writes at once; settlements, observations, blocks and gates are kept here for a moment and written
 with the next reservation or by `flush`. Losing them is safe: then the worst price stays booked.
@@ -13,12 +13,12 @@ from functools import partial
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.server_clock import ServerTime
+from killsyncd.esi.ratelimit.ports import BudgetStore
 from killsyncd.esi.ratelimit.windows import (
     LONGEST_LIFE,
     MARGIN,
     OBSERVATION_LIFE,
     Bucket,
-    BudgetStore,
     Chunk,
     Observation,
     Reservation,
@@ -41,7 +41,7 @@ def is_stamp(name: str) -> bool:
 
 
 class RateLimitAccounting:
-    """Between the door and the database."""
+    """Between the requests and the database."""
 
     def __init__(
         self, store: BudgetStore, time: ServerTime, clock: Clock, *, egress: str, timeout: float
@@ -115,7 +115,7 @@ class RateLimitAccounting:
     ) -> ReservationResult:
         """Take tokens, to be spent within `life` seconds. gate: one more that must be open.
 
-        The rest as in limits.Ask. Raises Unavailable.
+        The rest as in `ReservationRequest`. Raises Unavailable.
 
         A cancelled caller leaves no tokens behind: what was reserved for it is billed as unused.
         """

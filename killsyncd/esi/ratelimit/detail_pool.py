@@ -75,11 +75,13 @@ LOOK_EVERY = 15.0
 class DetailPool:
     """Chunks of the detail bucket."""
 
-    def __init__(self, books: RateLimitAccounting, time: ServerTime, clock: Clock, news: Condition) -> None:
-        self._books = books
+    def __init__(
+        self, accounting: RateLimitAccounting, time: ServerTime, clock: Clock, changes: Condition
+    ) -> None:
+        self._accounting = accounting
         self._time = time
         self._clock = clock
-        self._news = news
+        self._changes = changes
         self._chunks: list[Chunk] = []
         self._retired: list[Chunk] = []  # nothing more is taken from them, but something is in flight
         self._heard: tuple[int, float] = (0, float("-inf"))
@@ -165,7 +167,7 @@ class DetailPool:
             await self.refill(bucket, count, heavy, known, sure=True)
         except (RateLimited, Unavailable):
             return  # whoever needs the tokens asks again and is told
-        self._news.notify()
+        self._changes.notify()
 
     async def refill(self, bucket: Bucket, count: int, heavy: bool, known: RouteLimit, *, sure: bool) -> None:
         """Reserve, unless there is something to take. sure: False reserves for one request alone.
@@ -182,7 +184,7 @@ class DetailPool:
             at_most = self._at_most(known.tokens, keep, now)
             if at_most < holds and known.tokens >= 2 * holds:
                 raise self._nothing_left(bucket, self._time.not_after() + MARGIN)
-            grant = await self._books.reserve(
+            grant = await self._accounting.reserve(
                 bucket,
                 want=min(self._next_want(count, known.tokens, now), max(holds, at_most)) if sure else holds,
                 least=holds,
@@ -240,7 +242,7 @@ class DetailPool:
         if chunk.free:
             self._settled += 1
             self._dry.clear()
-        self._books.bill(chunk)
+        self._accounting.bill(chunk)
 
     def retire(self) -> None:
         """Hand out nothing more of what is in hand; requests in flight settle their part."""
@@ -250,7 +252,7 @@ class DetailPool:
             if chunk.held:
                 self._retired.append(chunk)
             else:
-                self._books.bill(chunk)
+                self._accounting.bill(chunk)
 
     def sweep(self, known: RouteLimit) -> None:
         """Settle chunks whose time is over."""

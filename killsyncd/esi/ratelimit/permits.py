@@ -40,14 +40,14 @@ FEW_ERRORS_LEFT = 20
 class Permit:
     """One request may be sent. It holds its worst price until it is answered or released.
 
-    Use each once: pass it to `Door.killmail`, or `release` it unused.
+    Use each once: pass it to `EsiClient.killmail`, or `release` it unused.
     """
 
-    __slots__ = ("_tokens", "alone", "character_id", "chunk", "heavy", "holds", "open", "route", "window")
+    __slots__ = ("_office", "alone", "character_id", "chunk", "heavy", "holds", "open", "route", "window")
 
     def __init__(
         self,
-        tokens: PermitOffice,
+        office: PermitOffice,
         chunk: Chunk,
         *,
         route: str,
@@ -58,7 +58,7 @@ class Permit:
         alone: bool = False,
     ) -> None:
         """chunk: where `holds` is held already. alone: nobody else asks this route until it is answered."""
-        self._tokens = tokens
+        self._office = office
         self.chunk = chunk
         self.route = route
         self.holds = holds
@@ -70,7 +70,7 @@ class Permit:
 
     def release(self) -> None:
         """It was not used: the tokens go back. Safe to call again."""
-        self._tokens.end(self, 0)
+        self._office.end(self, 0)
 
 
 class PermitOffice:
@@ -78,32 +78,32 @@ class PermitOffice:
 
     def __init__(
         self,
-        books: RateLimitAccounting,
-        lessons: RouteLimits,
+        accounting: RateLimitAccounting,
+        limits: RouteLimits,
         time: ServerTime,
         clock: Clock,
-        news: Condition,
+        changes: Condition,
         rng: random.Random,
         *,
         client_id: str,
         egress: str,
     ) -> None:
-        """news: notified when tokens came back or a block was set."""
-        self._books = books
-        self._lessons = lessons
+        """changes: notified when tokens came back or a block was set."""
+        self._accounting = accounting
+        self._limits = limits
         self._time = time
         self._clock = clock
-        self._news = news
+        self._changes = changes
         self._rng = rng
         self._client_id = client_id
         self._egress = egress
         self._alone: set[str] = set()
         self._address: dict[str, Bucket] = {}
-        self.pool = DetailPool(books, time, clock, news)
+        self.pool = DetailPool(accounting, time, clock, changes)
 
     def bucket(self, route: str, character_id: int | None) -> Bucket:
         """Whose tokens a request on this route costs; character_id with that character's token."""
-        group = self._lessons.of(route).group or ERROR_GROUP
+        group = self._limits.of(route).group or ERROR_GROUP
         if character_id is None or group is ERROR_GROUP:
             bucket = self._address.get(group)
             if bucket is None:
@@ -112,13 +112,17 @@ class PermitOffice:
         return Bucket(group, character_subject(self._client_id, character_id))
 
     def _gate(self, route: str) -> str:
-        return self._books.ungrouped_gate if self._lessons.of(route).group is None else self._books.every_gate
+        return (
+            self._accounting.ungrouped_gate
+            if self._limits.of(route).group is None
+            else self._accounting.every_gate
+        )
 
     def check(self, route: str, bucket: Bucket) -> None:
         """Raises RateLimited while a 429, a 420 or a low error count forbids this bucket."""
-        until = self._books.blocked_until(bucket, self._gate(route))
+        until = self._accounting.blocked_until(bucket, self._gate(route))
         if until:
-            everybody = self._books.gate(self._books.every_gate) >= until
+            everybody = self._accounting.gate(self._accounting.every_gate) >= until
             group = ERROR_GROUP if everybody else bucket.group
             waits_for = WaitsFor.ERROR_LIMIT if everybody else WaitsFor.BLOCKED
             raise limited(self._time, group, until, "ESI asked us to wait", waits_for=waits_for)
@@ -132,7 +136,7 @@ class PermitOffice:
             self._raise_if_nothing_left(permit.chunk.bucket, flying)
 
     def _raise_if_nothing_left(self, bucket: Bucket, flying: int) -> None:
-        if self.pool.left(self._lessons.of(DETAIL).tokens) < price(200) * (flying + 1):
+        if self.pool.left(self._limits.of(DETAIL).tokens) < price(200) * (flying + 1):
             until = self._time.not_after() + MARGIN
             raise limited(self._time, bucket.group, until, "no tokens left", dry=True)
 
@@ -143,14 +147,14 @@ class PermitOffice:
         bucket = self.bucket(route, character_id)
         self.check(route, bucket)
         while self._must_wait_its_turn(route):
-            await self._news.wait()
+            await self._changes.wait()
             self.check(route, bucket)
         limit, window, holds = self._terms(route)
         alone = not self._sure(route)
         if alone:
             self._alone.add(route)
         try:
-            grant = await self._books.reserve(
+            grant = await self._accounting.reserve(
                 bucket,
                 want=holds,
                 least=holds,
@@ -175,7 +179,7 @@ class PermitOffice:
 
     def _terms(self, route: str) -> tuple[int, float, int]:
         """(limit, window, what a request holds)."""
-        known = self._lessons.of(route)
+        known = self._limits.of(route)
         if known.group is None:
             return ERRORS_A_MINUTE, ERROR_WINDOW, 1
         return known.tokens, known.window, worst_price(known.tokens)
@@ -186,11 +190,11 @@ class PermitOffice:
         return not self._sure(route) and route in self._alone
 
     def _sure(self, route: str) -> bool:
-        return self._lessons.heard(route) and self._time.sure
+        return self._limits.heard(route) and self._time.sure
 
     def _no_longer_alone(self, route: str) -> None:
         self._alone.discard(route)
-        self._news.notify()
+        self._changes.notify()
 
     # Details
 
@@ -202,7 +206,7 @@ class PermitOffice:
         bucket = self.bucket(DETAIL, None)
         self.check(DETAIL, bucket)
         self._raise_if_waiting_for_first()
-        known, alone = self._lessons.of(DETAIL), not self._sure(DETAIL)
+        known, alone = self._limits.of(DETAIL), not self._sure(DETAIL)
         if alone:
             count = 1
         # Not handed out only to be turned away when it is to be sent, over and over.
@@ -241,21 +245,21 @@ class PermitOffice:
         permit.open = False
         if permit.alone:
             self._alone.discard(permit.route)
-        permit.chunk.give_back(permit.holds, cost, self._books.returns_at(permit.window) + late)
+        permit.chunk.give_back(permit.holds, cost, self._accounting.returns_at(permit.window) + late)
         if self.pool.over(permit.chunk, permit.holds):
             self.pool.settle(permit.chunk)
-        self._news.notify()
+        self._changes.notify()
 
     def unanswered(self, permit: Permit) -> None:
         """No answer: whatever it cost at worst is spent, perhaps only later."""
-        self.end(permit, permit.holds, late=self._books.unanswered_for)
+        self.end(permit, permit.holds, late=self._accounting.unanswered_for)
 
     def answered(self, permit: Permit, answer: HttpResponse) -> None:
         """Settle at the true price, and take in what the headers say."""
         route, bucket = permit.route, permit.chunk.bucket
-        grouped = self._lessons.of(route).group is not None
-        self._lessons.read(route, answer.status, answer.headers)
-        after = self._lessons.of(route)
+        grouped = self._limits.of(route).group is not None
+        self._limits.read(route, answer.status, answer.headers)
+        after = self._limits.of(route)
         if grouped:
             permit.window = after.window  # of which this answer may be the first to tell
         errors = bucket.group == ERROR_GROUP
@@ -267,9 +271,11 @@ class PermitOffice:
         self._read_errors(answer)
         if answer.status == 420:
             seconds = read_number(answer.headers, "X-ESI-Error-Limit-Reset", most=120)
-            self._books.shut(self._books.every_gate, self._until(60 if seconds is None else seconds))
+            self._accounting.shut(
+                self._accounting.every_gate, self._until(60 if seconds is None else seconds)
+            )
         elif answer.status == 429:
-            self._books.block(bucket, self._retry_at(answer.headers))
+            self._accounting.block(bucket, self._retry_at(answer.headers))
             if route == DETAIL:
                 self.pool.retire()
 
@@ -283,7 +289,7 @@ class PermitOffice:
         bucket = permit.chunk.bucket
         if after.group is not None and after.group != bucket.group:
             bucket = Bucket(after.group, bucket.subject)  # CCP has moved the route
-        self._books.observe(bucket, used, after.window, answer.sent, answer.received)
+        self._accounting.observe(bucket, used, after.window, answer.sent, answer.received)
         if permit.route != DETAIL:
             return
         self.pool.hear(used, answer.sent)
@@ -295,10 +301,12 @@ class PermitOffice:
         left = read_number(answer.headers, "X-ESI-Error-Limit-Remain", most=10**6)
         if left is not None and left <= FEW_ERRORS_LEFT:
             seconds = read_number(answer.headers, "X-ESI-Error-Limit-Reset", most=120)
-            self._books.shut(self._books.ungrouped_gate, self._until(60 if seconds is None else seconds))
+            self._accounting.shut(
+                self._accounting.ungrouped_gate, self._until(60 if seconds is None else seconds)
+            )
 
     def _retry_at(self, headers: Mapping[str, str]) -> float:
-        # ESI sends seconds; a front door may send the date that HTTP also allows.
+        # ESI sends seconds; a proxy before it may send the date that HTTP also allows.
         seconds = read_number(headers, "Retry-After", most=int(LONGEST_RETRY))
         if seconds is not None:
             return self._until(seconds)

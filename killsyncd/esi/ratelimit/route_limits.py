@@ -13,7 +13,8 @@ from functools import partial
 
 from killsyncd.core.logging import get_logger
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
-from killsyncd.esi.ratelimit.windows import BudgetStore, RouteLimit, parse_limit
+from killsyncd.esi.ratelimit.ports import BudgetStore
+from killsyncd.esi.ratelimit.windows import RouteLimit, parse_limit
 from killsyncd.esi.routes import ROUTES
 
 log = get_logger(__name__)
@@ -28,9 +29,9 @@ LONGEST_TTL = 3_600.0
 class RouteLimits:
     """Limits of the routes, as far as known."""
 
-    def __init__(self, store: BudgetStore, books: RateLimitAccounting) -> None:
+    def __init__(self, store: BudgetStore, accounting: RateLimitAccounting) -> None:
         self._store = store
-        self._books = books
+        self._accounting = accounting
         self._routes: dict[str, RouteLimit] = dict(ROUTES)
         self._odd: Counter[str] = Counter()
         self._heard: set[str] = set()
@@ -103,7 +104,7 @@ class RouteLimits:
                 tokens=after.tokens,
                 seconds=after.window,
             )
-        self._books.later(("route", after.route), partial(self._store.learn, after, before.window))
+        self._accounting.later(("route", after.route), partial(self._store.learn, after, before.window))
 
 
 def _group(text: str | None) -> str | None:

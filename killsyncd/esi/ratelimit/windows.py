@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 WORST_PRICE = 5
 """What a request costs at most: a 4xx."""
@@ -203,43 +202,6 @@ class Usage:
     def used(self) -> int:
         """Tokens out of the window."""
         return sum(tokens for _, tokens in self.spends)
-
-
-class BudgetStore(Protocol):
-    """The authority on what is spent: a database that all daemons of one address share.
-
-    Every method raises Unavailable where the database does not answer; then nothing may be spent.
-    """
-
-    async def reserve(self, ask: ReservationRequest) -> ReservationResult:
-        """Write bills and observations, then take tokens, in one transaction."""
-
-    async def settle(self, bills: Sequence[Reservation], observations: Sequence[Observation]) -> None:
-        """Write what reservations really used. Twice the same bill is the same as once."""
-
-    async def block(self, bucket: Bucket, until: float) -> None:
-        """Grant nothing from this bucket before then. Never shortens a block."""
-
-    async def shut(self, gate: str, until: float) -> None:
-        """Shut a gate until then. Never shortens."""
-
-    async def stamp(self, name: str, at: float) -> None:
-        """Keep a moment under this name, in place of the one before."""
-
-    async def gates(self) -> Mapping[str, float]:
-        """All gates and until when they are shut, past ones perhaps included."""
-
-    async def routes(self) -> Sequence[RouteLimit]:
-        """What was learnt of routes."""
-
-    async def learn(self, limit: RouteLimit, window_before: float) -> None:
-        """Remember what a route's headers said. A longer window keeps what is spent out longer, too."""
-
-    async def usage(self, now: float) -> Sequence[Usage]:
-        """All buckets with something spent or blocked."""
-
-    async def tidy(self, now: float) -> None:
-        """Forget what came back long ago."""
 
 
 def kept(limit: int, keep: float) -> int:
