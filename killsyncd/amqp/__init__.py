@@ -1,12 +1,13 @@
 """RabbitMQ as a transport of wake-ups over the queue's rows.
 
-What a character wants is a row in the database; a message wakes a consumer for it.
-Messages may get lost, doubled or come late without harm: the rows are the truth.
+A sync request is a row in the database; a message wakes a consumer for it.
+Messages may get lost, doubled or come late without harm: the rows decide.
 The format is that of the system before us, whose messages and workers still fit.
 
 Knows sync's ports, config and core; its rows come through a port that storage fills.
 """
 
-from killsyncd.amqp.broker import AmqpQueue, AmqpSettings, BrokerFacts, fault_of
+from killsyncd.amqp.broker import AmqpQueue, BrokerFacts, fault_of
+from killsyncd.amqp.settings import AmqpSettings
 
 __all__ = ["AmqpQueue", "AmqpSettings", "BrokerFacts", "fault_of"]

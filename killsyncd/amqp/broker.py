@@ -1,4 +1,4 @@
-"""The queue over RabbitMQ, as the house wires it: an inbox, an outbox, and what is known of the broker."""
+"""The queue over RabbitMQ: its publisher, its consumer, and what is known of the broker."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from killsyncd.amqp.connection import BROKEN, AmqpConnection, label, translated
 from killsyncd.amqp.consumer import MessageConsumer
 from killsyncd.amqp.ports import AnnouncedRows
 from killsyncd.amqp.publisher import MessagePublisher, TokenOf, declare
+from killsyncd.amqp.settings import AmqpSettings
 from killsyncd.config.secret import Secret
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Refused
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
-
-WITHOUT_BROKER = 10.0
-"""Seconds without a broker after which jobs are claimed from the rows alone."""
 
 CHECK_AGAIN = 1.0
 """Seconds after which a refusal is asked for again: a broker that is shutting down refuses too."""
@@ -27,7 +25,7 @@ log = get_logger(__name__)
 
 
 async def fault_of(url: str, password: Secret | None) -> KillsyncdError | None:
-    """Connect once, and change nothing: what is wrong with the broker, or with what we show it."""
+    """Connect once, and change nothing: what is wrong with the broker, or with our login."""
     try:
         await (await AmqpConnection.open(url, password, "checking")).close()
     except BROKEN as error:
@@ -36,24 +34,11 @@ async def fault_of(url: str, password: Secret | None) -> KillsyncdError | None:
 
 
 @dataclass(frozen=True, slots=True)
-class AmqpSettings:
-    """Where the broker is, and how its queue is used.
-
-    prefetch: jobs at once. password: apart from the url, so that nothing shows it.
-    """
-
-    url: str
-    name: str
-    prefetch: int
-    password: Secret | None = None
-    without_broker: float = WITHOUT_BROKER
-
-
-@dataclass(frozen=True, slots=True)
 class BrokerFacts:
     """What is known of the broker, as of the last probe (a few seconds ago at most).
 
-    messages: waiting, None before the first probe. consumers: of all daemons, and of old workers.
+    messages: waiting, None before the first probe. consumers: of all daemons, and of
+    workers of the system before.
     dead: messages nobody could read. trouble: why there is no connection; None while all is well.
     """
 
@@ -67,12 +52,13 @@ class BrokerFacts:
 
 
 class AmqpQueue:
-    """Jobs from RabbitMQ (`jobs.Jobs`), and the messages that lead to them.
+    """Jobs from RabbitMQ (a `JobSource`), and the messages that lead to them.
 
     Two connections: a broker that is short of memory blocks those that publish, and
     acknowledgements must get through all the same. `run` keeps both alive.
 
-    token_of: an access token for a user, where messages shall carry one for old workers.
+    paused: whether nothing shall be consumed. token_of: an access token for a user, where messages shall
+    carry one for workers of the system before.
     """
 
     def __init__(
@@ -86,30 +72,20 @@ class AmqpQueue:
     ) -> None:
         self._settings = settings
         self._where = label(settings.url)
-        self._outbox = MessagePublisher(
-            settings.name, self._where, lambda: self._dial("publishing"), rows, clock, token_of
+        self._publisher = MessagePublisher(settings, lambda: self._dial("publishing"), rows, clock, token_of)
+        self._consumer = MessageConsumer(
+            settings, lambda: self._dial("consuming"), rows, self._publisher, clock, paused
         )
-        self._inbox = MessageConsumer(
-            settings.name,
-            self._where,
-            settings.prefetch,
-            lambda: self._dial("consuming"),
-            rows,
-            self._outbox,
-            clock,
-            paused,
-            settings.without_broker,
-        )
-        events.on("wants", self._outbox.ring)
-        events.on("wants", self._inbox.ring)
-        events.on("switches", self._outbox.ring)
-        events.on("switches", self._inbox.switched)
+        events.on("wants", self._publisher.ring)
+        events.on("wants", self._consumer.ring)
+        events.on("switches", self._publisher.ring)
+        events.on("switches", self._consumer.switched)
 
     async def check(self) -> None:
         """Connect once and declare the queues, before anything runs.
 
-        Raises Refused for what only a person can put right. A broker that is merely away, or
-        going, or coming, is no reason not to start.
+        Raises Refused for what only a person can put right. A broker that is away, stopping
+        or starting is no reason not to start.
         """
         fault = await self._fault()
         if isinstance(fault, Refused):
@@ -122,43 +98,43 @@ class AmqpQueue:
 
     async def _fault(self) -> KillsyncdError | None:
         try:
-            wire = await self._dial("checking")
+            connection = await self._dial("checking")
             try:
-                await declare(await wire.channel(confirms=False), self._settings.name)
+                await declare(await connection.channel(confirms=False), self._settings.name)
             finally:
-                await wire.close()
+                await connection.close()
         except BROKEN as error:
             return translated(error, self._where, self._settings.name)
         return None
 
     async def run(self) -> None:
-        """Keep the connections alive and announce wants, until cancelled."""
+        """Keep the connections alive and publish a message for every sync request, until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._outbox.link.run(), name="amqp-publishing")
-                group.create_task(self._inbox.link.run(), name="amqp-consuming")
-                group.create_task(self._outbox.announce(), name="amqp-announcing")
+                group.create_task(self._publisher.link.run(), name="amqp-publishing")
+                group.create_task(self._consumer.link.run(), name="amqp-consuming")
+                group.create_task(self._publisher.announce(), name="amqp-announcing")
         finally:
-            await self._inbox.close()
+            await self._consumer.close()
 
     async def next(self) -> Job:
         """Wait for a job and claim it. Raises Unavailable where the rows cannot be reached."""
-        return await self._inbox.next()
+        return await self._consumer.next()
 
     async def done(self, job: Job) -> None:
         """The job is worked off, given back or lost: its message may go."""
-        await self._inbox.done(job)
+        await self._consumer.done(job)
 
     def facts(self) -> BrokerFacts:
         """The broker as last seen."""
-        trouble = self._inbox.link.trouble or self._outbox.link.trouble
+        trouble = self._consumer.link.trouble or self._publisher.link.trouble
         return BrokerFacts(
             name=self._settings.name,
-            messages=self._outbox.messages,
-            consumers=self._outbox.consumers,
-            dead=self._outbox.dead,
-            consuming=self._inbox.consuming,
-            blocked=self._outbox.link.blocked,
+            messages=self._publisher.messages,
+            consumers=self._publisher.consumers,
+            dead=self._publisher.dead,
+            consuming=self._consumer.consuming,
+            blocked=self._publisher.link.blocked,
             trouble=trouble.message if trouble else None,
         )
 

@@ -43,7 +43,7 @@ HEARTBEAT_SECONDS = 5
 BROKEN = (AMQPError, OSError, RuntimeError)
 """Whatever a call into aiormq raises when its channel or connection has ended."""
 
-# What breaks is told by us, once; aiormq would tell every attempt, with the address.
+# We log what breaks, once; aiormq would log every attempt, with the address.
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
@@ -151,7 +151,7 @@ class AmqpConnection:
             return found
 
     async def close(self) -> None:
-        """Say goodbye if there is still somebody to say it to; cut the socket in any case."""
+        """Close in an orderly way if the broker still answers; cut the socket in any case."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await unbroken(self._connection.close(ConnectionError("closed by us")))

@@ -1,4 +1,4 @@
-"""What comes from the broker: deliveries, and the jobs they wake us for."""
+"""Consumes messages, and claims the jobs that they point at."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from killsyncd.amqp import messages
-from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, unbroken
+from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, label, unbroken
 from killsyncd.amqp.ports import AnnouncedRows
 from killsyncd.amqp.publisher import MessagePublisher, dead, declare
 from killsyncd.amqp.reconnect import ReconnectingConnection
+from killsyncd.amqp.settings import AmqpSettings
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput
 from killsyncd.core.events import Wakeup
@@ -22,8 +23,8 @@ from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Job
 from killsyncd.sync.job_source import LOOK_AGAIN
 
-STRANGERS = 10_000
-"""Unknown characters that are remembered, so that each is told once."""
+MOST_UNKNOWN = 10_000
+"""Unknown characters that are remembered, so that each is logged once."""
 
 REASON = "x-killsyncd-reason"
 
@@ -33,41 +34,38 @@ log = get_logger(__name__)
 class MessageConsumer:
     """Deliveries turned into jobs; a delivery is acknowledged when its job is done.
 
-    paused: whether nothing shall be consumed. without_broker: seconds without a connection
-    after which jobs are claimed from the rows alone.
+    dial: opens a connection. paused: whether nothing shall be consumed.
     """
 
     def __init__(
         self,
-        name: str,
-        where: str,
-        prefetch: int,
+        settings: AmqpSettings,
         dial: Callable[[], Awaitable[AmqpConnection]],
         rows: AnnouncedRows,
-        outbox: MessagePublisher,
+        publisher: MessagePublisher,
         clock: Clock,
         paused: Callable[[], bool],
-        without_broker: float,
     ) -> None:
-        self._name = name
-        self._prefetch = prefetch
+        self._settings = settings
+        self._name = settings.name
         self._rows = rows
-        self._outbox = outbox
+        self._publisher = publisher
         self._clock = clock
         self._paused = paused
-        self._without_broker = without_broker
         self._waiting: deque[DeliveredMessage] = deque()
         self._working: dict[int, DeliveredMessage] = {}
-        self._burials: set[asyncio.Task[None]] = set()
-        self._strangers: set[int] = set()
+        self._moves: set[asyncio.Task[None]] = set()
+        self._unknown: set[int] = set()
         self._signal = Wakeup()
         self._switched = asyncio.Event()
         self._down_since: float | None = clock.monotonic()
         self.consuming = False
         self.received = 0
         # Its probes count the messages: this connection is never blocked.
-        queues = (name, dead(name))
-        self.link = ReconnectingConnection("consuming", where, queues, dial, self._consume, outbox.watched)
+        queues = (settings.name, dead(settings.name))
+        self.link = ReconnectingConnection(
+            "consuming", label(settings.url), queues, dial, self._consume, publisher.watched
+        )
 
     def switched(self) -> None:
         """Somebody paused or resumed."""
@@ -81,10 +79,10 @@ class MessageConsumer:
         """Wait for a job and claim it. Raises Unavailable where the rows cannot be reached."""
         while True:
             while self._waiting:
-                job = await self._worked_off()
+                job = await self._job_of_first()
                 if job is not None:
                     return job
-            if self._down_for() > self._without_broker and not self._paused():
+            if self._down_for() > self._settings.without_broker and not self._paused():
                 job = await self._rows.claim()
                 if job is not None:
                     return job
@@ -97,30 +95,30 @@ class MessageConsumer:
             await _ack(delivery)
 
     async def close(self) -> None:
-        """Stop burying; what was not confirmed is delivered again."""
-        for task in tuple(self._burials):
+        """Stop moving messages aside; what was not confirmed is delivered again."""
+        for task in tuple(self._moves):
             task.cancel()
-        await asyncio.gather(*self._burials, return_exceptions=True)
+        await asyncio.gather(*self._moves, return_exceptions=True)
 
     def _down_for(self) -> float:
         return 0.0 if self._down_since is None else self._clock.monotonic() - self._down_since
 
-    async def _worked_off(self) -> Job | None:
+    async def _job_of_first(self) -> Job | None:
         """Do what the first delivery says; it stays the first one where that fails."""
         delivery = self._waiting[0]
         try:
-            summons = messages.read(delivery.body, delivery.header.properties.priority)
+            message = messages.read(delivery.body, delivery.header.properties.priority)
         except BadInput as error:
             self._drop(delivery)
-            self._bury(delivery, error.message)
+            self._set_aside(delivery, error.message)
             return None
-        summoned = await self._rows.summon(summons)
+        result = await self._rows.summon(message)
         self._drop(delivery)
-        if summoned.job is not None:
-            self._working[summoned.job.source_id] = delivery
-            return summoned.job
-        if not summoned.known:
-            self._stranger(summons.character_id)
+        if result.job is not None:
+            self._working[result.job.source_id] = delivery
+            return result.job
+        if not result.known:
+            self._log_unknown(message.character_id)
         await _ack(delivery)
         return None
 
@@ -129,34 +127,34 @@ class MessageConsumer:
         with suppress(ValueError):
             self._waiting.remove(delivery)
 
-    def _stranger(self, character_id: int) -> None:
-        if character_id not in self._strangers and len(self._strangers) < STRANGERS:
-            self._strangers.add(character_id)
+    def _log_unknown(self, character_id: int) -> None:
+        if character_id not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
+            self._unknown.add(character_id)
             log.info("a message for somebody who never logged in here", character_id=character_id)
 
-    def _bury(self, delivery: DeliveredMessage, reason: str) -> None:
-        """Move what cannot be read out of the way: first there, then away from here."""
+    def _set_aside(self, delivery: DeliveredMessage, reason: str) -> None:
+        """Move what cannot be read to the dead queue: published there first, then acknowledged here."""
         log.warning("a message cannot be read", reason=reason, moved_to=dead(self._name))
 
-        async def bury() -> None:
-            await self._outbox.publish(dead(self._name), delivery.body, 0, {REASON: reason})
+        async def move() -> None:
+            await self._publisher.publish(dead(self._name), delivery.body, 0, {REASON: reason})
             await _ack(delivery)
 
-        task = asyncio.create_task(bury(), name="bury-message")
-        self._burials.add(task)
-        task.add_done_callback(self._burials.discard)
+        task = asyncio.create_task(move(), name="move-message")
+        self._moves.add(task)
+        task.add_done_callback(self._moves.discard)
 
-    async def _consume(self, wire: AmqpConnection) -> None:
-        """The work of the link: consume, unless paused, as long as the channel works."""
-        channel = await wire.channel(confirms=False)
+    async def _consume(self, connection: AmqpConnection) -> None:
+        """What lives on the connection: consume, unless paused, as long as the channel works."""
+        channel = await connection.channel(confirms=False)
         asked_at = asyncio.get_running_loop().time()
         waiting = await declare(channel, self._name)
         async with asyncio.timeout(ANSWER_SECONDS):
-            await unbroken(channel.basic_qos(prefetch_count=self._prefetch))
+            await unbroken(channel.basic_qos(prefetch_count=self._settings.prefetch))
         cancelled = asyncio.Event()
         channel.on_consumer_cancel_callbacks.add(lambda frame: cancelled.set())
         self.link.healthy()
-        self._outbox.renewed(waiting, asked_at)
+        self._publisher.renewed(waiting, asked_at)
         self._down_since = None
         try:
             while True:
@@ -179,7 +177,7 @@ class MessageConsumer:
     async def _until(
         self, channel: AbstractChannel, switched: asyncio.Event, cancelled: asyncio.Event
     ) -> None:
-        """Wait for a switch. Raises when the channel closes, or the broker ends our consuming."""
+        """Wait for a pause or its end. Raises when the channel closes, or the broker ends our consuming."""
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(e.wait()) for e in (switched, cancelled)]
         waits.append(channel.closing)
         try:
@@ -212,7 +210,7 @@ def _tag(delivery: DeliveredMessage) -> int:
 
 
 async def _ack(delivery: DeliveredMessage) -> None:
-    """Acknowledge; on a channel that is gone there is nobody to tell, and nothing to be told."""
+    """Acknowledge; on a channel that is gone there is nothing to acknowledge any more."""
     with suppress(*BROKEN):
         async with asyncio.timeout(ANSWER_SECONDS):
             await unbroken(delivery.channel.basic_ack(_tag(delivery), wait=False))

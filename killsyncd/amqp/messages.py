@@ -20,7 +20,7 @@ from killsyncd.core.model import PRIORITY_PRODUCER, SyncMode
 from killsyncd.sync.job_source import Announcement, WakeupMessage
 
 HELD = "held-by-killsyncd"
-"""Stands where old consumers insist on a refresh token; with the real one they would rotate it away."""
+"""Stands where workers of the system before insist on a refresh token; the real one they would use up."""
 
 MAX_PRIORITY = 10
 MAX_BYTES = 65536
@@ -28,21 +28,21 @@ MAX_ID = 2**53 - 1
 """Numbers above this were rounded on their way through JavaScript."""
 
 
-def build(wanted: Announcement, access_token: str | None) -> bytes:
-    """A message for a want. access_token: given only where old consumers shall be served."""
+def build(request: Announcement, access_token: str | None) -> bytes:
+    """A message for a sync request. access_token: only where workers of the system before shall be served."""
     message: dict[str, Any] = {
-        "userId": wanted.user_id,
-        "characterId": wanted.character_id,
-        "characterName": wanted.character_name,
-        "queuedAt": _iso(utc(wanted.queued_at)),
-        "expiresAt": _iso(wanted.expires_at or utc(wanted.queued_at)),
+        "userId": request.user_id,
+        "characterId": request.character_id,
+        "characterName": request.character_name,
+        "queuedAt": _iso(utc(request.queued_at)),
+        "expiresAt": _iso(request.expires_at or utc(request.queued_at)),
     }
     if access_token is not None:
         message["accessToken"] = access_token
         message["refreshToken"] = HELD
-    if wanted.mode is SyncMode.INCREMENTAL and wanted.last_killmail_id is not None:
-        message["lastKillmailId"] = wanted.last_killmail_id
-    message["mode"] = wanted.mode.value
+    if request.mode is SyncMode.INCREMENTAL and request.last_killmail_id is not None:
+        message["lastKillmailId"] = request.last_killmail_id
+    message["mode"] = request.mode.value
     return orjson.dumps(message)
 
 

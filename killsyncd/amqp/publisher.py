@@ -1,4 +1,4 @@
-"""What goes to the broker: a message for every want that is due, and what could not be read."""
+"""Publishes a message for every sync request that is due, and moves aside what could not be read."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 
 from killsyncd.amqp import messages
-from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, unbroken
+from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, label, unbroken
 from killsyncd.amqp.ports import AnnouncedRows
 from killsyncd.amqp.reconnect import ReconnectingConnection
+from killsyncd.amqp.settings import AmqpSettings
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Wakeup
@@ -25,10 +26,10 @@ BATCH = 100
 """Messages published at once, confirmed together."""
 
 LOOK_AGAIN = 5.0
-"""Seconds after which the rows are looked at although nobody rang."""
+"""Seconds after which the rows are looked at although nothing has signalled a change."""
 
 ON_ITS_WAY = 1.0
-"""Seconds between marking a want and having its message confirmed, generously."""
+"""Seconds between marking a sync request and having its message confirmed, generously."""
 
 LOST_SECONDS = 30.0
 """A message that nobody got for so long, while the broker holds too few for what is due, is lost."""
@@ -40,7 +41,7 @@ log = get_logger(__name__)
 
 
 async def declare(channel: AbstractChannel, name: str) -> int:
-    """Declare the queue as the old system does, and the one for what cannot be read.
+    """Declare the queue as the system before us does, and the one for what cannot be read.
 
     A queue that exists with the same arguments is opened as it is. Answers its messages.
     """
@@ -60,19 +61,18 @@ def dead(name: str) -> str:
 class MessagePublisher:
     """Publishes until confirmed, over whatever connection there is.
 
-    token_of: an access token for a user; None where messages carry none.
+    dial: opens a connection. token_of: an access token for a user; None where messages carry none.
     """
 
     def __init__(
         self,
-        name: str,
-        where: str,
+        settings: AmqpSettings,
         dial: Callable[[], Awaitable[AmqpConnection]],
         rows: AnnouncedRows,
         clock: Clock,
         token_of: TokenOf | None,
     ) -> None:
-        self._name = name
+        self._name = settings.name
         self._rows = rows
         self._clock = clock
         self._token_of = token_of
@@ -85,13 +85,15 @@ class MessagePublisher:
         """Messages that wait in the queue, as of the last probe; None before the first."""
         self.dead = 0
         self.consumers = 0
-        """Of all daemons, and of old workers."""
+        """Of all daemons, and of workers of the system before."""
         self._doubtful = False
         self._renewed_at = 0.0
-        self.link = ReconnectingConnection("publishing", where, (name,), dial, self._hold, lambda found: None)
+        self.link = ReconnectingConnection(
+            "publishing", label(settings.url), (settings.name,), dial, self._hold, lambda found: None
+        )
 
     def watched(self, found: list[tuple[int, int]]) -> None:
-        """What a probe of the queue and of its dead said: (messages, consumers) of each."""
+        """What a probe of the queue and of its dead queue said: (messages, consumers) of each."""
         (self.messages, self.consumers), (self.dead, _) = found
 
     def renewed(self, waiting: int, asked_at: float) -> None:
@@ -104,11 +106,11 @@ class MessagePublisher:
         self.ring()
 
     def ring(self) -> None:
-        """There may be wants without a message."""
+        """There may be sync requests without a message."""
         self._signal.ring()
 
     async def announce(self) -> None:
-        """Publish a message for every want that is due, until cancelled."""
+        """Publish a message for every sync request that is due, until cancelled."""
         while True:
             try:
                 await self._ready.wait()
@@ -156,9 +158,9 @@ class MessagePublisher:
             self._ready.clear()
             self._broken.set()
 
-    async def _hold(self, wire: AmqpConnection) -> None:
-        """The work of the link: keep a channel ready, as long as it works."""
-        channel = await wire.channel(confirms=True)
+    async def _hold(self, connection: AmqpConnection) -> None:
+        """What lives on the connection: keep a channel ready, as long as it works."""
+        channel = await connection.channel(confirms=True)
         asked_at = asyncio.get_running_loop().time()
         waiting = await declare(channel, self._name)
         self._channel = channel
@@ -184,30 +186,30 @@ class MessagePublisher:
             lost_after = LOST_SECONDS
             if self._doubtful:
                 lost_after = min(LOST_SECONDS, asyncio.get_running_loop().time() - self._renewed_at)
-        wanted = await self._rows.announce(BATCH, lost_after)
-        self._doubtful = self._doubtful and len(wanted) == BATCH
-        if not wanted:
+        requests = await self._rows.announce(BATCH, lost_after)
+        self._doubtful = self._doubtful and len(requests) == BATCH
+        if not requests:
             return False
         out: set[int] = set()
         try:
-            await asyncio.gather(*(self._announce_one(each, out) for each in wanted))
+            await asyncio.gather(*(self._announce_one(each, out) for each in requests))
         finally:
-            missing = [each.source_id for each in wanted if each.source_id not in out]
+            missing = [each.source_id for each in requests if each.source_id not in out]
             if missing:
                 # Also when we are cancelled; where that fails, the next connection is in doubt again.
                 with suppress(Unavailable, TimeoutError):
                     async with asyncio.timeout(ANSWER_SECONDS):
                         await self._rows.unannounce(missing)
-        return len(wanted) == BATCH and bool(out)
+        return len(requests) == BATCH and bool(out)
 
-    async def _announce_one(self, wanted: Announcement, out: set[int]) -> None:
+    async def _announce_one(self, request: Announcement, out: set[int]) -> None:
         token = None
         if self._token_of is not None:
             try:
-                token = await self._token_of(wanted.user_id)
+                token = await self._token_of(request.user_id)
             except KillsyncdError as error:
-                log.debug("no access token for a message", character_id=wanted.character_id, error=error)
+                log.debug("no access token for a message", character_id=request.character_id, error=error)
                 await self._clock.sleep(2.0)
                 return
-        await self.publish(self._name, messages.build(wanted, token), wanted.priority)
-        out.add(wanted.source_id)
+        await self.publish(self._name, messages.build(request, token), request.priority)
+        out.add(request.source_id)

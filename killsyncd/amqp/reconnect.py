@@ -1,4 +1,4 @@
-"""A link that heals: a connection, the work that lives on it, and a new one whenever it breaks."""
+"""A connection that is made again whenever it breaks, and the work that lives on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from killsyncd.core.logging import StateLog, get_logger
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
-"""Seconds between two attempts; a restarted broker is found soon, one that is away not overrun."""
+"""Seconds between two attempts; a restarted broker is found soon, and one that is away is not flooded."""
 
 log = get_logger(__name__)
 
@@ -51,12 +51,12 @@ class ReconnectingConnection:
         failures = 0
         while True:
             try:
-                wire = await self._dial()
+                connection = await self._dial()
                 try:
-                    await self._live(wire)
+                    await self._live(connection)
                 finally:
                     self.up.clear()
-                    await wire.close()
+                    await connection.close()
             except (*BROKEN, KillsyncdError) as error:
                 failures = 0 if self.trouble is None else failures + 1
                 self.trouble = translated(error, self._where, self._queues[0])
@@ -68,7 +68,7 @@ class ReconnectingConnection:
                     reason=self.trouble.message,
                 )
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10))
-            # Real time, as all of this: it waits for another machine.
+            # Real time and not the injected clock: it waits for another machine.
             await asyncio.sleep(random.uniform(pause / 2, pause))
 
     def healthy(self) -> None:
@@ -77,8 +77,11 @@ class ReconnectingConnection:
         self.up.set()
         self._state.set("link", "ok", "connected to RabbitMQ again", purpose=self._purpose)
 
-    async def _live(self, wire: AmqpConnection) -> None:
-        tasks = [asyncio.ensure_future(each) for each in (self._work(wire), self._watch(wire), wire.ended())]
+    async def _live(self, connection: AmqpConnection) -> None:
+        tasks = [
+            asyncio.ensure_future(each)
+            for each in (self._work(connection), self._watch(connection), connection.ended())
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
@@ -90,11 +93,11 @@ class ReconnectingConnection:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, wire: AmqpConnection) -> None:
+    async def _watch(self, connection: AmqpConnection) -> None:
         """Ask now and then whether anybody is there: a half-open connection is as silent as an idle one."""
         while True:
             await asyncio.sleep(PROBE_SECONDS)
-            self.blocked = wire.blocked
+            self.blocked = connection.blocked
             # A broker that blocks a connection reads nothing from it, probes included.
             if not self.blocked and self.up.is_set():
-                self._watched(await wire.probe(*self._queues))
+                self._watched(await connection.probe(*self._queues))

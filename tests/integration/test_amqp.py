@@ -239,7 +239,7 @@ class TestOldMessages:
         house = await open_house(prefetch=16)
         taking = asyncio.create_task(forever(house.take))
         await eventually(lambda: nothing_left(broker))
-        await eventually(lambda: true(not house.queue._inbox._waiting))
+        await eventually(lambda: true(not house.queue._consumer._waiting))
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         assert len(await world.users.all()) == 20
@@ -270,7 +270,7 @@ class TestHealing:
         await house.want(1)
         job = await house.queue.next()
         await proxy.cut()
-        await eventually(lambda: true(house.queue._inbox.received >= 2))  # it is delivered again
+        await eventually(lambda: true(house.queue._consumer.received >= 2))  # it is delivered again
         again = asyncio.create_task(house.queue.next())
         await eventually(lambda: nothing_left(broker))  # and finds the want taken
         assert await world.wants.finish(job)
@@ -315,9 +315,9 @@ class TestHealing:
         house = await open_house()
         await house.want(1)
         job = await house.queue.next()
-        delivery = house.queue._inbox._working[job.source_id]
+        delivery = house.queue._consumer._working[job.source_id]
         await delivery.channel.basic_ack(4711)  # PRECONDITION_FAILED: unknown delivery tag
-        await eventually(lambda: true(house.queue._inbox.received >= 2))
+        await eventually(lambda: true(house.queue._consumer.received >= 2))
         assert await house.world.wants.finish(job)
         await house.queue.done(job)
         await house.want(2)
