@@ -1,4 +1,4 @@
-"""Mails on their way from ESI, or from a file, into the store."""
+"""Killmails on their way from ESI, or from a file, into the database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from killsyncd.core.model import Ref, StoredMail
 
 @dataclass(slots=True)
 class Delivery:
-    """What came for a mail that was wanted, not looked into yet. at: when, seconds since 1970."""
+    """What ESI answered for a pending mail, not decoded yet. at: when, seconds since 1970."""
 
     ref: Ref
     raw: bytes = field(repr=False)
@@ -30,7 +30,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of a batch. `known`: stored before, or not wanted any more."""
+    """What became of a batch. `known`: stored before, or not pending any more."""
 
     mails: list[StoredMail]
     known: list[int]

@@ -52,7 +52,7 @@ STUCK_AFTER = 3
 class Summary:
     """What a job did, as the log tells it: new, skipped, errors, total.
 
-    skipped: known to this pilot before. errors: listed, and their details failed so far or are quarantined.
+    skipped: listed by this source before. errors: listed, and their details failed so far or are quarantined.
     """
 
     pages: int = 0

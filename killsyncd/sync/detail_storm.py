@@ -1,7 +1,7 @@
-"""When every mail fails alike, ESI is ill and not the mail: pure rules, no network, no database.
+"""When every killmail fails, ESI is at fault and not the killmail: pure rules, no network, no database.
 
-Twenty failures in a row without a success are a storm. Then one mail is asked for at a growing pause, nothing
-is held against any of them, and the first that comes ends it.
+Twenty failures in a row without a success are a storm. Then one mail is asked for at a growing pause, no
+attempt counts for any of them, and the first that comes ends it.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ class DetailStorm:
         self._excused: set[int] = set()
         self.in_a_row = 0
         self.probe_at = 0.0
-        """When the next mail may be asked for, while it storms."""
+        """When the next mail may be asked for, during a storm."""
         self.reason = ""
         """What the last failure said."""
 
     @property
     def on(self) -> bool:
-        """Whether it storms."""
+        """Whether there is a storm."""
         return self.in_a_row >= IN_A_ROW
 
     def may_fly(self, slots: int, undecided: int, now: float) -> int:
         """How many more mails may be asked for now, of `slots`.
 
-        undecided: mails asked for of which nobody knows yet whether they came. While some fail, not more are
-        on their way than it takes to be sure: so a storm costs 20 requests and not 20 and a full house.
+        undecided: mails asked for of which nobody knows yet whether they came. While some fail, no more are
+        under way than it takes to be sure: so a storm costs 20 requests, and not as many more as may fly.
         """
         if not self.in_a_row:
             return slots

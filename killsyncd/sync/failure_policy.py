@@ -59,7 +59,7 @@ def looks_whole(raw: bytes) -> bool:
 
 
 def unpack(delivery: Delivery) -> Arrival:
-    """What was delivered, decoded. Raises Malformed where it is not the mail that was asked for."""
+    """What was delivered, decoded. Raises MalformedResponse where it is not the mail that was asked for."""
     try:
         found = decode(delivery.raw)
     except BadInput as error:

@@ -1,6 +1,6 @@
 """Who is served next: start-time fair queueing of killmail details across sources. Pure, no clock.
 
-A source is a pilot's (or a corporation's) list; its weight comes from the job's priority. Weights share
+A source is a character's or a corporation's list; its weight comes from the job's priority. Weights share
 out the service, they do not rank: a source of weight 8 gets 8 mails for 3 of another's of weight 3, and
 nobody waits for ever. Within a source the newest mail (highest id) goes first.
 
@@ -17,7 +17,7 @@ from itertools import count
 from killsyncd.core.model import HEAVY_PENDING
 
 WINDOW = 2000
-"""Ids held of one source; the rest stays in the ledger until the source wants a refill."""
+"""Ids held of one source; the rest stays in the ledger until the source is refilled."""
 
 HELD_IN_ALL = 50_000
 """Ids held of all sources together: with many sources each holds fewer."""
@@ -49,7 +49,7 @@ class _Source:
 class FairQueue:
     """Pending killmails of all sources, in the order in which they should be fetched.
 
-    An id wanted by several sources is handed out once and charged to the source that it was handed out
+    An id pending for several sources is handed out once and charged to the source that it was handed out
     for; the others drop it. From `next` until `done` or `remove` it is in flight and can't be added.
     Not thread-safe; every call is O(log n) in what is held, apart from `refill`.
     """
@@ -132,10 +132,10 @@ class FairQueue:
         """
         found = self._source(source, weight)
         told = set(ids)
-        wanted = told - self._in_flight
-        for killmail_id in found.held - wanted:
+        fetchable = told - self._in_flight
+        for killmail_id in found.held - fetchable:
             self._let_go(found, killmail_id)
-        for killmail_id in wanted - found.held:
+        for killmail_id in fetchable - found.held:
             self._hold(found, killmail_id)
         found.beyond = max(0, beyond)
         # Fewer than asked for: what else the ledger has is not due, and nothing stands below.
@@ -171,7 +171,7 @@ class FairQueue:
         self._in_flight.discard(killmail_id)
 
     def remove(self, killmail_id: int) -> None:
-        """Nobody wants it any more, in flight or not."""
+        """It is pending no more, in flight or not."""
         self._in_flight.discard(killmail_id)
         for owner in self._owners.pop(killmail_id, ()):
             owner.held.discard(killmail_id)

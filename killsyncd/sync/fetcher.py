@@ -151,7 +151,7 @@ class Fetcher:
         return pause
 
     async def _round(self, requests: asyncio.TaskGroup) -> float:
-        """Send off what may leave now; answers how long there is nothing to do, unless it rings."""
+        """Send off what may leave now; answers how many seconds to wait, unless woken."""
         if self._paused():
             return 15.0
         storm = self._failures.storm
@@ -159,7 +159,7 @@ class Fetcher:
         now = self._clock.monotonic()
         free = storm.may_fly(self._slots - self._flying, self._queue.in_flight, now)
         if free <= 0 or self._writer.full:
-            # An answer rings, and so does a commit: what can't be stored must not pile up.
+            # An answer wakes us, and so does a commit: what can't be stored must not pile up.
             return min(15.0, max(0.05, storm.probe_at - now)) if storm.on else 15.0
         permits, allow_heavy, pause = await self._permits(free)
         if not permits:

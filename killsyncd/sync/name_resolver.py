@@ -111,8 +111,8 @@ class NameResolver:
             self._refused = 0
         answered = {each.id for each in names}
         unknown = [each for each in ids if each not in answered]
-        wanted = set(ids)
-        await self._keep([each for each in names if each.id in wanted], unknown)
+        asked_for = set(ids)
+        await self._keep([each for each in names if each.id in asked_for], unknown)
         self._events.tell("named")
 
     async def _keep(self, names: Sequence[ResolvedName], unknown: Sequence[int]) -> None:

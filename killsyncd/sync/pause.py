@@ -1,4 +1,4 @@
-"""Pauses as the tasks see them: kept in the database, read again whenever somebody turns one."""
+"""Pauses as the tasks see them: kept in the database, read again whenever somebody pauses or resumes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Pauses:
         events.on("switches", self._signal.ring)
 
     def paused(self) -> bool:
-        """Whether everything stands still on purpose."""
+        """Whether somebody paused the daemon."""
         return "daemon" in self._on
 
     def producer_paused(self) -> bool:
-        """Whether nobody is queued by itself."""
+        """Whether the producer queues nobody."""
         return bool(self._on & {"daemon", "producer"})
 
     async def load(self) -> None:
@@ -39,7 +39,7 @@ class Pauses:
         before, self._on = self._on, frozenset(await self._read())
         if before != self._on:
             log.info("pauses changed", on=" ".join(sorted(self._on)) or "none")
-            # Whoever looked at the old state between the turn and this reading looks again.
+            # Whoever looked at the old state between the change and this reading looks again.
             self._events.tell("switches")
 
     async def run(self) -> None:
