@@ -23,7 +23,7 @@ from killsyncd.config.ownership import as_somebody_else
 from killsyncd.core.deployment import fit
 from killsyncd.core.errors import KillsyncdError, SchemaRefused, Unavailable
 from killsyncd.core.text import count, listed, plural, size
-from killsyncd.service.monitor import ENOUGH_FREE
+from killsyncd.service.disk_space import ENOUGH_FREE
 from killsyncd.storage.migrations import migrations
 from killsyncd.storage.schema import tables
 

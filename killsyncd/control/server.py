@@ -23,8 +23,9 @@ from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
 from killsyncd.http.connections import ConnectionLimits, Connections, open_files
-from killsyncd.service import FeedLine, Operations, jsonable, queue_remedy
+from killsyncd.service import FeedLine, jsonable
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
+from killsyncd.service.operations import Operations, queue_remedy
 from killsyncd.storage.sqlite.backup import Made
 
 BackupMaker = Callable[[], AbstractAsyncContextManager[Made]]

@@ -14,8 +14,8 @@ from killsyncd.daemon.part_settings import consumer_settings, producer_settings
 from killsyncd.daemon.runtime import Tasks
 from killsyncd.daemon.servers import Servers
 from killsyncd.esi.client import EsiClient
-from killsyncd.service import Operations
 from killsyncd.service.health import Health
+from killsyncd.service.operations import Operations
 from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.transaction import Store
 from killsyncd.sync.consumer import Consumer

@@ -27,7 +27,6 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
-from killsyncd.daemon.esi_view import EsiView
 from killsyncd.daemon.part_settings import consumer_settings, esi_settings, producer_settings
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.runtime import Runtime, Tasks
@@ -35,9 +34,13 @@ from killsyncd.daemon.servers import build_servers
 from killsyncd.daemon.startup import await_store, read_switches
 from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag
-from killsyncd.service import Operations
+from killsyncd.service.disk_space import DiskSpace
+from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health
-from killsyncd.service.monitor import DiskSpace, Monitor, MonitorSources
+from killsyncd.service.monitor import Monitor, MonitorSources
+from killsyncd.service.operations import Operations
+from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.document_repair import repair_documents
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.probe import keep_probing
@@ -294,18 +297,22 @@ def build_operations(
     """The use cases that the control socket, GraphQL and the dashboard share."""
     store = storage.store
     return Operations(
-        rows=StatusRepository(store),
-        users=UserRepository(store),
-        ledger=LedgerRepository(store, storage.member.id),
-        names=NameRepository(store),
-        depth=sync.queue,
-        events=runtime.events,
-        health=runtime.health,
-        clock=runtime.clock,
-        skip_within=runtime.config.queue.skip_within,
-        producer_enabled=runtime.config.producer.enabled,
-        version=__version__,
-        started_at=runtime.started_at,
+        OperationsStorage(
+            rows=StatusRepository(store),
+            users=UserRepository(store),
+            ledger=LedgerRepository(store, storage.member.id),
+            names=NameRepository(store),
+            queue=sync.queue,
+        ),
+        OperationsSettings(
+            skip_within=runtime.config.queue.skip_within,
+            producer_enabled=runtime.config.producer.enabled,
+            version=__version__,
+            started_at=runtime.started_at,
+        ),
+        runtime.events,
+        runtime.health,
+        runtime.clock,
         esi=EsiView(esi, lambda: sync.fetcher.waiting),
         logins=auth.logins,
         revoker=auth.revoker,
@@ -322,7 +329,7 @@ def build_monitor(
         clock=runtime.clock,
         esi=esi,
         space=sync.space,
-        sights=MonitorSources(
+        sources=MonitorSources(
             problems=auth.tokens.problems,
             broker=lambda: broker.facts().trouble if broker is not None else None,
             database=lambda: store.trouble or fetcher.trouble or consumer.trouble,

@@ -16,9 +16,9 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.daemon.runtime import Runtime
 from killsyncd.esi.client import EsiClient
-from killsyncd.metrics import LoopLag, Metrics
-from killsyncd.service import Operations
+from killsyncd.metrics import LoopLag, Metrics, MetricSources
 from killsyncd.service.import_export import ImportExport
+from killsyncd.service.operations import Operations
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.metrics import MetricsRepository
@@ -65,13 +65,8 @@ def build_servers(
     config, clock, events = runtime.config, runtime.clock, runtime.events
     path = config.database.sqlite_path
     metrics = Metrics(
-        reports=operations,
-        rows=MetricsRepository(store),
-        esi=esi,
-        jobs=consumer,
-        fetches=fetcher,
-        lag=lag,
-        clock=clock,
+        MetricSources(operations, MetricsRepository(store), esi, consumer, fetcher, lag),
+        clock,
         started_at=runtime.started_at,
         database=path.parent if path is not None else None,
     )

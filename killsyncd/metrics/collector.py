@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,12 +16,16 @@ from killsyncd import __version__
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.tasks import deadline
-from killsyncd.metrics import samples as facts
+from killsyncd.esi.client import EsiClient
+from killsyncd.metrics import samples
 from killsyncd.metrics.loop import LoopLag
-from killsyncd.metrics.ports import ConsumerMetrics, EsiMetrics, FetcherMetrics, MeasuredRows, Reports
 from killsyncd.metrics.process import disk_families, process_families
 from killsyncd.service import StatusReport
 from killsyncd.service.measures import Measures
+from killsyncd.service.operations import Operations
+from killsyncd.service.ports import MeasuredRows
+from killsyncd.sync.consumer import Consumer
+from killsyncd.sync.fetcher import Fetcher
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -34,6 +39,18 @@ MOST_GROUPS = 20
 """Groups come from ESI's headers: what is beyond so many shows as `other`."""
 
 
+@dataclass(frozen=True, slots=True)
+class MetricSources:
+    """What is counted and measured by others."""
+
+    operations: Operations
+    rows: MeasuredRows
+    esi: EsiClient
+    consumer: Consumer
+    fetcher: Fetcher
+    lag: LoopLag
+
+
 class Metrics:
     """Everything there is to measure. One a process.
 
@@ -43,24 +60,14 @@ class Metrics:
 
     def __init__(
         self,
-        *,
-        reports: Reports,
-        rows: MeasuredRows,
-        esi: EsiMetrics,
-        jobs: ConsumerMetrics,
-        fetches: FetcherMetrics,
-        lag: LoopLag,
+        sources: MetricSources,
         clock: Clock,
+        *,
         started_at: float,
         database: Path | None = None,
         version: str = __version__,
     ) -> None:
-        self._reports = reports
-        self._rows = rows
-        self._esi = esi
-        self._jobs = jobs
-        self._fetches = fetches
-        self._lag = lag
+        self._sources = sources
         self._clock = clock
         self._started_at = started_at
         self._database = database
@@ -95,21 +102,21 @@ class Metrics:
         if self._database is not None:
             families.extend(disk_families(self._database))
         if report is not None:
-            families.extend(facts.of_report(report))
+            families.extend(samples.of_report(report))
         if measures is not None:
-            families.extend(facts.of_measures(measures))
+            families.extend(samples.of_measures(measures))
         return families
 
     async def _report(self) -> StatusReport | None:
         try:
-            return await self._reports.status()
+            return await self._sources.operations.status()
         except Unavailable:
             return None
 
     async def _measured(self) -> Measures | None:
         try:
             async with deadline(DATABASE_SECONDS):
-                return await self._rows.measure()
+                return await self._sources.rows.measure()
         except Unavailable:
             return None
 
@@ -125,31 +132,31 @@ class Metrics:
             "Jobs worked off: `done`, or `failed` and to be tried again.",
             labels=["result"],
         )
-        finished.add_metric(["done"], self._jobs.jobs_done)
-        finished.add_metric(["failed"], self._jobs.jobs_failed)
+        finished.add_metric(["done"], self._sources.consumer.jobs_done)
+        finished.add_metric(["failed"], self._sources.consumer.jobs_failed)
         yield finished
         for name, text, value in (
-            ("killsyncd_killmails_stored", "Killmails stored.", self._fetches.stored),
+            ("killsyncd_killmails_stored", "Killmails stored.", self._sources.fetcher.stored),
             (
                 "killsyncd_killmails_quarantined",
                 "Killmails put into quarantine.",
-                self._fetches.quarantined,
+                self._sources.fetcher.quarantined,
             ),
             (
                 "killsyncd_fetches_failed",
                 "Fetches of a killmail that failed; all but quarantined ones are tried again.",
-                self._fetches.failed,
+                self._sources.fetcher.failed,
             ),
         ):
             yield CounterMetricFamily(name, text, value=value)
         lag = HistogramMetricFamily(
             "killsyncd_event_loop_lag_seconds", "By how much a timer of one second rang late."
         )
-        lag.add_metric([], self._lag.buckets(), self._lag.sum)
+        lag.add_metric([], self._sources.lag.buckets(), self._sources.lag.sum)
         yield lag
 
     def _esi_families(self) -> Iterator[Metric]:
-        stats = self._esi.stats
+        stats = self._sources.esi.stats
         yield _counted(
             "killsyncd_esi_requests",
             "Requests to ESI by rate-limit group and how they ended.",
@@ -165,7 +172,7 @@ class Metrics:
         yield CounterMetricFamily(
             "killsyncd_esi_budget_wait_seconds",
             "Time that was spent waiting for tokens of the details' window.",
-            value=self._fetches.waited,
+            value=self._sources.fetcher.waited,
         )
         yield gauge(
             "killsyncd_esi_requests_in_flight", "Requests that were sent and not answered.", stats.in_flight
@@ -173,7 +180,7 @@ class Metrics:
         yield gauge(
             "killsyncd_esi_clock_offset_seconds",
             "By how much this machine's clock is behind ESI's.",
-            self._esi.clock_offset,
+            self._sources.esi.clock_offset,
         )
 
 

@@ -13,7 +13,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 import orjson
@@ -31,7 +30,8 @@ from killsyncd.core.killmail import (
     repaired,
 )
 from killsyncd.core.logging import get_logger
-from killsyncd.sync.batch import Arrival, Stored
+from killsyncd.service.ports import ImportExportRows, StoredDocument
+from killsyncd.sync.batch import Arrival
 
 log = get_logger(__name__)
 
@@ -77,35 +77,6 @@ CSV_COLUMNS = (
     "solo",
     "npc",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A stored mail as ESI sent it."""
-
-    killmail_id: int
-    killmail_hash: str = field(repr=False)
-    raw: bytes = field(repr=False)
-
-
-class ImportExportRows(Protocol):
-    """The database, for exports and imports (`storage/exchanging.py`)."""
-
-    async def documents_after(
-        self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
-    ) -> list[StoredDocument]:
-        """Mails with a higher id, in order of ids. since: of the kill; character_id: on either side."""
-
-    async def names(self, ids: Sequence[int]) -> dict[int, str]:
-        """Names that are resolved."""
-
-    async def import_source(self) -> int:
-        """The source that stands for files."""
-
-    async def import_mails(
-        self, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float
-    ) -> Stored:
-        """Store mails that are not stored; one transaction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,106 +1,41 @@
-"""What is looked at now and then so that `ctl status` can say why it does not sync.
+"""The monitor: a task that looks every few seconds for what `ctl status` must say.
 
-Tasks report what they run into; this asks those who don't speak up by themselves: the
-door, token care, the broker, the database's users, the disk, the clock.
+Tasks report what they run into; the monitor asks the parts that report nothing by themselves: ESI's client,
+the token manager, the broker, the database, the disk, the clocks.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from killsyncd.core.clock import Clock, utc
-from killsyncd.core.events import Events
-from killsyncd.core.logging import get_logger
 from killsyncd.core.model import DetailsWait, Problem, WaitsFor
 from killsyncd.core.server_clock import Dissent
-from killsyncd.core.text import size, span
+from killsyncd.core.text import span
+from killsyncd.esi.client import EsiClient
+from killsyncd.service.disk_space import DiskSpace
 from killsyncd.service.health import Health
 from killsyncd.service.waiting import details_reason
 
 EVERY = 5.0
-LEAST_FREE = 64 * 2**20
-"""Bytes on the database's disk below which work pauses: SQLite must still be able to fold its WAL away."""
-
-ENOUGH_FREE = 96 * 2**20
 SKEW = 60.0
 """Seconds by which this machine's clock may differ from ESI's."""
 
 ODD_DATES = 3
-"""Wrong Dates among ESI's last answers that are worth a word."""
+"""Wrong Date headers among ESI's last answers from which on it is reported."""
 
 UNREACHABLE_AFTER = 3
-"""So many requests without an answer, and not one with, are no weather any more."""
-
-log = get_logger(__name__)
-
-
-class DiskSpace:
-    """The database's disk. Too little of it pauses the work instead of failing it."""
-
-    def __init__(self, folder: Path | None, health: Health, events: Events) -> None:
-        """folder: None where the database lies elsewhere."""
-        self._folder = folder
-        self._health = health
-        self._events = events
-        self.low = False
-
-    def look(self) -> None:
-        """Measure, report, and wake whoever waits for it."""
-        if self._folder is None:
-            return
-        try:
-            free = shutil.disk_usage(self._folder).free
-        except OSError:
-            return
-        low = free < (ENOUGH_FREE if self.low else LEAST_FREE)
-        if low:
-            self._health.report(
-                "disk_low",
-                f"{size(free)} are free on the disk of {self._folder}; work goes on from {size(ENOUGH_FREE)}",
-                f"free {size(max(0, ENOUGH_FREE - free))} at the least on the disk of {self._folder}; "
-                "work goes on by itself",
-            )
-        else:
-            self._health.clear("disk_low")
-        if low is not self.low:
-            self.low = low
-            self._events.tell("switches")
-
-
-class EsiCounters(Protocol):
-    """The door's counters; see `esi.asking.Stats`."""
-
-    @property
-    def unheard(self) -> int: ...
-
-
-class EsiView(Protocol):
-    """ESI's door, as far as health goes."""
-
-    @property
-    def downtime(self) -> object | None: ...
-    @property
-    def clock_offset(self) -> float: ...
-    @property
-    def wrong_dates(self) -> Dissent | None: ...
-    @property
-    def error_limited(self) -> bool: ...
-    @property
-    def stats(self) -> EsiCounters: ...
-    def blocks(self) -> Mapping[str, float]: ...
+"""After so many requests in a row without an answer ESI counts as unreachable; fewer are ordinary."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorSources:
-    """What the watcher asks of others. Each answers at once, from memory.
+    """What the monitor asks. Each answers at once, from memory, and None where all is well.
 
-    problems: of token care. broker: its trouble, None without one. database: its trouble as the
-    tasks meet it. details: why mails last had to wait for ESI.
-    standing_still: the task that makes no progress. storm: why hardly a killmail is asked for.
+    problems: of the token manager. broker: RabbitMQ's trouble. database: its trouble as the tasks meet it.
+    details: why killmails last had to wait for ESI. standing_still: the task that makes no progress.
+    storm: why hardly a killmail is asked for.
     """
 
     problems: Callable[[], Sequence[Problem]]
@@ -112,16 +47,16 @@ class MonitorSources:
 
 
 class Monitor:
-    """Asks around every few seconds."""
+    """Reports to `Health` what it finds; one a daemon."""
 
     def __init__(
-        self, *, health: Health, clock: Clock, esi: EsiView, space: DiskSpace, sights: MonitorSources
+        self, *, health: Health, clock: Clock, esi: EsiClient, space: DiskSpace, sources: MonitorSources
     ) -> None:
         self._health = health
         self._clock = clock
         self._esi = esi
         self._space = space
-        self._sights = sights
+        self._sources = sources
         self._database_failed = False
         self._said: set[str] = set()
 
@@ -132,19 +67,19 @@ class Monitor:
             await self._clock.sleep(EVERY)
 
     def look(self) -> None:
-        """Ask everybody once."""
+        """Look once."""
         self._space.look()
         self._look_at_esi()
         self._look_at_clocks()
-        self._say("queue_unreachable", self._sights.broker())
-        failing = self._sights.database()
-        # Twice in a row: what passes within seconds is nobody's business.
+        self._say("queue_unreachable", self._sources.broker())
+        failing = self._sources.database()
+        # Only when seen twice in a row: what passes within seconds needs no one.
         self._say("database_failing", failing if self._database_failed else None)
         self._database_failed = failing is not None
-        self._say("details_failing", self._sights.storm())
-        still = self._sights.standing_still()
+        self._say("details_failing", self._sources.storm())
+        still = self._sources.standing_still()
         self._say("task_died", f"the {still} makes no progress" if still else None)
-        current = {each.code: each for each in self._sights.problems()}
+        current = {each.code: each for each in self._sources.problems()}
         for code in self._said - set(current):
             self._health.clear(code)
         for code, problem in current.items():
@@ -176,7 +111,7 @@ class Monitor:
         self._say("esi_dates_wrong", _of_dates(wrong) if wrong is not None and told else None)
 
     def _dry(self) -> str | None:
-        wait = self._sights.details()
+        wait = self._sources.details()
         if wait is None or wait.waits_for is not WaitsFor.BUDGET:
             return None
         return details_reason(wait, self._clock.now()) if wait.holds(self._clock.monotonic()) else None

@@ -1,16 +1,17 @@
-"""What the operations need of others, as small Protocols. The daemon wires them."""
+"""What the use cases need of the database; `storage/repositories` fills it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
-from killsyncd.auth.login import LoggedIn, LoginStatus, PendingLogin
-from killsyncd.auth.login_state import LoginOrigin, LoginReturn
-from killsyncd.core.model import DetailsWait, Origin, Queued, QueueDepth, User, UserState
+from killsyncd.core.model import Origin, Queued, QueueDepth, User, UserState
 from killsyncd.service.health import UserTrouble, WaitingList
-from killsyncd.service.results import Budget, Explained, Failed, FeedLine, Unreadable, Verified
+from killsyncd.service.measures import Measures
+from killsyncd.service.results import Explained, Failed, FeedLine, Unreadable, Verified
+from killsyncd.sync.batch import Arrival, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ class LoggedOutUser:
     erased_pending: int
 
 
-class OperatingRows(Protocol):
-    """The database, for what only the operations do (`storage/operating.py`)."""
+class OperationsRows(Protocol):
+    """What only `Operations` asks of the database."""
 
     async def status_facts(self) -> StatusFacts: ...
 
@@ -112,7 +113,7 @@ class OperatingRows(Protocol):
 
 
 class UserRows(Protocol):
-    """Users in the database (`storage/users.py`)."""
+    """Users in the database."""
 
     async def all(self) -> list[User]: ...
     async def get(self, user_id: str) -> User | None: ...
@@ -142,42 +143,53 @@ class RetryNames(Protocol):
         """Ask for every missing name again at once; answers how many there are."""
 
 
-class QueueDepthSource(Protocol):
-    """The queue from outside: the embedded one's rows, or the broker's own figures."""
+class QueueDepthRows(Protocol):
+    """The queue of sync requests."""
 
     async def depth(self) -> QueueDepth: ...
 
 
-class EsiBudgets(Protocol):
-    """What ESI's door knows of itself. Nothing here asks ESI."""
+@dataclass(frozen=True, slots=True)
+class OperationsStorage:
+    """The database, as far as `Operations` uses it."""
 
-    async def budgets(self) -> Sequence[Budget]:
-        """Every budget in use, the address's first."""
-
-    async def eta(self, details: int) -> float | None:
-        """Seconds until that many mails can have been fetched under the budget; None: not known."""
-
-    def details_wait(self) -> DetailsWait | None:
-        """Why killmails that could be fetched are not; None: they never had to wait."""
-
-    def downtime(self) -> bool:
-        """Whether ESI or the game is known to be down."""
+    rows: OperationsRows
+    users: UserRows
+    ledger: RetryRows
+    names: RetryNames
+    queue: QueueDepthRows
 
 
-class LoginService(Protocol):
-    """Logins at the SSO (`logins.Logins`)."""
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A stored mail as ESI sent it."""
 
-    async def begin(self, esi: LoginOrigin) -> PendingLogin: ...
-    async def finish(self, at: LoginReturn, code: str, state: str, cookie: str | None = None) -> LoggedIn: ...
-    async def finish_query(
-        self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
-    ) -> LoggedIn: ...
-    async def finish_redirect(self, url: str) -> LoggedIn: ...
-    async def status(self, login_id: str) -> LoginStatus: ...
+    killmail_id: int
+    killmail_hash: str = field(repr=False)
+    raw: bytes = field(repr=False)
 
 
-class GrantRevoker(Protocol):
-    """Works off the revocations that logouts leave (`auth/revoker.py`)."""
+class ImportExportRows(Protocol):
+    """The database, for exports and imports."""
 
-    async def revoke_now(self, revocation_id: int) -> bool:
-        """Try one at once; False where the SSO did not confirm (it stays and is tried again)."""
+    async def documents_after(
+        self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
+    ) -> list[StoredDocument]:
+        """Mails with a higher id, in order of ids. since: of the kill; character_id: on either side."""
+
+    async def names(self, ids: Sequence[int]) -> dict[int, str]:
+        """Names that are resolved."""
+
+    async def import_source(self) -> int:
+        """The source that stands for files."""
+
+    async def import_mails(
+        self, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float
+    ) -> Stored:
+        """Store mails that are not stored; one transaction."""
+
+
+class MeasuredRows(Protocol):
+    """The database, for the metrics."""
+
+    async def measure(self) -> Measures: ...

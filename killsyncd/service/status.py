@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from killsyncd.core.clock import Clock, utc
@@ -9,8 +10,9 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import Problem, QueueDepth, UserState
 from killsyncd.core.tasks import deadline
 from killsyncd.service import health
+from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health, HealthFacts
-from killsyncd.service.ports import EsiBudgets, OperatingRows, QueueDepthSource, StatusFacts
+from killsyncd.service.ports import OperationsStorage, StatusFacts
 from killsyncd.service.results import Budget, StatusReport, Waiting
 from killsyncd.service.waiting import waiting_details, waiting_lists
 from killsyncd.service.wording import resident_bytes
@@ -22,29 +24,35 @@ DAEMON_SWITCH = "daemon"
 PRODUCER_SWITCH = "producer"
 
 
+@dataclass(frozen=True, slots=True)
+class OperationsSettings:
+    """skip_within: seconds, `queue.skip_within`. producer_enabled: `producer.enabled`. started_at: when the
+    daemon started, seconds since 1970.
+    """
+
+    skip_within: float
+    producer_enabled: bool
+    version: str
+    started_at: float
+
+
 class StatusReporter:
     """Makes status reports. See `Operations` for the parameters."""
 
     def __init__(
         self,
-        *,
-        rows: OperatingRows,
-        depth: QueueDepthSource,
-        esi: EsiBudgets | None,
+        storage: OperationsStorage,
+        settings: OperationsSettings,
         health: Health,
         clock: Clock,
-        producer_enabled: bool,
-        version: str,
-        started_at: float,
+        esi: EsiView | None,
     ) -> None:
-        self._rows = rows
-        self._depth = depth
+        self._rows = storage.rows
+        self._queue = storage.queue
+        self._settings = settings
         self._esi = esi
         self._health = health
         self._clock = clock
-        self._producer_enabled = producer_enabled
-        self._version = version
-        self._started_at = started_at
         self._database_failing_since: float | None = None
 
     async def report(self) -> StatusReport:
@@ -57,7 +65,7 @@ class StatusReporter:
         eta: float | None = None
         try:
             async with deadline(DATABASE_SECONDS):
-                facts, depth = await self._rows.status_facts(), await self._depth.depth()
+                facts, depth = await self._rows.status_facts(), await self._queue.depth()
                 if self._esi is not None:
                     budgets = list(await self._esi.budgets())
                     eta = await self._esi.eta(facts.pending) if facts.pending else None
@@ -80,7 +88,7 @@ class StatusReporter:
             quarantined=facts.quarantined,
             budgets=budgets,
             waiting=self._waiting(facts),
-            producer_enabled=self._producer_enabled,
+            producer_enabled=self._settings.producer_enabled,
             producer_running=facts.producer_running,
             last_producer_run=_moment(facts.producer_last_at),
             last_producer_queued=facts.producer_last_queued,
@@ -88,9 +96,9 @@ class StatusReporter:
             users_by_state=dict(facts.users_by_state),
             feed_cursor=facts.feed_cursor,
             downtime=down or self._health.has("downtime"),
-            version=self._version,
-            started_at=utc(self._started_at),
-            uptime=max(0.0, self._clock.now() - self._started_at),
+            version=self._settings.version,
+            started_at=utc(self._settings.started_at),
+            uptime=max(0.0, self._clock.now() - self._settings.started_at),
             rss_bytes=resident_bytes(),
         )
 
@@ -111,14 +119,14 @@ class StatusReporter:
                 ready=facts.ready,
                 first_user_at=facts.first_user_at,
                 switches=facts.switches,
-                producer_enabled=self._producer_enabled,
+                producer_enabled=self._settings.producer_enabled,
                 troubles=facts.troubles,
                 waiting=facts.waiting,
                 quarantined=facts.quarantined,
                 quarantined_since=facts.quarantined_since,
                 revocations=facts.revocations,
                 left=facts.users_by_state.get(UserState.LEFT, 0),
-                started_at=self._started_at,
+                started_at=self._settings.started_at,
             )
         )
         sso = next((each for each in self._health.problems() if each.code == "sso_unavailable"), None)
@@ -141,7 +149,7 @@ class StatusReporter:
         return [*details, *waiting_lists(facts.waiting)]
 
     def _next_run(self, facts: StatusFacts) -> datetime | None:
-        if not self._producer_enabled or facts.switches:
+        if not self._settings.producer_enabled or facts.switches:
             return None
         if facts.producer_next_at is None:
             return None

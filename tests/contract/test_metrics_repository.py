@@ -13,10 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import PRIORITY_LOGIN, DetailsWait, Origin, UserState
-from killsyncd.metrics import LoopLag, Metrics, collector
-from killsyncd.service import Budget, Operations, StatusReport
+from killsyncd.metrics import LoopLag, Metrics, MetricSources, collector
+from killsyncd.service import Budget, StatusReport
 from killsyncd.service.health import CODES, Health
 from killsyncd.service.measures import Measures
+from killsyncd.service.operations import Operations
+from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.repositories.metrics import MetricsRepository
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.status import StatusRepository
@@ -66,18 +69,22 @@ class Tasks:
 
 def operations_of(world: StorageWorld, esi: PlayedEsi) -> Operations:
     return Operations(
-        rows=StatusRepository(world.store),
-        users=world.users,
-        ledger=world.ledger,
-        names=NameRepository(world.store),
-        depth=world.wants,
-        events=Events(),
-        health=Health(world.timed.clock),
-        clock=world.timed.clock,
-        skip_within=900.0,
-        producer_enabled=True,
-        version="1.2.3",
-        started_at=world.timed.clock.now() - 60.0,
+        OperationsStorage(
+            rows=StatusRepository(world.store),
+            users=world.users,
+            ledger=world.ledger,
+            names=NameRepository(world.store),
+            queue=world.wants,
+        ),
+        OperationsSettings(
+            skip_within=900.0,
+            producer_enabled=True,
+            version="1.2.3",
+            started_at=world.timed.clock.now() - 60.0,
+        ),
+        Events(),
+        Health(world.timed.clock),
+        world.timed.clock,
         esi=esi,
     )
 
@@ -85,17 +92,16 @@ def operations_of(world: StorageWorld, esi: PlayedEsi) -> Operations:
 def metrics_of(world: StorageWorld, esi: PlayedEsi, **changes: object) -> Metrics:
     tasks = Tasks()
     parts: dict[str, object] = {
-        "reports": operations_of(world, esi),
+        "operations": operations_of(world, esi),
         "rows": MetricsRepository(world.store),
         "esi": esi,
-        "jobs": tasks,
-        "fetches": tasks,
+        "consumer": tasks,
+        "fetcher": tasks,
         "lag": LoopLag(world.timed.clock),
-        "clock": world.timed.clock,
-        "started_at": world.timed.clock.now() - 60.0,
-        "version": "1.2.3",
     }
-    return Metrics(**{**parts, **changes})  # type: ignore[arg-type]
+    sources = MetricSources(**{**parts, **changes})  # type: ignore[arg-type]
+    clock = world.timed.clock
+    return Metrics(sources, clock, started_at=clock.now() - 60.0, version="1.2.3")
 
 
 def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -205,7 +211,7 @@ class TestMetrics:
                 asked.append(None)
                 return await operations_of(world, PlayedEsi()).status()
 
-        metrics = metrics_of(world, PlayedEsi(), reports=Counted())
+        metrics = metrics_of(world, PlayedEsi(), operations=Counted())
         assert await metrics.render() == await metrics.render()
         assert len(asked) == 1
 
@@ -214,7 +220,7 @@ class TestMetrics:
             async def status(self) -> StatusReport:
                 raise Unavailable("the database does not answer")
 
-        found = samples(await metrics_of(world, PlayedEsi(), reports=Away()).render())
+        found = samples(await metrics_of(world, PlayedEsi(), operations=Away()).render())
         assert value(found, "killsyncd_database_up") == 0
         assert value(found, "killsyncd_killmails_stored_total") == 40
         assert ("killsyncd_syncing", ()) not in found

@@ -14,9 +14,11 @@ from killsyncd.config import from_mapping
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Refused, Unavailable
 from killsyncd.core.events import Events
-from killsyncd.service import Operations
 from killsyncd.service import status as reporting
 from killsyncd.service.health import Health
+from killsyncd.service.operations import Operations
+from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.postgres import listen as listener
 from killsyncd.storage.postgres import store as driver
 from killsyncd.storage.postgres.store import PostgresStore
@@ -109,18 +111,17 @@ async def test_status_answers_without_a_silent_database_and_says_so(
     clock = SystemClock()
     wants = SyncRequests(proxied, "queue", "holder")
     operations = Operations(
-        rows=StatusRepository(proxied),
-        users=UserRepository(proxied),
-        ledger=LedgerRepository(proxied, "holder"),
-        depth=wants,
-        names=NameRepository(proxied),
-        events=Events(),
-        health=Health(clock),
-        clock=clock,
-        skip_within=900.0,
-        producer_enabled=True,
-        version="1.2.3",
-        started_at=clock.now(),
+        OperationsStorage(
+            rows=StatusRepository(proxied),
+            users=UserRepository(proxied),
+            ledger=LedgerRepository(proxied, "holder"),
+            names=NameRepository(proxied),
+            queue=wants,
+        ),
+        OperationsSettings(skip_within=900.0, producer_enabled=True, version="1.2.3", started_at=clock.now()),
+        Events(),
+        Health(clock),
+        clock,
     )
     proxy.freeze()
     async with asyncio.timeout(20):

@@ -12,8 +12,11 @@ from killsyncd.core.errors import BadInput, NotFound, Unavailable, UsageError
 from killsyncd.core.events import Events
 from killsyncd.core.model import SyncMode, UserState, WaitsFor
 from killsyncd.esi.responses import SetAside
-from killsyncd.service import Operations, health, parse_cursor, queue_remedy
+from killsyncd.service import health, parse_cursor
 from killsyncd.service.health import Health, stops
+from killsyncd.service.operations import Operations, queue_remedy
+from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.status import StatusRepository
@@ -29,18 +32,17 @@ def operating(world: StorageWorld) -> StatusRepository:
 
 def operations_of(world: StorageWorld, clock: Clock) -> Operations:
     return Operations(
-        rows=StatusRepository(world.store),
-        users=world.users,
-        ledger=world.ledger,
-        names=NameRepository(world.store),
-        depth=world.wants,
-        events=Events(),
-        health=Health(clock),
-        clock=clock,
-        skip_within=900.0,
-        producer_enabled=True,
-        version="1.2.3",
-        started_at=clock.now(),
+        OperationsStorage(
+            rows=StatusRepository(world.store),
+            users=world.users,
+            ledger=world.ledger,
+            names=NameRepository(world.store),
+            queue=world.wants,
+        ),
+        OperationsSettings(skip_within=900.0, producer_enabled=True, version="1.2.3", started_at=clock.now()),
+        Events(),
+        Health(clock),
+        clock,
     )
 
 

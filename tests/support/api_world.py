@@ -12,13 +12,16 @@ from typing import Any, ParamSpec, TypeVar
 import orjson
 
 from killsyncd.auth.grant import NewGrant
+from killsyncd.auth.login import Logins
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.events import Events
 from killsyncd.core.killmail import compute_hash, decode, entity_ids
 from killsyncd.core.model import StoredMail, UserState
-from killsyncd.service import Operations, rfc3339
+from killsyncd.service import rfc3339
 from killsyncd.service.health import Health
-from killsyncd.service.ports import LoginService
+from killsyncd.service.operations import Operations
+from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories.grants import GrantRepository
 from killsyncd.storage.repositories.killmails import Arrival, KillmailWriter
@@ -146,7 +149,7 @@ class ApiWorld:
     store: Migratable
     clock: Clock
     events: Events = field(default_factory=Events)
-    logins: LoginService | None = None
+    logins: Logins | None = None
     import_source: int = 0
     next_id: int = 100_000_000
 
@@ -156,18 +159,19 @@ class ApiWorld:
         self.reading = KillmailSearch(self.counting)
         self.storing = KillmailWriter(self.counting, "test")
         self.operations = Operations(
-            rows=StatusRepository(self.counting),
-            users=UserRepository(self.counting),
-            ledger=LedgerRepository(self.counting, "test"),
-            names=NameRepository(self.counting),
-            depth=SyncRequests(self.counting, "esi_user_killmails_queue", "test"),
-            events=self.events,
-            health=self.health,
-            clock=self.clock,
-            skip_within=900.0,
-            producer_enabled=True,
-            version="0.0.0",
-            started_at=self.clock.now(),
+            OperationsStorage(
+                rows=StatusRepository(self.counting),
+                users=UserRepository(self.counting),
+                ledger=LedgerRepository(self.counting, "test"),
+                names=NameRepository(self.counting),
+                queue=SyncRequests(self.counting, "esi_user_killmails_queue", "test"),
+            ),
+            OperationsSettings(
+                skip_within=900.0, producer_enabled=True, version="0.0.0", started_at=self.clock.now()
+            ),
+            self.events,
+            self.health,
+            self.clock,
             logins=self.logins,
         )
 

@@ -24,9 +24,11 @@ from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import LoginRefused
 from killsyncd.core.events import Events
 from killsyncd.core.model import UserState
-from killsyncd.service import Operations
 from killsyncd.service.health import Health
 from killsyncd.service.import_export import ImportExport
+from killsyncd.service.operations import Operations
+from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.names import NameRepository
@@ -177,18 +179,17 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
 
     revoker = Revoker(rows=Revocations(store), tokens=sso, events=events, clock=clock, rng=random.Random(1))
     operations = Operations(
-        rows=StatusRepository(store),
-        users=world.users,
-        ledger=world.ledger,
-        names=NameRepository(store),
-        depth=world.wants,
-        events=events,
-        health=health,
-        clock=clock,
-        skip_within=900.0,
-        producer_enabled=True,
-        version="1.2.3",
-        started_at=clock.now(),
+        OperationsStorage(
+            rows=StatusRepository(store),
+            users=world.users,
+            ledger=world.ledger,
+            names=NameRepository(store),
+            queue=world.wants,
+        ),
+        OperationsSettings(skip_within=900.0, producer_enabled=True, version="1.2.3", started_at=clock.now()),
+        events,
+        health,
+        clock,
         logins=desk,
         revoker=revoker,
     )

@@ -10,9 +10,10 @@ import pytest
 
 from killsyncd.core.events import Events
 from killsyncd.core.model import WAIT_LASTS, DetailsWait, Problem, WaitsFor
-from killsyncd.service import monitor as watching
+from killsyncd.service import disk_space as watching
+from killsyncd.service.disk_space import DiskSpace
 from killsyncd.service.health import CODES, Health
-from killsyncd.service.monitor import SKEW, UNREACHABLE_AFTER, DiskSpace, Monitor, MonitorSources
+from killsyncd.service.monitor import SKEW, UNREACHABLE_AFTER, Monitor, MonitorSources
 from tests.support.clocks import START, ManualClock
 
 
@@ -42,7 +43,7 @@ class House:
             clock=self.clock,
             esi=self.esi,
             space=DiskSpace(None, self.health, Events()),
-            sights=MonitorSources(
+            sources=MonitorSources(
                 problems=lambda: self.problems,
                 broker=lambda: self.broker,
                 database=lambda: self.database,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from killsyncd.core.killmail import readable
-from killsyncd.service.import_export import StoredDocument
+from killsyncd.service.ports import StoredDocument
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
 from killsyncd.sync.batch import Arrival, Stored

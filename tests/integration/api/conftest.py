@@ -12,9 +12,9 @@ import pytest
 
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
+from killsyncd.auth.login import Logins
 from killsyncd.config import ApiConfig, Secret
 from killsyncd.core.clock import SystemClock
-from killsyncd.service.ports import LoginService
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.sessions import SessionRepository
 from killsyncd.storage.sqlite.store import SqliteStore
@@ -96,7 +96,7 @@ async def start(world: ApiWorld) -> AsyncIterator[Start]:
         *,
         token: str | None = None,
         limits: Limits | None = None,
-        logins: LoginService | None = None,
+        logins: Logins | None = None,
         callback_url: str = "http://127.0.0.1:7420/auth/callback",
         metrics: bool = True,
         **api: Any,

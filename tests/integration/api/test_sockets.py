@@ -19,7 +19,8 @@ from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import Unavailable
-from killsyncd.service import Operations, feed_cursor
+from killsyncd.service import feed_cursor
+from killsyncd.service.operations import Operations
 from tests.integration.api.conftest import Running, Start
 from tests.support.api_world import PILOT, mail_json
 

@@ -6,24 +6,17 @@ import difflib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
-from killsyncd.auth.login import LoggedIn, PendingLogin
+from killsyncd.auth.login import LoggedIn, Logins, PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
+from killsyncd.auth.revoker import Revoker
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, UsageError
 from killsyncd.core.events import Events, Wakeup
-from killsyncd.core.logging import Logger, get_logger
+from killsyncd.core.logging import get_logger
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, Origin, Queued, User, UserState
+from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health
-from killsyncd.service.ports import (
-    EsiBudgets,
-    GrantRevoker,
-    LoginService,
-    OperatingRows,
-    QueueDepthSource,
-    RetryNames,
-    RetryRows,
-    UserRows,
-)
+from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.results import (
     Explained,
     Failed,
@@ -36,7 +29,7 @@ from killsyncd.service.results import (
     Unreadable,
     Verified,
 )
-from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, StatusReporter
+from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, OperationsSettings, StatusReporter
 from killsyncd.service.wording import queue_reason, waiting_for_budget
 
 NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
@@ -47,58 +40,40 @@ FEED_START = "start"
 
 WATCH_BATCH = 100
 WATCH_LOOK_AGAIN = 15.0
-"""Seconds after which the feed is looked at although nobody rang."""
+"""Seconds after which the feed is read although no event said that it has grown."""
 
 
 class Operations:
-    """The verbs. One a process; every method may be called at any time, also while the daemon drains.
+    """The use cases. One a process; every method may be called at any time, also while the daemon drains.
 
-    skip_within: seconds, `queue.skip_within`. producer_enabled: `producer.enabled`.
-    started_at: seconds since 1970. door, logins, revoker: None where a process has none (tests, commands).
+    esi, logins, revoker: None where a process has none (tests, commands).
 
     Raises, from any method: NotFound, UsageError, BadInput, Unavailable (database, SSO).
     """
 
     def __init__(
         self,
-        *,
-        rows: OperatingRows,
-        users: UserRows,
-        ledger: RetryRows,
-        names: RetryNames,
-        depth: QueueDepthSource,
+        storage: OperationsStorage,
+        settings: OperationsSettings,
         events: Events,
         health: Health,
         clock: Clock,
-        skip_within: float,
-        producer_enabled: bool,
-        version: str,
-        started_at: float,
-        esi: EsiBudgets | None = None,
-        logins: LoginService | None = None,
-        revoker: GrantRevoker | None = None,
-        log: Logger | None = None,
+        *,
+        esi: EsiView | None = None,
+        logins: Logins | None = None,
+        revoker: Revoker | None = None,
     ) -> None:
-        self._reporter = StatusReporter(
-            rows=rows,
-            depth=depth,
-            esi=esi,
-            health=health,
-            clock=clock,
-            producer_enabled=producer_enabled,
-            version=version,
-            started_at=started_at,
-        )
-        self._rows = rows
-        self._users = users
-        self._ledger = ledger
-        self._names = names
+        self._reporter = StatusReporter(storage, settings, health, clock, esi)
+        self._rows = storage.rows
+        self._users = storage.users
+        self._ledger = storage.ledger
+        self._names = storage.names
         self._events = events
         self._clock = clock
-        self.skip_within = skip_within
+        self.skip_within = settings.skip_within
         self._logins = logins
         self._revoker = revoker
-        self._log = log or get_logger(__name__)
+        self._log = get_logger(__name__)
         self._esi = esi
         self._outcomes: dict[str, LoginEnded] = {}
 
@@ -337,7 +312,7 @@ class Operations:
             gone.erased_pending,
         )
 
-    def _need_logins(self) -> LoginService:
+    def _need_logins(self) -> Logins:
         if self._logins is None:
             raise UsageError("this process has no logins", "ask the daemon: killsyncd login")
         return self._logins

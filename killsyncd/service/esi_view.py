@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from killsyncd.core.model import DetailsWait
 from killsyncd.esi.client import EsiClient
-from killsyncd.service import Budget
+from killsyncd.service.results import Budget
 
 
 class EsiView:
-    """ESI's client as the operations see it. details: why killmails last had to wait for it."""
+    """What `Operations` asks of ESI's client; it sends nothing. details: why killmails last had to wait."""
 
     def __init__(self, esi: EsiClient, details: Callable[[], DetailsWait | None]) -> None:
         self._esi = esi
