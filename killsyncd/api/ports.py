@@ -1,14 +1,12 @@
-"""What the API needs of others, as small Protocols. The daemon wires them."""
+"""What the API reads and keeps in the database by itself; `storage/repositories` fills it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from killsyncd.auth.login import PendingLogin
-from killsyncd.auth.login_state import LoginOrigin, LoginReturn
-from killsyncd.core.model import Queued, User
+from killsyncd.core.model import User
 from killsyncd.core.read_model import (
     Attacker,
     DayActivity,
@@ -23,11 +21,10 @@ from killsyncd.core.read_model import (
     Order,
     Victim,
 )
-from killsyncd.service import LoginEnded, StatusReport
 
 
 class KillmailReader(Protocol):
-    """Stored mails (`storage/reading.py`). Batches are one statement, however many ids."""
+    """Stored mails. Batches are one statement, however many ids."""
 
     async def page(
         self, given: MailFilter, order: Order, first: int, after: str | None = None
@@ -59,32 +56,8 @@ class KillmailReader(Protocol):
     async def activity(self, days: int, now: datetime) -> list[DayActivity]: ...
 
 
-class ApiOperations(Protocol):
-    """What the API does and asks (`operations.Operations`)."""
-
-    async def status(self) -> StatusReport: ...
-    async def users(self) -> list[User]: ...
-    async def queue(
-        self, selectors: Sequence[str] | None = None, *, force: bool = False, full: bool = False
-    ) -> list[Queued]: ...
-    async def begin_login(self, door: LoginOrigin) -> PendingLogin: ...
-    async def finish_login(
-        self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
-    ) -> LoginEnded: ...
-
-
 class EndedSessions(Protocol):
-    """Sessions of the dashboard that were ended before their time (`storage/repositories/sessions.py`)."""
+    """Sessions of the dashboard that were ended before their time."""
 
     async def load(self) -> dict[str, float]: ...
     async def end(self, session: str, until: float) -> None: ...
-
-
-Readiness = Callable[[], Awaitable[Sequence[str]]]
-"""Why the daemon is not ready (database not writable, schema not current, draining); empty when it is."""
-
-MetricsText = Callable[[], Awaitable[bytes]]
-"""The metrics in Prometheus' text format."""
-
-Listen = Callable[[str, Callable[[], None]], Callable[[], None]]
-"""Hear of a channel (`events.Events.on`): answers a function that ends it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from aiohttp import web
@@ -14,12 +14,11 @@ from killsyncd.api.graphql.engine import Engine, schema_text
 from killsyncd.api.graphql.errors import BAD_USER_INPUT, INTERNAL, Unauthenticated, plain
 from killsyncd.api.graphql.feed import FeedHub
 from killsyncd.api.graphql.http import GraphqlHttp, prefers_html, respond
-from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.status_feed import StatusHub
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.api.graphql.websocket import GraphqlWs
 from killsyncd.api.listening import bound, told_address
-from killsyncd.api.ports import ApiOperations, EndedSessions, KillmailReader, Listen, MetricsText, Readiness
+from killsyncd.api.ports import EndedSessions
 from killsyncd.api.web.pages import (
     CALLBACK_PATH,
     LOGIN_PATH,
@@ -32,15 +31,21 @@ from killsyncd.api.web.pages import (
 )
 from killsyncd.api.web.static import load_folder, make_file, send
 from killsyncd.config import ApiConfig
-from killsyncd.core.clock import Clock
+from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
 from killsyncd.http.connections import ConnectionLimits, Connections, open_files, share_of_files
 
 READY_SECONDS = 5.0
-_GATELESS = frozenset({"/healthz", "/readyz"})  # probes come by address, and learn nothing
+_FOR_ANYBODY = frozenset({"/healthz", "/readyz"})  # probes come by address, and learn nothing
 _IMAGE_SERVER = "https://images.evetech.net"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+Readiness = Callable[[], Awaitable[Sequence[str]]]
+"""Why the daemon is not ready (database not writable, schema not current, draining); empty when it is."""
+
+MetricsText = Callable[[], Awaitable[bytes]]
+"""The metrics in Prometheus' text format."""
 
 log = get_logger(__name__)
 
@@ -48,42 +53,37 @@ log = get_logger(__name__)
 class ApiServer:
     """Everything on `api.listen`.
 
-    config: section `[api]`. callback_url: `sso.callback_url`. listen_to: `events.Events.on`.
-    readiness: why the daemon is not ready. metrics: the text of `/metrics`; None: there is none.
+    config: section `[api]`. callback_url: `sso.callback_url`. metrics: None where `/metrics` answers 404.
     """
 
     def __init__(
         self,
-        *,
         config: ApiConfig,
         callback_url: str,
-        verbs: ApiOperations,
-        reading: KillmailReader,
+        services: ApiServices,
+        *,
         sessions: EndedSessions,
-        clock: Clock,
-        listen_to: Listen,
+        events: Events,
         readiness: Readiness,
         metrics: MetricsText | None = None,
-        limits: Limits | None = None,
     ) -> None:
         self._config = config
-        self._limits = limits or Limits()
+        self._limits = services.limits
         self._readiness = readiness
         self._metrics = metrics
-        self._listen_to = listen_to
-        room = ApiServices(reading, verbs, clock, self._limits)
+        self._events = events
         self.access = Access(
-            clock,
+            services.clock,
             token=config.token,
             callback_url=callback_url,
             listen_host=config.host,
             allowed_hosts=config.allowed_hosts,
             cookie_suffix=f"_{config.port}" if config.port else "",
         )
-        self._engine = Engine(room)
-        self._live = SubscriptionContext(room, FeedHub(room), StatusHub(room))
+        self._engine = Engine(services)
+        self._live = SubscriptionContext(services, FeedHub(services), StatusHub(services))
         self._http = GraphqlHttp(self._engine)
-        self._logins = LoginPages(verbs, callback_url)
+        self._logins = LoginPages(services.operations, callback_url)
         self._session = SessionPages(self.access, sessions, images=config.images)
         self._sessions = sessions
         self._dashboard = load_folder("dashboard")
@@ -99,7 +99,7 @@ class ApiServer:
         self._runner: web.AppRunner | None = None
         self._listeners: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._deaf: list[Callable[[], None]] = []
+        self._unsubscribe: list[Callable[[], None]] = []
         self.address = ""
 
     # -- life --------------------------------------------------------------------------------------
@@ -125,17 +125,17 @@ class ApiServer:
         self.address = f"http://{told_address(host, taken)}"
         feed, status = self._live.feed, self._live.status
         self._tasks = [asyncio.create_task(each, name="api") for each in (feed.run(), status.run())]
-        self._deaf = [
-            self._listen_to("feed", feed.look),
-            *(self._listen_to(channel, status.look) for channel in ("wants", "switches")),
+        self._unsubscribe = [
+            self._events.on("feed", feed.look),
+            *(self._events.on(channel, status.look) for channel in ("wants", "switches")),
         ]
         return self.address
 
     async def close(self) -> None:
         """Hang up on everybody and stop listening. Safe to call twice."""
-        for off in self._deaf:
+        for off in self._unsubscribe:
             off()
-        self._deaf = []
+        self._unsubscribe = []
         for each in self._listeners:
             each.close()
         self._listeners = []
@@ -168,7 +168,7 @@ class ApiServer:
     # -- routes ------------------------------------------------------------------------------------
 
     def _application(self) -> web.Application:
-        app = web.Application(client_max_size=self._limits.body, middlewares=[self._gate])
+        app = web.Application(client_max_size=self._limits.body, middlewares=[self._check_request])
         app.on_response_prepare.append(self._headers)
         route, page_at = app.router.add_route, app.router.add_get  # the latter answers HEAD too
         route("POST", "/graphql", self._graphql)
@@ -281,10 +281,10 @@ class ApiServer:
     # -- around every request ----------------------------------------------------------------------
 
     @web.middleware
-    async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _check_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self.access.check_form(request.headers, request.raw_path)
-            if request.path not in _GATELESS and not self.access.host_allowed(request.headers["Host"]):
+            if request.path not in _FOR_ANYBODY and not self.access.host_allowed(request.headers["Host"]):
                 return wrong_host(request)
             return await handler(request)
         except web.HTTPException:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from killsyncd.auth.login_state import LoginOrigin
 from killsyncd.control import requests as bodies
+from killsyncd.control.ports import Backup
 from killsyncd.control.requests import answer, failure, flag, number, numbers, query, read_body, text, texts
 from killsyncd.control.socket import ControlSocket
 from killsyncd.core.clock import utc
@@ -26,9 +27,8 @@ from killsyncd.http.connections import ConnectionLimits, Connections, open_files
 from killsyncd.service import FeedLine, jsonable
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.service.operations import Operations, queue_remedy
-from killsyncd.storage.sqlite.backup import Made
 
-BackupMaker = Callable[[], AbstractAsyncContextManager[Made]]
+BackupMaker = Callable[[], AbstractAsyncContextManager[Backup]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SHUTDOWN_SECONDS = 2.0

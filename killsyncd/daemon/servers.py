@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from killsyncd import __version__
+from killsyncd.api.graphql.context import ApiServices
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.control.server import BackupMaker, ControlServer
 from killsyncd.control.socket import ControlSocket
@@ -82,13 +84,11 @@ def build_servers(
         return [store.trouble] if store.trouble else []
 
     api = ApiServer(
-        config=config.api,
-        callback_url=config.sso.callback_url,
-        verbs=operations,
-        reading=KillmailSearch(store),
+        config.api,
+        config.sso.callback_url,
+        ApiServices(KillmailSearch(store), operations, clock, Limits()),
         sessions=SessionRepository(store, clock),
-        clock=clock,
-        listen_to=events.on,
+        events=events,
         readiness=readiness,
         metrics=metrics.render,
     )

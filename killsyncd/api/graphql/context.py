@@ -10,11 +10,12 @@ from typing import Any, TypeVar, cast
 from killsyncd.api.graphql.budget import Reservation
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.loaders import Loaders
-from killsyncd.api.ports import ApiOperations, KillmailReader
+from killsyncd.api.ports import KillmailReader
 from killsyncd.core.clock import Clock
 from killsyncd.core.model import User
 from killsyncd.core.read_model import FeedEpoch, Mail, MailFilter, MailPage
 from killsyncd.service import StatusReport
+from killsyncd.service.operations import Operations
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ class ApiServices:
     """What lives as long as the daemon."""
 
     reading: KillmailReader
-    verbs: ApiOperations
+    operations: Operations
     clock: Clock
     limits: Limits
 
@@ -37,11 +38,11 @@ class Context:
     reservation: what one of these may cost; `of_run` gives it.
     """
 
-    __slots__ = ("_once", "epoch", "loaders", "reservation", "room", "shared")
+    __slots__ = ("_once", "epoch", "loaders", "reservation", "services", "shared")
 
     def __init__(
         self,
-        room: ApiServices,
+        services: ApiServices,
         epoch: FeedEpoch,
         *,
         names: bool = True,
@@ -50,15 +51,15 @@ class Context:
         shared: bool = False,
     ) -> None:
         self.shared = shared
-        self.room = room
+        self.services = services
         self.epoch = epoch
-        self.loaders = loaders or Loaders(room.reading, names=names, mails=mails)
+        self.loaders = loaders or Loaders(services.reading, names=names, mails=mails)
         self.reservation: Reservation | None = None
         self._once: dict[str, asyncio.Future[Any]] = {}
 
     def of_run(self, reservation: Reservation) -> Context:
         """The same for one execution, with what that may cost; what is loaded is shared."""
-        context = Context(self.room, self.epoch, loaders=self.loaders)
+        context = Context(self.services, self.epoch, loaders=self.loaders)
         context.reservation = reservation
         if not self.shared:
             self.loaders.turns.stopped = lambda: reservation.ended
@@ -71,11 +72,11 @@ class Context:
 
     async def status(self) -> StatusReport:
         """The daemon's status, asked for once in a query however often it stands there."""
-        return await self._asked("status", self.room.verbs.status)
+        return await self._asked("status", self.services.operations.status)
 
     async def users(self) -> list[User]:
         """Everybody who logged in; asked for once, too."""
-        return await self._asked("users", self.room.verbs.users)
+        return await self._asked("users", self.services.operations.users)
 
     async def _asked(self, name: str, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if name not in self._once:

@@ -95,10 +95,10 @@ class Answer:
 class Engine:
     """Executes queries and mutations; `feed_hub` and `status_hub` do subscriptions with its `prepare`."""
 
-    def __init__(self, room: ApiServices, schema: GraphQLSchema | None = None) -> None:
-        self.room = room
+    def __init__(self, services: ApiServices, schema: GraphQLSchema | None = None) -> None:
+        self.services = services
         self.schema = schema or make_schema()
-        self._limits = limits = room.limits
+        self._limits = limits = services.limits
         self._budget = QueryBudget(limits.values, limits.values_together)
         self._sending = Pool(limits.sending)
         self._turns = Turns()
@@ -119,9 +119,9 @@ class Engine:
 
     async def epoch(self) -> FeedEpoch:
         """The feed's epoch: it changes while no daemon runs, or where another took this one for dead."""
-        now = self.room.clock.monotonic()
+        now = self.services.clock.monotonic()
         if self._epoch is None or now - self._epoch_read_at > EPOCH_SECONDS:
-            self._epoch, self._epoch_read_at = (await self.room.reading.feed_point()).epoch, now
+            self._epoch, self._epoch_read_at = (await self.services.reading.feed_point()).epoch, now
         return self._epoch
 
     async def prepare(self, text: str) -> Prepared:
@@ -207,7 +207,7 @@ class Engine:
                     "subscriptions do not go over HTTP",
                     "connect a WebSocket: graphql-transport-ws at /graphql",
                 )
-            context = Context(self.room, await self.epoch(), names=prepared.names)
+            context = Context(self.services, await self.epoch(), names=prepared.names)
         except KillsyncdError as error:
             return refusal(error)
         try:

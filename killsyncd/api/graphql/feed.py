@@ -62,8 +62,8 @@ class _Replay:
 class FeedHub:
     """Reads the feed while there are followers. `run` it for as long as it is used."""
 
-    def __init__(self, room: ApiServices) -> None:
-        self._room = room
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
         self._signal = Wakeup()
         self._news = asyncio.Event()
         self._states = StateLog(log)
@@ -89,7 +89,7 @@ class FeedHub:
     async def run(self) -> None:
         """Read what is new whenever told, and now and then unasked, until cancelled."""
         while True:
-            await self._signal.wait(self._room.clock, LOOK_AGAIN)
+            await self._signal.wait(self._services.clock, LOOK_AGAIN)
             try:
                 await self._read()
             except Unavailable as error:
@@ -97,13 +97,13 @@ class FeedHub:
             except Exception as error:
                 # One bad turn must not end the feed for everybody; the cursor has not moved.
                 log.exception("reading the feed failed", error)
-                await self._room.clock.sleep(RETRY)
+                await self._services.clock.sleep(RETRY)
             else:
                 self._states.set("feed", "ok", "the feed can be read again")
 
     async def begin(self, after: str | None) -> int:
         """The position to follow from: a feedCursor's, or now. Raises BadInput."""
-        point = await self._room.reading.feed_point()
+        point = await self._services.reading.feed_point()
         self._epoch = point.epoch
         if after is None:
             return point.position
@@ -143,7 +143,7 @@ class FeedHub:
         """Begin to fill the ring, if nobody followed until now. Raises Unavailable."""
         if self._seen is not None:
             return
-        now = (await self._room.reading.feed_point()).position
+        now = (await self._services.reading.feed_point()).position
         if self._seen is None:
             self._seen = self._tail = now
             # What was committed while we asked was told to a hub that did not listen yet.
@@ -156,12 +156,12 @@ class FeedHub:
             self._states.set("feed", "failing", "the feed cannot be read", reason=error.message)
 
         return await retry(
-            lambda: self._room.reading.feed_after(
+            lambda: self._services.reading.feed_after(
                 position, _REPLAYED_TOGETHER, characters=characters, fresh_only=fresh_only
             ),
             on=Unavailable,
             wait=RETRY,
-            sleep=self._room.clock.sleep,
+            sleep=self._services.clock.sleep,
             before_wait=failed,
         )
 
@@ -178,11 +178,11 @@ class FeedHub:
         """Take in what is new, batch by batch."""
         while self._seen is not None:
             seen = self._seen
-            part = await self._room.reading.feed_after(seen, self._room.limits.replay)
+            part = await self._services.reading.feed_after(seen, self._services.limits.replay)
             if self._seen != seen:  # the last follower left meanwhile, or another came
                 continue
             self._take(part)
-            if len(part.mails) < self._room.limits.replay:
+            if len(part.mails) < self._services.limits.replay:
                 return
 
     def _take(self, part: FeedSlice) -> None:
@@ -192,7 +192,7 @@ class FeedHub:
         self._batches += 1
         mails = [each.mail for each in part.mails]
         self._ring.extend(_Entry(each, self._batches, mails) for each in part.mails)
-        while len(self._ring) > self._room.limits.ring:
+        while len(self._ring) > self._services.limits.ring:
             self._tail = self._ring.popleft().feed.mail.feed_position
         self._news.set()
         self._news.clear()
@@ -214,16 +214,16 @@ class FeedHub:
         while len(self._replays) > _REPLAYS:
             self._replays.popitem(last=False)[0].context = None
         if replay.context is None:
-            replay.context = Context(self._room, self._epoch, mails=replay.mails, shared=True)
+            replay.context = Context(self._services, self._epoch, mails=replay.mails, shared=True)
         return replay.context
 
     def _context_of(self, entry: _Entry) -> Context:
         """What is loaded for a batch, for all who come by at about the same time."""
-        now = self._room.clock.monotonic()
+        now = self._services.clock.monotonic()
         known = self._contexts.get(entry.batch)
         if known is not None and now - known[1] <= FRESH_SECONDS:
             return known[0]
-        context = Context(self._room, self._epoch, mails=entry.mails, shared=True)
+        context = Context(self._services, self._epoch, mails=entry.mails, shared=True)
         self._contexts[entry.batch] = (context, now)
         while len(self._contexts) > _KEPT_BATCHES:
             self._contexts.popitem(last=False)

@@ -49,7 +49,7 @@ class GraphqlHttp:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._limits = engine.room.limits
+        self._limits = engine.services.limits
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request, to the last byte."""

@@ -108,7 +108,7 @@ async def _users(_: Any, info: Info) -> list[User]:
 @query.field("user")
 async def _user(_: Any, info: Info, characterId: str) -> User | None:
     character_id = id_of(characterId, "characterId")
-    return (await _context(info).room.reading.users([character_id])).get(character_id)
+    return (await _context(info).services.reading.users([character_id])).get(character_id)
 
 
 @query.field("killmail")
@@ -128,18 +128,18 @@ async def _killmails(
     context = _context(info)
     given = filter_of(filter or {})
     order = orderBy or Order.TIME_DESC
-    page = await context.room.reading.page(given, order, first_of(first, context.room.limits), after)
+    page = await context.services.reading.page(given, order, first_of(first, context.services.limits), after)
     await context.loaders.know_systems(each.mail for each in page.edges)
     return Connection(page, given)
 
 
 @query.field("activity")
 async def _activity(_: Any, info: Info, days: int | None = 30) -> list[DayActivity]:
-    room = _context(info).room
+    services = _context(info).services
     wanted = 30 if days is None else days
-    if not 1 <= wanted <= room.limits.days:
-        raise BadInput(f"days is {wanted}", f"days is 1 to {room.limits.days}")
-    return await room.reading.activity(wanted, utc(room.clock.now()))
+    if not 1 <= wanted <= services.limits.days:
+        raise BadInput(f"days is {wanted}", f"days is 1 to {services.limits.days}")
+    return await services.reading.activity(wanted, utc(services.clock.now()))
 
 
 # --- Mutation -----------------------------------------------------------------------------------
@@ -147,12 +147,14 @@ async def _activity(_: Any, info: Info, days: int | None = 30) -> list[DayActivi
 
 @mutation.field("login")
 async def _login(_: Any, info: Info) -> PendingLogin:
-    return await _context(info).room.verbs.begin_login(LoginOrigin.GRAPHQL)
+    return await _context(info).services.operations.begin_login(LoginOrigin.GRAPHQL)
 
 
 @mutation.field("authenticateWithCode")
 async def _authenticate(_: Any, info: Info, code: str, state: str) -> LoginEnded:
-    ended = await _context(info).room.verbs.finish_login(LoginReturn.GRAPHQL, {"code": code, "state": state})
+    ended = await _context(info).services.operations.finish_login(
+        LoginReturn.GRAPHQL, {"code": code, "state": state}
+    )
     if ended.user is None:
         raise Unavailable("the user is gone again", "log in once more")
     return ended
@@ -166,16 +168,16 @@ async def _queue(
     force: bool | None = False,
     full: bool | None = False,
 ) -> Sequence[Queued]:
-    room = _context(info).room
+    services = _context(info).services
     selectors: list[str] | None = None
     if characterIds is not None:
-        chosen = character_ids(characterIds, room.limits)
-        known = await room.reading.users(chosen)
+        chosen = character_ids(characterIds, services.limits)
+        known = await services.reading.users(chosen)
         for each in chosen:
             if each not in known:
                 raise NotFound(f"character {each} never logged in", "users lists everybody who did")
         selectors = [str(each) for each in chosen]
-    return await room.verbs.queue(selectors, force=bool(force), full=bool(full))
+    return await services.operations.queue(selectors, force=bool(force), full=bool(full))
 
 
 # --- Subscription -------------------------------------------------------------------------------
@@ -278,7 +280,7 @@ async def _user_killmails(
     source: User, info: Info, first: int | None = 50, after: str | None = None
 ) -> Connection:
     context = _context(info)
-    wanted = first_of(first, context.room.limits)
+    wanted = first_of(first, context.services.limits)
     page = await context.loaders.page.load((source.character_id, wanted, after))
     return Connection(page, source.character_id)
 
@@ -387,7 +389,7 @@ def _cursor_at(page: MailPage, index: int) -> str | None:
 def _total_count(source: Connection, info: Info) -> Awaitable[int]:
     context = _context(info)
     if isinstance(source.counted, MailFilter):
-        return context.room.reading.count(source.counted)
+        return context.services.reading.count(source.counted)
     return context.loaders.count.load(source.counted)
 
 

@@ -74,8 +74,8 @@ class SharedResults:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._limits = engine.room.limits
-        self._clock = engine.room.clock
+        self._limits = engine.services.limits
+        self._clock = engine.services.clock
         self._kept: OrderedDict[Hashable, tuple[bytes, float]] = OrderedDict()
         self._size = 0
         self._making: dict[Hashable, asyncio.Task[bytes]] = {}
@@ -119,7 +119,7 @@ class SharedResults:
     async def _execute(self, event: Event, asked: PreparedSubscription) -> bytes:
         context = event.context()
         if asked.pages:
-            context = Context(self._engine.room, context.epoch)
+            context = Context(self._engine.services, context.epoch)
         try:
             async with self._engine.run(
                 asked.document, context, asked.variables, asked.operation_name, root=event.root

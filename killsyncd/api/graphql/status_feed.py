@@ -25,8 +25,8 @@ log = get_logger(__name__)
 class StatusHub:
     """Looks at the queue while there are followers. `run` it for as long as it is used."""
 
-    def __init__(self, room: ApiServices) -> None:
-        self._room = room
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
         self._signal = Wakeup()
         self._news = asyncio.Event()
         self._states = StateLog(log)
@@ -42,24 +42,24 @@ class StatusHub:
     async def run(self) -> None:
         """Look whenever told, and now and then unasked, until cancelled."""
         while True:
-            await self._signal.wait(self._room.clock, LOOK_AGAIN)
+            await self._signal.wait(self._services.clock, LOOK_AGAIN)
             if not self._followers:
                 continue
             try:
-                self._take(await self._room.verbs.status())
+                self._take(await self._services.operations.status())
             except Unavailable as error:
                 self._states.set("status", "failing", "the queue cannot be looked at", reason=error.message)
             except Exception as error:
                 log.exception("looking at the queue failed", error)
             else:
                 self._states.set("status", "ok", "the queue can be looked at again")
-            await self._room.clock.sleep(GATHER)
+            await self._services.clock.sleep(GATHER)
 
     async def follow(self) -> AsyncIterator[Event]:
         """The queue now, and again after each change, without end; a slow reader skips some."""
         self._followers += 1
         try:
-            self._take(await self._room.verbs.status())
+            self._take(await self._services.operations.status())
             told = -1
             while True:
                 while told == self._version:
@@ -67,13 +67,15 @@ class StatusHub:
                 told = self._version
                 # The context has nothing to load: everything is in the report.
                 yield Event(
-                    ("status", told), [self._report], lambda: Context(self._room, FeedEpoch(""), shared=True)
+                    ("status", told),
+                    [self._report],
+                    lambda: Context(self._services, FeedEpoch(""), shared=True),
                 )
         finally:
             self._followers -= 1
 
     def _nothing(self) -> Context:
-        return Context(self._room, FeedEpoch(""), shared=True)
+        return Context(self._services, FeedEpoch(""), shared=True)
 
     def _take(self, report: StatusReport) -> None:
         shown = (report.queue, report.consumers)

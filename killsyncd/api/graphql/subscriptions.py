@@ -20,7 +20,7 @@ from killsyncd.api.graphql.status_feed import StatusHub
 class SubscriptionContext:
     """What subscribing needs; given as context when a stream is made, not when events are shown."""
 
-    room: ApiServices
+    services: ApiServices
     feed: FeedHub
     status: StatusHub
 
@@ -33,7 +33,7 @@ async def _new_killmail(
     freshOnly: bool | None = False,
 ) -> AsyncIterator[Event]:
     live = info.context
-    characters = optional_ids(characterIds, live.room.limits)
+    characters = optional_ids(characterIds, live.services.limits)
     position = await live.feed.begin(after)
     return live.feed.follow(position, characters, bool(freshOnly))
 

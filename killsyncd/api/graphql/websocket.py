@@ -62,7 +62,7 @@ class GraphqlWs:
         self._access = access
         self._live = live
         self._payloads = SharedResults(engine)
-        self._operations = _Operations(engine.room.limits)
+        self._operations = _Operations(engine.services.limits)
         self._sockets: set[_Socket] = set()
         self._closing = False
 
@@ -73,7 +73,7 @@ class GraphqlWs:
 
     async def handle(self, request: web.Request, *, authenticated: bool) -> web.StreamResponse:
         """Serve a socket until it closes. authenticated: the handshake showed a token or a session."""
-        limits = self._engine.room.limits
+        limits = self._engine.services.limits
         if (
             self._closing
             or len(self._sockets) >= limits.sockets
@@ -178,7 +178,7 @@ class _Socket:
         self._ws = ws
         self._request = request
         self._engine = engine
-        self._limits = engine.room.limits
+        self._limits = engine.services.limits
         self._access = access
         self._live = live
         self._payloads = payloads
@@ -392,7 +392,7 @@ class _Socket:
             lambda: self._payloads.of(event, asked),
             on=Unavailable,
             wait=RETRY,
-            sleep=self._engine.room.clock.sleep,
+            sleep=self._engine.services.clock.sleep,
             stop=lambda attempts: attempts > PATIENT_TRIES,
         )
 

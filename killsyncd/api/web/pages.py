@@ -19,7 +19,7 @@ from aiohttp import web
 from killsyncd.api.auth import Access, Forbidden
 from killsyncd.api.graphql.errors import UNAUTHENTICATED
 from killsyncd.api.graphql.http import prefers_html
-from killsyncd.api.ports import ApiOperations, EndedSessions
+from killsyncd.api.ports import EndedSessions
 from killsyncd.auth.login import LIFE, cookie_name
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.config import host_of
@@ -27,6 +27,7 @@ from killsyncd.core.deployment import for_pilot
 from killsyncd.core.errors import KillsyncdError, LoginRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import UserState
+from killsyncd.service.operations import Operations
 
 CALLBACK_PATH = "/auth/callback"
 LOGIN_PATH = "/auth/login"
@@ -97,8 +98,8 @@ def refuse(
 class LoginPages:
     """`/auth/login` and `/auth/callback`."""
 
-    def __init__(self, verbs: ApiOperations, callback_url: str) -> None:
-        self._verbs = verbs
+    def __init__(self, operations: Operations, callback_url: str) -> None:
+        self._operations = operations
         parts = urlsplit(callback_url)
         self._callback_host = host_of(callback_url)
         self._secure = parts.scheme == "https"
@@ -113,7 +114,7 @@ class LoginPages:
         if host_of(f"//{request.host}") != self._callback_host and _HOP not in request.query:
             return _redirect(self._login_url)
         try:
-            begun = await self._verbs.begin_login(LoginOrigin.BROWSER)
+            begun = await self._operations.begin_login(LoginOrigin.BROWSER)
         except Unavailable as error:
             return _failed("The login cannot begin", error, 503)
         response = _redirect(begun.url)
@@ -134,7 +135,9 @@ class LoginPages:
         query = dict(request.query)
         name = cookie_name(query.get("state", ""))
         try:
-            ended = await self._verbs.finish_login(LoginReturn.CALLBACK, query, request.cookies.get(name))
+            ended = await self._operations.finish_login(
+                LoginReturn.CALLBACK, query, request.cookies.get(name)
+            )
         except LoginRefused as error:
             log.info("login refused", reason=error.message)
             response = _failed("This login did not work", error, 400)

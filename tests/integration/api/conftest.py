@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from killsyncd.api.graphql.context import ApiServices
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.server import ApiServer
 from killsyncd.auth.login import Logins
@@ -113,18 +114,15 @@ async def start(world: ApiWorld) -> AsyncIterator[Start]:
             return b"killsyncd_up 1\n"
 
         server = ApiServer(
-            config=ApiConfig(
+            ApiConfig(
                 **{"listen": "127.0.0.1:0", "token": Secret(token) if token else None, **api},
             ),
-            callback_url=callback_url,
-            verbs=world.operations,
-            reading=world.reading,
+            callback_url,
+            ApiServices(world.reading, world.operations, world.clock, patient(limits or Limits())),
             sessions=SessionRepository(world.store, world.clock),
-            clock=world.clock,
-            listen_to=world.events.on,
+            events=world.events,
             readiness=readiness,
             metrics=metrics_text if metrics else None,
-            limits=patient(limits or Limits()),
         )
         await server.start()
         client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
