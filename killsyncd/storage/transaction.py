@@ -24,12 +24,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-import orjson
-
 from killsyncd.core.errors import RowRefused
 
 __all__ = [
     "Bulk",
+    "Ids",
     "Many",
     "Row",
     "RowRefused",
@@ -57,6 +56,12 @@ class Row(Protocol):
 
 
 Rows = Sequence[Row]
+
+
+class Ids(tuple[int, ...]):
+    """Many ids as one parameter, for `{in_ids}`: SQLite's driver binds JSON text, PostgreSQL's an array."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +140,6 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Give everything back. Safe to call twice."""
-
-
-def ids_parameter(dialect: str, ids: Sequence[int]) -> object:
-    """A list of ids as one parameter: JSON text on SQLite, an array on PostgreSQL."""
-    return orjson.dumps(ids).decode() if dialect == "sqlite" else list(ids)
 
 
 def one(rows: Rows) -> Row | None:

@@ -226,9 +226,7 @@ async def test_nothing_is_stored_when_the_transaction_fails_at_its_end(world: St
     at = await world.now()
 
     def storing_and_failing() -> Tx[None]:
-        from killsyncd.storage.repositories.killmails import _store
-
-        yield from _store(world.store.dialect, world.holder, [arrival(1, at)], [], careful=False)
+        yield from world.storing.store_batch.tx([arrival(1, at)], [], careful=False)
         yield Run("meta.now", {})
         raise RuntimeError("pulled the plug")
 

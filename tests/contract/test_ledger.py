@@ -451,7 +451,7 @@ async def test_last_killmail_id_counts_each_list_by_itself(world: StorageWorld) 
     await world.listed(two, 20, 10)
     await world.store_mails(20)
     assert (await world.last_id(one), await world.last_id(two)) == (20, None)
-    await world.store.write(derive_last_ids, world.store.dialect, [one.source_id, two.source_id])
+    await world.store.write(derive_last_ids, [one.source_id, two.source_id])
     assert (await world.last_id(one), await world.last_id(two)) == (20, None)
 
 

@@ -145,7 +145,7 @@ async def test_orphans_of_an_erasing_are_wanted_again(world: StorageWorld) -> No
     pilot = await world.pilot(1)
     await world.listed(pilot, 11, 12)
     await world.rows("DELETE FROM refs WHERE killmail_id = 11")  # as a race would leave it
-    assert await world.store.write(revocations._want_orphans, world.store.dialect, [11, 12, 99]) == 1
+    assert await world.store.write(revocations._want_orphans, [11, 12, 99]) == 1
     assert await world.refs() == {11: "pending", 12: "pending"}
     assert [each.killmail_id for each in (await world.store_mails(11)).mails] == [11]
 

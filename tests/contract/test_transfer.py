@@ -52,7 +52,7 @@ async def lived_in(world: StorageWorld) -> StorageWorld:
     await world.users.pause(two.user_id, paused=True)
     await world.want(one)
     await world.job(await world.pilot(90000003))
-    await world.store.write(run, "meta.switch_on", name="producer")
+    await world.store.write(run, "operations.switch_on", name="producer")
     await world.store.write(
         run, "budgets.spend", grp="killmail", subject="1", tokens=7, returns_at=1e9 + 0.125
     )

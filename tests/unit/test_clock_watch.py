@@ -101,7 +101,7 @@ async def test_a_step_is_made_good_when_the_database_is_back(core: SyncWorld, pi
     job = await core.world.job(pilot)
     await core.world.wants.postpone(job, core.clock.now() + 3700.0, attempts=0, reason="cached")
     core.clock.set_wall(core.clock.now() - 3600)
-    core.store.failing.add("_sooner")
+    core.store.failing.add("sooner")
     await watched.look()
     core.store.failing.clear()
     await watched.look()

@@ -500,8 +500,8 @@ async def test_a_page_that_could_not_be_written_is_asked_for_without_its_etag(
 @pytest.mark.parametrize(
     ("fault", "transaction"),
     [
-        (SsoUnavailable("down", answered=True), "_postpone"),
-        (NotBefore("cached", 0.0), "_postpone"),
+        (SsoUnavailable("down", answered=True), "postpone"),
+        (NotBefore("cached", 0.0), "postpone"),
         (GrantUnusable("dead", "log in", state=UserState.NEEDS_LOGIN), "finish"),
     ],
 )
@@ -529,7 +529,7 @@ async def test_a_database_that_is_away_neither_kills_nor_holds_the_job(
 
 async def test_the_end_does_not_wait_for_a_database_that_is_away(core: SyncWorld, pilot: Pilot) -> None:
     core.tokens.fault = SsoUnavailable("down", answered=True)
-    core.store.failing = {"_postpone"}
+    core.store.failing = {"postpone"}
     await wanted(core, pilot)
     async with core.running(core.consumer.run):
         await eventually(lambda: core.store.refused > 0)

@@ -155,7 +155,7 @@ async def test_a_mail_that_stays_refused_is_quarantined(
     assert await core.world.last_id(pilot) is None, "not past the gap"
 
 
-@pytest.mark.parametrize("away", [set[str](), {"_store"}, {"_store", "_ref_failed"}])
+@pytest.mark.parametrize("away", [set[str](), {"store_batch"}, {"store_batch", "ref_failed"}])
 async def test_bodies_that_are_none_beside_a_good_one(core: SyncWorld, pilot: Pilot, away: set[str]) -> None:
     """Tried again, the good one too where the database was away meanwhile, and nobody stands in the way."""
     await core.world.listed(pilot, 1, 2, 3, 4)
@@ -323,7 +323,7 @@ async def test_a_failure_that_could_not_be_written_down_is_still_wanted(
 ) -> None:
     await core.world.listed(pilot, 1)
     core.details.faults = {1: [EsiStatus(500, "oops")]}
-    core.store.failing = {"_ref_failed"}
+    core.store.failing = {"ref_failed"}
     async with core.running(core.fetcher.run):
         await eventually(lambda: core.store.refused == 1)
         await eventually(lambda: core.fetcher.stored == 1)
@@ -377,7 +377,7 @@ async def test_what_cannot_be_given_back_kills_nobody(core: SyncWorld, pilot: Pi
 async def test_what_cannot_be_stored_does_not_pile_up(core: SyncWorld, pilot: Pilot) -> None:
     """A full disk must neither spend the budget on what it can't keep nor fill the memory."""
     await core.world.listed(pilot, *range(1, 5 * BATCH))
-    core.store.failing = {"_store"}
+    core.store.failing = {"store_batch"}
     async with core.running(core.fetcher.run):
         await passing(core, lambda: core.store.refused > 0)
         for _ in range(50):
@@ -393,7 +393,7 @@ async def test_what_cannot_be_stored_does_not_pile_up(core: SyncWorld, pilot: Pi
 
 async def test_the_end_does_not_wait_for_a_full_disk(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1)
-    core.store.failing = {"_store"}
+    core.store.failing = {"store_batch"}
     async with core.running(core.fetcher.run):
         await eventually(lambda: core.store.refused > 0)
     assert await core.world.refs() == {1: "pending"}

@@ -83,7 +83,7 @@ async def test_a_restart_neither_forgets_nor_begins_a_herd(core: SyncWorld) -> N
     assert await wanted(core) == 0
 
 
-@pytest.mark.parametrize("transaction", ["_queue_users", "_finish", "_begin"])
+@pytest.mark.parametrize("transaction", ["queue", "finish", "begin"])
 async def test_a_database_that_stumbles_during_a_run_does_not_end_background_sync(
     core: SyncWorld, transaction: str
 ) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.core.model import Origin, SyncMode
-from killsyncd.storage.repositories.sync_requests import SyncRequests, claim
+from killsyncd.storage.repositories.sync_requests import SyncRequests
 from killsyncd.storage.repositories.users import queue_user
+from killsyncd.storage.repository import reads, writes
 from killsyncd.storage.transaction import Many, Run, Tx, as_datetime, one
 from killsyncd.sync.job_source import Announcement, WakeupMessage, WakeupResult
 
@@ -19,76 +20,65 @@ NEVER = 1e9
 """Seconds; longer than any message has been on its way, and shorter than the time since 1970."""
 
 
-def _announce(limit: int, lost_after: float | None) -> Tx[list[Announcement]]:
-    stale = NEVER if lost_after is None else lost_after
-    rows = yield Run("wants.unannounced", {"stale": stale, "limit": limit})
-    found = [
-        Announcement(
-            source_id=int(row["source_id"]),
-            user_id=str(row["user_id"]),
-            character_id=int(row["character_id"]),
-            character_name=str(row["character_name"]),
-            mode=SyncMode(row["mode"]),
-            priority=int(row["priority"]),
-            queued_at=float(row["queued_at"]),
-            expires_at=as_datetime(row["expires_at"]),
-            last_killmail_id=None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
-        )
-        for row in rows
-    ]
-    if found:
-        yield Many(
-            "wants.announced", [{"source_id": each.source_id, "priority": each.priority} for each in found]
-        )
-    return found
-
-
-def _unannounce(source_ids: Sequence[int]) -> Tx[None]:
-    yield Many("wants.unannounce", [{"source_id": each} for each in sorted(source_ids)])
-
-
-def _summon(summons: WakeupMessage, holder: str) -> Tx[WakeupResult]:
-    row = one((yield Run("wants.summoned", {"character_id": summons.character_id})))
-    if row is None or row["source_id"] is None:
-        return WakeupResult(None, known=False)
-    if not summons.ours:
-        synced = as_datetime(row["last_killmail_sync_at"])
-        at = row["full_walk_at"] if summons.full else (synced.timestamp() if synced else None)
-        # A sync that ended after the message was queued is the one it asked for.
-        if at is None or summons.queued_at is None or float(at) < summons.queued_at:
-            yield from queue_user(
-                str(row["user_id"]), summons.priority, Origin.MESSAGE, skip_within=None, full=summons.full
-            )
-    job = yield from claim(holder, int(row["source_id"]))
-    if job is None:
-        # What is wanted only later, or of a paused pilot, has no message from now on.
-        yield Run("wants.unannounce", {"source_id": int(row["source_id"])})
-    return WakeupResult(job)
-
-
-def _due() -> Tx[int]:
-    row = one((yield Run("wants.due", {})))
-    return int(row["n"]) if row is not None else 0
-
-
 class QueueAnnouncements(SyncRequests):
     """The queue's rows, as RabbitMQ's side sees them."""
 
-    async def announce(self, limit: int, lost_after: float | None) -> list[Announcement]:
+    @writes
+    def announce(self, limit: int, lost_after: float | None) -> Tx[list[Announcement]]:
         """Wants that need a message, the most urgent first; from now on they count as having one.
 
         lost_after: seconds after which a message that nobody got counts as lost; None for never.
         """
-        return await self._store.write(_announce, limit, lost_after)
+        stale = NEVER if lost_after is None else lost_after
+        rows = yield Run("wants.unannounced", {"stale": stale, "limit": limit})
+        found = [
+            Announcement(
+                source_id=int(row["source_id"]),
+                user_id=str(row["user_id"]),
+                character_id=int(row["character_id"]),
+                character_name=str(row["character_name"]),
+                mode=SyncMode(row["mode"]),
+                priority=int(row["priority"]),
+                queued_at=float(row["queued_at"]),
+                expires_at=as_datetime(row["expires_at"]),
+                last_killmail_id=None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
+            )
+            for row in rows
+        ]
+        if found:
+            yield Many(
+                "wants.announced",
+                [{"source_id": each.source_id, "priority": each.priority} for each in found],
+            )
+        return found
 
-    async def unannounce(self, source_ids: Sequence[int]) -> None:
+    @writes
+    def unannounce(self, source_ids: Sequence[int]) -> Tx[None]:
         """Their messages did not get out."""
-        await self._store.write(_unannounce, source_ids)
+        yield Many("wants.unannounce", [{"source_id": each} for each in sorted(source_ids)])
 
-    async def summon(self, summons: WakeupMessage) -> WakeupResult:
+    @writes
+    def summon(self, summons: WakeupMessage) -> Tx[WakeupResult]:
         """Do what a message says: want what it asks for, and claim what is wanted and due."""
-        return await self._store.write(_summon, summons, self._holder)
+        row = one((yield Run("wants.summoned", {"character_id": summons.character_id})))
+        if row is None or row["source_id"] is None:
+            return WakeupResult(None, known=False)
+        if not summons.ours:
+            synced = as_datetime(row["last_killmail_sync_at"])
+            at = row["full_walk_at"] if summons.full else (synced.timestamp() if synced else None)
+            # A sync that ended after the message was queued is the one it asked for.
+            if at is None or summons.queued_at is None or float(at) < summons.queued_at:
+                yield from queue_user(
+                    str(row["user_id"]), summons.priority, Origin.MESSAGE, skip_within=None, full=summons.full
+                )
+        job = yield from self.claim.tx(int(row["source_id"]))
+        if job is None:
+            # What is wanted only later, or of a paused pilot, has no message from now on.
+            yield Run("wants.unannounce", {"source_id": int(row["source_id"])})
+        return WakeupResult(job)
 
-    async def due(self) -> int:
+    @reads
+    def due(self) -> Tx[int]:
         """Wants that wait for nothing but somebody to claim them."""
-        return await self._store.read(_due)
+        row = one((yield Run("wants.due", {})))
+        return int(row["n"]) if row is not None else 0

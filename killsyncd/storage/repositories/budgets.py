@@ -23,46 +23,11 @@ from killsyncd.esi.ratelimit.windows import (
     when_free,
     worst_price,
 )
-from killsyncd.storage.transaction import Many, Run, Store, Tx, one
+from killsyncd.storage.repository import Repository, reads, writes
+from killsyncd.storage.transaction import Many, Run, Tx, one
 
 NOT_OURS = -1.0
 """In `open_until`: somebody else's tokens. When they were spent, and so when they come back, is not known."""
-
-
-def _reserve(ask: ReservationRequest) -> Tx[ReservationResult]:
-    where = {"grp": ask.bucket.group, "subject": ask.bucket.subject}
-    yield Run("budgets.bucket", where)
-    row = one((yield Run("budgets.lock", where)))
-    shut_until = float(row["blocked_until"]) if row is not None else 0.0
-    yield from _settle(ask.bills, ask.observations)
-    if ask.forget:
-        yield Run("budgets.purge", {"before": ask.now - FORGOTTEN_AFTER})
-    for gate in ask.gates:
-        row = one((yield Run("budgets.gate", {"name": gate})))
-        shut_until = max(shut_until, float(row["value"]) if row is not None else 0.0)
-    if shut_until > ask.now:
-        return ReservationResult(0, 0, shut_until, 0)
-    row = one((yield Run("budgets.limit", {"grp": ask.bucket.group})))
-    if row is not None and row["token_limit"] is not None:
-        # Another daemon may have read a newer limit than ours.
-        limit = min(ask.limit, int(row["token_limit"]))
-        ask = replace(ask, limit=limit, window=max(ask.window, float(row["window_seconds"])))
-    after = {**where, "after": ask.now}
-    row = one((yield Run("budgets.used", after)))
-    used = int(row["tokens"]) if row is not None else 0
-    tokens = decide(ask, used)
-    if not tokens and ask.look:
-        tokens = yield from _look(ask, used)
-    if not tokens:
-        spends = yield Run("budgets.spends", after)
-        next_at = when_free(ask, [(float(each["returns_at"]), int(each["tokens"])) for each in spends])
-        return ReservationResult(0, 0, next_at, used)
-    returns_at = ask.spent_at + ask.held_for + ask.window + MARGIN
-    open_until = ask.spent_at + ask.held_for
-    spend = {**where, "tokens": tokens, "returns_at": returns_at, "open_until": open_until}
-    row = one((yield Run("budgets.spend", spend)))
-    assert row is not None, "INSERT ... RETURNING answers its row"
-    return ReservationResult(int(row["id"]), tokens, ask.now, used + tokens)
 
 
 def _look(ask: ReservationRequest, used: int) -> Tx[int]:
@@ -138,108 +103,115 @@ def _correct(seen: Observation) -> Tx[None]:
             yield Run("budgets.lower", {"id": each["id"], "tokens": tokens})
 
 
-def _block(bucket: Bucket, until: float) -> Tx[None]:
-    yield Run("budgets.block", {"grp": bucket.group, "subject": bucket.subject, "until": until})
-
-
-def _shut(gate: str, until: float) -> Tx[None]:
-    yield Run("budgets.shut", {"name": gate, "until": until})
-
-
-def _stamp(name: str, at: float) -> Tx[None]:
-    yield Run("budgets.stamp", {"name": name, "at": at})
-
-
-def _gates() -> Tx[dict[str, float]]:
-    return {str(row["name"]): float(row["value"]) for row in (yield Run("budgets.gates", {}))}
-
-
-def _routes() -> Tx[list[RouteLimit]]:
-    return [
-        RouteLimit(
-            str(row["route"]),
-            None if row["grp"] is None else str(row["grp"]),
-            int(row["token_limit"]),
-            float(row["window_seconds"]),
-            float(row["ttl_seconds"]),
-        )
-        for row in (yield Run("budgets.routes", {}))
-    ]
-
-
-def _learn(limit: RouteLimit, window_before: float) -> Tx[None]:
-    if limit.group is not None:
-        row = one((yield Run("budgets.window_before", {"grp": limit.group})))
-        if row is not None and row["window_seconds"] is not None:
-            window_before = float(row["window_seconds"])  # another daemon may have learnt it first
-        if limit.window > window_before:
-            longer = {"grp": limit.group, "seconds": limit.window - window_before}
-            yield Run("budgets.longer_window", longer)
-    yield Run(
-        "budgets.learn",
-        {
-            "route": limit.route,
-            "grp": limit.group,
-            "token_limit": limit.tokens,
-            "window_seconds": limit.window,
-            "ttl_seconds": limit.ttl,
-        },
-    )
-
-
-def _usage(now: float) -> Tx[list[Usage]]:
-    spends: dict[Bucket, list[tuple[float, int]]] = {}
-    for row in (yield Run("budgets.all_spends", {"after": now})):
-        bucket = Bucket(str(row["grp"]), str(row["subject"]))
-        spends.setdefault(bucket, []).append((float(row["returns_at"]), int(row["tokens"])))
-    blocked: dict[Bucket, float] = {}
-    for row in (yield Run("budgets.blocked", {"after": now})):
-        blocked[Bucket(str(row["grp"]), str(row["subject"]))] = float(row["blocked_until"])
-    return [
-        Usage(bucket, tuple(spends.get(bucket, ())), blocked.get(bucket, 0.0))
-        for bucket in {**spends, **blocked}
-    ]
-
-
-def _tidy(now: float) -> Tx[None]:
-    yield Run("budgets.purge", {"before": now - FORGOTTEN_AFTER})
-    yield Run("budgets.buckets_unused", {"before": now})
-    yield Run("budgets.lists_open", {"before": now})
-
-
-class BudgetRepository:
+class BudgetRepository(Repository):
     """`limits.BudgetStore` over a Store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    @writes
+    def reserve(self, ask: ReservationRequest) -> Tx[ReservationResult]:
+        where = {"grp": ask.bucket.group, "subject": ask.bucket.subject}
+        yield Run("budgets.bucket", where)
+        row = one((yield Run("budgets.lock", where)))
+        shut_until = float(row["blocked_until"]) if row is not None else 0.0
+        yield from _settle(ask.bills, ask.observations)
+        if ask.forget:
+            yield Run("budgets.purge", {"before": ask.now - FORGOTTEN_AFTER})
+        for gate in ask.gates:
+            row = one((yield Run("budgets.gate", {"name": gate})))
+            shut_until = max(shut_until, float(row["value"]) if row is not None else 0.0)
+        if shut_until > ask.now:
+            return ReservationResult(0, 0, shut_until, 0)
+        row = one((yield Run("budgets.limit", {"grp": ask.bucket.group})))
+        if row is not None and row["token_limit"] is not None:
+            # Another daemon may have read a newer limit than ours.
+            limit = min(ask.limit, int(row["token_limit"]))
+            ask = replace(ask, limit=limit, window=max(ask.window, float(row["window_seconds"])))
+        after = {**where, "after": ask.now}
+        row = one((yield Run("budgets.used", after)))
+        used = int(row["tokens"]) if row is not None else 0
+        tokens = decide(ask, used)
+        if not tokens and ask.look:
+            tokens = yield from _look(ask, used)
+        if not tokens:
+            spends = yield Run("budgets.spends", after)
+            next_at = when_free(ask, [(float(each["returns_at"]), int(each["tokens"])) for each in spends])
+            return ReservationResult(0, 0, next_at, used)
+        returns_at = ask.spent_at + ask.held_for + ask.window + MARGIN
+        open_until = ask.spent_at + ask.held_for
+        spend = {**where, "tokens": tokens, "returns_at": returns_at, "open_until": open_until}
+        row = one((yield Run("budgets.spend", spend)))
+        assert row is not None, "INSERT ... RETURNING answers its row"
+        return ReservationResult(int(row["id"]), tokens, ask.now, used + tokens)
 
-    async def reserve(self, ask: ReservationRequest) -> ReservationResult:
-        return await self._store.write(_reserve, ask)
+    @writes
+    def settle(self, bills: Sequence[Reservation], observations: Sequence[Observation]) -> Tx[None]:
+        return (yield from _settle(bills, observations))
 
-    async def settle(self, bills: Sequence[Reservation], observations: Sequence[Observation]) -> None:
-        await self._store.write(_settle, bills, observations)
+    @writes
+    def block(self, bucket: Bucket, until: float) -> Tx[None]:
+        yield Run("budgets.block", {"grp": bucket.group, "subject": bucket.subject, "until": until})
 
-    async def block(self, bucket: Bucket, until: float) -> None:
-        await self._store.write(_block, bucket, until)
+    @writes
+    def shut(self, gate: str, until: float) -> Tx[None]:
+        yield Run("budgets.shut", {"name": gate, "until": until})
 
-    async def shut(self, gate: str, until: float) -> None:
-        await self._store.write(_shut, gate, until)
+    @writes
+    def stamp(self, name: str, at: float) -> Tx[None]:
+        yield Run("budgets.stamp", {"name": name, "at": at})
 
-    async def stamp(self, name: str, at: float) -> None:
-        await self._store.write(_stamp, name, at)
+    @reads
+    def gates(self) -> Tx[Mapping[str, float]]:
+        return {str(row["name"]): float(row["value"]) for row in (yield Run("budgets.gates", {}))}
 
-    async def gates(self) -> Mapping[str, float]:
-        return await self._store.read(_gates)
+    @reads
+    def routes(self) -> Tx[Sequence[RouteLimit]]:
+        return [
+            RouteLimit(
+                str(row["route"]),
+                None if row["grp"] is None else str(row["grp"]),
+                int(row["token_limit"]),
+                float(row["window_seconds"]),
+                float(row["ttl_seconds"]),
+            )
+            for row in (yield Run("budgets.routes", {}))
+        ]
 
-    async def routes(self) -> Sequence[RouteLimit]:
-        return await self._store.read(_routes)
+    @writes
+    def learn(self, limit: RouteLimit, window_before: float) -> Tx[None]:
+        if limit.group is not None:
+            row = one((yield Run("budgets.window_before", {"grp": limit.group})))
+            if row is not None and row["window_seconds"] is not None:
+                window_before = float(row["window_seconds"])  # another daemon may have learnt it first
+            if limit.window > window_before:
+                longer = {"grp": limit.group, "seconds": limit.window - window_before}
+                yield Run("budgets.longer_window", longer)
+        yield Run(
+            "budgets.learn",
+            {
+                "route": limit.route,
+                "grp": limit.group,
+                "token_limit": limit.tokens,
+                "window_seconds": limit.window,
+                "ttl_seconds": limit.ttl,
+            },
+        )
 
-    async def learn(self, limit: RouteLimit, window_before: float) -> None:
-        await self._store.write(_learn, limit, window_before)
+    @reads
+    def usage(self, now: float) -> Tx[Sequence[Usage]]:
+        spends: dict[Bucket, list[tuple[float, int]]] = {}
+        for row in (yield Run("budgets.all_spends", {"after": now})):
+            bucket = Bucket(str(row["grp"]), str(row["subject"]))
+            spends.setdefault(bucket, []).append((float(row["returns_at"]), int(row["tokens"])))
+        blocked: dict[Bucket, float] = {}
+        for row in (yield Run("budgets.blocked", {"after": now})):
+            blocked[Bucket(str(row["grp"]), str(row["subject"]))] = float(row["blocked_until"])
+        return [
+            Usage(bucket, tuple(spends.get(bucket, ())), blocked.get(bucket, 0.0))
+            for bucket in {**spends, **blocked}
+        ]
 
-    async def usage(self, now: float) -> Sequence[Usage]:
-        return await self._store.read(_usage, now)
-
-    async def tidy(self, now: float) -> None:
+    @writes
+    def tidy(self, now: float) -> Tx[None]:
         """Forget buckets of characters that are no longer asked for; once in a while."""
-        await self._store.write(_tidy, now)
+        yield Run("budgets.purge", {"before": now - FORGOTTEN_AFTER})
+        yield Run("budgets.buckets_unused", {"before": now})
+        yield Run("budgets.lists_open", {"before": now})

@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from killsyncd.core.killmail import readable
+from killsyncd.core.model import Source, SourceKind
 from killsyncd.service.ports import StoredDocument
 from killsyncd.storage.repositories.killmails import KillmailWriter
-from killsyncd.storage.transaction import Run, Sql, Store, Tx, ids_parameter, one
+from killsyncd.storage.repositories.users import source_id
+from killsyncd.storage.repository import Repository, reads, writes
+from killsyncd.storage.transaction import Ids, Run, Sql, Store, Tx
 from killsyncd.sync.batch import Arrival, Stored
+
+FILES = Source(SourceKind.IMPORT, 0)
+"""The source of what came from files."""
 
 _INVOLVED = (
     "k.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = :character_id "
@@ -17,59 +23,48 @@ _INVOLVED = (
 )
 
 
-def _documents(
-    after: int, limit: int, since: datetime | None, character_id: int | None
-) -> Tx[list[StoredDocument]]:
-    conditions, params = ["k.killmail_id > :after"], dict[str, object](after=after, limit=limit)
-    if since is not None:
-        conditions.append("k.killmail_time >= :since")
-        params["since"] = since
-    if character_id is not None:
-        conditions.append(_INVOLVED)
-        params["character_id"] = character_id
-    text = (
-        "SELECT k.killmail_id, k.killmail_hash, d.document FROM killmails k "
-        "JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
-        f"WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
-    )
-    rows = yield Sql(text, params)
-    return [
-        StoredDocument(int(row["killmail_id"]), str(row["killmail_hash"]), readable(bytes(row["document"])))
-        for row in rows
-    ]
-
-
-def _names(dialect: str, ids: Sequence[int]) -> Tx[dict[int, str]]:
-    rows = yield Run("operations.named", {"ids": ids_parameter(dialect, ids)})
-    return {int(row["id"]): str(row["name"]) for row in rows}
-
-
-def _import_source() -> Tx[int]:
-    row = one((yield Run("users.source", {"kind": "import", "subject_id": 0, "user_id": None})))
-    assert row is not None, "INSERT ... RETURNING answers its row"
-    return int(row["id"])
-
-
-class ImportExportRepository:
+class ImportExportRepository(Repository):
     """See `exchange.ExchangeRows`."""
 
     def __init__(self, store: Store, storing: KillmailWriter) -> None:
-        self._store = store
+        super().__init__(store)
         self._storing = storing
 
-    async def documents_after(
+    @reads
+    def documents_after(
         self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
-    ) -> list[StoredDocument]:
+    ) -> Tx[list[StoredDocument]]:
         """Mails with a higher id, in order of ids. since: of the kill; character_id: on either side."""
-        return await self._store.read(_documents, killmail_id, limit, since, character_id)
+        conditions, params = ["k.killmail_id > :after"], dict[str, object](after=killmail_id, limit=limit)
+        if since is not None:
+            conditions.append("k.killmail_time >= :since")
+            params["since"] = since
+        if character_id is not None:
+            conditions.append(_INVOLVED)
+            params["character_id"] = character_id
+        text = (
+            "SELECT k.killmail_id, k.killmail_hash, d.document FROM killmails k "
+            "JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
+            f"WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
+        )
+        rows = yield Sql(text, params)
+        return [
+            StoredDocument(
+                int(row["killmail_id"]), str(row["killmail_hash"]), readable(bytes(row["document"]))
+            )
+            for row in rows
+        ]
 
-    async def names(self, ids: Sequence[int]) -> dict[int, str]:
+    @reads
+    def names(self, ids: Sequence[int]) -> Tx[dict[int, str]]:
         """Names that are resolved."""
-        return await self._store.read(_names, self._store.dialect, ids)
+        rows = yield Run("operations.named", {"ids": Ids(ids)})
+        return {int(row["id"]): str(row["name"]) for row in rows}
 
-    async def import_source(self) -> int:
+    @writes
+    def import_source(self) -> Tx[int]:
         """The source that stands for files."""
-        return await self._store.write(_import_source)
+        return (yield from source_id(FILES, None))
 
     async def import_mails(
         self, source_id: int, arrivals: Sequence[Arrival], names: Sequence[int], at: float

@@ -8,20 +8,21 @@ mail is quarantined with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
 from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.core.model import FRESH_SECONDS, QUARANTINE_SECONDS, StoredMail
 from killsyncd.storage.repositories.sightings import derive_last_ids
+from killsyncd.storage.repository import Repository, writes
 from killsyncd.storage.transaction import (
     Bulk,
+    Ids,
     Many,
     RowRefused,
     Run,
     Store,
     Tx,
-    ids_parameter,
     one,
     savepoint,
 )
@@ -64,71 +65,6 @@ ITEMS = (
 )
 
 
-def _store(
-    dialect: str, holder: str, arrivals: Sequence[Arrival], names: Collection[int], *, careful: bool
-) -> Tx[Stored]:
-    batch = {each.killmail.killmail_id: each for each in arrivals}
-    ids = ids_parameter(dialect, sorted(batch))
-    listed: dict[int, float] = {}
-    for row in (yield Run("ledger.refs", {"ids": ids})):
-        if row["holder"] is None or row["holder"] == holder:
-            listed[int(row["killmail_id"])] = float(row["first_listed_at"])
-    there = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
-    todo = [batch[each] for each in sorted(listed) if each not in there]
-    good, refused = todo, list[tuple[int, str]]()
-    if careful:
-        good, refused = yield from _insert(todo)
-    elif todo:
-        yield from _insert_rows(todo)
-    for killmail_id, reason in refused:
-        yield Run(
-            "ledger.ref_failed",
-            {
-                "killmail_id": killmail_id,
-                "holder": holder,
-                "state": "quarantined",
-                "reason": reason,
-                "not_before": batch[killmail_id].at + QUARANTINE_SECONDS,
-                "attempts": 1,
-                "refusals": 1,
-            },
-        )
-    if names:
-        yield Bulk("names", ("id",), [(each,) for each in sorted(names)])
-    done = ids_parameter(
-        dialect, sorted({*(each.killmail.killmail_id for each in good), *(there & listed.keys())})
-    )
-    yield from _settle_refs(dialect, done)
-    stored = yield from _number(good, listed, "esi")
-    known = [each for each in sorted(batch) if each not in listed or each in there]
-    return Stored(stored, known, refused)
-
-
-def _import(
-    dialect: str, source_id: int, arrivals: Sequence[Arrival], names: Collection[int], at: float
-) -> Tx[Stored]:
-    batch = {each.killmail.killmail_id: each for each in arrivals}
-    ids = ids_parameter(dialect, sorted(batch))
-    there = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
-    good, refused = yield from _insert([batch[each] for each in sorted(batch) if each not in there])
-    if names:
-        yield Bulk("names", ("id",), [(each,) for each in sorted(names)])
-    # An import vouches for its mails like a list does: erasing a character leaves them alone.
-    refused_ids = {killmail_id for killmail_id, _ in refused}
-    yield Bulk(
-        "sightings",
-        ("source_id", "killmail_id", "killmail_hash", "listed_at"),
-        [
-            (source_id, each, batch[each].killmail_hash, at)
-            for each in sorted(batch)
-            if each not in refused_ids
-        ],
-    )
-    yield from _settle_refs(dialect, ids_parameter(dialect, [each.killmail.killmail_id for each in good]))
-    stored = yield from _number(good, {}, "import")
-    return Stored(stored, sorted(there), refused)
-
-
 def _insert(arrivals: Sequence[Arrival]) -> Tx[tuple[list[Arrival], list[tuple[int, str]]]]:
     """Insert everything but the row in killmails; halve on a refusal."""
     if not arrivals:
@@ -155,11 +91,16 @@ def _insert_rows(arrivals: Sequence[Arrival]) -> Tx[None]:
     yield Bulk("killmail_items", ITEMS, chain.from_iterable(map(item_rows, mails)))
 
 
-def _settle_refs(dialect: str, ids: object) -> Tx[None]:
+def _insert_names(ids: Collection[int]) -> Tx[None]:
+    if ids:
+        yield Bulk("names", ("id",), [(each,) for each in sorted(ids)])
+
+
+def _settle_refs(ids: Ids) -> Tx[None]:
     sources = yield Run("ledger.sources_wanting", {"ids": ids})
     yield Run("ledger.refs_gone", {"ids": ids})
     if sources:
-        yield from derive_last_ids(dialect, [int(each[0]) for each in sources])
+        yield from derive_last_ids([int(each[0]) for each in sources])
 
 
 def _number(arrivals: Sequence[Arrival], listed: dict[int, float], origin: str) -> Tx[list[StoredMail]]:
@@ -202,24 +143,83 @@ def _number(arrivals: Sequence[Arrival], listed: dict[int, float], origin: str) 
     return stored
 
 
-class KillmailWriter:
-    """The store as the fetcher and the import see it."""
+class KillmailWriter(Repository):
+    """The store as the fetcher and the import see it. holder: this daemon's id."""
 
     def __init__(self, store: Store, holder: str) -> None:
-        self._store = store
+        super().__init__(store)
         self._holder = holder
 
     async def store(self, arrivals: Sequence[Arrival], names: Collection[int]) -> Stored:
         """Store what was wanted. names: ids of EVE that may be new to the names table."""
-        told = self._store.dialect, self._holder, arrivals, names
         try:
             # Without savepoints at first: SQLite copies every page that is written behind one.
-            return await self._store.write(_store, *told, careful=False)
+            return await self.store_batch(arrivals, names, careful=False)
         except RowRefused:
-            return await self._store.write(_store, *told, careful=True)
+            return await self.store_batch(arrivals, names, careful=True)
 
-    async def import_mails(
+    @writes
+    def store_batch(
+        self, arrivals: Sequence[Arrival], names: Collection[int], *, careful: bool
+    ) -> Tx[Stored]:
+        """As `store`. careful: mails that the database refuses are quarantined; otherwise RowRefused."""
+        batch = {each.killmail.killmail_id: each for each in arrivals}
+        ids = Ids(sorted(batch))
+        listed: dict[int, float] = {}
+        for row in (yield Run("ledger.refs", {"ids": ids})):
+            if row["holder"] is None or row["holder"] == self._holder:
+                listed[int(row["killmail_id"])] = float(row["first_listed_at"])
+        there = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
+        todo = [batch[each] for each in sorted(listed) if each not in there]
+        good, refused = todo, list[tuple[int, str]]()
+        if careful:
+            good, refused = yield from _insert(todo)
+            yield from self._quarantine(batch, refused)
+        elif todo:
+            yield from _insert_rows(todo)
+        yield from _insert_names(names)
+        done = Ids(sorted({*(each.killmail.killmail_id for each in good), *(there & listed.keys())}))
+        yield from _settle_refs(done)
+        stored = yield from _number(good, listed, "esi")
+        known = [each for each in sorted(batch) if each not in listed or each in there]
+        return Stored(stored, known, refused)
+
+    def _quarantine(self, batch: Mapping[int, Arrival], refused: Sequence[tuple[int, str]]) -> Tx[None]:
+        for killmail_id, reason in refused:
+            yield Run(
+                "ledger.ref_failed",
+                {
+                    "killmail_id": killmail_id,
+                    "holder": self._holder,
+                    "state": "quarantined",
+                    "reason": reason,
+                    "not_before": batch[killmail_id].at + QUARANTINE_SECONDS,
+                    "attempts": 1,
+                    "refusals": 1,
+                },
+            )
+
+    @writes
+    def import_mails(
         self, source_id: int, arrivals: Sequence[Arrival], names: Collection[int], at: float
-    ) -> Stored:
+    ) -> Tx[Stored]:
         """Store mails from a file; they are numbered, and never fresh."""
-        return await self._store.write(_import, self._store.dialect, source_id, arrivals, names, at)
+        batch = {each.killmail.killmail_id: each for each in arrivals}
+        ids = Ids(sorted(batch))
+        there = {int(row[0]) for row in (yield Run("ledger.stored", {"ids": ids}))}
+        good, refused = yield from _insert([batch[each] for each in sorted(batch) if each not in there])
+        yield from _insert_names(names)
+        # An import vouches for its mails like a list does: erasing a character leaves them alone.
+        refused_ids = {killmail_id for killmail_id, _ in refused}
+        yield Bulk(
+            "sightings",
+            ("source_id", "killmail_id", "killmail_hash", "listed_at"),
+            [
+                (source_id, each, batch[each].killmail_hash, at)
+                for each in sorted(batch)
+                if each not in refused_ids
+            ],
+        )
+        yield from _settle_refs(Ids([each.killmail.killmail_id for each in good]))
+        stored = yield from _number(good, {}, "import")
+        return Stored(stored, sorted(there), refused)

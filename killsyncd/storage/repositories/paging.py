@@ -15,7 +15,7 @@ import orjson
 
 from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import Mail, MailFilter, Order, Role
-from killsyncd.storage.transaction import ids_parameter
+from killsyncd.storage.transaction import Ids
 
 MAX_CURSOR = 120
 _MAX_INT = 2**63 - 1
@@ -100,16 +100,9 @@ def where(given: MailFilter) -> tuple[list[str], dict[str, Any]]:
     return conditions, params
 
 
-def anybody_of(dialect: str, characters: frozenset[int]) -> tuple[str, dict[str, Any]]:
+def anybody_of(characters: frozenset[int]) -> tuple[str, dict[str, Any]]:
     """The condition that one of these characters is on the mail."""
-    ids = (
-        "(SELECT value FROM json_each(:characters))"
-        if dialect == "sqlite"
-        else "(SELECT unnest(:characters::bigint[]))"
-    )
-    return _on_mail(f"character_id IN {ids}", None), {
-        "characters": ids_parameter(dialect, sorted(characters))
-    }
+    return _on_mail("character_id {in_ids}", None), {"ids": Ids(sorted(characters))}
 
 
 def _on_mail(condition: str, role: Role | None) -> str:

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 
 from killsyncd.auth.grant import PendingRevocation
 from killsyncd.service import LoggedOutUser
-from killsyncd.storage.transaction import Bulk, Row, Run, Store, Tx, ids_parameter, one
+from killsyncd.storage.repository import Repository, reads, writes
+from killsyncd.storage.transaction import Bulk, Ids, Row, Run, Store, Tx, one
 
 _TABLES = ("documents", "victims", "attackers", "items")
 
@@ -26,12 +27,12 @@ async def logout(store: Store, user_id: str, *, erase: bool) -> LoggedOutUser | 
     """Log a user out; None where there is no such user."""
     if not erase:
         return await store.write(_logout, user_id)
-    done = await store.write(_erase, store.dialect, user_id)
+    done = await store.write(_erase, user_id)
     if done is None:
         return None
     logged_out, erased = done
     if erased and not store.exclusive:
-        await store.write(_want_orphans, store.dialect, erased)
+        await store.write(_want_orphans, erased)
     return logged_out
 
 
@@ -62,7 +63,7 @@ def _logout(user_id: str) -> Tx[LoggedOutUser | None]:
     return LoggedOutUser(revocation, 0, 0)
 
 
-def _erase(dialect: str, user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | None]:
+def _erase(user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | None]:
     yield Run("revocations.quiet_sightings", {})
     exists, revocation = yield from _keep_revocation(user_id)
     if not exists:
@@ -74,8 +75,8 @@ def _erase(dialect: str, user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | N
         only_here = [int(row[0]) for row in (yield Run("revocations.only_here", key))]
         yield Run("revocations.keep_asked", key)
         yield Run("revocations.source_gone", key)
-        pending += len((yield Run("revocations.refs_gone", {"ids": ids_parameter(dialect, wanted)})))
-        ids = {"ids": ids_parameter(dialect, only_here)}
+        pending += len((yield Run("revocations.refs_gone", {"ids": Ids(wanted)})))
+        ids = {"ids": Ids(only_here)}
         mails += len((yield Run("revocations.killmails_gone", ids)))
         for table in _TABLES:
             yield Run(f"revocations.{table}_gone", ids)
@@ -85,9 +86,9 @@ def _erase(dialect: str, user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | N
     return LoggedOutUser(revocation, mails, pending), erased
 
 
-def _want_orphans(dialect: str, ids: Sequence[int]) -> Tx[int]:
+def _want_orphans(ids: Sequence[int]) -> Tx[int]:
     """Want again what another source listed while it was erased."""
-    rows = yield Run("revocations.orphans", {"ids": ids_parameter(dialect, ids)})
+    rows = yield Run("revocations.orphans", {"ids": Ids(ids)})
     first: dict[int, Row] = {}
     for row in rows:
         first.setdefault(int(row["killmail_id"]), row)
@@ -113,51 +114,33 @@ def _revocation(row: Row) -> PendingRevocation:
     )
 
 
-def _get(revocation_id: int) -> Tx[PendingRevocation | None]:
-    row = one((yield Run("revocations.by_id", {"id": revocation_id})))
-    return _revocation(row) if row is not None else None
-
-
-def _due(limit: int) -> Tx[list[PendingRevocation]]:
-    return [_revocation(row) for row in (yield Run("revocations.due", {"limit": limit}))]
-
-
-def _next_due() -> Tx[float | None]:
-    row = one((yield Run("revocations.next_due", {})))
-    return None if row is None or row["due"] is None else float(row["due"])
-
-
-def _done(revocation_id: int) -> Tx[None]:
-    yield Run("revocations.done", {"id": revocation_id})
-
-
-def _retry_at(revocation_id: int, not_before: float, refused: bool) -> Tx[None]:
-    values = {"id": revocation_id, "not_before": not_before, "refused": int(refused)}
-    yield Run("revocations.failed", values)
-
-
-class Revocations:
+class Revocations(Repository):
     """Grants still to be taken back, as the revoker sees them."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def get(self, revocation_id: int) -> PendingRevocation | None:
+    @reads
+    def get(self, revocation_id: int) -> Tx[PendingRevocation | None]:
         """One of them; None once it is worked off."""
-        return await self._store.read(_get, revocation_id)
+        row = one((yield Run("revocations.by_id", {"id": revocation_id})))
+        return _revocation(row) if row is not None else None
 
-    async def due(self, limit: int) -> list[PendingRevocation]:
+    @reads
+    def due(self, limit: int) -> Tx[list[PendingRevocation]]:
         """Those whose time has come."""
-        return await self._store.read(_due, limit)
+        return [_revocation(row) for row in (yield Run("revocations.due", {"limit": limit}))]
 
-    async def next_due(self) -> float | None:
+    @reads
+    def next_due(self) -> Tx[float | None]:
         """When the next one is due, in seconds since 1970; None without one."""
-        return await self._store.read(_next_due)
+        row = one((yield Run("revocations.next_due", {})))
+        return None if row is None or row["due"] is None else float(row["due"])
 
-    async def done(self, revocation_id: int) -> None:
+    @writes
+    def done(self, revocation_id: int) -> Tx[None]:
         """The SSO has confirmed: the token goes for good."""
-        await self._store.write(_done, revocation_id)
+        yield Run("revocations.done", {"id": revocation_id})
 
-    async def failed(self, revocation_id: int, not_before: float, *, refused: bool) -> None:
+    @writes
+    def failed(self, revocation_id: int, not_before: float, *, refused: bool) -> Tx[None]:
         """Try again later. refused: the SSO said that it does not know the token."""
-        await self._store.write(_retry_at, revocation_id, not_before, refused)
+        values = {"id": revocation_id, "not_before": not_before, "refused": int(refused)}
+        yield Run("revocations.failed", values)

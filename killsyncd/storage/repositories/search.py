@@ -36,7 +36,8 @@ from killsyncd.core.read_model import (
 from killsyncd.storage.repositories import paging
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.users import user_from
-from killsyncd.storage.transaction import Row, Rows, Run, Sql, Store, Tx, ids_parameter, needed_datetime, one
+from killsyncd.storage.repository import Repository, reads
+from killsyncd.storage.transaction import Ids, Row, Rows, Run, Sql, Tx, needed_datetime, one
 
 V = TypeVar("V")
 
@@ -103,89 +104,6 @@ def _page(mails: Sequence[Mail], first: int, order: Order, after: str | None) ->
     return MailPage(edges, more=len(mails) > first, went_before=after is not None)
 
 
-# --- transactions -------------------------------------------------------------------------------
-
-
-def _rows(name: str, dialect: str, ids: Sequence[int], limit: int | None = None) -> Tx[Rows]:
-    params: dict[str, object] = {"ids": ids_parameter(dialect, ids)}
-    if limit is not None:
-        params["limit"] = limit
-    return (yield Run(f"reading.{name}", params))
-
-
-def _list(given: MailFilter, order: Order, limit: int, after: paging.Key | None) -> Tx[list[Mail]]:
-    conditions, params = paging.where(given)
-    if after is not None:
-        condition, more = paging.beyond(order, after)
-        conditions.append(condition)
-        params |= more
-    text = (
-        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "
-        f"ORDER BY {paging.order_by(order)} LIMIT :limit"
-    )
-    return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
-
-
-def _count(given: MailFilter) -> Tx[int]:
-    conditions, params = paging.where(given)
-    text = (
-        f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "
-        "LIMIT :limit) AS matching"
-    )
-    row = one((yield Sql(text, {**params, "limit": COUNTED_TO})))
-    return int(row["n"]) if row is not None else 0
-
-
-def _of_characters(
-    dialect: str, characters: Sequence[int], limit: int, after: paging.Key | None
-) -> Tx[dict[int, list[Mail]]]:
-    after_time, after_id = after if after is not None else (_LAST_TIME, _LAST_ID)
-    found: dict[int, list[Mail]] = {each: [] for each in characters}
-    rows = yield Run(
-        "reading.of_characters",
-        {
-            "ids": ids_parameter(dialect, characters),
-            "after_time": after_time,
-            "after_id": after_id,
-            "limit": limit,
-        },
-    )
-    for row in rows:
-        found[row["of_character"]].append(_mail(row))
-    return found
-
-
-def _feed(
-    dialect: str, position: int, limit: int, characters: frozenset[int] | None, fresh_only: bool
-) -> Tx[FeedSlice]:
-    row = one((yield Run("reading.feed_position", {})))
-    assert row is not None, "migration 1 makes the feed's row"
-    now = int(row["position"])
-    if now <= position:
-        return FeedSlice([], position)
-    conditions = ["k.feed_position > :position", "k.feed_position <= :now"]
-    params: dict[str, object] = {"position": position, "now": now, "limit": limit}
-    if characters is not None:
-        condition, more = paging.anybody_of(dialect, characters)
-        conditions.append(condition)
-        params |= more
-    if fresh_only:
-        conditions.append("k.fresh = {true}")
-    text = (
-        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions)} "
-        "ORDER BY k.feed_position LIMIT :limit"
-    )
-    mails = [_mail(each) for each in (yield Sql(text, params))]
-    on_mail: dict[int, set[int]] = {mail.killmail_id: set() for mail in mails}
-    if mails:
-        for each in (yield Run("reading.characters", {"ids": ids_parameter(dialect, list(on_mail))})):
-            on_mail[each["killmail_id"]].add(each["character_id"])
-    return FeedSlice(
-        [FeedMail(mail, frozenset(on_mail[mail.killmail_id])) for mail in mails],
-        reached=mails[-1].feed_position if len(mails) == limit else now,
-    )
-
-
 async def _items(rows: Rows) -> dict[int, list[Item]]:
     """Trees out of rows that come depth first, containers before what they hold."""
     found: dict[int, list[Item]] = {}
@@ -207,29 +125,25 @@ async def _items(rows: Rows) -> dict[int, list[Item]]:
     return found
 
 
-def _activity(since: datetime, until: datetime) -> Tx[dict[str, tuple[int, int]]]:
-    rows = yield Run("reading.activity", {"since": since, "until": until})
-    return {str(row["day"]): (int(row["kills"]), int(row["losses"])) for row in rows}
-
-
-# --- what others see ----------------------------------------------------------------------------
-
-
-class KillmailSearch:
+class KillmailSearch(Repository):
     """The store as GraphQL and the feed see it. Every method raises Unavailable when the store is."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     async def page(self, given: MailFilter, order: Order, first: int, after: str | None = None) -> MailPage:
         """A page of mails. Raises BadInput for a cursor that is none of this order."""
         key = None if after is None else paging.decode_cursor(after, order)
-        mails = await self._store.read(_list, given, order, first + 1, key)
+        mails = await self._list(given, order, first + 1, key)
         return _page(mails, first, order, after)
 
-    async def count(self, given: MailFilter) -> int:
+    @reads
+    def count(self, given: MailFilter) -> Tx[int]:
         """How many mails there are, exact up to COUNTED_TO."""
-        return await self._store.read(_count, given)
+        conditions, params = paging.where(given)
+        text = (
+            "SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k "
+            f"WHERE {' AND '.join(conditions) or '1 = 1'} LIMIT :limit) AS matching"
+        )
+        row = one((yield Sql(text, {**params, "limit": COUNTED_TO})))
+        return int(row["n"]) if row is not None else 0
 
     async def pages_of(
         self, characters: Sequence[int], first: int, after: str | None = None
@@ -237,75 +151,112 @@ class KillmailSearch:
         """The newest mails of each character, in one statement. Raises BadInput as `page` does."""
         order = Order.TIME_DESC
         key = None if after is None else paging.decode_cursor(after, order)
-        found = await self._store.read(_of_characters, self._store.dialect, characters, first + 1, key)
+        found = await self._of_characters(characters, first + 1, key)
         return {each: _page(mails, first, order, after) for each, mails in found.items()}
 
-    async def counts_of(self, characters: Sequence[int]) -> dict[int, int]:
+    @reads
+    def counts_of(self, characters: Sequence[int]) -> Tx[dict[int, int]]:
         """How many mails each character is on, exact up to COUNTED_TO."""
-        rows = await self._read("counts_of_characters", characters, COUNTED_TO)
+        rows = yield Run("reading.counts_of_characters", {"ids": Ids(characters), "limit": COUNTED_TO})
         return {row["of_character"]: int(row["n"]) for row in rows}
 
-    async def mails(self, ids: Sequence[int]) -> dict[int, Mail]:
+    @reads
+    def mails(self, ids: Sequence[int]) -> Tx[dict[int, Mail]]:
         """Mails by id; those that are not stored are absent."""
-        return {row["killmail_id"]: _mail(row) for row in await self._read("mails", ids)}
+        return {row["killmail_id"]: _mail(row) for row in (yield Run("reading.mails", {"ids": Ids(ids)}))}
 
-    async def sizes(self, ids: Sequence[int]) -> dict[int, MailSize]:
+    @reads
+    def sizes(self, ids: Sequence[int]) -> Tx[dict[int, MailSize]]:
         """How much there is to read of each mail."""
         return {
             row["killmail_id"]: MailSize(int(row["items"]), int(row["bytes"] or 0))
-            for row in await self._read("sizes", ids)
+            for row in (yield Run("reading.sizes", {"ids": Ids(ids)}))
         }
 
-    async def victims(self, ids: Sequence[int]) -> dict[int, Victim]:
+    @reads
+    def victims(self, ids: Sequence[int]) -> Tx[dict[int, Victim]]:
         """The victim of each mail."""
-        return {row["killmail_id"]: _victim(row) for row in await self._read("victims", ids)}
+        return {row["killmail_id"]: _victim(row) for row in (yield Run("reading.victims", {"ids": Ids(ids)}))}
 
     async def attackers(self, ids: Sequence[int]) -> dict[int, list[Attacker]]:
         """All attackers of each mail, in ESI's order. Raises TooMuch."""
-        return await _grouped(await self._limited("attackers", ids), _attacker)
+        return await _grouped(await self._attackers(ids), _attacker)
 
-    async def final_blows(self, ids: Sequence[int]) -> dict[int, Attacker]:
+    @reads
+    def final_blows(self, ids: Sequence[int]) -> Tx[dict[int, Attacker]]:
         """Who struck the final blow, without reading the other attackers."""
-        return {row["killmail_id"]: _attacker(row) for row in await self._read("final_blows", ids)}
+        rows = yield Run("reading.final_blows", {"ids": Ids(ids)})
+        return {row["killmail_id"]: _attacker(row) for row in rows}
 
     async def items(self, ids: Sequence[int]) -> dict[int, list[Item]]:
         """The items of each mail, containers with what they hold. Raises TooMuch."""
-        return await _items(await self._limited("items", ids))
+        return await _items(await self._items(ids))
 
-    async def documents(self, ids: Sequence[int]) -> dict[int, bytes]:
+    @reads
+    def documents(self, ids: Sequence[int]) -> Tx[dict[int, bytes]]:
         """The JSON of each mail as ESI sent it."""
-        rows = await self._read("documents", ids)
+        rows = yield Run("reading.documents", {"ids": Ids(ids)})
         # One that is no JSON would break the whole answer that it is put into.
         return {row["killmail_id"]: readable(bytes(row["document"])) for row in rows}
 
-    async def names(self, ids: Sequence[int]) -> dict[int, str]:
+    @reads
+    def names(self, ids: Sequence[int]) -> Tx[dict[int, str]]:
         """The names of ids; those not resolved yet are absent."""
-        return {row["id"]: row["name"] for row in await self._read("names", ids)}
+        return {row["id"]: row["name"] for row in (yield Run("reading.names", {"ids": Ids(ids)}))}
 
     async def involved(self, ids: Sequence[int]) -> dict[int, list[Involved]]:
         """Our users on each mail: the victim first, then by name."""
         return await _grouped(
-            await self._read("involved", ids), lambda row: Involved(row["character_id"], Role(row["role"]))
+            await self._involved(ids), lambda row: Involved(row["character_id"], Role(row["role"]))
         )
 
-    async def users(self, characters: Sequence[int]) -> dict[int, User]:
+    @reads
+    def users(self, characters: Sequence[int]) -> Tx[dict[int, User]]:
         """Users by their character's id."""
-        return {row["character_id"]: user_from(row) for row in await self._read("users", characters)}
+        rows = yield Run("reading.users", {"ids": Ids(characters)})
+        return {row["character_id"]: user_from(row) for row in rows}
 
-    async def feed_point(self) -> FeedPoint:
+    @reads
+    def feed_point(self) -> Tx[FeedPoint]:
         """Where the feed stands now."""
-        return await self._store.read(feed_point)
+        return (yield from feed_point())
 
-    async def feed_after(
+    @reads
+    def feed_after(
         self,
         position: int,
         limit: int,
         *,
         characters: frozenset[int] | None = None,
         fresh_only: bool = False,
-    ) -> FeedSlice:
+    ) -> Tx[FeedSlice]:
         """The next mails of the feed in its order. characters: one of them is on the mail."""
-        return await self._store.read(_feed, self._store.dialect, position, limit, characters, fresh_only)
+        row = one((yield Run("reading.feed_position", {})))
+        assert row is not None, "migration 1 makes the feed's row"
+        now = int(row["position"])
+        if now <= position:
+            return FeedSlice([], position)
+        conditions = ["k.feed_position > :position", "k.feed_position <= :now"]
+        params: dict[str, object] = {"position": position, "now": now, "limit": limit}
+        if characters is not None:
+            condition, more = paging.anybody_of(characters)
+            conditions.append(condition)
+            params |= more
+        if fresh_only:
+            conditions.append("k.fresh = {true}")
+        text = (
+            f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions)} "
+            "ORDER BY k.feed_position LIMIT :limit"
+        )
+        mails = [_mail(each) for each in (yield Sql(text, params))]
+        on_mail: dict[int, set[int]] = {mail.killmail_id: set() for mail in mails}
+        if mails:
+            for each in (yield Run("reading.characters", {"ids": Ids(list(on_mail))})):
+                on_mail[each["killmail_id"]].add(each["character_id"])
+        return FeedSlice(
+            [FeedMail(mail, frozenset(on_mail[mail.killmail_id])) for mail in mails],
+            reached=mails[-1].feed_position if len(mails) == limit else now,
+        )
 
     async def activity(self, days: int, now: datetime) -> list[DayActivity]:
         """Kills and losses of our users for each of the last days (UTC), today last."""
@@ -313,19 +264,64 @@ class KillmailSearch:
         first = today - timedelta(days=days - 1)
         until = datetime.combine(today + timedelta(days=1), datetime.min.time(), UTC)
         since = datetime.combine(first, datetime.min.time(), UTC)
-        found = await self._store.read(_activity, since, until)
+        found = await self._activity(since, until)
         return [_day(first + timedelta(days=each), found) for each in range(days)]
 
-    async def _read(self, name: str, ids: Sequence[int], limit: int | None = None) -> Rows:
-        return await self._store.read(_rows, name, self._store.dialect, ids, limit)
+    @reads
+    def _list(self, given: MailFilter, order: Order, limit: int, after: paging.Key | None) -> Tx[list[Mail]]:
+        conditions, params = paging.where(given)
+        if after is not None:
+            condition, more = paging.beyond(order, after)
+            conditions.append(condition)
+            params |= more
+        text = (
+            f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "
+            f"ORDER BY {paging.order_by(order)} LIMIT :limit"
+        )
+        return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
 
-    async def _limited(self, name: str, ids: Sequence[int]) -> Rows:
-        rows = await self._read(name, ids, MAX_ROWS + 1)
-        if len(rows) > MAX_ROWS:
-            raise TooMuch(
-                f"these killmails have more than {MAX_ROWS} {name}", "ask for fewer at once with first"
-            )
-        return rows
+    @reads
+    def _of_characters(
+        self, characters: Sequence[int], limit: int, after: paging.Key | None
+    ) -> Tx[dict[int, list[Mail]]]:
+        after_time, after_id = after if after is not None else (_LAST_TIME, _LAST_ID)
+        found: dict[int, list[Mail]] = {each: [] for each in characters}
+        rows = yield Run(
+            "reading.of_characters",
+            {
+                "ids": Ids(characters),
+                "after_time": after_time,
+                "after_id": after_id,
+                "limit": limit,
+            },
+        )
+        for row in rows:
+            found[row["of_character"]].append(_mail(row))
+        return found
+
+    @reads
+    def _activity(self, since: datetime, until: datetime) -> Tx[dict[str, tuple[int, int]]]:
+        rows = yield Run("reading.activity", {"since": since, "until": until})
+        return {str(row["day"]): (int(row["kills"]), int(row["losses"])) for row in rows}
+
+    @reads
+    def _attackers(self, ids: Sequence[int]) -> Tx[Rows]:
+        return _few((yield Run("reading.attackers", {"ids": Ids(ids), "limit": MAX_ROWS + 1})), "attackers")
+
+    @reads
+    def _items(self, ids: Sequence[int]) -> Tx[Rows]:
+        return _few((yield Run("reading.items", {"ids": Ids(ids), "limit": MAX_ROWS + 1})), "items")
+
+    @reads
+    def _involved(self, ids: Sequence[int]) -> Tx[Rows]:
+        return (yield Run("reading.involved", {"ids": Ids(ids)}))
+
+
+def _few(rows: Rows, what: str) -> Rows:
+    """These rows, as long as they are not too many for one answer. Raises TooMuch."""
+    if len(rows) > MAX_ROWS:
+        raise TooMuch(f"these killmails have more than {MAX_ROWS} {what}", "ask for fewer at once with first")
+    return rows
 
 
 async def _in_parts(rows: Rows) -> AsyncIterator[Rows]:

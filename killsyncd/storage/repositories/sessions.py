@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from killsyncd.core.clock import Clock
+from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Run, Store, Tx, one
 
 KEY = "ended_sessions"
@@ -16,31 +17,25 @@ KEY = "ended_sessions"
 _MOST = 1_000
 
 
-def _load() -> Tx[dict[str, float]]:
-    row = one((yield Run("meta.get", {"key": KEY})))
-    known = json.loads(row["value"]) if row is not None else {}
-    return {str(session): float(until) for session, until in known.items()}
-
-
-def _end(session: str, until: float, now: float) -> Tx[None]:
-    known = yield from _load()
-    kept = {each: end for each, end in known.items() if end > now}
-    kept[session] = until
-    last = dict(sorted(kept.items(), key=lambda each: each[1])[-_MOST:])
-    yield Run("meta.put", {"key": KEY, "value": json.dumps(last)})
-
-
-class SessionRepository:
+class SessionRepository(Repository):
     """What the API must remember of sessions. Every method raises Unavailable when the store is."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
+        super().__init__(store)
         self._clock = clock
 
-    async def load(self) -> dict[str, float]:
+    @reads
+    def load(self) -> Tx[dict[str, float]]:
         """The ended sessions, and until when each would have held, in seconds since 1970."""
-        return await self._store.read(_load)
+        row = one((yield Run("meta.get", {"key": KEY})))
+        known = json.loads(row["value"]) if row is not None else {}
+        return {str(session): float(until) for session, until in known.items()}
 
-    async def end(self, session: str, until: float) -> None:
+    @writes
+    def end(self, session: str, until: float) -> Tx[None]:
         """Remember that a session has ended."""
-        await self._store.write(_end, session, until, self._clock.now())
+        known = yield from self.load.tx()
+        kept = {each: end for each, end in known.items() if end > self._clock.now()}
+        kept[session] = until
+        last = dict(sorted(kept.items(), key=lambda each: each[1])[-_MOST:])
+        yield Run("meta.put", {"key": KEY, "value": json.dumps(last)})

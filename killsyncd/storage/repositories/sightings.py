@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.storage.transaction import Bulk, Many, Row, Run, Tx, ids_parameter
+from killsyncd.storage.transaction import Bulk, Ids, Many, Row, Run, Tx
 from killsyncd.sync.walk import Sighted
 
 
-def sight(dialect: str, source_id: int, listed: Sequence[tuple[int, str]], at: float) -> Tx[Sighted]:
+def sight(source_id: int, listed: Sequence[tuple[int, str]], at: float) -> Tx[Sighted]:
     """Write down the entries of a page.
 
     A sighting holds the hash that was listed last, a ref the one it is fetched by; of a mail that stands on
     one page with two hashes that is the first.
     """
     entries, first = dict(listed), dict(reversed(listed))
-    ids = ids_parameter(dialect, list(entries))
+    ids = Ids(list(entries))
     sighted = yield Run("ledger.sighted", {"source_id": source_id, "ids": ids})
     known = {int(row[0]): str(row[1]) for row in sighted}
     # Refs first: their rows are locked then, and a mail whose ref is gone shows among the stored ones.
@@ -64,10 +64,9 @@ def try_another_hash(killmail_id: int, ref: Row) -> Tx[bool]:
     return True
 
 
-def derive_last_ids(dialect: str, source_ids: Sequence[int]) -> Tx[None]:
+def derive_last_ids(source_ids: Sequence[int]) -> Tx[None]:
     """Set `last_killmail_id` of these sources' users anew. A part for other transactions."""
-    ids = {"ids": ids_parameter(dialect, source_ids)}
-    if dialect != "sqlite":
-        # A statement of its own: the next one then sees what the last holder of the lock committed.
-        yield Run("ledger.lock_users", ids)
+    ids = {"ids": Ids(source_ids)}
+    # A statement of its own: the next one then sees what the last holder of the lock committed.
+    yield Run("ledger.lock_users", ids)
     yield Run("ledger.derive_last_ids", ids)

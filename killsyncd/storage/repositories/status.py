@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import UserState, WaitsFor
+from killsyncd.core.model import SourceKind, UserState, WaitsFor
 from killsyncd.core.read_model import FeedEpoch
 from killsyncd.core.text import count
 from killsyncd.service import (
@@ -24,60 +24,19 @@ from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
 from killsyncd.storage.repositories import revocations
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.verify import verify
+from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import (
+    Ids,
     Row,
     Run,
-    Store,
     Tx,
     as_datetime,
-    ids_parameter,
     needed_datetime,
     one,
 )
 
 SHOWN_TROUBLES = 200
 """Users in trouble that `status` names one by one; `ctl users` has them all."""
-
-
-def _status() -> Tx[StatusFacts]:
-    counts = one((yield Run("operations.user_counts", {})))
-    assert counts is not None, "an aggregate answers one row"
-    troubles = yield from _troubles()
-    states = {UserState(row["shown"]): int(row["n"]) for row in (yield Run("users.by_states", {}))}
-    switches = {str(row["name"]): float(row["since"]) for row in (yield Run("meta.switches", {}))}
-    refs = {str(row["state"]): row for row in (yield Run("operations.refs_by_state", {}))}
-    pending, quarantined = refs.get("pending"), refs.get("quarantined")
-    producer = one((yield Run("operations.producer", {})))
-    revocations = one((yield Run("operations.revocations_open", {})))
-    daemons = one((yield Run("operations.daemons", {})))
-    retrying = one((yield Run("operations.retrying", {})))
-    waiting = yield from _waiting()
-    point = yield from feed_point()
-    first = as_datetime(counts["first_user_at"])
-    return StatusFacts(
-        now=float(counts["now"]),
-        users=int(counts["users"]),
-        ready=int(counts["ready"]),
-        holding=int(counts["holding"]),
-        first_user_at=first.timestamp() if first else None,
-        troubles=troubles,
-        users_by_state=states,
-        switches=switches,
-        pending=int(pending["n"]) if pending else 0,
-        oldest_pending_at=float(pending["first_listed_at"]) if pending else None,
-        quarantined=int(quarantined["n"]) if quarantined else 0,
-        quarantined_since=float(quarantined["changed_at"]) if quarantined else None,
-        revocations=int(revocations["n"]) if revocations else 0,
-        producer_last_at=producer["last_run_at"] if producer else None,
-        producer_last_queued=int(producer["last_queued"]) if producer else 0,
-        producer_next_at=producer["next_run_at"] if producer else None,
-        producer_running=producer is not None and producer["holder"] is not None,
-        feed_cursor=feed_cursor(point.epoch, point.position),
-        daemons=int(daemons["n"]) if daemons else 0,
-        waiting=waiting,
-        retrying=int(retrying["n"]) if retrying else 0,
-        next_retry_at=retrying["not_before"] if retrying else None,
-    )
 
 
 def _waiting() -> Tx[tuple[WaitingList, ...]]:
@@ -134,84 +93,6 @@ def _troubles() -> Tx[tuple[UserTrouble, ...]]:
     return tuple(found)
 
 
-def _switch(name: str, on: bool) -> Tx[bool]:
-    return bool((yield Run("operations.switch_on" if on else "operations.switch_off", {"name": name})))
-
-
-def _failed(dialect: str, limit: int) -> Tx[list[Failed]]:
-    rows = yield Run("operations.failed", {"limit": limit})
-    ids = ids_parameter(dialect, [int(row["killmail_id"]) for row in rows])
-    names: dict[int, list[str]] = {}
-    for row in (yield Run("operations.wanted_by", {"ids": ids})) if rows else []:
-        name = row["character_name"] or str(row["subject_id"])
-        names.setdefault(int(row["killmail_id"]), []).append(str(name))
-    return [
-        Failed(
-            int(row["killmail_id"]),
-            str(row["reason"] or "no reason was kept"),
-            max(int(row["attempts"]), int(row["refusals"])),
-            utc(float(row["first_listed_at"])),
-            utc(float(row["changed_at"])),
-            names.get(int(row["killmail_id"]), []),
-        )
-        for row in rows
-    ]
-
-
-def _unreadable(limit: int) -> Tx[list[Unreadable]]:
-    return [
-        Unreadable(
-            str(row["entry"]),
-            str(row["reason"]),
-            str(row["character_name"] or row["subject_id"]),
-            utc(float(row["listed_at"])),
-        )
-        for row in (yield Run("operations.unreadable", {"limit": limit}))
-    ]
-
-
-def _explain(killmail_id: int) -> Tx[Explained]:
-    mail = one((yield Run("operations.stored_mail", {"killmail_id": killmail_id})))
-    ref = one((yield Run("operations.wanted_mail", {"killmail_id": killmail_id})))
-    seen = [
-        SeenThrough(
-            str(row["kind"]),
-            int(row["subject_id"]) if row["kind"] == "character" else None,
-            row["character_name"],
-            utc(float(row["listed_at"])),
-        )
-        for row in (yield Run("operations.seen_through", {"killmail_id": killmail_id}))
-    ]
-    first = min((each.listed_at for each in seen), default=None)
-    if mail is not None:
-        stored_at = needed_datetime(mail["created_at"])
-        origin = str(mail["origin"])
-        how = "imported" if origin == "import" else "fetched from ESI"
-        return Explained(
-            killmail_id,
-            "stored",
-            f"stored: {how}" + ("" if seen else "; who brought it is not known here any more"),
-            seen,
-            origin,
-            needed_datetime(mail["killmail_time"]),
-            first,
-            None if mail["fetched_at"] is None or origin == "import" else utc(float(mail["fetched_at"])),
-            stored_at,
-            bool(mail["fresh"]),
-            0,
-            None,
-            None,
-        )
-    if ref is not None:
-        return _explain_wanted(killmail_id, ref, seen)
-    verdict = "not known: no list of a character here ever had it, and no import brought it"
-    if seen:
-        verdict = "listed, but neither stored nor wanted: killsyncd ctl queue --full --force wants it again"
-    return Explained(
-        killmail_id, "unknown", verdict, seen, None, None, first, None, None, None, 0, None, None
-    )
-
-
 def _explain_wanted(killmail_id: int, ref: Row, seen: list[SeenThrough]) -> Explained:
     quarantined = str(ref["state"]) == "quarantined"
     attempts = max(int(ref["attempts"]), int(ref["refusals"]))
@@ -240,30 +121,6 @@ def _explain_wanted(killmail_id: int, ref: Row, seen: list[SeenThrough]) -> Expl
     )
 
 
-def _feed_start(after: str | None) -> Tx[int]:
-    point = yield from feed_point()
-    return point.position if after is None else parse_cursor(after, point)
-
-
-def _feed_after(dialect: str, position: int, limit: int, fresh_only: bool) -> Tx[tuple[list[FeedLine], int]]:
-    point = yield from feed_point()
-    rows = yield Run(
-        "operations.feed_after", {"position": position, "limit": limit, "fresh_only": int(fresh_only)}
-    )
-    if not rows:
-        return [], max(position, point.position)
-    columns = ("solar_system_id", "victim_id", "corporation_id", "ship_type_id", "final_blow_id")
-    wanted = sorted({int(row[each]) for row in rows for each in columns if row[each] is not None})
-    named = yield Run("operations.named", {"ids": ids_parameter(dialect, wanted)})
-    names = {int(row["id"]): str(row["name"]) for row in named}
-    ours: dict[int, list[str]] = {}
-    mails = ids_parameter(dialect, [int(row["killmail_id"]) for row in rows])
-    for row in (yield Run("operations.ours_on", {"ids": mails})):
-        ours.setdefault(int(row["killmail_id"]), []).append(str(row["character_name"]))
-    lines = [_line(row, point.epoch, names, ours.get(int(row["killmail_id"]), [])) for row in rows]
-    return lines, int(rows[-1]["feed_position"]) if len(rows) == limit else max(position, point.position)
-
-
 def _line(row: Row, epoch: FeedEpoch, names: dict[int, str], ours: list[str]) -> FeedLine:
     def name(column: str) -> str | None:
         return None if row[column] is None else names.get(int(row[column]))
@@ -289,44 +146,166 @@ def _line(row: Row, epoch: FeedEpoch, names: dict[int, str], ours: list[str]) ->
     )
 
 
-class StatusRepository:
+class StatusRepository(Repository):
     """The database as `Operations` sees it (its `OperatingRows`)."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def status_facts(self) -> StatusFacts:
+    @reads
+    def status_facts(self) -> Tx[StatusFacts]:
         """Everything `status` needs, from one snapshot."""
-        return await self._store.read(_status)
+        counts = one((yield Run("operations.user_counts", {})))
+        assert counts is not None, "an aggregate answers one row"
+        troubles = yield from _troubles()
+        states = {UserState(row["shown"]): int(row["n"]) for row in (yield Run("users.by_states", {}))}
+        switches = {str(row["name"]): float(row["since"]) for row in (yield Run("meta.switches", {}))}
+        refs = {str(row["state"]): row for row in (yield Run("operations.refs_by_state", {}))}
+        pending, quarantined = refs.get("pending"), refs.get("quarantined")
+        producer = one((yield Run("operations.producer", {})))
+        revocations = one((yield Run("operations.revocations_open", {})))
+        daemons = one((yield Run("operations.daemons", {})))
+        retrying = one((yield Run("operations.retrying", {})))
+        waiting = yield from _waiting()
+        point = yield from feed_point()
+        first = as_datetime(counts["first_user_at"])
+        return StatusFacts(
+            now=float(counts["now"]),
+            users=int(counts["users"]),
+            ready=int(counts["ready"]),
+            holding=int(counts["holding"]),
+            first_user_at=first.timestamp() if first else None,
+            troubles=troubles,
+            users_by_state=states,
+            switches=switches,
+            pending=int(pending["n"]) if pending else 0,
+            oldest_pending_at=float(pending["first_listed_at"]) if pending else None,
+            quarantined=int(quarantined["n"]) if quarantined else 0,
+            quarantined_since=float(quarantined["changed_at"]) if quarantined else None,
+            revocations=int(revocations["n"]) if revocations else 0,
+            producer_last_at=producer["last_run_at"] if producer else None,
+            producer_last_queued=int(producer["last_queued"]) if producer else 0,
+            producer_next_at=producer["next_run_at"] if producer else None,
+            producer_running=producer is not None and producer["holder"] is not None,
+            feed_cursor=feed_cursor(point.epoch, point.position),
+            daemons=int(daemons["n"]) if daemons else 0,
+            waiting=waiting,
+            retrying=int(retrying["n"]) if retrying else 0,
+            next_retry_at=retrying["not_before"] if retrying else None,
+        )
 
-    async def set_switch(self, name: str, *, on: bool) -> bool:
+    @writes
+    def set_switch(self, name: str, *, on: bool) -> Tx[bool]:
         """Turn a switch; False where it stood so already."""
-        return await self._store.write(_switch, name, on)
+        return bool((yield Run("operations.switch_on" if on else "operations.switch_off", {"name": name})))
 
-    async def failed(self, limit: int) -> list[Failed]:
+    @reads
+    def failed(self, limit: int) -> Tx[list[Failed]]:
         """Quarantined mails, the newest first."""
-        return await self._store.read(_failed, self._store.dialect, limit)
+        rows = yield Run("operations.failed", {"limit": limit})
+        ids = Ids([int(row["killmail_id"]) for row in rows])
+        names: dict[int, list[str]] = {}
+        for row in (yield Run("operations.wanted_by", {"ids": ids})) if rows else []:
+            name = row["character_name"] or str(row["subject_id"])
+            names.setdefault(int(row["killmail_id"]), []).append(str(name))
+        return [
+            Failed(
+                int(row["killmail_id"]),
+                str(row["reason"] or "no reason was kept"),
+                max(int(row["attempts"]), int(row["refusals"])),
+                utc(float(row["first_listed_at"])),
+                utc(float(row["changed_at"])),
+                names.get(int(row["killmail_id"]), []),
+            )
+            for row in rows
+        ]
 
-    async def unreadable(self, limit: int) -> list[Unreadable]:
+    @reads
+    def unreadable(self, limit: int) -> Tx[list[Unreadable]]:
         """Entries of lists that were set aside, the latest first."""
-        return await self._store.read(_unreadable, limit)
+        return [
+            Unreadable(
+                str(row["entry"]),
+                str(row["reason"]),
+                str(row["character_name"] or row["subject_id"]),
+                utc(float(row["listed_at"])),
+            )
+            for row in (yield Run("operations.unreadable", {"limit": limit}))
+        ]
 
-    async def verify(self, user_ids: Sequence[str]) -> list[Verified]:
+    @reads
+    def verify(self, user_ids: Sequence[str]) -> Tx[list[Verified]]:
         """What can be claimed for each of these users."""
-        return await self._store.read(verify, user_ids)
+        return (yield from verify(user_ids))
 
-    async def explain(self, killmail_id: int) -> Explained:
+    @reads
+    def explain(self, killmail_id: int) -> Tx[Explained]:
         """Where a mail came from, or why it is not here."""
-        return await self._store.read(_explain, killmail_id)
+        mail = one((yield Run("operations.stored_mail", {"killmail_id": killmail_id})))
+        ref = one((yield Run("operations.wanted_mail", {"killmail_id": killmail_id})))
+        seen = [
+            SeenThrough(
+                str(row["kind"]),
+                int(row["subject_id"]) if row["kind"] == SourceKind.CHARACTER else None,
+                row["character_name"],
+                utc(float(row["listed_at"])),
+            )
+            for row in (yield Run("operations.seen_through", {"killmail_id": killmail_id}))
+        ]
+        first = min((each.listed_at for each in seen), default=None)
+        if mail is not None:
+            stored_at = needed_datetime(mail["created_at"])
+            origin = str(mail["origin"])
+            how = "imported" if origin == "import" else "fetched from ESI"
+            return Explained(
+                killmail_id,
+                "stored",
+                f"stored: {how}" + ("" if seen else "; who brought it is not known here any more"),
+                seen,
+                origin,
+                needed_datetime(mail["killmail_time"]),
+                first,
+                None if mail["fetched_at"] is None or origin == "import" else utc(float(mail["fetched_at"])),
+                stored_at,
+                bool(mail["fresh"]),
+                0,
+                None,
+                None,
+            )
+        if ref is not None:
+            return _explain_wanted(killmail_id, ref, seen)
+        verdict = "not known: no list of a character here ever had it, and no import brought it"
+        if seen:
+            verdict = (
+                "listed, but neither stored nor wanted: killsyncd ctl queue --full --force wants it again"
+            )
+        return Explained(
+            killmail_id, "unknown", verdict, seen, None, None, first, None, None, None, 0, None, None
+        )
 
     async def logout(self, user_id: str, *, erase: bool) -> LoggedOutUser | None:
         """Forget the tokens, leaving a pending revocation; erase: what only this user brought too."""
         return await revocations.logout(self._store, user_id, erase=erase)
 
-    async def feed_start(self, after: str | None) -> int:
+    @reads
+    def feed_start(self, after: str | None) -> Tx[int]:
         """The position a cursor stands for, or the feed's end. Raises BadInput."""
-        return await self._store.read(_feed_start, after)
+        point = yield from feed_point()
+        return point.position if after is None else parse_cursor(after, point)
 
-    async def feed_after(self, position: int, limit: int, *, fresh_only: bool) -> tuple[list[FeedLine], int]:
+    @reads
+    def feed_after(self, position: int, limit: int, *, fresh_only: bool) -> Tx[tuple[list[FeedLine], int]]:
         """Mails after a position in order, and the position that was looked at up to."""
-        return await self._store.read(_feed_after, self._store.dialect, position, limit, fresh_only)
+        point = yield from feed_point()
+        rows = yield Run(
+            "operations.feed_after", {"position": position, "limit": limit, "fresh_only": int(fresh_only)}
+        )
+        if not rows:
+            return [], max(position, point.position)
+        columns = ("solar_system_id", "victim_id", "corporation_id", "ship_type_id", "final_blow_id")
+        wanted = sorted({int(row[each]) for row in rows for each in columns if row[each] is not None})
+        named = yield Run("operations.named", {"ids": Ids(wanted)})
+        names = {int(row["id"]): str(row["name"]) for row in named}
+        ours: dict[int, list[str]] = {}
+        mails = Ids([int(row["killmail_id"]) for row in rows])
+        for row in (yield Run("operations.ours_on", {"ids": mails})):
+            ours.setdefault(int(row["killmail_id"]), []).append(str(row["character_name"]))
+        lines = [_line(row, point.epoch, names, ours.get(int(row["killmail_id"]), [])) for row in rows]
+        return lines, int(rows[-1]["feed_position"]) if len(rows) == limit else max(position, point.position)

@@ -6,9 +6,8 @@ full; a row asked for again while it is worked on stays for another round.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from killsyncd.core.model import Job, Origin, QueueDepth, Source, SourceKind, SyncMode, WaitsFor
+from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Row, Run, Store, Tx, one
 
 _WIDTH = {SyncMode.INCREMENTAL: 0, SyncMode.FIRST_SYNC: 1, SyncMode.FULL_SYNC: 2}
@@ -48,21 +47,6 @@ def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_befor
     return mode
 
 
-def claim(holder: str, source_id: int | None) -> Tx[Job | None]:
-    """Take the most urgent job that is due, or this source's. A part for other transactions."""
-    if source_id is None:
-        found = one((yield Run("wants.claimable", {})))
-    else:
-        found = one((yield Run("wants.claimable_source", {"source_id": source_id})))
-    if found is None:
-        return None
-    claimed = one((yield Run("wants.claim", {"source_id": found["source_id"], "holder": holder})))
-    if claimed is None:
-        return None
-    row = one((yield Run("wants.job", {"source_id": claimed["source_id"]})))
-    return _job(row) if row is not None else None
-
-
 def finish(job: Job, holder: str) -> Tx[bool]:
     """Acknowledge: the row goes, or, asked for again meanwhile, waits for its next round.
 
@@ -75,53 +59,36 @@ def finish(job: Job, holder: str) -> Tx[bool]:
     return bool(kept)
 
 
-def _postpone(
-    job: Job, holder: str, not_before: float, attempts: int, reason: str | None, waits_for: WaitsFor | None
-) -> Tx[None]:
-    yield Run(
-        "wants.postpone",
-        {
-            "source_id": job.source_id,
-            "holder": holder,
-            "version": job.version,
-            "not_before": not_before,
-            "attempts": attempts,
-            "last_error": reason,
-            "waits_for": None if waits_for is None else waits_for.value,
-        },
-    )
-
-
-def _next_due() -> Tx[float | None]:
-    row = one((yield Run("wants.next_due", {})))
-    return None if row is None or row["due"] is None else float(row["due"])
-
-
-def _depth() -> Tx[Sequence[Row]]:
-    return (yield Run("wants.depth", {}))
-
-
-def _drop(source_id: int) -> Tx[None]:
-    yield Run("wants.drop", {"source_id": source_id})
-
-
-class SyncRequests:
+class SyncRequests(Repository):
     """The queue's rows, as the consumer sees them."""
 
     def __init__(self, store: Store, name: str, holder: str) -> None:
-        self._store = store
+        super().__init__(store)
         self._name = name
         self._holder = holder
 
-    async def claim(self, source_id: int | None = None) -> Job | None:
+    @writes
+    def claim(self, source_id: int | None = None) -> Tx[Job | None]:
         """Take the most urgent job that is due, or this source's; None when there is none."""
-        return await self._store.write(claim, self._holder, source_id)
+        if source_id is None:
+            found = one((yield Run("wants.claimable", {})))
+        else:
+            found = one((yield Run("wants.claimable_source", {"source_id": source_id})))
+        if found is None:
+            return None
+        claimed = one((yield Run("wants.claim", {"source_id": found["source_id"], "holder": self._holder})))
+        if claimed is None:
+            return None
+        row = one((yield Run("wants.job", {"source_id": claimed["source_id"]})))
+        return _job(row) if row is not None else None
 
-    async def finish(self, job: Job) -> bool:
+    @writes
+    def finish(self, job: Job) -> Tx[bool]:
         """Acknowledge a job outside of a page's transaction; False where the lease was lost."""
-        return await self._store.write(finish, job, self._holder)
+        return (yield from finish(job, self._holder))
 
-    async def postpone(
+    @writes
+    def postpone(
         self,
         job: Job,
         not_before: float,
@@ -129,21 +96,36 @@ class SyncRequests:
         attempts: int,
         reason: str | None,
         waits_for: WaitsFor | None = None,
-    ) -> None:
+    ) -> Tx[None]:
         """Give a job back until then. attempts: what is counted against it from now on."""
-        await self._store.write(_postpone, job, self._holder, not_before, attempts, reason, waits_for)
+        yield Run(
+            "wants.postpone",
+            {
+                "source_id": job.source_id,
+                "holder": self._holder,
+                "version": job.version,
+                "not_before": not_before,
+                "attempts": attempts,
+                "last_error": reason,
+                "waits_for": None if waits_for is None else waits_for.value,
+            },
+        )
 
-    async def drop(self, source_id: int) -> None:
+    @writes
+    def drop(self, source_id: int) -> Tx[None]:
         """Forget what a source wants: its user can't sync until something changes."""
-        await self._store.write(_drop, source_id)
+        yield Run("wants.drop", {"source_id": source_id})
 
-    async def next_due(self) -> float | None:
+    @reads
+    def next_due(self) -> Tx[float | None]:
         """When the next waiting job may be claimed, in seconds since 1970; None without one."""
-        return await self._store.read(_next_due)
+        row = one((yield Run("wants.next_due", {})))
+        return None if row is None or row["due"] is None else float(row["due"])
 
-    async def depth(self) -> QueueDepth:
+    @reads
+    def depth(self) -> Tx[QueueDepth]:
         """Jobs waiting, jobs worked on, jobs by priority."""
-        rows = await self._store.read(_depth)
+        rows = yield Run("wants.depth", {})
         by_priority = {int(row["priority"]): int(row["jobs"]) for row in rows}
         working = sum(int(row["working"]) for row in rows)
         return QueueDepth(self._name, sum(by_priority.values()) - working, working, by_priority)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import Origin, Queued, SyncMode, User, UserState
+from killsyncd.core.model import Origin, Queued, Source, SyncMode, User, UserState
 from killsyncd.storage.repositories import sync_requests as wants
-from killsyncd.storage.transaction import Row, Run, Store, Tx, as_datetime, needed_datetime, one
+from killsyncd.storage.repository import Repository, reads, writes
+from killsyncd.storage.transaction import Row, Run, Tx, as_datetime, needed_datetime, one
 
 
 def user_from(row: Row) -> User:
@@ -29,28 +30,9 @@ def user_from(row: Row) -> User:
     )
 
 
-def _all() -> Tx[list[User]]:
-    return [user_from(row) for row in (yield Run("users.all", {}))]
-
-
 def _by_id(user_id: str) -> Tx[User | None]:
     row = one((yield Run("users.by_id", {"user_id": user_id})))
     return user_from(row) if row is not None else None
-
-
-def _find(words: str) -> Tx[list[User]]:
-    found: list[User] = []
-    if words.isascii() and words.isdigit() and len(words) < 19:
-        found = [user_from(row) for row in (yield Run("users.by_character", {"character_id": int(words)}))]
-    if not found:
-        found = [user_from(row) for row in (yield Run("users.by_name", {"name": words}))]
-    if not found:
-        found = [user_from(row) for row in (yield Run("users.by_id", {"user_id": words}))]
-    return found
-
-
-def _due(before: datetime) -> Tx[list[str]]:
-    return [str(row[0]) for row in (yield Run("users.due", {"before": before}))]
 
 
 def queue_user(
@@ -108,19 +90,12 @@ def _lately(now: float, last: datetime, state_since: float, within: float) -> bo
     return at >= float(state_since) - 1.0 and -60.0 < now - at < within
 
 
-def _queue_users(
-    user_ids: Sequence[str], priority: int, origin: Origin, skip_within: float | None, full: bool
-) -> Tx[list[Queued]]:
-    done = []
-    for user_id in user_ids:
-        queued = yield from queue_user(user_id, priority, origin, skip_within=skip_within, full=full)
-        if queued is not None:
-            done.append(queued)
-    return done
-
-
-def _pause(user_id: str, paused: bool) -> Tx[bool]:
-    return bool((yield Run("users.pause", {"user_id": user_id, "paused": paused})))
+def source_id(source: Source, user_id: str | None) -> Tx[int]:
+    """The number of a source, which is made where there is none. user_id: whose token it is read with."""
+    values = {"kind": source.kind.value, "subject_id": source.subject_id, "user_id": user_id}
+    row = one((yield Run("users.source", values)))
+    assert row is not None, "INSERT ... RETURNING answers its row"
+    return int(row["id"])
 
 
 def mark(user_id: str, state: UserState, reason: str | None) -> Tx[bool]:
@@ -129,29 +104,40 @@ def mark(user_id: str, state: UserState, reason: str | None) -> Tx[bool]:
     return bool(rows)
 
 
-class UserRepository:
+class UserRepository(Repository):
     """Users as the tasks and the operations see them."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def all(self) -> list[User]:
+    @reads
+    def all(self) -> Tx[list[User]]:
         """Everybody, by name."""
-        return await self._store.read(_all)
+        return [user_from(row) for row in (yield Run("users.all", {}))]
 
-    async def get(self, user_id: str) -> User | None:
+    @reads
+    def get(self, user_id: str) -> Tx[User | None]:
         """One user by our id."""
-        return await self._store.read(_by_id, user_id)
+        return (yield from _by_id(user_id))
 
-    async def find(self, words: str) -> list[User]:
+    @reads
+    def find(self, words: str) -> Tx[list[User]]:
         """Users by character id, name (any case) or our id."""
-        return await self._store.read(_find, words)
+        found: list[User] = []
+        if words.isascii() and words.isdigit() and len(words) < 19:
+            found = [
+                user_from(row) for row in (yield Run("users.by_character", {"character_id": int(words)}))
+            ]
+        if not found:
+            found = [user_from(row) for row in (yield Run("users.by_name", {"name": words}))]
+        if not found:
+            found = [user_from(row) for row in (yield Run("users.by_id", {"user_id": words}))]
+        return found
 
-    async def due(self, before: datetime) -> list[str]:
+    @reads
+    def due(self, before: datetime) -> Tx[list[str]]:
         """Who can be synced, was not since `before`, and does not wait already; longest ago first."""
-        return await self._store.read(_due, before)
+        return [str(row[0]) for row in (yield Run("users.due", {"before": before}))]
 
-    async def queue(
+    @writes
+    def queue(
         self,
         user_ids: Sequence[str],
         priority: int,
@@ -159,14 +145,21 @@ class UserRepository:
         *,
         skip_within: float | None = None,
         full: bool = False,
-    ) -> list[Queued]:
+    ) -> Tx[list[Queued]]:
         """Ask for syncs in one transaction, in the order given."""
-        return await self._store.write(_queue_users, user_ids, priority, origin, skip_within, full)
+        done = []
+        for user_id in user_ids:
+            queued = yield from queue_user(user_id, priority, origin, skip_within=skip_within, full=full)
+            if queued is not None:
+                done.append(queued)
+        return done
 
-    async def pause(self, user_id: str, *, paused: bool) -> bool:
+    @writes
+    def pause(self, user_id: str, *, paused: bool) -> Tx[bool]:
         """Stop or restart one user; False when there is no such user."""
-        return await self._store.write(_pause, user_id, paused)
+        return bool((yield Run("users.pause", {"user_id": user_id, "paused": paused})))
 
-    async def mark(self, user_id: str, state: UserState, reason: str | None) -> bool:
+    @writes
+    def mark(self, user_id: str, state: UserState, reason: str | None) -> Tx[bool]:
         """Set a user's state; answers whether anything changed."""
-        return await self._store.write(mark, user_id, state, reason)
+        return (yield from mark(user_id, state, reason))

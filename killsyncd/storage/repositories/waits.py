@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from killsyncd.storage.transaction import Run, Store, Tx
+from killsyncd.storage.repository import Repository, writes
+from killsyncd.storage.transaction import Run, Tx
 
 WAITS = ("wants", "refs", "names", "grants", "tokens", "revocations")
 
 
-def _sooner(seconds: float) -> Tx[None]:
-    for each in WAITS:
-        yield Run(f"waits.{each}_sooner", {"seconds": seconds})
-
-
-def _anew(longest: float) -> Tx[None]:
-    yield Run("waits.wants_anew", {"longest": longest})
-
-
-class Waits:
+class Waits(Repository):
     """See `sync.clock_watch`, which is its only caller."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def sooner(self, seconds: float) -> None:
+    @writes
+    def sooner(self, seconds: float) -> Tx[None]:
         """The clock was put back by so much: what waits by it waits no longer than it was meant to."""
-        await self._store.write(_sooner, seconds)
+        for each in WAITS:
+            yield Run(f"waits.{each}_sooner", {"seconds": seconds})
 
-    async def anew(self, longest: float) -> None:
+    @writes
+    def anew(self, longest: float) -> Tx[None]:
         """Look at every list again that waits without having failed, or for longer than `longest` seconds."""
-        await self._store.write(_anew, longest)
+        yield Run("waits.wants_anew", {"longest": longest})

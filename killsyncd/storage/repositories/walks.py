@@ -15,7 +15,8 @@ from killsyncd.core.model import Doubt, Job, PageState, SyncMode, Walk
 from killsyncd.esi.responses import SetAside
 from killsyncd.storage.repositories import sync_requests as wants
 from killsyncd.storage.repositories.sightings import derive_last_ids, sight
-from killsyncd.storage.transaction import Many, Row, Run, Tx, as_datetime, one
+from killsyncd.storage.repository import Repository, reads, writes
+from killsyncd.storage.transaction import Many, Row, Run, Store, Tx, as_datetime, one
 from killsyncd.sync.walk import (
     Outcome,
     PageNews,
@@ -35,108 +36,135 @@ MOST_SET_ASIDE = 100
 """Entries of a page that are written down although they cannot be read; a page of nonsense has thousands."""
 
 
-def open_walk(source_id: int, mode: SyncMode) -> Tx[Walk]:
-    """The walk that is under way, widened to `mode`, or a new one."""
-    row = one((yield Run("ledger.walk_running", {"source_id": source_id})))
-    if row is None:
-        row = one((yield Run("ledger.walk_start", {"source_id": source_id, "mode": mode.value})))
-        assert row is not None, "INSERT ... RETURNING answers its row"
-        return _walk(row)
-    walk = _walk(row)
-    broad = wants.wider(walk.mode, mode)
-    if broad is walk.mode:
+class Walks(Repository):
+    """How far walks have come, as who reads lists sees it. holder: this daemon's id."""
+
+    def __init__(self, store: Store, holder: str) -> None:
+        super().__init__(store)
+        self._holder = holder
+
+    @reads
+    def source_state(self, source_id: int) -> Tx[SourceState | None]:
+        """None: the source is gone (erased)."""
+        row = one((yield Run("ledger.source", {"source_id": source_id})))
+        return SourceState(row["unbroken_at"], row["full_walk_at"]) if row is not None else None
+
+    @writes
+    def open_walk(self, source_id: int, mode: SyncMode) -> Tx[Walk]:
+        """The walk under way, or a new one, at least as wide as mode."""
+        row = one((yield Run("ledger.walk_running", {"source_id": source_id})))
+        if row is None:
+            row = one((yield Run("ledger.walk_start", {"source_id": source_id, "mode": mode.value})))
+            assert row is not None, "INSERT ... RETURNING answers its row"
+            return _walk(row)
+        walk = _walk(row)
+        broad = wants.wider(walk.mode, mode)
+        if broad is walk.mode:
+            return walk
+        # What an incremental walk has passed without stopping counts for the full one too.
+        yield Run("ledger.walk_mode", {"id": walk.id, "mode": broad.value})
+        walk = replace(walk, mode=broad)
+        if walk.doubt is Doubt.UNCHANGED:
+            # But not what it took for unchanged: a full walk believes nothing old.
+            return (yield from self.restart_walk.tx(walk, None))
         return walk
-    # What an incremental walk has passed without stopping counts for the full one too.
-    yield Run("ledger.walk_mode", {"id": walk.id, "mode": broad.value})
-    walk = replace(walk, mode=broad)
-    if walk.doubt is Doubt.UNCHANGED:
-        # But not what it took for unchanged: a full walk believes nothing old.
-        return (yield from restart_walk(walk, None))
-    return walk
 
+    @writes
+    def restart_walk(self, walk: Walk, ends_at: int | None = None) -> Tx[Walk]:
+        """Begin again at page 1, in the same mode; what was seen stays seen.
 
-def restart_walk(walk: Walk, ends_at: int | None) -> Tx[Walk]:
-    """As `LedgerRepository.restart_walk`."""
-    yield Run("ledger.walk_restart", {"id": walk.id})
-    if ends_at is not None:
-        yield Run("ledger.list_ends", {"source_id": walk.source_id, "pages": ends_at})
-    return (yield from open_walk(walk.source_id, walk.mode))
+        ends_at: the list is only so many pages long by now, which an answer without X-Pages would not tell.
+        """
+        yield Run("ledger.walk_restart", {"id": walk.id})
+        if ends_at is not None:
+            yield Run("ledger.list_ends", {"source_id": walk.source_id, "pages": ends_at})
+        return (yield from self.open_walk.tx(walk.source_id, walk.mode))
 
+    @reads
+    def page_state(self, source_id: int, page: int) -> Tx[PageState | None]:
+        """What we know of a page; None when it was never asked for."""
+        row = one((yield Run("ledger.page", {"source_id": source_id, "page": page})))
+        if row is None or (row["page"] is None and row["not_before"] is None):
+            return None
+        not_before = float(row["not_before"] or 0.0)
+        if row["page"] is None:
+            return PageState(page, None, None, 0.0, 0.0, 0.0, 1, not_before=not_before)
+        return PageState(
+            int(row["page"]),
+            row["etag"],
+            row["last_modified"],
+            float(row["expires_at"]),
+            float(row["asked_at"]),
+            float(row["answered_at"]),
+            int(row["pages"]),
+            float(row["body_at"]),
+            not_before,
+        )
 
-def before_ask(source_id: int, page: int, at: float, holder: str) -> Tx[bool]:
-    """As `LedgerRepository.before_ask`."""
-    row = one((yield Run("ledger.held", {"source_id": source_id})))
-    if row is None or row["holder"] != holder:
-        return False
-    yield Run("ledger.page_asked", {"source_id": source_id, "page": page, "at": at})
-    return True
+    @writes
+    def before_ask(self, source_id: int, page: int, at: float) -> Tx[bool]:
+        """Write down that a page is about to be asked for. False: the lease is lost, don't ask."""
+        row = one((yield Run("ledger.held", {"source_id": source_id})))
+        if row is None or row["holder"] != self._holder:
+            return False
+        yield Run("ledger.page_asked", {"source_id": source_id, "page": page, "at": at})
+        return True
 
+    @writes
+    def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> Tx[PageWritten]:
+        """One page, one transaction: sightings, refs, validators, progress, and the job's end."""
+        lost = PageWritten(False, Outcome.GO_ON, walk, 0.0)
+        held = one((yield Run("ledger.held", {"source_id": job.source_id})))
+        source = one((yield Run("ledger.source", {"source_id": job.source_id})))
+        if held is None or held["holder"] != self._holder or source is None:
+            return lost
+        before = yield from self.page_state.tx(job.source_id, news.page)
+        pages = _pages(walk, news, before)
+        sighted = Sighted()
+        if news.entries is not None:
+            sighted = yield from sight(job.source_id, news.entries, news.at)
+            yield from _set_aside(walk, news)
+        known_whole = sighted.new == 0
+        if before is not None and before.answered_at and pages > before.pages and not walk.new:
+            known_whole = False  # the list has grown, and not by what this walk has seen: behind this page
+        yield from _page_answered(job.source_id, news, before, pages)
+        seen = PageSeen(news.page, pages, news.last_modified, known_whole)
+        may_stop = source["unbroken_at"] is not None and (yield from _settled_before(job.source_id))
+        outcome = after_page(walk, seen, may_stop=may_stop, max_pages=max_pages)
+        doubt = doubt_after(walk, news, pages)
+        if news.no_list and doubt is None and (yield from _must_be_listed(job.source_id, news.at)):
+            doubt = Doubt.NO_LIST
+        walk = replace(
+            walk,
+            next_page=news.page + 1,
+            pages=pages,
+            last_modified=walk.last_modified or news.last_modified,
+            torn=is_torn(walk, seen),
+            listed=walk.listed + sighted.listed,
+            new=walk.new + sighted.new,
+            made_at=news.made_at if news.page == 1 else walk.made_at,
+            doubt=doubt,
+        )
+        if not (yield from _step(walk, outcome, sighted)):
+            return lost
+        if sighted.new:
+            yield from derive_last_ids([job.source_id])
+        acknowledged = False
+        if outcome is not Outcome.GO_ON:
+            acknowledged = yield from _end(job, walk, outcome, self._holder)
+        return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
 
-def page_state(source_id: int, page: int) -> Tx[PageState | None]:
-    """As `LedgerRepository.page_state`."""
-    row = one((yield Run("ledger.page", {"source_id": source_id, "page": page})))
-    if row is None or (row["page"] is None and row["not_before"] is None):
-        return None
-    not_before = float(row["not_before"] or 0.0)
-    if row["page"] is None:
-        return PageState(page, None, None, 0.0, 0.0, 0.0, 1, not_before=not_before)
-    return PageState(
-        int(row["page"]),
-        row["etag"],
-        row["last_modified"],
-        float(row["expires_at"]),
-        float(row["asked_at"]),
-        float(row["answered_at"]),
-        int(row["pages"]),
-        float(row["body_at"]),
-        not_before,
-    )
+    @writes
+    def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> Tx[None]:
+        """ESI answered, and with nothing of use. expires_at: its Expires, 0 where it had none."""
+        values = {"source_id": source_id, "page": page, "at": at, "expires_at": expires_at}
+        yield Run("ledger.page_refused", values)
 
-
-def write_page(
-    dialect: str, job: Job, walk: Walk, news: PageNews, max_pages: int, holder: str
-) -> Tx[PageWritten]:
-    """As `LedgerRepository.write_page`."""
-    lost = PageWritten(False, Outcome.GO_ON, walk, 0.0)
-    held = one((yield Run("ledger.held", {"source_id": job.source_id})))
-    source = one((yield Run("ledger.source", {"source_id": job.source_id})))
-    if held is None or held["holder"] != holder or source is None:
-        return lost
-    before = yield from page_state(job.source_id, news.page)
-    pages = _pages(walk, news, before)
-    sighted = Sighted()
-    if news.entries is not None:
-        sighted = yield from sight(dialect, job.source_id, news.entries, news.at)
-        yield from _set_aside(walk, news)
-    known_whole = sighted.new == 0
-    if before is not None and before.answered_at and pages > before.pages and not walk.new:
-        known_whole = False  # the list has grown, and not by what this walk has seen: behind this page
-    yield from _page_answered(job.source_id, news, before, pages)
-    seen = PageSeen(news.page, pages, news.last_modified, known_whole)
-    may_stop = source["unbroken_at"] is not None and (yield from _settled_before(job.source_id))
-    outcome = after_page(walk, seen, may_stop=may_stop, max_pages=max_pages)
-    doubt = doubt_after(walk, news, pages)
-    if news.no_list and doubt is None and (yield from _must_be_listed(job.source_id, news.at)):
-        doubt = Doubt.NO_LIST
-    walk = replace(
-        walk,
-        next_page=news.page + 1,
-        pages=pages,
-        last_modified=walk.last_modified or news.last_modified,
-        torn=is_torn(walk, seen),
-        listed=walk.listed + sighted.listed,
-        new=walk.new + sighted.new,
-        made_at=news.made_at if news.page == 1 else walk.made_at,
-        doubt=doubt,
-    )
-    if not (yield from _step(walk, outcome, sighted)):
-        return lost
-    if sighted.new:
-        yield from derive_last_ids(dialect, [job.source_id])
-    acknowledged = False
-    if outcome is not Outcome.GO_ON:
-        acknowledged = yield from _end(dialect, job, walk, outcome, holder)
-    return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
+    @reads
+    def torn_in_a_row(self, source_id: int) -> Tx[int]:
+        """How many walks in a row were torn, the last one included."""
+        row = one((yield Run("ledger.torn_in_a_row", {"source_id": source_id})))
+        return int(row["n"]) if row else 0
 
 
 def _page_answered(source_id: int, news: PageNews, before: PageState | None, pages: int) -> Tx[None]:
@@ -226,7 +254,7 @@ def _settled_before(source_id: int) -> Tx[bool]:
     return row is not None and int(row["n"]) <= 1
 
 
-def _end(dialect: str, job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
+def _end(job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
     """The last page of a walk: the source's marks, the user's, and the acknowledgement.
 
     A walk that vouches for nothing is done all the same: it is only not claimed to be whole.
@@ -237,7 +265,7 @@ def _end(dialect: str, job: Job, walk: Walk, outcome: Outcome, holder: str) -> T
             yield Run("ledger.walked_unbroken", {"source_id": job.source_id})
             yield Run("ledger.no_more_set_aside", {"source_id": job.source_id, "walk_id": walk.id})
     yield Run("ledger.synced", {"source_id": job.source_id})
-    yield from derive_last_ids(dialect, [job.source_id])
+    yield from derive_last_ids([job.source_id])
     yield Run("ledger.walks_prune", {"source_id": job.source_id})
     if outcome is Outcome.TORN:
         return False  # the caller keeps the job, for another walk once the list has settled
@@ -259,21 +287,3 @@ def _walk(row: Row) -> Walk:
         None if row["made_at"] is None else float(row["made_at"]),
         None if row["doubt"] is None else Doubt(row["doubt"]),
     )
-
-
-def page_refused(source_id: int, page: int, at: float, expires_at: float) -> Tx[None]:
-    """As `LedgerRepository.page_refused`."""
-    values = {"source_id": source_id, "page": page, "at": at, "expires_at": expires_at}
-    yield Run("ledger.page_refused", values)
-
-
-def source_state(source_id: int) -> Tx[SourceState | None]:
-    """As `LedgerRepository.source_state`."""
-    row = one((yield Run("ledger.source", {"source_id": source_id})))
-    return SourceState(row["unbroken_at"], row["full_walk_at"]) if row is not None else None
-
-
-def torn_in_a_row(source_id: int) -> Tx[int]:
-    """As `LedgerRepository.torn_in_a_row`."""
-    row = one((yield Run("ledger.torn_in_a_row", {"source_id": source_id})))
-    return int(row["n"]) if row else 0

@@ -89,13 +89,9 @@ ON CONFLICT (source_id, entry) DO UPDATE SET reason = excluded.reason, walk_id =
 -- name: no_more_set_aside
 DELETE FROM unreadable WHERE source_id = :source_id AND walk_id <> :walk_id;
 
--- name: sighted [sqlite]
-SELECT killmail_id, killmail_hash FROM sightings WHERE source_id = :source_id
-AND killmail_id IN (SELECT value FROM json_each(:ids));
-
--- name: sighted [postgres]
+-- name: sighted
 SELECT killmail_id, killmail_hash FROM sightings
-WHERE source_id = :source_id AND killmail_id = ANY(:ids::bigint[]);
+WHERE source_id = :source_id AND killmail_id {in_ids};
 
 -- name: sighted_otherwise
 UPDATE sightings SET killmail_hash = :killmail_hash WHERE source_id = :source_id AND killmail_id = :killmail_id;
@@ -103,19 +99,16 @@ UPDATE sightings SET killmail_hash = :killmail_hash WHERE source_id = :source_id
 -- name: hashes
 SELECT killmail_hash FROM sightings WHERE killmail_id = :killmail_id ORDER BY killmail_hash;
 
--- name: stored [sqlite]
-SELECT killmail_id FROM killmails WHERE killmail_id IN (SELECT value FROM json_each(:ids));
-
--- name: stored [postgres]
-SELECT killmail_id FROM killmails WHERE killmail_id = ANY(:ids::bigint[]);
+-- name: stored
+SELECT killmail_id FROM killmails WHERE killmail_id {in_ids};
 
 -- name: refs [sqlite]
 SELECT killmail_id, killmail_hash, state, attempts, tried, first_listed_at, holder FROM refs
-WHERE killmail_id IN (SELECT value FROM json_each(:ids)) ORDER BY killmail_id;
+WHERE killmail_id {in_ids} ORDER BY killmail_id;
 
 -- name: refs [postgres]
 SELECT killmail_id, killmail_hash, state, attempts, tried, first_listed_at, holder FROM refs
-WHERE killmail_id = ANY(:ids::bigint[]) ORDER BY killmail_id FOR UPDATE;
+WHERE killmail_id {in_ids} ORDER BY killmail_id FOR UPDATE;
 
 -- name: ref_second_hash
 UPDATE refs SET killmail_hash = :killmail_hash, state = 'pending', reason = NULL, attempts = 0, refusals = 0,
@@ -123,21 +116,18 @@ UPDATE refs SET killmail_hash = :killmail_hash, state = 'pending', reason = NULL
 WHERE killmail_id = :killmail_id;
 
 -- name: ref_claim [sqlite]
-UPDATE refs SET holder = :holder WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+UPDATE refs SET holder = :holder WHERE killmail_id {in_ids}
 AND (holder IS NULL OR holder = :holder) AND state = 'pending' RETURNING killmail_id;
 
 -- name: ref_claim [postgres]
 UPDATE refs SET holder = :holder WHERE killmail_id IN (
-    SELECT killmail_id FROM refs WHERE killmail_id = ANY(:ids::bigint[]) AND state = 'pending'
+    SELECT killmail_id FROM refs WHERE killmail_id {in_ids} AND state = 'pending'
       AND (holder IS NULL OR holder = :holder)
     FOR UPDATE SKIP LOCKED
 ) RETURNING killmail_id;
 
--- name: ref_release [sqlite]
-UPDATE refs SET holder = NULL WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND holder = :holder;
-
--- name: ref_release [postgres]
-UPDATE refs SET holder = NULL WHERE killmail_id = ANY(:ids::bigint[]) AND holder = :holder;
+-- name: ref_release
+UPDATE refs SET holder = NULL WHERE killmail_id {in_ids} AND holder = :holder;
 
 -- name: ref_failed
 UPDATE refs SET state = :state, reason = :reason, attempts = :attempts, refusals = :refusals,
@@ -145,39 +135,28 @@ UPDATE refs SET state = :state, reason = :reason, attempts = :attempts, refusals
 WHERE killmail_id = :killmail_id AND state = 'pending' AND (holder IS NULL OR holder = :holder)
 RETURNING killmail_hash, tried;
 
--- name: refs_gone [sqlite]
-DELETE FROM refs WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+-- name: refs_gone
+DELETE FROM refs WHERE killmail_id {in_ids};
 
--- name: refs_gone [postgres]
-DELETE FROM refs WHERE killmail_id = ANY(:ids::bigint[]);
+-- name: sources_wanting
+SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id {in_ids};
 
--- name: sources_wanting [sqlite]
-SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id IN (SELECT value FROM json_each(:ids));
-
--- name: sources_wanting [postgres]
-SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id = ANY(:ids::bigint[]);
+-- name: lock_users [sqlite]
+-- Whoever writes is alone: there is nothing to lock.
+SELECT 1 WHERE :ids IS NULL;
 
 -- name: lock_users [postgres]
-SELECT id FROM users WHERE id IN (SELECT via_user_id FROM sources WHERE id = ANY(:ids::bigint[]))
+SELECT id FROM users WHERE id IN (SELECT via_user_id FROM sources WHERE id {in_ids})
 ORDER BY id {for_update};
 
--- name: derive_last_ids [sqlite]
-UPDATE users SET last_killmail_id = (
+-- name: derive_last_ids
+UPDATE users AS u SET last_killmail_id = (
     SELECT MAX(g.killmail_id) FROM sightings g WHERE g.source_id = s.id AND g.killmail_id < COALESCE(
         (SELECT MIN(r.killmail_id) FROM ref_sources r WHERE r.source_id = s.id), 9223372036854775807)
-) FROM sources s WHERE s.id IN (SELECT value FROM json_each(:ids)) AND s.kind = 'character'
-AND users.id = s.via_user_id;
-
--- name: derive_last_ids [postgres]
-UPDATE users SET last_killmail_id = (
-    SELECT MAX(g.killmail_id) FROM sightings g WHERE g.source_id = s.id AND g.killmail_id < COALESCE(
-        (SELECT MIN(r.killmail_id) FROM ref_sources r WHERE r.source_id = s.id), 9223372036854775807)
-) FROM sources s WHERE s.id = ANY(:ids::bigint[]) AND s.kind = 'character'
-AND users.id = s.via_user_id;
+) FROM sources s WHERE s.id {in_ids} AND {own_list};
 
 -- name: synced
-UPDATE users SET last_killmail_sync_at = {now_time}
-WHERE id = (SELECT via_user_id FROM sources WHERE id = :source_id);
+UPDATE users AS u SET last_killmail_sync_at = {now_time} FROM sources s WHERE s.id = :source_id AND {own_list};
 
 -- name: pending_sources
 SELECT rs.source_id, s.weight, COUNT(*) AS pending FROM ref_sources rs
@@ -211,10 +190,6 @@ WHERE r.state = 'pending' AND r.not_before > :after AND r.not_before <= {now};
 -- name: next_retry
 SELECT MIN(not_before) AS due FROM refs WHERE state = 'pending' AND not_before > {now};
 
--- name: ref
-SELECT killmail_id, killmail_hash, state, attempts, refusals, first_listed_at FROM refs
-WHERE killmail_id = :killmail_id;
-
 -- name: revive
 -- Once a day, for as long as ESI lists it. What counts against it stays: a single refusal more is enough.
 UPDATE refs SET state = 'pending', changed_at = {now} WHERE killmail_id IN (
@@ -228,15 +203,10 @@ UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, no
     changed_at = {now}
 WHERE state = 'quarantined' RETURNING killmail_id;
 
--- name: retry [sqlite]
+-- name: retry
 UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, tried = '',
     changed_at = {now}
-WHERE killmail_id IN (SELECT value FROM json_each(:ids)) RETURNING killmail_id;
-
--- name: retry [postgres]
-UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, tried = '',
-    changed_at = {now}
-WHERE killmail_id = ANY(:ids::bigint[]) RETURNING killmail_id;
+WHERE killmail_id {in_ids} RETURNING killmail_id;
 
 -- name: insert_killmail
 INSERT INTO killmails (killmail_id, killmail_hash, killmail_time, solar_system_id, war_id, moon_id,

@@ -12,7 +12,7 @@ GROUP BY 1, 2;
 -- name: readable_since
 SELECT p.expires_at, u.created_at
 FROM users u JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
-JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+JOIN sources s ON {own_list}
 LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
 WHERE u.state = 'ok' AND u.paused = {false};
 

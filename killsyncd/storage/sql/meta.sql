@@ -17,12 +17,6 @@ INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING
 -- name: now
 SELECT {now} AS now;
 
--- name: switch_on
-INSERT INTO switches (name, since) VALUES (:name, {now}) ON CONFLICT (name) DO NOTHING;
-
--- name: switch_off
-DELETE FROM switches WHERE name = :name;
-
 -- name: switches
 SELECT name, since FROM switches;
 

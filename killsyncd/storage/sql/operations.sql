@@ -58,15 +58,10 @@ DELETE FROM switches WHERE name = :name RETURNING name;
 SELECT killmail_id, reason, attempts, refusals, first_listed_at, changed_at FROM refs
 WHERE state = 'quarantined' ORDER BY killmail_id DESC LIMIT :limit;
 
--- name: wanted_by [sqlite]
+-- name: wanted_by
 SELECT rs.killmail_id, s.subject_id, u.character_name FROM ref_sources rs JOIN sources s ON s.id = rs.source_id
-LEFT JOIN users u ON s.kind = 'character' AND u.character_id = s.subject_id
-WHERE rs.killmail_id IN (SELECT value FROM json_each(:ids)) ORDER BY rs.killmail_id, rs.source_id;
-
--- name: wanted_by [postgres]
-SELECT rs.killmail_id, s.subject_id, u.character_name FROM ref_sources rs JOIN sources s ON s.id = rs.source_id
-LEFT JOIN users u ON s.kind = 'character' AND u.character_id = s.subject_id
-WHERE rs.killmail_id = ANY(:ids::bigint[]) ORDER BY rs.killmail_id, rs.source_id;
+LEFT JOIN users u ON {own_list}
+WHERE rs.killmail_id {in_ids} ORDER BY rs.killmail_id, rs.source_id;
 
 -- name: stored_mail
 SELECT killmail_time, origin, listed_at, fetched_at, created_at, fresh FROM killmails WHERE killmail_id = :killmail_id;
@@ -77,12 +72,12 @@ WHERE killmail_id = :killmail_id;
 
 -- name: seen_through
 SELECT s.kind, s.subject_id, u.character_name, g.listed_at FROM sightings g JOIN sources s ON s.id = g.source_id
-LEFT JOIN users u ON s.kind = 'character' AND u.character_id = s.subject_id
+LEFT JOIN users u ON {own_list}
 WHERE g.killmail_id = :killmail_id ORDER BY g.listed_at, s.id;
 
 -- name: source_of
-SELECT s.id, s.unbroken_at, s.full_walk_at, s.vouched_at FROM sources s JOIN users u ON u.character_id = s.subject_id
-WHERE s.kind = 'character' AND u.id = :user_id;
+SELECT s.id, s.unbroken_at, s.full_walk_at, s.vouched_at FROM users u JOIN sources s ON {own_list}
+WHERE u.id = :user_id;
 
 -- name: walks_by_state
 SELECT state, COUNT(*) AS n FROM walks WHERE source_id = :source_id GROUP BY state;
@@ -109,7 +104,7 @@ SELECT COUNT(*) AS n FROM unreadable WHERE source_id = :source_id;
 -- name: unreadable
 SELECT x.entry, x.reason, x.listed_at, s.subject_id, u.character_name FROM unreadable x
 JOIN sources s ON s.id = x.source_id
-LEFT JOIN users u ON s.kind = 'character' AND u.character_id = s.subject_id
+LEFT JOIN users u ON {own_list}
 ORDER BY x.listed_at DESC, x.source_id, x.entry LIMIT :limit;
 
 -- name: oldest_of
@@ -125,22 +120,12 @@ FROM killmails k JOIN victims v ON v.killmail_id = k.killmail_id
 WHERE k.feed_position > :position AND (:fresh_only = 0 OR k.fresh = {true})
 ORDER BY k.feed_position LIMIT :limit;
 
--- name: named [sqlite]
-SELECT id, name FROM names WHERE name IS NOT NULL AND id IN (SELECT value FROM json_each(:ids));
+-- name: named
+SELECT id, name FROM names WHERE name IS NOT NULL AND id {in_ids};
 
--- name: named [postgres]
-SELECT id, name FROM names WHERE name IS NOT NULL AND id = ANY(:ids::bigint[]);
-
--- name: ours_on [sqlite]
+-- name: ours_on
 SELECT v.killmail_id, u.character_name FROM victims v JOIN users u ON u.character_id = v.character_id
-WHERE v.killmail_id IN (SELECT value FROM json_each(:ids))
+WHERE v.killmail_id {in_ids}
 UNION
 SELECT a.killmail_id, u.character_name FROM attackers a JOIN users u ON u.character_id = a.character_id
-WHERE a.killmail_id IN (SELECT value FROM json_each(:ids)) ORDER BY 1, 2;
-
--- name: ours_on [postgres]
-SELECT v.killmail_id, u.character_name FROM victims v JOIN users u ON u.character_id = v.character_id
-WHERE v.killmail_id = ANY(:ids::bigint[])
-UNION
-SELECT a.killmail_id, u.character_name FROM attackers a JOIN users u ON u.character_id = a.character_id
-WHERE a.killmail_id = ANY(:ids::bigint[]) ORDER BY 1, 2;
+WHERE a.killmail_id {in_ids} ORDER BY 1, 2;

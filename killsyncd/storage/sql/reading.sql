@@ -1,129 +1,71 @@
 -- The read side of mails: each statement answers a whole page of ids.
 
--- name: mails [sqlite]
+-- name: mails
 SELECT k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id, k.moon_id, k.attacker_count,
        k.feed_position, k.fresh, k.solo, k.npc, k.created_at
-FROM killmails k WHERE k.killmail_id IN (SELECT value FROM json_each(:ids));
+FROM killmails k WHERE k.killmail_id {in_ids};
 
--- name: mails [postgres]
-SELECT k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id, k.moon_id, k.attacker_count,
-       k.feed_position, k.fresh, k.solo, k.npc, k.created_at
-FROM killmails k WHERE k.killmail_id = ANY(:ids::bigint[]);
-
--- name: victims [sqlite]
+-- name: victims
 SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, damage_taken,
        position_x, position_y, position_z
-FROM victims WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+FROM victims WHERE killmail_id {in_ids};
 
--- name: victims [postgres]
-SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, damage_taken,
-       position_x, position_y, position_z
-FROM victims WHERE killmail_id = ANY(:ids::bigint[]);
-
--- name: attackers [sqlite]
+-- name: attackers
 SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
        damage_done, final_blow, security_status
-FROM attackers WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+FROM attackers WHERE killmail_id {in_ids}
 ORDER BY killmail_id, position LIMIT :limit;
 
--- name: attackers [postgres]
+-- name: final_blows
 SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
        damage_done, final_blow, security_status
-FROM attackers WHERE killmail_id = ANY(:ids::bigint[])
-ORDER BY killmail_id, position LIMIT :limit;
-
--- name: final_blows [sqlite]
-SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
-       damage_done, final_blow, security_status
-FROM attackers WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND final_blow = {true}
+FROM attackers WHERE killmail_id {in_ids} AND final_blow = {true}
 ORDER BY killmail_id, position DESC;
 
--- name: final_blows [postgres]
-SELECT killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, weapon_type_id,
-       damage_done, final_blow, security_status
-FROM attackers WHERE killmail_id = ANY(:ids::bigint[]) AND final_blow = {true}
-ORDER BY killmail_id, position DESC;
-
--- name: items [sqlite]
+-- name: items
 SELECT killmail_id, position, parent, item_type_id, flag, quantity_dropped, quantity_destroyed, singleton
-FROM killmail_items WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+FROM killmail_items WHERE killmail_id {in_ids}
 ORDER BY killmail_id, position LIMIT :limit;
 
--- name: items [postgres]
-SELECT killmail_id, position, parent, item_type_id, flag, quantity_dropped, quantity_destroyed, singleton
-FROM killmail_items WHERE killmail_id = ANY(:ids::bigint[])
-ORDER BY killmail_id, position LIMIT :limit;
-
--- name: documents [sqlite]
-SELECT killmail_id, document FROM killmail_documents WHERE killmail_id IN (SELECT value FROM json_each(:ids));
-
--- name: documents [postgres]
-SELECT killmail_id, document FROM killmail_documents WHERE killmail_id = ANY(:ids::bigint[]);
+-- name: documents
+SELECT killmail_id, document FROM killmail_documents WHERE killmail_id {in_ids};
 
 -- What items and documents of mails will cost, before they are read. The length of a blob is in its header.
 -- name: sizes [sqlite]
 SELECT k.killmail_id, (SELECT COUNT(*) FROM killmail_items i WHERE i.killmail_id = k.killmail_id) AS items,
        (SELECT LENGTH(d.document) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
-FROM killmails k WHERE k.killmail_id IN (SELECT value FROM json_each(:ids));
+FROM killmails k WHERE k.killmail_id {in_ids};
 
 -- name: sizes [postgres]
 SELECT k.killmail_id, (SELECT COUNT(*) FROM killmail_items i WHERE i.killmail_id = k.killmail_id) AS items,
        (SELECT OCTET_LENGTH(d.document) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
-FROM killmails k WHERE k.killmail_id = ANY(:ids::bigint[]);
+FROM killmails k WHERE k.killmail_id {in_ids};
 
--- name: names [sqlite]
-SELECT id, name FROM names WHERE id IN (SELECT value FROM json_each(:ids)) AND name IS NOT NULL;
+-- name: names
+SELECT id, name FROM names WHERE id {in_ids} AND name IS NOT NULL;
 
--- name: names [postgres]
-SELECT id, name FROM names WHERE id = ANY(:ids::bigint[]) AND name IS NOT NULL;
-
--- name: involved [sqlite]
+-- name: involved
 SELECT x.killmail_id, x.role, u.character_id FROM (
-    SELECT killmail_id, character_id, 'VICTIM' AS role FROM victims
-    WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+    SELECT killmail_id, character_id, 'VICTIM' AS role FROM victims WHERE killmail_id {in_ids}
     UNION
-    SELECT killmail_id, character_id, 'ATTACKER' AS role FROM attackers
-    WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+    SELECT killmail_id, character_id, 'ATTACKER' AS role FROM attackers WHERE killmail_id {in_ids}
 ) x JOIN users u ON u.character_id = x.character_id
 ORDER BY x.killmail_id, x.role DESC, u.character_name, u.character_id;
 
--- name: involved [postgres]
-SELECT x.killmail_id, x.role, u.character_id FROM (
-    SELECT killmail_id, character_id, 'VICTIM' AS role FROM victims WHERE killmail_id = ANY(:ids::bigint[])
-    UNION
-    SELECT killmail_id, character_id, 'ATTACKER' AS role FROM attackers WHERE killmail_id = ANY(:ids::bigint[])
-) x JOIN users u ON u.character_id = x.character_id
-ORDER BY x.killmail_id, x.role DESC, u.character_name, u.character_id;
-
--- name: characters [sqlite]
+-- name: characters
 SELECT killmail_id, character_id FROM victims
-WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND character_id IS NOT NULL
+WHERE killmail_id {in_ids} AND character_id IS NOT NULL
 UNION
 SELECT killmail_id, character_id FROM attackers
-WHERE killmail_id IN (SELECT value FROM json_each(:ids)) AND character_id IS NOT NULL;
+WHERE killmail_id {in_ids} AND character_id IS NOT NULL;
 
--- name: characters [postgres]
-SELECT killmail_id, character_id FROM victims
-WHERE killmail_id = ANY(:ids::bigint[]) AND character_id IS NOT NULL
-UNION
-SELECT killmail_id, character_id FROM attackers
-WHERE killmail_id = ANY(:ids::bigint[]) AND character_id IS NOT NULL;
-
--- name: users [sqlite]
+-- name: users
 SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.paused,
        u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
        (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
         WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
-FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
-WHERE u.character_id IN (SELECT value FROM json_each(:ids));
-
--- name: users [postgres]
-SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.paused,
-       u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
-       (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
-        WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
-FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
-WHERE u.character_id = ANY(:ids::bigint[]);
+FROM users u LEFT JOIN sources s ON {own_list}
+WHERE u.character_id {in_ids};
 
 -- The newest mails of several characters at once, each with its own LIMIT.
 -- CROSS JOIN keeps SQLite from walking all killmails for every character.

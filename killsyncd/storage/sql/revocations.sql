@@ -22,8 +22,7 @@ SELECT 1;
 LOCK TABLE sightings IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: sources
-SELECT id FROM sources WHERE kind = 'character'
-AND (via_user_id = :user_id OR subject_id = (SELECT character_id FROM users WHERE id = :user_id));
+SELECT s.id FROM users u JOIN sources s ON {own_list} WHERE u.id = :user_id;
 
 -- name: wanted
 SELECT killmail_id FROM ref_sources WHERE source_id = :source_id ORDER BY killmail_id;
@@ -47,43 +46,24 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE gates.value < excl
 -- name: source_gone
 DELETE FROM sources WHERE id = :source_id;
 
--- name: refs_gone [sqlite]
-DELETE FROM refs WHERE killmail_id IN (SELECT value FROM json_each(:ids))
+-- name: refs_gone
+DELETE FROM refs WHERE killmail_id {in_ids}
 AND NOT EXISTS (SELECT 1 FROM ref_sources rs WHERE rs.killmail_id = refs.killmail_id) RETURNING killmail_id;
 
--- name: refs_gone [postgres]
-DELETE FROM refs WHERE killmail_id = ANY(:ids::bigint[])
-AND NOT EXISTS (SELECT 1 FROM ref_sources rs WHERE rs.killmail_id = refs.killmail_id) RETURNING killmail_id;
+-- name: killmails_gone
+DELETE FROM killmails WHERE killmail_id {in_ids} RETURNING killmail_id;
 
--- name: killmails_gone [sqlite]
-DELETE FROM killmails WHERE killmail_id IN (SELECT value FROM json_each(:ids)) RETURNING killmail_id;
+-- name: documents_gone
+DELETE FROM killmail_documents WHERE killmail_id {in_ids};
 
--- name: killmails_gone [postgres]
-DELETE FROM killmails WHERE killmail_id = ANY(:ids::bigint[]) RETURNING killmail_id;
+-- name: victims_gone
+DELETE FROM victims WHERE killmail_id {in_ids};
 
--- name: documents_gone [sqlite]
-DELETE FROM killmail_documents WHERE killmail_id IN (SELECT value FROM json_each(:ids));
+-- name: attackers_gone
+DELETE FROM attackers WHERE killmail_id {in_ids};
 
--- name: documents_gone [postgres]
-DELETE FROM killmail_documents WHERE killmail_id = ANY(:ids::bigint[]);
-
--- name: victims_gone [sqlite]
-DELETE FROM victims WHERE killmail_id IN (SELECT value FROM json_each(:ids));
-
--- name: victims_gone [postgres]
-DELETE FROM victims WHERE killmail_id = ANY(:ids::bigint[]);
-
--- name: attackers_gone [sqlite]
-DELETE FROM attackers WHERE killmail_id IN (SELECT value FROM json_each(:ids));
-
--- name: attackers_gone [postgres]
-DELETE FROM attackers WHERE killmail_id = ANY(:ids::bigint[]);
-
--- name: items_gone [sqlite]
-DELETE FROM killmail_items WHERE killmail_id IN (SELECT value FROM json_each(:ids));
-
--- name: items_gone [postgres]
-DELETE FROM killmail_items WHERE killmail_id = ANY(:ids::bigint[]);
+-- name: items_gone
+DELETE FROM killmail_items WHERE killmail_id {in_ids};
 
 -- name: logins_gone
 DELETE FROM login_states WHERE user_id = :user_id;
@@ -91,15 +71,9 @@ DELETE FROM login_states WHERE user_id = :user_id;
 -- name: user_gone
 DELETE FROM users WHERE id = :user_id;
 
--- name: orphans [sqlite]
+-- name: orphans
 SELECT g.source_id, g.killmail_id, g.killmail_hash, g.listed_at FROM sightings g
-WHERE g.killmail_id IN (SELECT value FROM json_each(:ids))
-AND NOT EXISTS (SELECT 1 FROM killmails k WHERE k.killmail_id = g.killmail_id)
-AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id) ORDER BY g.killmail_id, g.listed_at;
-
--- name: orphans [postgres]
-SELECT g.source_id, g.killmail_id, g.killmail_hash, g.listed_at FROM sightings g
-WHERE g.killmail_id = ANY(:ids::bigint[])
+WHERE g.killmail_id {in_ids}
 AND NOT EXISTS (SELECT 1 FROM killmails k WHERE k.killmail_id = g.killmail_id)
 AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id) ORDER BY g.killmail_id, g.listed_at;
 

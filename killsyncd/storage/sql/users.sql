@@ -3,7 +3,7 @@ SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_
        u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
        COALESCE(p.pending, 0) AS pending
 FROM users u
-LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+LEFT JOIN sources s ON {own_list}
 LEFT JOIN (SELECT rs.source_id, COUNT(*) AS pending FROM ref_sources rs
            JOIN refs r ON r.killmail_id = rs.killmail_id WHERE r.state = 'pending'
            GROUP BY rs.source_id) p ON p.source_id = s.id
@@ -14,7 +14,7 @@ SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_
        u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
        (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
         WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
-FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+FROM users u LEFT JOIN sources s ON {own_list}
 WHERE u.id = :user_id;
 
 -- name: by_character
@@ -22,7 +22,7 @@ SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_
        u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
        (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
         WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
-FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+FROM users u LEFT JOIN sources s ON {own_list}
 WHERE u.character_id = :character_id;
 
 -- name: by_name
@@ -30,7 +30,7 @@ SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.state_
        u.last_killmail_sync_at, u.last_killmail_id, u.expires_at, u.created_at, s.id AS source_id,
        (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
         WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
-FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+FROM users u LEFT JOIN sources s ON {own_list}
 WHERE LOWER(u.character_name) = LOWER(:name) ORDER BY u.id;
 
 -- name: by_states
@@ -40,7 +40,7 @@ FROM users GROUP BY 1;
 -- name: due
 -- Synced in the future: written while the clock stood wrong.
 SELECT u.id FROM users u
-JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+JOIN sources s ON {own_list}
 JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
 WHERE u.state = 'ok' AND u.paused = {false}
   AND (u.last_killmail_sync_at IS NULL OR u.last_killmail_sync_at < :before
@@ -53,7 +53,7 @@ SELECT u.id, u.state, u.state_reason, u.state_since, u.paused, u.last_killmail_s
        s.unbroken_at,
        COALESCE(p.expires_at, 0) AS expires_at, COALESCE(p.answered_at, 0) AS answered_at,
        CASE WHEN g.user_id IS NULL THEN 0 ELSE 1 END AS granted, {now} AS now
-FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+FROM users u LEFT JOIN sources s ON {own_list}
 LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
 LEFT JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
 WHERE u.id = :user_id;

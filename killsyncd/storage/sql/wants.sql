@@ -82,5 +82,5 @@ WHERE w.holder IS NULL AND w.not_before <= {now} AND u.state = 'ok' AND u.paused
 
 -- name: summoned
 SELECT u.id AS user_id, u.last_killmail_sync_at, s.id AS source_id, s.full_walk_at
-FROM users u LEFT JOIN sources s ON s.kind = 'character' AND s.subject_id = u.character_id
+FROM users u LEFT JOIN sources s ON {own_list}
 WHERE u.character_id = :character_id;

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+import orjson
+
 from killsyncd.storage.queries import Query, compile_query, load
-from killsyncd.storage.transaction import Bulk, Many, Row, RowRefused, Run, Step, Tx
+from killsyncd.storage.transaction import Bulk, Ids, Many, Row, RowRefused, Run, Step, Tx
 
 T = TypeVar("T")
 
@@ -29,11 +31,16 @@ def teach_binding() -> None:
     sqlite3.register_adapter(type(None), nothing.get)  # answers None, without a line of Python
     sqlite3.register_adapter(bool, int)
     sqlite3.register_adapter(datetime, _time_text)
+    sqlite3.register_adapter(Ids, _json_text)
 
 
 def _time_text(value: datetime) -> str:
     # `YYYY-MM-DD HH:MM:SS`, at a tenth of strftime's cost: every mail has such a time.
     return value.astimezone(UTC).isoformat(" ", "seconds")[:19]
+
+
+def _json_text(value: Ids) -> str:
+    return orjson.dumps(list(value)).decode()
 
 
 def drive(connection: sqlite3.Connection, tx: Tx[T], writes: bool) -> T:
