@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
-from killsyncd.cli.checking import Finding, _read_only, failed
+from killsyncd.cli.checking import Finding, failed
 from killsyncd.config import Config
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.text import count
 from killsyncd.storage.document_repair import (
-    ALL,
     BATCH,
-    CHECKED_TO,
     Document,
     broken,
     checked_to,
     documents_after,
 )
+from killsyncd.storage.sqlite.passive import reading
 
 SHOWN = 5
 """Killmails that are named."""
@@ -53,17 +51,8 @@ async def documents(config: Config) -> Finding | None:
 async def _of_sqlite(path: Path) -> AsyncIterator[list[Document]]:
     if not path.exists():
         return
-    with closing(_read_only(path)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'killmail_documents'").fetchone():
-            return
-        row = connection.execute("SELECT value FROM meta WHERE key = ?", (CHECKED_TO,)).fetchone()
-        if row is not None and row[0] == ALL:
-            return
-        cursor = connection.execute(
-            "SELECT killmail_id, document FROM killmail_documents WHERE killmail_id > ? ORDER BY killmail_id",
-            (int(row[0]) if row is not None else 0,),
-        )
-        while batch := cursor.fetchmany(BATCH):
+    with reading(path) as file:
+        for batch in file.unchecked_documents():
             yield batch
 
 

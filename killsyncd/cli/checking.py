@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection
-from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -25,7 +24,8 @@ from killsyncd.core.errors import KillsyncdError, SchemaRefused, Unavailable
 from killsyncd.core.text import count, listed, plural, size
 from killsyncd.service.disk_space import ENOUGH_FREE
 from killsyncd.storage.migrations import migrations
-from killsyncd.storage.schema import tables
+from killsyncd.storage.schema import CANARY, tables
+from killsyncd.storage.sqlite.passive import PassiveReader, reading
 
 ROOMY = 1 << 30
 """Bytes: less than this on the database's disk is a warning; where the daemon pauses it is a failure."""
@@ -82,27 +82,23 @@ def _sqlite(path: Path) -> Finding:
             return Finding("database", "fail", f"{path}: {folder} cannot be written", remedy)
         return Finding("database", "ok", f"{path} is not there yet; killsyncd run makes it")
     try:
-        with closing(_read_only(path)) as connection:
-            faults = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
-            if faults != ["ok"]:
+        with reading(path) as file:
+            if faults := file.faults():
                 return Finding(
                     "database",
                     "fail",
                     f"{path} is damaged: {faults[0]}",
                     "restore a backup: killsyncd restore FILE",
                 )
-            found = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")}
+            found = file.names()
             if not found:
                 return Finding("database", "ok", f"{path} is empty; killsyncd run fills it")
-            applied = _applied(connection, path, found)
+            applied = _applied(file, path, found)
             if lost := _lost(found, applied):
                 return Finding(
                     "database", "fail", f"{path} lacks {lost}", "restore a backup: killsyncd restore FILE"
                 )
-            mails, users = (
-                int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608  our tables
-                for table in ("killmails", "users")
-            )
+            mails, users = file.killmails(), file.users()
     except sqlite3.Error as error:
         if "not a database" in str(error):
             return Finding(
@@ -125,13 +121,7 @@ def _sqlite(path: Path) -> Finding:
     return Finding("database", "ok", f"{path}: schema {applied}{older}; {what}")
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    # Nobody has a database open that has no WAL beside it; opened as unchanging it gets none from us.
-    unchanging = "" if Path(f"{path}-wal").exists() else "&immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{unchanging}", uri=True, timeout=5)
-
-
-def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> int:
+def _applied(file: PassiveReader, path: Path, tables: set[str]) -> int:
     if not {"meta", "schema_migrations"} <= tables:
         some = ", ".join(sorted(tables)[:5])
         raise SchemaRefused(
@@ -139,9 +129,7 @@ def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> in
         )
     known = {each.number: each.checksum for each in migrations()}
     last = 0
-    for number, checksum in connection.execute(
-        "SELECT number, checksum FROM schema_migrations ORDER BY number"
-    ):
+    for number, checksum in file.applied():
         if number not in known:
             raise SchemaRefused(
                 f"{path} has schema {number}, this killsyncd knows {max(known)} at most",
@@ -151,7 +139,7 @@ def _applied(connection: sqlite3.Connection, path: Path, tables: set[str]) -> in
             raise SchemaRefused(
                 f"schema {number} of {path} was made by a different killsyncd", "install the one that made it"
             )
-        last = int(number)
+        last = number
     return last
 
 
@@ -244,11 +232,11 @@ async def _canary(config: Config) -> bytes | None:
     if not path.exists():
         return None
     try:
-        with closing(_read_only(path)) as connection:
-            row = connection.execute("SELECT value FROM meta WHERE key = 'key_canary'").fetchone()
+        with reading(path) as file:
+            text = file.value(CANARY)
     except sqlite3.Error:
         return None  # the database's own line says what is wrong with it
-    return base64.b64decode(row[0]) if row else None
+    return base64.b64decode(text) if text is not None else None
 
 
 async def _postgres_canary(config: Config) -> bytes | None:

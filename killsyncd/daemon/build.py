@@ -31,7 +31,7 @@ from killsyncd.daemon.part_settings import consumer_settings, esi_settings, prod
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.runtime import Runtime, Tasks
 from killsyncd.daemon.servers import build_servers
-from killsyncd.daemon.startup import await_store, read_switches
+from killsyncd.daemon.startup import await_store
 from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag
 from killsyncd.service.disk_space import DiskSpace
@@ -55,6 +55,7 @@ from killsyncd.storage.repositories.producer_runs import ProducerRuns
 from killsyncd.storage.repositories.revocations import Revocations
 from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.status import StatusRepository
+from killsyncd.storage.repositories.switches import SwitchRepository
 from killsyncd.storage.repositories.users import UserRepository
 from killsyncd.storage.repositories.waits import Waits
 from killsyncd.storage.sqlite.store import SqliteStore
@@ -206,7 +207,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
     """The pipeline: who asks, who reads lists, who fetches mails, who names what is on them."""
     config, clock, events, rng = runtime.config, runtime.clock, runtime.events, runtime.rng
     store, holder = storage.store, storage.member.id
-    pauses = Pauses(lambda: read_switches(store), events, clock)
+    pauses = Pauses(SwitchRepository(store).on, events, clock)
     await pauses.load()
     path = config.database.sqlite_path
     space = DiskSpace(path.parent if path else None, runtime.health, events)

@@ -21,6 +21,7 @@ from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag, Metrics, MetricSources
 from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
+from killsyncd.storage.probe import touch
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.metrics import MetricsRepository
@@ -28,7 +29,7 @@ from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.sessions import SessionRepository
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
-from killsyncd.storage.transaction import Run, Store, Tx
+from killsyncd.storage.transaction import Store
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
 
@@ -78,7 +79,7 @@ def build_servers(
         if servers.draining:
             return ["the daemon is stopping"]
         try:
-            await store.write(_touch)
+            await store.write(touch)
         except Unavailable as error:
             return [error.message]
         return [store.trouble] if store.trouble else []
@@ -120,8 +121,3 @@ def _backup_maker(store: Store, clock: Clock) -> BackupMaker | None:
         await MetricsRepository(source).backed_up(clock.now())
 
     return make
-
-
-def _touch() -> Tx[None]:
-    """A transaction that takes the write lock and changes nothing."""
-    yield Run("meta.now", {})

@@ -7,7 +7,6 @@ changed before everything that can be refused was looked at.
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 
 from killsyncd.auth.encryption import Vault
@@ -18,11 +17,9 @@ from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.retry import retry
 from killsyncd.storage.migrations import Migratable, migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
+from killsyncd.storage.repositories import key_rotation
 from killsyncd.storage.sqlite.backup import tidy
 from killsyncd.storage.sqlite.store import SqliteStore
-from killsyncd.storage.transaction import Run, Store, Tx, one
-
-CANARY = "key_canary"
 
 START_PATIENCE = 60.0
 """Seconds for which a daemon that starts waits for its database: both may have been started together."""
@@ -52,15 +49,15 @@ async def open_store_and_key(config: Config, clock: Clock) -> tuple[SqliteStore 
         if isinstance(store, SqliteStore):
             await asyncio.to_thread(tidy, store.path)
         applied = await state(store)
-        canary = await store.read(_canary) if applied else None
+        canary = await key_rotation.canary(store) if applied else None
         vault = open_vault(config.security, canary)
         if applied and len(applied) < len(migrations()):
             await _copy_before(store, applied[-1])
         await migrate(store)
         if canary is None:
-            await store.write(_keep_canary, base64.b64encode(vault.canary()).decode())
+            await key_rotation.keep_canary(store, vault)
             # On a shared database another daemon may have been first, with another key.
-            open_vault(config.security, await store.read(_canary))
+            open_vault(config.security, await key_rotation.canary(store))
         return store, vault
     except BaseException:
         await store.close()
@@ -122,22 +119,3 @@ async def _copy_before(store: Migratable, number: int) -> None:
         await store.backup(part)
         os.replace(part, copy)  # only what is whole bears the name
         log.info("copied the database before migrating it", copy=str(copy))
-
-
-def _canary() -> Tx[bytes | None]:
-    row = one((yield Run("meta.get", {"key": CANARY})))
-    return base64.b64decode(str(row["value"])) if row is not None else None
-
-
-def _keep_canary(text: str) -> Tx[None]:
-    yield Run("meta.put_new", {"key": CANARY, "value": text})
-
-
-async def read_switches(store: Store) -> dict[str, float]:
-    """Which pauses are on (`daemon`, `producer`), and since when."""
-
-    def ask() -> Tx[dict[str, float]]:
-        rows = yield Run("meta.switches", {})
-        return {str(row["name"]): float(row["since"]) for row in rows}
-
-    return await store.read(ask)

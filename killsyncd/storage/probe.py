@@ -16,6 +16,11 @@ def probe(now: float) -> Tx[None]:
     yield Run("meta.put", {"key": "probed_at", "value": str(now)})
 
 
+def touch() -> Tx[None]:
+    """A transaction that takes the write lock and changes nothing."""
+    yield Run("meta.now", {})
+
+
 async def keep_probing(store: Store, clock: Clock) -> None:
     """While the store is in trouble, try a write now and then; until cancelled."""
     while True:

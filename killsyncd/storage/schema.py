@@ -16,6 +16,9 @@ from typing import Any
 
 from killsyncd.storage.migrations import migrations
 
+CANARY = "key_canary"
+"""Key of `meta`: a text encrypted with the key, by which the key is known (see `key_rotation`)."""
+
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 _TABLE = re.compile(r"CREATE TABLE (\w+) \((.*?)^\)", re.S | re.M)

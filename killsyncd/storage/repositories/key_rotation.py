@@ -12,10 +12,10 @@ from typing import Any
 
 from killsyncd.auth.encryption import TokenKind, Vault, token_aad
 from killsyncd.core.errors import KeyRefused
+from killsyncd.storage.schema import CANARY
 from killsyncd.storage.transaction import Run, Store, Tx, one
 
 BATCH = 200
-CANARY = "key_canary"
 
 
 def verifier_aad(state_hash: str) -> bytes:
@@ -69,6 +69,10 @@ def _put_canary(vault: Vault) -> Tx[None]:
     yield Run("meta.put", {"key": CANARY, "value": base64.b64encode(vault.canary()).decode()})
 
 
+def _put_first_canary(vault: Vault) -> Tx[None]:
+    yield Run("meta.put_new", {"key": CANARY, "value": base64.b64encode(vault.canary()).decode()})
+
+
 def _leftovers(vault: Vault) -> Tx[int]:
     """How many ciphertexts are not under the current key."""
     found = 0
@@ -104,6 +108,11 @@ async def reencrypt(store: Store, vault: Vault) -> None:
             f"{left} ciphertexts are still under an old key",
             "run killsyncd rotate-key again; the old keys stay",
         )
+
+
+async def keep_canary(store: Store, vault: Vault) -> None:
+    """Have the database keep what its key is known by, unless another daemon was first."""
+    await store.write(_put_first_canary, vault)
 
 
 async def canary(store: Store) -> bytes | None:

@@ -23,6 +23,7 @@ from killsyncd.service import (
 from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
 from killsyncd.storage.repositories import revocations
 from killsyncd.storage.repositories.feed import feed_point
+from killsyncd.storage.repositories.switches import SwitchRepository
 from killsyncd.storage.repositories.verify import verify
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import (
@@ -156,7 +157,7 @@ class StatusRepository(Repository):
         assert counts is not None, "an aggregate answers one row"
         troubles = yield from _troubles()
         states = {UserState(row["shown"]): int(row["n"]) for row in (yield Run("users.by_states", {}))}
-        switches = {str(row["name"]): float(row["since"]) for row in (yield Run("meta.switches", {}))}
+        switches = yield from SwitchRepository(self._store).on.tx()
         refs = {str(row["state"]): row for row in (yield Run("operations.refs_by_state", {}))}
         pending, quarantined = refs.get("pending"), refs.get("quarantined")
         producer = one((yield Run("operations.producer", {})))
