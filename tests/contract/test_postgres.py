@@ -11,6 +11,7 @@ import pytest
 from killsyncd.config.secret import Secret
 from killsyncd.core.errors import Refused, Unavailable
 from killsyncd.storage.postgres import listen as listener
+from killsyncd.storage.postgres import outcomes
 from killsyncd.storage.postgres import store as driver
 from killsyncd.storage.postgres.errors import OutcomeUnknown
 from killsyncd.storage.postgres.store import PostgresStore, label
@@ -125,7 +126,7 @@ class TestBrokenConnections:
         self, proxied: PostgresStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await proxied.write(add, "n")
-        monkeypatch.setattr(driver, "RESOLVE_SECONDS", 0.0)
+        monkeypatch.setattr(outcomes, "RESOLVE_SECONDS", 0.0)
         gone = asyncio.Event()
 
         def watch(data: bytes) -> bytes | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 
 import killsyncd
+from killsyncd.core.model import SourceKind
 from killsyncd.storage.queries import load
 from tests.support.query_uses import Unclear, Use, uses
 
@@ -74,3 +77,25 @@ class TestTheReader:
         assert not use.fits(("x", "y", "wait1"))
         assert not use.fits(("x",))
         assert not use.fits(("wait1",))
+
+
+STATEMENT = re.compile(r"\b(SELECT\s.+\sFROM|INSERT INTO|DELETE FROM|UPDATE \w+ SET|PRAGMA) ", re.S)
+
+
+def test_sql_lives_in_storage_alone() -> None:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        where = path.relative_to(PACKAGE)
+        if where.parts[0] not in ("storage", "simulator"):
+            text = path.read_text("utf-8")
+            texts = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Constant)]
+            found += [f"{where}:{each.lineno}" for each in texts if STATEMENT.search(str(each.value))]
+            found += [f"{where}:{use.line}" for use in uses(text)]
+    assert found == []
+
+
+def test_no_statement_names_a_kind_of_source() -> None:
+    """A user's own list is `{own_list}`; other kinds are parameters."""
+    named = re.compile("|".join(f"'{kind}'" for kind in SourceKind))
+    files = (PACKAGE / "storage" / "sql").glob("[a-z]*.sql")
+    assert [path.name for path in files if named.search(path.read_text("utf-8"))] == []

@@ -22,11 +22,10 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from killsyncd.config.secret import Secret
-from killsyncd.core.errors import Refused, RowRefused, SchemaRefused, Unavailable
-from killsyncd.storage.postgres.driver import Steps
+from killsyncd.core.errors import Refused, RowRefused, Unavailable
+from killsyncd.storage.postgres.driver import DIALECT, Steps
 from killsyncd.storage.postgres.errors import (
     DRIVER_ERRORS,
-    OutcomeUnknown,
     is_lost,
     is_passing,
     is_race,
@@ -34,14 +33,13 @@ from killsyncd.storage.postgres.errors import (
     translated,
 )
 from killsyncd.storage.postgres.listen import listening, say
+from killsyncd.storage.postgres.outcomes import happened, leave_token, ready
 from killsyncd.storage.postgres.pool import Pool, Session, keep_alive
-from killsyncd.storage.queries import expand
 from killsyncd.storage.transaction import Tx
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DIALECT = "postgres"
 CONNECTIONS = 10
 OLDEST_SERVER = 13
 """pg_current_xact_id_if_assigned came with it."""
@@ -65,10 +63,6 @@ READ_DEADLINE = 25.0
 UNDO_SECONDS = {True: 5.0, False: 1.0}
 """How long a ROLLBACK may take, for writing and for reading transactions, before the session is cut."""
 
-RESOLVE_SECONDS = 300.0
-SLOT_SECONDS = 86400.0
-"""A connection's row in `outcomes` is renewed so often, and swept a week after that."""
-
 _SESSION = {
     "application_name": "killsyncd",
     "timezone": "UTC",
@@ -80,17 +74,6 @@ _SESSION = {
     "idle_in_transaction_session_timeout": "30s",
 }
 _MIGRATIONS_LOCK = 0x6B696C6C  # "kill": one number for every killsyncd on a server, one lock a database
-_MARK = expand(
-    "UPDATE outcomes SET token = $1, at = {now} WHERE slot = $2"
-    " AND pg_current_xact_id_if_assigned() IS NOT NULL RETURNING token",
-    DIALECT,
-)
-_SLOT = expand(
-    "INSERT INTO outcomes (slot, token, at) VALUES ($1, '', {now})"
-    " ON CONFLICT (slot) DO UPDATE SET at = excluded.at",
-    DIALECT,
-)
-_SWEEP = expand("DELETE FROM outcomes WHERE at < {now} - 604800", DIALECT)
 
 
 class _TryAgain(Exception):
@@ -296,11 +279,11 @@ class PostgresStore:
         token = None
         try:
             if writes:
-                await _ready_slot(connection)
+                await ready(connection)
             await connection.execute("BEGIN" if writes else self._begin_read)
             result = await self._steps.drive(connection, tx)
             if writes:
-                token = await connection.fetchval(_MARK, secrets.token_hex(8), connection.slot.name)
+                token = await leave_token(connection)
         except BaseException as error:
             if is_read_only(error):
                 self._pool.leave_server()  # ours comes back to the pool, too
@@ -335,29 +318,10 @@ class PostgresStore:
         return True
 
     async def _happened(self, slot: str, token: str) -> bool:
-        """Whether the transaction with this token was committed. Waits for one that still hangs."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + RESOLVE_SECONDS
-        while True:
-            try:
-                connection = await self._connect()
-                try:
-                    # FOR UPDATE waits until the server has ended the broken connection's transaction.
-                    found = await connection.fetchval(
-                        "SELECT token FROM outcomes WHERE slot = $1 FOR UPDATE", slot
-                    )
-                finally:
-                    connection.terminate()
-                return bool(found == token)
-            except Exception as error:
-                if not is_race(error) and not is_passing(error):
-                    raise translated(error, self._where) from error
-                if self._pool.closed or self._hurried or loop.time() > deadline:
-                    raise OutcomeUnknown(
-                        f"it is not known whether the last change was written: {self._where}",
-                        "once the database answers again, work goes on by itself",
-                    ) from error
-            await asyncio.sleep(random.uniform(0.1, 1.0))
+        def hopeless() -> bool:
+            return self._pool.closed or self._hurried
+
+        return await happened(self._connect, slot, token, self._where, hopeless)
 
     def _raise_judged(self, error: BaseException) -> NoReturn:
         """Raise what an error before COMMIT means: to try again, or ours."""
@@ -380,19 +344,6 @@ def label(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or "local socket"
     return f"postgresql://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
-async def _ready_slot(connection: Any) -> None:
-    slot = connection.slot
-    now = asyncio.get_running_loop().time()
-    if slot.renewed_at is not None and now - slot.renewed_at < SLOT_SECONDS:
-        return
-    try:
-        await connection.execute(_SLOT, slot.name)
-        await connection.execute(_SWEEP)
-    except asyncpg.UndefinedTableError as error:
-        raise SchemaRefused("the database holds no tables yet", "killsyncd run makes them") from error
-    slot.renewed_at = now
 
 
 async def _undo(connection: Any, seconds: float) -> None:
