@@ -299,10 +299,20 @@ class DetailsWait:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why it does not sync. `code` is stable, `remedy` is what to do."""
+    """Why it does not sync. `code` is stable, `remedy` is what to do.
+
+    source: the source that is not synced; None where a grant is in trouble, or the whole daemon.
+    character_id: of the grant, or of the grant by which the source is read; None for the daemon.
+    """
 
     code: str
     reason: str
     remedy: str
     since: float
     character_id: int | None = None
+    source: Source | None = None
+
+    @property
+    def key(self) -> tuple[str, int | None, Source | None]:
+        """What is in trouble, and how: two problems of one key are the same."""
+        return self.code, self.character_id, self.source

@@ -17,7 +17,7 @@ from typing import Any
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.deployment import fit
 from killsyncd.core.logging import Logger, StateLog, get_logger
-from killsyncd.core.model import REMEDIES, Problem, UserState, WaitsFor
+from killsyncd.core.model import REMEDIES, Problem, Source, UserState, WaitsFor
 
 FAILING_ATTEMPTS = 3
 """From this many failures in a row on a pilot's sync shows as a problem; fewer are weather."""
@@ -254,9 +254,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class UserTrouble:
-    """A user who is not synced, or whose sync fails. since: seconds since 1970.
+    """A grant that cannot be used, or a source whose sync fails. since: seconds since 1970.
 
-    doubted: the SSO refused the login once; it is asked again in a minute.
+    character_id, character_name: of the grant, or of the grant by which the source is read. doubted: the SSO
+    refused the login once; it is asked again in a minute. source: None where it is the grant's trouble.
     """
 
     character_id: int
@@ -266,17 +267,22 @@ class UserTrouble:
     since: float
     attempts: int = 0
     doubted: bool = False
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingList:
-    """A pilot's list that may not be asked for before `until` (seconds since 1970). reason: for the log."""
+    """A source whose list may not be asked for before `until` (seconds since 1970). reason: for the log.
+
+    character_id, character_name: of the grant by which it is read.
+    """
 
     character_id: int
     character_name: str
     waits_for: WaitsFor
     reason: str
     until: float
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +343,15 @@ def derive(facts: HealthFacts) -> list[Problem]:
     """The problems that follow from the facts."""
     found: list[Problem] = []
 
-    def add(code: str, reason: str, since: float | None, character_id: int | None = None) -> None:
+    def add(
+        code: str,
+        reason: str,
+        since: float | None,
+        character_id: int | None = None,
+        source: Source | None = None,
+    ) -> None:
         begun = facts.now if since is None else since
-        found.append(Problem(code, reason, CODES[code].remedy, begun, character_id))
+        found.append(Problem(code, reason, CODES[code].remedy, begun, character_id, source))
 
     if "daemon" in facts.switches:
         add("paused", "the daemon is paused: nothing is queued or fetched", facts.switches["daemon"])
@@ -372,12 +384,13 @@ def derive(facts: HealthFacts) -> list[Problem]:
             add("login_doubtful", f"{who}: {each.reason}", since, each.character_id)
         elif each.attempts >= FAILING_ATTEMPTS:
             reason = f"{who}: {each.attempts} syncs in a row failed: {each.reason or 'no reason was kept'}"
-            add("sync_failing", reason, each.since, each.character_id)
+            add("sync_failing", reason, each.since, each.character_id, each.source)
     for waiting in facts.waiting:
         if waiting.waits_for is WaitsFor.CACHE and waiting.until - facts.now >= CACHED_LONG:
-            add("list_cached_long", list_reason(waiting), None, waiting.character_id)
+            add("list_cached_long", list_reason(waiting), None, waiting.character_id, waiting.source)
         if waiting.until - facts.now >= WORTH_TELLING and waiting.waits_for in _OF_WAIT:
-            add(_OF_WAIT[waiting.waits_for], list_reason(waiting), None, waiting.character_id)
+            code = _OF_WAIT[waiting.waits_for]
+            add(code, list_reason(waiting), None, waiting.character_id, waiting.source)
     if facts.quarantined:
         few = "1 mail is" if facts.quarantined == 1 else f"{facts.quarantined} mails are"
         add("quarantined", f"{few} quarantined", facts.quarantined_since)

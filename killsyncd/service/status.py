@@ -133,8 +133,8 @@ class StatusReporter:
         if sso is not None and facts.ready and not facts.holding:
             code = health.CODES["tokens_ended"]
             derived.append(Problem(code.code, "nobody has an access token left", code.remedy, sso.since))
-        said = {(each.code, each.character_id) for each in derived}
-        reported = [each for each in self._health.problems() if (each.code, each.character_id) not in said]
+        said = {each.key for each in derived}
+        reported = [each for each in self._health.problems() if each.key not in said]
         return health.ordered([*derived, *reported])
 
     def _waiting(self, facts: StatusFacts) -> list[Waiting]:

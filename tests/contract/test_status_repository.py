@@ -10,7 +10,7 @@ import pytest
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import BadInput, NotFound, Unavailable, UsageError
 from killsyncd.core.events import Events
-from killsyncd.core.model import SyncMode, UserState, WaitsFor
+from killsyncd.core.model import Source, SourceKind, SyncMode, UserState, WaitsFor
 from killsyncd.esi.responses import SetAside
 from killsyncd.service import health, parse_cursor
 from killsyncd.service.health import Health, stops
@@ -123,6 +123,30 @@ async def test_a_sync_that_fails_again_and_again_is_a_problem(
     (problem,) = (await operations.status()).problems
     assert (problem.code, problem.character_id) == ("sync_failing", 1)
     assert "3 syncs in a row failed: ESI answered 500" in problem.reason
+
+
+async def test_trouble_is_of_a_source_and_not_of_who_lends_the_token(
+    world: StorageWorld, operations: Operations
+) -> None:
+    pilot = await world.pilot(1, "Ada")
+    await world.wants.postpone(await world.job(pilot), 0.0, attempts=3, reason="ESI answered 500")
+    await world.rows(
+        "INSERT INTO sources (kind, subject_id, via_user_id, created_at)"
+        " VALUES ('corporation', 98000001, :user_id, {now})",
+        user_id=pilot.user_id,
+    )
+    await world.rows(
+        "INSERT INTO wants (source_id, mode, priority, origin, queued_at, attempts, last_error)"
+        " SELECT id, 'INCREMENTAL', 3, 'producer', {now}, 4, 'no Director' FROM sources"
+        " WHERE kind = 'corporation'"
+    )
+    problems = (await operations.status()).problems
+    assert {each.source for each in problems} == {
+        Source(SourceKind.CHARACTER, 1),
+        Source(SourceKind.CORPORATION, 98000001),
+    }
+    assert len({each.key for each in problems}) == 2
+    assert {(each.code, each.character_id) for each in problems} == {("sync_failing", 1)}
 
 
 async def test_a_login_in_doubt_is_a_problem_and_the_syncs_it_costs_are_not_told_besides(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import SourceKind, UserState, WaitsFor
+from killsyncd.core.model import Source, SourceKind, UserState, WaitsFor
 from killsyncd.core.read_model import FeedEpoch
 from killsyncd.core.text import count
 from killsyncd.service import (
@@ -48,6 +48,7 @@ def _waiting() -> Tx[tuple[WaitingList, ...]]:
             WaitsFor(row["waits_for"]),
             str(row["last_error"] or ""),
             float(row["not_before"]),
+            Source(SourceKind(row["kind"]), int(row["subject_id"])),
         )
         for row in (yield Run("operations.waiting", {"limit": SHOWN_TROUBLES}))
     )
@@ -89,6 +90,7 @@ def _troubles() -> Tx[tuple[UserTrouble, ...]]:
                 row["last_error"],
                 float(row["queued_at"]),
                 int(row["attempts"]),
+                source=Source(SourceKind(row["kind"]), int(row["subject_id"])),
             )
         )
     return tuple(found)
