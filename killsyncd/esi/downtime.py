@@ -110,5 +110,5 @@ class DowntimeGate:
     def _schedule(self, now: float) -> None:
         self.probe_at = now + min(LONGEST_PAUSE, self._pause * self._rng.uniform(1.0, 1.5))
         # Only a real success makes the pauses short again: a status that says "fine" while
-        # everything else fails must not have us knock every five seconds.
+        # everything else fails must not make us ask every five seconds.
         self._pause = min(LONGEST_PAUSE, self._pause * 2)

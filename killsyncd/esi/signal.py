@@ -1,4 +1,4 @@
-"""A signal that wakes all who wait for it, or time does."""
+"""A condition that many tasks wait for, each for so many seconds at most."""
 
 from __future__ import annotations
 

@@ -61,8 +61,10 @@ class ClockWatch:
                 await self._rows.sooner(self._back)
                 self._back = 0.0
         except Unavailable as error:
-            self._states.set("rows", "failing", "waits cannot be set anew just now", reason=error.message)
+            self._states.set(
+                "rows", "failing", "waiting times cannot be corrected just now", reason=error.message
+            )
             return
-        self._states.set("rows", "ok", "waits can be set anew again")
+        self._states.set("rows", "ok", "waiting times can be corrected again")
         for channel in CHANNELS:
             self._events.tell(channel)

@@ -187,7 +187,7 @@ class Consumer:
         try:
             summary = await self._sync(job, log)
         except LeaseLost as error:
-            log.info("job went to somebody else")
+            log.info("the lease of a job was lost")
             # Where that is so this does nothing; where it is not, the row must not stay held for ever.
             await self._give_back(job, self._clock.now() + FIRST_BACKOFF, job.attempts, error.message, log)
         except MustWait as error:
@@ -214,7 +214,7 @@ class Consumer:
         except KillsyncdError as error:
             await self._failed(job, error, log)
         except Exception as error:
-            log.exception("job failed in a way nobody foresaw", error)
+            log.exception("a job failed with an unexpected error", error)
             await self._failed(job, KillsyncdError(f"internal error: {type(error).__name__}"), log)
         else:
             self.jobs_done += 1

@@ -141,7 +141,7 @@ class FailurePolicy:
 
     def unforeseen(self, ref: Ref, error: Exception) -> KillsyncdError:
         """An error of ours: told with its traceback, and held against the mail like any other."""
-        self._log.exception("a mail failed in a way nobody foresaw", error, killmail_id=ref.killmail_id)
+        self._log.exception("a killmail failed with an unexpected error", error, killmail_id=ref.killmail_id)
         return KillsyncdError(f"internal error: {type(error).__name__}")
 
     async def failed(self, ref: Ref, error: KillsyncdError) -> None:
@@ -206,7 +206,7 @@ class FailurePolicy:
         try:
             await self._ledger.retry(sorted(given_up))
         except KillsyncdError as trouble:  # they are tried again by themselves in a day
-            self._log.error("could not put mails back", reason=trouble.message)
+            self._log.error("could not have mails tried again", reason=trouble.message)
         self._events.tell("refs")
 
     async def refused(self, ref: Ref, refusal: RowRefused) -> bool:

@@ -39,7 +39,7 @@ class _Source:
         self.newest: list[int] = []  # heap of negated ids; those no longer in `held` are skipped
         self.beyond = 0  # pending in the ledger, not held here
         self.filled = 0  # most ids held since the last refill
-        self.floor = 0  # while something is beyond: ids below this one are not ours to order
+        self.floor = 0  # while something is beyond: ids below this one are not in our order
 
     @property
     def pending(self) -> int:
@@ -124,7 +124,7 @@ class FairQueue:
         self._place(found)
 
     def refill(self, source: int, weight: float, ids: Iterable[int], *, beyond: int) -> None:
-        """Put the ledger's word in place of what is held of this source.
+        """Replace what is held of this source by what the ledger says.
 
         ids: its newest pending ones that can be fetched now, `room` of them if there are so many.
         beyond: how many more wait in the ledger, those whose next attempt is not due included (at

@@ -67,7 +67,7 @@ class RateLimitAccounting:
         """Shut when few errors are left: routes without a group."""
 
     async def load(self) -> None:
-        """What was known before the restart. Raises Unavailable."""
+        """Read what was known before the restart. Raises Unavailable."""
         await self.look()
         for usage in await self._store.usage(self._time.not_after()):
             if usage.blocked_until:
@@ -76,7 +76,7 @@ class RateLimitAccounting:
         self._shut_until = max(0.0, *gates, *self._blocked.values())
 
     async def look(self) -> None:
-        """Hear of gates that other daemons have set since. Raises Unavailable."""
+        """Read gates that other daemons have set since. Raises Unavailable."""
         for gate, until in (await self._store.gates()).items():
             if gate not in self._writes:
                 self._keep(gate, until if is_stamp(gate) else max(until, self._gates.get(gate, 0.0)))
@@ -160,7 +160,7 @@ class RateLimitAccounting:
         self._bills[chunk.id] = chunk.bill()
 
     def observe(self, bucket: Bucket, used: int, window: float, sent: float, received: float) -> None:
-        """A header spoke of a bucket's use, between these two (monotonic seconds); the latest word counts."""
+        """A header said how much of a bucket is used, between these two (monotonic seconds)."""
         self._seen[bucket] = (used, window, sent, received)
 
     def _fresh_observations(self) -> tuple[Observation, ...]:

@@ -62,7 +62,7 @@ def life_of(window: float) -> float:
 
 
 def _keep(heavy: bool, limit: int) -> float:
-    """The part of the window that such a caller leaves."""
+    """The part of the window (0..1) that heavy or light sources leave alone."""
     if heavy:
         return FLOOR
     return LOOKS if limit >= 100 * WORST_PRICE else 0.0
@@ -235,7 +235,7 @@ class DetailPool:
         return chunk not in self._chunks or chunk.over(self._clock.monotonic(), holds)
 
     def settle(self, chunk: Chunk) -> None:
-        """Bill it. Also for reservations that are not of this pool."""
+        """Have the database told what was used of it. Also for reservations that are not of this pool."""
         for chunks in (self._chunks, self._retired):
             if chunk in chunks:
                 chunks.remove(chunk)

@@ -128,7 +128,7 @@ class PermitOffice:
             raise limited(self._time, group, until, "ESI asked us to wait", waits_for=waits_for)
 
     def check_left(self, permit: Permit, flying: int) -> None:
-        """Raises RateLimited where ESI's latest word leaves nothing for a detail beside those in flight.
+        """Raises RateLimited where ESI's latest count leaves nothing for a detail beside those in flight.
 
         What was reserved before may be more than there is: the limit was lowered, or somebody else spends.
         """

@@ -1,4 +1,4 @@
-"""What the headers teach of each route: its group, its limit and window, and how long it is cached.
+"""What response headers say of each route: its group, its limit and window, and how long it is cached.
 
 Source of the headers: ESI's rate limiting (`X-Ratelimit-Group`, `X-Ratelimit-Limit`). CCP changes limits,
 so the figures of the specification count only until the first answer.
@@ -23,7 +23,8 @@ ODD_IN_A_ROW = 3
 """Answers in a row whose cache life is odd before it counts as the route's."""
 
 LONGEST_TTL = 3_600.0
-"""A single odd `Expires` must not make every crash cost a day."""
+"""Seconds, at most, that a route's cache life is taken to be: one odd `Expires` must not cost a day after
+every crash."""
 
 
 class RouteLimits:
@@ -39,7 +40,7 @@ class RouteLimits:
         self._last: dict[str, tuple[str | None, str | None]] = {}
 
     async def load(self) -> None:
-        """What was learnt before the restart. Raises Unavailable."""
+        """Read what was known before the restart. Raises Unavailable."""
         for each in await self._store.routes():
             if each.route in self._routes:
                 self._routes[each.route] = each

@@ -152,7 +152,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class ReservationRequest:
-    """A wish for tokens. Everything in it happens in one transaction.
+    """A request for tokens. Everything in it happens in one transaction.
 
     want: as many as this; least: fewer are of no use. keep: the part of the limit (0..1) to leave alone.
     limit, window: what this daemon knows. now: for tokens coming back (ESI's time, not later than it
@@ -200,7 +200,7 @@ class Usage:
 
     @property
     def used(self) -> int:
-        """Tokens out of the window."""
+        """Tokens spent within the window."""
         return sum(tokens for _, tokens in self.spends)
 
 
@@ -255,7 +255,7 @@ class Chunk:
         self, grant: ReservationResult, bucket: Bucket, *, granted_at: float, send_by: float, last_part: bool
     ) -> None:
         """granted_at, send_by: monotonic seconds; nothing of it may be sent after send_by.
-        last_part: it is of the window's last part, which is not for everybody."""
+        last_part: it is of the window's last part, which heavy sources leave to the others."""
         self.id = grant.id
         self.bucket = bucket
         self.granted = grant.tokens
@@ -272,11 +272,11 @@ class Chunk:
         return self.granted - self.used - self.held
 
     def over(self, monotonic: float, worst: int) -> bool:
-        """Whether nothing more can come of it, so that it may be settled."""
+        """Whether no request of the worst price can be sent by it any more: it may be settled."""
         return self.held == 0 and (self.free < worst or monotonic > self.send_by)
 
     def hold(self, tokens: int) -> None:
-        """For a request that is about to be sent."""
+        """Set tokens aside for a request that is about to be sent."""
         self.held += tokens
 
     def give_back(self, held: int, used: int, returns_at: float) -> None:
@@ -287,7 +287,7 @@ class Chunk:
             self._returns_at = max(self._returns_at, returns_at)
 
     def bill(self) -> Reservation:
-        """For the database."""
+        """What the database is told when the reservation is over."""
         return Reservation(self.id, self.bucket, self.used, self._returns_at)
 
 
