@@ -54,7 +54,7 @@ async def lived_in(world: StorageWorld) -> StorageWorld:
     await world.job(await world.pilot(90000003))
     await world.store.write(run, "operations.switch_on", name="producer")
     await world.store.write(
-        run, "budgets.spend", grp="killmail", subject="1", tokens=7, returns_at=1e9 + 0.125
+        run, "budgets.spend", grp="killmail", subject="1", tokens=7, returns_at=1e9 + 0.125, open_until=1e9
     )
     await world.store.write(run, "budgets.bucket", grp="killmail", subject="1")
     await world.store.write(run, "meta.put", key="key_canary", value="c2VjcmV0")
@@ -298,7 +298,8 @@ async def test_values_arrive_however_a_database_writes_them(
     await world.storing.import_mails(int(source[0][0]), mails, [1, 2**63 - 1], at)
     await world.rows("UPDATE names SET name = :name WHERE id = 1", name="Ünï\u2028\U0001f680 \t'\"")
     for number, each in enumerate(HOSTILE, start=1):
-        await world.store.write(run, "budgets.spend", grp="g", subject=str(number), tokens=1, returns_at=each)
+        spend = {"grp": "g", "subject": str(number), "tokens": 1, "returns_at": each, "open_until": each}
+        await world.store.write(run, "budgets.spend", **spend)
     await world.rows("UPDATE victims SET position_x = :x WHERE killmail_id = 1", x=math.nan)
     await transfer(world.store, target, quiet)
     home = Sqlite(tmp_path / "home.db")
