@@ -165,7 +165,7 @@ class Metrics:
         )
         yield _counted(
             "killsyncd_esi_withheld",
-            "Requests that the door did not let out: no tokens, `Expires`, downtime.",
+            "Requests that were wanted and not sent: no tokens, `Expires`, downtime.",
             "reason",
             stats.refused.items(),
         )

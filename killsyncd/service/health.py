@@ -20,7 +20,7 @@ from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import REMEDIES, Problem, Source, UserState, WaitsFor
 
 FAILING_ATTEMPTS = 3
-"""From this many failures in a row on a pilot's sync shows as a problem; fewer are weather."""
+"""From this many failures in a row on a pilot's sync shows as a problem; fewer are ordinary."""
 
 
 WORTH_TELLING = 30.0

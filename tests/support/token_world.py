@@ -6,8 +6,9 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from killsyncd.auth.encryption import Vault, _new_key, token_aad
+from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.auth.grant import KILLMAIL_SCOPE, Identity, NewGrant, SsoUnavailable, TokenSet, renewal_time
+from killsyncd.auth.key_file import new_key
 from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.errors import GrantDead
 from killsyncd.core.model import UserState
@@ -87,7 +88,7 @@ class TokenWorld:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = MemoryGrants()
-        self.vault = Vault([_new_key()])
+        self.vault = Vault([new_key()])
         self.sso = ScriptedSso(self.clock)
         self.manager = self.daemon("daemon-1")
 

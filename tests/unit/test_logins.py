@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from killsyncd.auth.encryption import Vault, _new_key, token_aad
+from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.auth.grant import BY_ITSELF, KILLMAIL_SCOPE, Identity, LoginAttempt, SsoUnavailable, TokenSet
+from killsyncd.auth.key_file import new_key
 from killsyncd.auth.login import Logins, PendingLogin, cookie_name
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.core.errors import GrantDead, LoginRefused, TokenRefused, Unavailable
@@ -61,7 +62,7 @@ class LoginWorld:
         self.clock = ManualClock()
         self.grants = MemoryGrants()
         self.pending = MemoryLogins()
-        self.vault = Vault([_new_key()])
+        self.vault = Vault([new_key()])
         self.sso = Sso(self.clock)
         self.logins = self.daemon()
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from killsyncd.auth.encryption import Vault, _new_key
+from killsyncd.auth.encryption import Vault
 from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, SsoUnavailable
+from killsyncd.auth.key_file import new_key
 from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.errors import KeyRefused, TokenExpired, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
@@ -273,7 +274,7 @@ async def test_another_daemons_tokens_are_verified_here_too(due: TokenWorld) -> 
 
 
 async def test_a_foreign_key_disables_nobody(due: TokenWorld) -> None:
-    due.manager = TokenManager(due.store, due.sso, Vault([_new_key()]), due.clock, "daemon-1", MARGIN)
+    due.manager = TokenManager(due.store, due.sso, Vault([new_key()]), due.clock, "daemon-1", MARGIN)
     with pytest.raises(KeyRefused):
         await due.manager.access_token(USER)
     assert due.state is UserState.OK

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
 import orjson
@@ -23,7 +21,7 @@ from killsyncd.api.auth import Access
 from killsyncd.api.graphql.engine import Engine, Prepared, refusal
 from killsyncd.api.graphql.errors import Unauthenticated, formatted_all
 from killsyncd.api.graphql.feed import RETRY
-from killsyncd.api.graphql.limits import Limits
+from killsyncd.api.graphql.open_operations import OpenOperations
 from killsyncd.api.graphql.shared_results import Event, PreparedSubscription, SharedResults, shape_of
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.core.errors import KillsyncdError, Unavailable
@@ -36,8 +34,6 @@ PROTOCOL = "graphql-transport-ws"
 
 PATIENT_TRIES = 60
 """How often an event is tried again, a second apart, while the database does not answer."""
-
-_FREE_BYTES = 1024  # of a message that subscribes; more counts
 
 log = get_logger(__name__)
 
@@ -62,7 +58,7 @@ class GraphqlWs:
         self._access = access
         self._live = live
         self._payloads = SharedResults(engine)
-        self._operations = _Operations(engine.services.limits)
+        self._operations = OpenOperations(engine.services.limits)
         self._sockets: set[_Socket] = set()
         self._closing = False
 
@@ -118,48 +114,6 @@ class GraphqlWs:
         await self._payloads.close()
 
 
-class _Operations:
-    """What all sockets subscribed to: it is kept for as long as they like."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._count = 0
-        self._bytes = 0
-        self._tokens = 0
-        self._texts: Counter[bytes] = Counter()
-
-    def begin(self, size: int) -> None:
-        """Another operation, whose message has so many bytes. Raises TooMuch."""
-        beyond = max(0, size - _FREE_BYTES)
-        if self._count >= self._limits.operations:
-            raise TooMuch(f"more than {self._limits.operations} operations on all sockets", "try again later")
-        if beyond and self._bytes + beyond > self._limits.subscribed_bytes:
-            raise TooMuch("the operations on all sockets are too large together", "ask with fewer variables")
-        self._count += 1
-        self._bytes += beyond
-
-    def end(self, size: int) -> None:
-        """It is over."""
-        self._count -= 1
-        self._bytes -= max(0, size - _FREE_BYTES)
-
-    @contextmanager
-    def subscribed(self, prepared: Prepared) -> Iterator[None]:
-        """A subscription is kept; those with the same text share it. Raises TooMuch."""
-        if not self._texts[prepared.key]:
-            if self._tokens + prepared.weight > self._limits.subscribed_tokens:
-                raise TooMuch("too many different subscriptions are open", "subscribe to the same as others")
-            self._tokens += prepared.weight
-        self._texts[prepared.key] += 1
-        try:
-            yield
-        finally:
-            self._texts[prepared.key] -= 1
-            if not self._texts[prepared.key]:
-                del self._texts[prepared.key]
-                self._tokens -= prepared.weight
-
-
 class _Socket:
     """One connection."""
 
@@ -171,7 +125,7 @@ class _Socket:
         access: Access,
         live: SubscriptionContext,
         payloads: SharedResults,
-        shared: _Operations,
+        shared: OpenOperations,
         connections: Connections,
         authenticated: bool,
     ) -> None:

@@ -118,7 +118,7 @@ class LoginPages:
         except Unavailable as error:
             return _failed("The login cannot begin", error, 503)
         response = _redirect(begun.url)
-        assert begun.cookie is not None, "the browser's door has a cookie"
+        assert begun.cookie is not None, "a login from a browser has a cookie"
         response.set_cookie(
             cookie_name(begun.state),
             begun.cookie,

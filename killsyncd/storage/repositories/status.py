@@ -150,7 +150,7 @@ def _line(row: Row, epoch: FeedEpoch, names: dict[int, str], ours: list[str]) ->
 
 
 class StatusRepository(Repository):
-    """The database as `Operations` sees it (its `OperatingRows`)."""
+    """The database as `Operations` sees it (`service.ports.OperationsRows`)."""
 
     @reads
     def status_facts(self) -> Tx[StatusFacts]:
