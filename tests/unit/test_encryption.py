@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from killsyncd.auth import encryption as vault_module
+from killsyncd.auth import key_file
 from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.core.errors import KeyRefused
 
@@ -40,7 +40,7 @@ def test_what_was_encrypted_comes_back(path: Path) -> None:
 
 @given(st.binary(max_size=200), st.binary(max_size=50))
 def test_any_bytes_come_back(plaintext: bytes, aad: bytes) -> None:
-    vault = Vault([vault_module._new_key()])
+    vault = Vault([key_file.new_key()])
     assert vault.decrypt(vault.encrypt(plaintext, aad=aad), aad=aad) == plaintext
 
 
@@ -255,6 +255,6 @@ def test_a_running_daemon_adopts_a_rotated_key_but_no_foreign_one(tmp_path: Path
 def test_nothing_shows_a_key(path: Path) -> None:
     vault = Vault.create(path)
     key = path.read_text().split()[-1]
-    for shown in (repr(vault), str(vault), repr(vault_module._new_key())):
+    for shown in (repr(vault), str(vault), repr(key_file.new_key())):
         assert key not in shown
         assert "secret" not in shown

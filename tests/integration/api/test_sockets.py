@@ -507,6 +507,6 @@ async def test_a_database_that_stays_away_ends_the_subscription_with_a_word(
 
 
 def test_the_api_asks_for_what_operations_has() -> None:
-    """Protocols say it for mypy; this says it for readers."""
-    assert ApiServer.__init__.__kwdefaults__ == {"metrics": None, "limits": None}
+    """mypy holds the API to it; this says it for readers."""
+    assert ApiServer.__init__.__kwdefaults__ == {"metrics": None}
     assert callable(Operations.status)
