@@ -95,8 +95,7 @@ class EsiClient:
             self._gate,
             clock,
             self._changes,
-            per_second=settings.requests_per_second,
-            max_connections=settings.max_connections,
+            settings,
         )
         self._status = ServerStatusClient(
             self._pipeline,
@@ -174,9 +173,8 @@ class EsiClient:
         except RateLimited:
             if self._time.known:
                 raise
-        await (
-            self._status.learn_time()
-        )  # windows run on ESI's clock: more may have come back than we dare say
+        # Windows run on ESI's clock: more may have come back than we dare say
+        await self._status.learn_time()
         return await self._permits.details(count, heavy=heavy)
 
     def release(self, permit: Permit) -> None:

@@ -12,7 +12,7 @@ from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Source, SourceKind
 from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi import decoding
-from killsyncd.esi.caching import CacheWaits, cache_end, read_made_at
+from killsyncd.esi.caching import CacheEnd, CacheWaits, cache_end, read_made_at
 from killsyncd.esi.http import LIST_CAP, HttpResponse
 from killsyncd.esi.pipeline import BeforeAsk, EsiRequest, RequestPipeline
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
@@ -70,9 +70,8 @@ class KillmailLists:
         route, path = LISTS[source.kind]
         subject_id = source.subject_id
         if not self._time.known:
-            await (
-                self._status.learn_time()
-            )  # also to tell whether the list is cached: our clock may be behind
+            # Also to tell whether the list is cached: our clock may be behind
+            await self._status.learn_time()
         key = (route, subject_id, page)
         life = self.cache_seconds(source.kind)
         self._raise_if_cached(key, not_before, life if cached_for is None else cached_for)
@@ -93,19 +92,21 @@ class KillmailLists:
             )
         )
         self._cached.answered(key)
-        end = cache_end(answer.headers, at, self._limits.of(route).ttl)
-        if end.odd:
-            await (
-                self._status.confirm_time()
-            )  # before such an Expires is believed: is it a clock that is wrong?
-            end = cache_end(answer.headers, self._time.not_before(), self._limits.of(route).ttl)
-            if end.odd:
-                log.warning(
-                    "ESI says that a list is cached for unusually long", route=route, subject=subject_id
-                )
+        end = await self._end_of_cache(route, subject_id, answer, at)
         self._limits.cached_for(route, end.expires_at - at, odd=end.odd)
         made_at = read_made_at(answer.headers, at, self._limits.of(route).ttl)
         return self._read_page(answer, at, end.expires_at, made_at, asked_with_etag=bool(etag))
+
+    async def _end_of_cache(self, route: str, subject_id: int, answer: HttpResponse, at: float) -> CacheEnd:
+        """Until when the answer is cached; an odd time is believed only once ESI's clock is confirmed."""
+        end = cache_end(answer.headers, at, self._limits.of(route).ttl)
+        if not end.odd:
+            return end
+        await self._status.confirm_time()  # is it a clock that is wrong?
+        end = cache_end(answer.headers, self._time.not_before(), self._limits.of(route).ttl)
+        if end.odd:
+            log.warning("ESI says that a list is cached for unusually long", route=route, subject=subject_id)
+        return end
 
     def _raise_if_cached(self, key: object, expires_at: float, cached_for: float) -> None:
         wait = self._cached.left(

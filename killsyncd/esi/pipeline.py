@@ -32,6 +32,7 @@ from killsyncd.esi.responses import (
     TooLarge,
 )
 from killsyncd.esi.routes import DETAIL
+from killsyncd.esi.settings import EsiSettings
 from killsyncd.esi.signal import Condition
 
 log = get_logger(__name__)
@@ -92,9 +93,7 @@ class RequestPipeline:
         gate: DowntimeGate,
         clock: Clock,
         changes: Condition,
-        *,
-        per_second: float,
-        max_connections: int,
+        settings: EsiSettings,
     ) -> None:
         self._http = http
         self._permits = permits
@@ -103,8 +102,8 @@ class RequestPipeline:
         self._gate = gate
         self._clock = clock
         self._changes = changes
-        self._pacer = Pacer(per_second)
-        self._slots = asyncio.Semaphore(max_connections)
+        self._pacer = Pacer(settings.requests_per_second)
+        self._slots = asyncio.Semaphore(settings.max_connections)
         self.stats = EsiStats()
         self._details_flying = 0
 
