@@ -68,7 +68,7 @@ async def state(store: Migratable, *, moving: bool = False) -> list[int]:
     """The numbers applied so far; empty for a new database.
 
     Raises SchemaRefused where the tables are somebody else's, newer than this program,
-    or made by migrations that differ from ours; and, unless it is the mover who asks,
+    or made by migrations that differ from ours; and, unless `migrate-store` asks (moving),
     where a store was moved into it and has not arrived whole.
     """
     tables = await store.read(_tables)

@@ -130,16 +130,16 @@ class Store(Protocol):
         """Run a transaction that only reads, on one snapshot. Raises Unavailable."""
 
     def listen(self, callback: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-        """Hear of other daemons' commits: the channel's name (`feed`, `wants`, `refs`)."""
+        """Call back with a channel's name (`feed`, `wants`, ...) when another daemon has committed."""
 
     async def notify(self, channel: str) -> None:
-        """Tell the other daemons to look; where there are none, nothing."""
+        """Tell the other daemons that something changed which this channel stands for."""
 
     def hurry(self) -> None:
-        """We are stopping: from now on nobody waits for a database that is away."""
+        """The daemon is stopping: from now on no transaction waits for a database that does not answer."""
 
     async def close(self) -> None:
-        """Give everything back. Safe to call twice."""
+        """Close every connection. Safe to call twice."""
 
 
 def one(rows: Rows) -> Row | None:

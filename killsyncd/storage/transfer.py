@@ -1,4 +1,4 @@
-"""Moving house: a whole store copied into another database, verified, and not one row more.
+"""`migrate-store`: a whole store is copied into another database and verified, and not one row more.
 
 Tables go one after the other, each in the order of its key, in bounded batches. A batch is one
 transaction, so an interrupted move goes on behind the last key that arrived. Afterwards both sides

@@ -37,7 +37,7 @@ async def say(connection: Any, instance: str, channel: str) -> None:
 async def listening(
     connect: Callable[[], Awaitable[Any]], instance: str, where: str, callback: Callable[[str], None]
 ) -> AsyncIterator[None]:
-    """Call back with a channel's name whenever another store said it."""
+    """Call back with a channel's name whenever another daemon notified it."""
     ready = asyncio.Event()
     task = asyncio.create_task(_keep_listening(connect, instance, where, callback, ready), name="listen")
     ready_or_dead = asyncio.ensure_future(ready.wait())

@@ -70,7 +70,7 @@ _SESSION = {
     "jit": "off",
     "lock_timeout": "20s",
     "statement_timeout": "120s",
-    # A daemon that hangs, or whose machine fell off the network, must not keep the feed's row locked.
+    # A daemon that hangs, or whose machine lost its network, must not keep the feed's row locked.
     "idle_in_transaction_session_timeout": "30s",
 }
 _MIGRATIONS_LOCK = 0x6B696C6C  # "kill": one number for every killsyncd on a server, one lock a database
@@ -187,7 +187,7 @@ class PostgresStore:
         return listening(self._connect, self._instance, self._where, callback)
 
     async def notify(self, channel: str) -> None:
-        """Tell the other daemons to look. A lost word is no loss: who looks late finds it by cursor."""
+        """Tell the other daemons that something changed. If that gets lost they find it later."""
         try:
             async with self._borrowed() as connection:
                 await say(connection, self._instance, channel)
@@ -233,7 +233,7 @@ class PostgresStore:
         return len(found) == 1
 
     def hurry(self) -> None:
-        """We are stopping: from now on nobody waits for a database that is away."""
+        """The daemon is stopping: from now on no transaction waits for a database that does not answer."""
         self._hurried = True
 
     async def close(self) -> None:
@@ -302,7 +302,7 @@ class PostgresStore:
         try:
             said = await asyncio.shield(committing)
         except asyncio.CancelledError:
-            # Half sent is half sent: let it end, so that the connection can be used again.
+            # COMMIT may be on its way: let it end, so that the connection can be used again.
             await asyncio.wait([committing], timeout=COMMAND_SECONDS)
             if committing.done() and not committing.cancelled():
                 committing.exception()
@@ -326,7 +326,7 @@ class PostgresStore:
     def _raise_judged(self, error: BaseException) -> NoReturn:
         """Raise what an error before COMMIT means: to try again, or ours."""
         if isinstance(error, RowRefused) and isinstance(error.__cause__, asyncpg.UniqueViolationError):
-            # Looked, found nothing, inserted, and somebody was quicker: the next look finds it.
+            # The row was not there when it was looked for, and another daemon inserted it first.
             raise _TryAgain(error, races=3) from error
         if not isinstance(error, DRIVER_ERRORS):
             raise error

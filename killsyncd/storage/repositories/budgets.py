@@ -1,6 +1,6 @@
 """ESI's budgets in the database: what is spent, by every daemon of one address.
 
-The arithmetic is limits.py's; here is what must happen in one transaction.
+The arithmetic is that of `esi.ratelimit.windows`; here is what must happen in one transaction.
 Times are ESI's, in seconds since 1970, and come from the caller.
 """
 
@@ -71,7 +71,7 @@ def _settle(bills: Sequence[Reservation], observations: Sequence[Observation]) -
 def _observe(seen: Observation) -> Tx[None]:
     """Compare with ESI's own count: write down what we did not know of, and correct what nobody settled."""
     where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
-    # A little into the past, so that a server which returns tokens late is not taken for somebody else.
+    # From a little earlier on: a server that returns tokens late must not look like another client.
     row = one((yield Run("budgets.used", {**where, "after": seen.known_after})))
     foreign = seen.foreign(int(row["tokens"]) if row is not None else 0)
     if foreign:
@@ -84,8 +84,8 @@ def _observe(seen: Observation) -> Tx[None]:
 def _correct(seen: Observation) -> Tx[None]:
     """Reservations that nobody settled and whose requests have ended: no more of them than ESI counts.
 
-    ESI's count holds them, and what is settled; what is certain of that is taken off, and nothing else. What
-    is left stays where it comes back last.
+    ESI counts them together with what is settled. Of that only what ESI certainly still counts is subtracted;
+    what remains is left to the reservations that return last.
     """
     where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
     ended = yield Run("budgets.ended", {**where, "after": seen.known_after, "by": seen.earliest})
@@ -104,7 +104,7 @@ def _correct(seen: Observation) -> Tx[None]:
 
 
 class BudgetRepository(Repository):
-    """`limits.BudgetStore` over a Store."""
+    """What is spent of ESI's budgets; see `esi.ratelimit.ports.BudgetStore`."""
 
     @writes
     def reserve(self, ask: ReservationRequest) -> Tx[ReservationResult]:

@@ -49,7 +49,7 @@ class Daemon:
 
 
 def _join(me: Daemon, seconds: float, exclusive: bool) -> Tx[list[str]]:
-    """Put our row there; answers whose rows went."""
+    """Insert our row and delete those of daemons that are dead; answers their ids."""
     gone: list[str] = []
     if exclusive:
         yield Run("meta.daemons_all", {})
@@ -88,7 +88,7 @@ def _enter(me: Daemon, seconds: float, exclusive: bool) -> Tx[list[str]]:
 
 
 def _beat(me: Daemon, seconds: float) -> Tx[tuple[bool, list[str]]]:
-    """Say that we live and sweep who does not: (our lease still held, whose rows went).
+    """Renew our lease, delete dead daemons: (whether our lease still held, the ids of the dead).
 
     A lease that has ended is not revived, also when nobody else swept it: whatever could not be
     given back while the database was away is free again that way.
@@ -217,7 +217,7 @@ class Membership:
             log.warning("could not sign off; claims fall when the lease ends", error=error)
 
     async def _told(self, gone: list[str]) -> None:
-        """What others held is free now: everybody looks."""
+        """What these daemons held is free: tell every daemon to look."""
         if not gone:
             return
         for each in gone:

@@ -1,4 +1,4 @@
-"""Where the feed stands, and whose history it is."""
+"""The feed's end, and which history of the database its positions belong to."""
 
 from __future__ import annotations
 

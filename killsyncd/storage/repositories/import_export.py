@@ -1,4 +1,4 @@
-"""The database, for exports and imports of killmails."""
+"""What exports read and imports write."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INVOLVED = (
 
 
 class ImportExportRepository(Repository):
-    """See `exchange.ExchangeRows`."""
+    """See `service.ports.ImportExportRows`."""
 
     def __init__(self, store: Store, storing: KillmailWriter) -> None:
         super().__init__(store)
@@ -34,7 +34,10 @@ class ImportExportRepository(Repository):
     def documents_after(
         self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
     ) -> Tx[list[StoredDocument]]:
-        """Mails with a higher id, in order of ids. since: of the kill; character_id: on either side."""
+        """Killmails with a higher id, in order of ids.
+
+        since: those killed then or later. character_id: those with this victim or attacker.
+        """
         conditions, params = ["k.killmail_id > :after"], dict[str, object](after=killmail_id, limit=limit)
         if since is not None:
             conditions.append("k.killmail_time >= :since")

@@ -19,7 +19,7 @@ BATCH = 200
 
 
 def verifier_aad(state_hash: str) -> bytes:
-    """Associated data of a pending login's verifier; the same as in `logins`, which a test holds."""
+    """Associated data of a pending login's verifier; the same as in `auth.login`, which a test compares."""
     return f"killsyncd/verifier/{state_hash}".encode()
 
 
@@ -111,11 +111,11 @@ async def reencrypt(store: Store, vault: Vault) -> None:
 
 
 async def keep_canary(store: Store, vault: Vault) -> None:
-    """Have the database keep what its key is known by, unless another daemon was first."""
+    """Store the text by which this key is known, unless another daemon has stored its own."""
     await store.write(_put_first_canary, vault)
 
 
 async def canary(store: Store) -> bytes | None:
-    """What the database keeps to tell its key by; None before the first start."""
+    """The text by which the database's key is known, encrypted; None before the first start."""
     text = await store.read(_canary_text)
     return None if text is None else base64.b64decode(text)

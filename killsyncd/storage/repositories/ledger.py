@@ -68,7 +68,7 @@ class LedgerRepository(Walks):
     async def claim_refs(self, ids: Sequence[int]) -> set[int]:
         """Take mails for fetching; the answer holds those that nobody else has.
 
-        Where this daemon is alone with its database nothing is written: it can't meet itself.
+        Where one daemon alone uses the database nothing is written: there is nobody to keep away.
         """
         if self._store.exclusive:
             return set(ids)
@@ -85,7 +85,7 @@ class LedgerRepository(Walks):
     ) -> Tx[bool]:
         """A detail did not come: when to try again, or why it never will by itself.
 
-        False: that does not stand, for it is somebody else's by now, or was listed with another hash as well,
+        False: it has not failed yet: another daemon has it, or it was listed with another hash as well,
         which is tried next.
         """
         row = one(

@@ -11,7 +11,7 @@ LAST_BACKUP = "last_backup_at"
 
 
 class MetricsRepository(Repository):
-    """See `metrics.MeasuredRows`."""
+    """See `service.ports.MeasuredRows`."""
 
     @reads
     def measure(self) -> Tx[Measures]:

@@ -119,13 +119,13 @@ class Revocations(Repository):
 
     @reads
     def get(self, revocation_id: int) -> Tx[PendingRevocation | None]:
-        """One of them; None once it is worked off."""
+        """A pending revocation; None once the SSO has confirmed it."""
         row = one((yield Run("revocations.by_id", {"id": revocation_id})))
         return _revocation(row) if row is not None else None
 
     @reads
     def due(self, limit: int) -> Tx[list[PendingRevocation]]:
-        """Those whose time has come."""
+        """Revocations that may be tried now, the longest due first."""
         return [_revocation(row) for row in (yield Run("revocations.due", {"limit": limit}))]
 
     @reads

@@ -91,7 +91,7 @@ def _lately(now: float, last: datetime, state_since: float, within: float) -> bo
 
 
 def source_id(source: Source, user_id: str | None) -> Tx[int]:
-    """The number of a source, which is made where there is none. user_id: whose token it is read with."""
+    """The id of a source, which is inserted where there is none. user_id: whose token it is read with."""
     values = {"kind": source.kind.value, "subject_id": source.subject_id, "user_id": user_id}
     row = one((yield Run("users.source", values)))
     assert row is not None, "INSERT ... RETURNING answers its row"

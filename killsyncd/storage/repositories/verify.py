@@ -40,7 +40,6 @@ def verify(user_ids: Sequence[str]) -> Tx[list[Verified]]:
 
 
 def _verify_one(row: Row) -> Tx[Verified]:
-    """What can be claimed; the reasoning is in docs/ctl.md ("What `verify` claims")."""
     user = user_from(row)
     source = one((yield Run("operations.source_of", {"user_id": user.id})))
     if source is None:

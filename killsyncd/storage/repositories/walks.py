@@ -1,8 +1,8 @@
 """How far each walk has come, and what the pages said that it read.
 
 A page is one transaction: its sightings, what is wanted because of them, its validators (ETag,
-Expires), the walk's progress, and with the last page the job's end. So a page that vouches for
-mails never stands here without them.
+Expires), the walk's progress, and with the last page the job's end. So the ETag of a page is
+never stored without what the page listed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MOST_SET_ASIDE = 100
 
 
 class Walks(Repository):
-    """How far walks have come, as who reads lists sees it. holder: this daemon's id."""
+    """Walks and pages, as the consumer sees them. holder: this daemon's id."""
 
     def __init__(self, store: Store, holder: str) -> None:
         super().__init__(store)
@@ -45,7 +45,7 @@ class Walks(Repository):
 
     @reads
     def source_state(self, source_id: int) -> Tx[SourceState | None]:
-        """None: the source is gone (erased)."""
+        """How far a source was read. None: it is gone (erased)."""
         row = one((yield Run("ledger.source", {"source_id": source_id})))
         return SourceState(row["unbroken_at"], row["full_walk_at"]) if row is not None else None
 
@@ -65,7 +65,7 @@ class Walks(Repository):
         yield Run("ledger.walk_mode", {"id": walk.id, "mode": broad.value})
         walk = replace(walk, mode=broad)
         if walk.doubt is Doubt.UNCHANGED:
-            # But not what it took for unchanged: a full walk believes nothing old.
+            # But not a page that was answered 304: a full walk reads every entry anew.
             return (yield from self.restart_walk.tx(walk, None))
         return walk
 
@@ -188,7 +188,7 @@ def _page_answered(source_id: int, news: PageNews, before: PageState | None, pag
 
 
 def _set_aside(walk: Walk, news: PageNews) -> Tx[None]:
-    """What cannot be read is written down for people; once it is gone, a full walk takes it off."""
+    """Write down entries that cannot be read; a full walk that no longer meets one deletes it."""
     told: dict[str, SetAside] = {each.entry: each for each in news.set_aside[:MOST_SET_ASIDE]}
     if told:
         yield Many(
@@ -255,7 +255,7 @@ def _settled_before(source_id: int) -> Tx[bool]:
 
 
 def _end(job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
-    """The last page of a walk: the source's marks, the user's, and the acknowledgement.
+    """After the last page of a walk: what the source and the user keep of it, and the acknowledgement.
 
     A walk that vouches for nothing is done all the same: it is only not claimed to be whole.
     """

@@ -24,8 +24,8 @@ ROWS = 32
 def teach_binding() -> None:
     """Tell sqlite3, for the whole process, how to bind what is neither number nor text.
 
-    None and bool it would bind just so, but only after a search for `__conform__` at each NULL of each
-    row: a sixth of what storing a mail costs.
+    It would bind None and bool in the same way without being told, but only after it has looked for
+    `__conform__` at each NULL of each row: a sixth of what storing a mail costs.
     """
     nothing: dict[None, None] = {}
     sqlite3.register_adapter(type(None), nothing.get)  # answers None, without a line of Python

@@ -140,13 +140,13 @@ def _inspect(
 
 
 def _begin_anew(connection: sqlite3.Connection, now: float) -> str:
-    """A new life of the database; answers what the one before was called."""
+    """Give the feed a new epoch and start every list anew; answers the epoch before."""
     before = str(connection.execute("SELECT value FROM meta WHERE key = 'feed_epoch'").fetchone()[0])
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'feed_epoch'", (secrets.token_hex(4),))
     connection.execute("DELETE FROM daemons")  # their leases fall with them
-    # Every list is read whole and anew: a full walk believes nothing old.
+    # Every list is read whole and anew: a full walk reads every entry.
     connection.execute("UPDATE pages SET etag = NULL")
     connection.execute("UPDATE sources SET full_walk_at = NULL")
     connection.execute(
@@ -157,7 +157,7 @@ def _begin_anew(connection: sqlite3.Connection, now: float) -> str:
 
 
 def _wait_out_the_cache(connection: sqlite3.Connection, now: float) -> None:
-    """Nobody can tell which lists were asked for since the backup: none is, until ESI's cache has passed."""
+    """Have no list asked for until ESI's cache has passed: what was asked since the backup is not known."""
     connection.execute(
         "INSERT OR REPLACE INTO gates (name, value)"
         " SELECT 'lists-asked', ? + COALESCE(MAX(ttl_seconds), 300) FROM esi_routes"
@@ -167,9 +167,9 @@ def _wait_out_the_cache(connection: sqlite3.Connection, now: float) -> None:
 
 
 def _carry_over(connection: sqlite3.Connection, old: Path) -> str | None:
-    """What ESI remembers of us does not go back in time with the database.
+    """Take over from the database before what ESI counts and caches: that does not go back with a restore.
 
-    Answers which life of the database has told, None where it cannot be read.
+    Answers the epoch of the database that it was taken from, None where that cannot be read.
     """
     told = None
     with suppress(sqlite3.Error):  # an old database that cannot be read has nothing to say

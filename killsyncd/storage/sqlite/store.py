@@ -34,7 +34,7 @@ READERS = 2
 
 
 class _SqliteConnection(aiosqlite.Connection):
-    """aiosqlite with what it lacks: a whole function in one hop of its thread."""
+    """aiosqlite, and a way to run a whole function in its thread at once."""
 
     async def hop(self, function: Callable[[sqlite3.Connection], T]) -> T:
         result: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]
@@ -130,9 +130,9 @@ class SqliteStore:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            # The thread may be deep in a slow statement: end it there, and only then lend the
-            # connection to somebody else, so that the interrupt can't hit the wrong one.
-            # Again and again: a statement that has not begun yet is not hit.
+            # The thread may be in a slow statement: interrupt that one, and lend the connection to another
+            # caller only then, whose statement would be interrupted otherwise. Repeated, because a
+            # statement that has not begun yet is not interrupted.
             while not work.done():
                 await reader.interrupt()
                 await asyncio.wait([work], timeout=0.05)
@@ -160,14 +160,14 @@ class SqliteStore:
 
     @asynccontextmanager
     async def listen(self, callback: Callable[[str], None]) -> AsyncIterator[None]:
-        """Nobody else writes to this file, so there is nobody to hear of."""
+        """One daemon alone uses the file: nothing is ever reported."""
         yield None
 
     async def notify(self, channel: str) -> None:
-        """Nobody else reads this file's news."""
+        """One daemon alone uses the file: there is nobody to tell."""
 
     def hurry(self) -> None:
-        """A file is never away."""
+        """Nothing to do: nothing waits for a file to come back."""
 
     async def close(self) -> None:
         """Close every connection, readers first, so that the writer folds the WAL away."""
@@ -266,7 +266,7 @@ async def _connect(path: Path, clock: Clock, *, writable: bool) -> _SqliteConnec
             connection.execute("PRAGMA query_only = ON")
 
     connection = _SqliteConnection(connector, iter_chunk_size=64)
-    # A connection that nobody closed must not keep a dying process alive.
+    # A connection that nobody closed must not keep the process from ending.
     connection._thread.daemon = True
     try:
         await connection
