@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -89,7 +90,9 @@ def operations_of(world: StorageWorld, esi: PlayedEsi) -> Operations:
     )
 
 
-def metrics_of(world: StorageWorld, esi: PlayedEsi, **changes: object) -> Metrics:
+def metrics_of(
+    world: StorageWorld, esi: PlayedEsi, *, database: Path | None = None, **changes: object
+) -> Metrics:
     tasks = Tasks()
     parts: dict[str, object] = {
         "operations": operations_of(world, esi),
@@ -101,7 +104,7 @@ def metrics_of(world: StorageWorld, esi: PlayedEsi, **changes: object) -> Metric
     }
     sources = MetricSources(**{**parts, **changes})  # type: ignore[arg-type]
     clock = world.timed.clock
-    return Metrics(sources, clock, started_at=clock.now() - 60.0, version="1.2.3")
+    return Metrics(sources, clock, started_at=clock.now() - 60.0, database=database, version="1.2.3")
 
 
 def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -1,4 +1,4 @@
-"""What only the operations ask of the database: status, explain, the feed in words."""
+"""What `ctl` and the dashboard show: status, where a killmail is, the feed with names."""
 
 from __future__ import annotations
 
