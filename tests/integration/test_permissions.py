@@ -18,7 +18,7 @@ import pytest
 from killsyncd.config import load
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_UNAVAILABLE
-from killsyncd.daemon.startup import open_house
+from killsyncd.daemon.startup import open_store_and_key
 from tests.support.as_user import Done, run_as
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -91,7 +91,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     (folder / "mails.jsonl").chmod(0o644)
 
     async def begin() -> None:
-        store, _ = await open_house(load(found.config, {}), SystemClock())
+        store, _ = await open_store_and_key(load(found.config, {}), SystemClock())
         await store.close()
 
     asyncio.run(begin())
