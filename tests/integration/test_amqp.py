@@ -14,7 +14,7 @@ import pytest
 from pamqp import commands
 
 from killsyncd.amqp import AmqpQueue, AmqpSettings
-from killsyncd.amqp import connection as wire
+from killsyncd.amqp import connection, consumer, publisher
 from killsyncd.amqp import publisher as outbox
 from killsyncd.amqp import reconnect as link
 from killsyncd.config.secret import Secret
@@ -48,7 +48,8 @@ pytestmark = pytest.mark.amqp
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(wire, "ANSWER_SECONDS", 1.0)
+    for module in (connection, consumer, publisher):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(outbox, "LOST_SECONDS", 0.5)
     monkeypatch.setattr(outbox, "LOOK_AGAIN", 0.3)
 
@@ -362,7 +363,7 @@ class TestHealing:
         proxy.inject(pamqp.frame.marshal(commands.Connection.Blocked("low on memory"), 0))
         await house.want(1)
         await eventually(lambda: true(house.queue.facts().blocked))
-        await asyncio.sleep(2 * wire.ANSWER_SECONDS)
+        await asyncio.sleep(2 * connection.ANSWER_SECONDS)
         assert proxy.accepted == accepted  # being blocked is no reason to give a connection up
         proxy.inject(pamqp.frame.marshal(commands.Connection.Unblocked(), 0))
         proxy.thaw()
