@@ -133,7 +133,8 @@ class ListReader:
         return PageNews(
             page,
             answer.entries,
-            answer.etag,
+            # What could not be read may be well the next time: it is asked for again, never "unchanged".
+            None if answer.set_aside else answer.etag,
             answer.last_modified,
             answer.expires_at,
             answer.pages,

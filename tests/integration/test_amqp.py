@@ -13,8 +13,7 @@ import pamqp.frame
 import pytest
 from pamqp import commands
 
-from killsyncd.amqp import AmqpQueue, AmqpSettings
-from killsyncd.amqp import connection, consumer, publisher
+from killsyncd.amqp import AmqpQueue, AmqpSettings, connection, consumer, publisher
 from killsyncd.amqp import publisher as outbox
 from killsyncd.amqp import reconnect as link
 from killsyncd.config.secret import Secret

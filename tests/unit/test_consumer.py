@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from killsyncd.esi.responses import (
     NoResponseReceived,
     NotBefore,
     RateLimited,
+    SetAside,
 )
 from killsyncd.sync.consumer import STUCK_AFTER
 from tests.support.storage_world import Pilot
@@ -123,6 +125,22 @@ async def test_no_first_page_is_taken_for_unchanged_for_long(core: SyncWorld, pi
     await wanted(core, pilot)
     await core.work(pilot)
     assert core.lists.asked[-1] == (1, "token-1", None)
+    assert set(await core.world.refs()) == {1, 2}
+
+
+async def test_a_page_that_could_not_be_read_whole_is_never_called_unchanged(
+    core: SyncWorld, pilot: Pilot
+) -> None:
+    """Broken for a moment, it would be 304 for as long as its list stays the same."""
+    broken = replace(core.lists.page(1, etag="e1"), set_aside=(SetAside("entry 2", "not an entry"),))
+    core.lists.script = {1: [broken]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(400)
+    core.lists.script = {1: [core.lists.page(2, 1, etag="e1")]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert core.lists.asked[-1][2] is None
     assert set(await core.world.refs()) == {1, 2}
 
 
