@@ -29,6 +29,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.xdist_group("deb")
 class TestThePackage:
     def test_it_is_not_started_before_it_is_configured(self, life: dict[str, Any]) -> None:
         assert life["install"]["code"] == 0, life["install"]

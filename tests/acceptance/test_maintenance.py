@@ -36,6 +36,7 @@ def exposure(said: dict[str, Any]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.xdist_group("maintenance")
 class TestCredentials:
     def test_without_them_the_unit_is_refused(self, found: dict[str, Any]) -> None:
         assert found["check_without"]["code"] == 78
@@ -63,6 +64,7 @@ class TestCredentials:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.xdist_group("maintenance")
 class TestBackups:
     def test_they_are_made_by_the_services_user(self, found: dict[str, Any]) -> None:
         assert found["nightly"] == {**found["nightly"], "code": 0, "out": ""}
@@ -95,6 +97,7 @@ class TestBackups:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.xdist_group("maintenance")
 class TestMaintain:
     def test_root_follows_no_link_of_the_services_user(self, found: dict[str, Any]) -> None:
         assert found["trap_restore"]["code"] == 0, found["trap_restore"]
