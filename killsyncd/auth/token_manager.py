@@ -66,7 +66,7 @@ class TokenManager:
         self._verified: dict[str, int] = {}
         self._list_refused: set[str] = set()
         self._refused: dict[str, Problem] = {}  # whose tokens don't verify
-        self._believed = False  # whether somebody else's did meanwhile
+        self._believed = False  # whether any token verified since the first failure
         self._closing = False
         self._draining = False
 
@@ -320,7 +320,7 @@ class TokenManager:
         self._refused[row.user_id] = problem
 
     def _believe(self, user_id: str) -> None:
-        """A token is good. Then it is not everybody's that are refused."""
+        """A token verified, so it is not all users' tokens that fail to."""
         self._refused.pop(user_id, None)
         self._believed = self._believed or bool(self._refused)
 

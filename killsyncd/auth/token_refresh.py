@@ -86,7 +86,7 @@ class TokenRefresh:
         None where another daemon has the lease or the grant changed meanwhile: look again.
         Raises SsoUnavailable (recorded, with back-off), GrantUnusable (dead, and marked so).
         """
-        # Before the circuit is looked at: whoever found it closed saw the same outage as the first to fail.
+        # Taken before the circuit breaker is looked at, so that concurrent failures count as one outage.
         came_at = self._clock.monotonic()
         self._refuse_if_too_early(row)
         refresh_token = self._refresh_token(row)

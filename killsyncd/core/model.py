@@ -168,7 +168,7 @@ class Job:
 
 
 class Doubt(enum.StrEnum):
-    """Why a walk vouches for nothing although it came to its end: what an answer lacked."""
+    """Why a walk that came to its end is no proof that the list is complete: what an answer lacked."""
 
     UNCHANGED = "unchanged"
     """A page was answered 304: what ESI sent before stands, and of today it says nothing."""
@@ -187,7 +187,7 @@ class PageState:
     """What we know of one page of one source's list. Times are ESI's, in seconds since 1970.
 
     body_at: when its entries were last sent. not_before: another reason not to ask before then: it was
-    asked for in a life of the database that is over.
+    asked for before an erase or a restore.
     """
 
     page: int

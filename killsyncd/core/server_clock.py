@@ -78,7 +78,7 @@ class Dissent:
 
 
 class ServerTime:
-    """What time it is over there. After a restart: as late as what was heard before, at least."""
+    """An estimate of the server's time; never earlier than the last time that was stored before a restart."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -88,7 +88,7 @@ class ServerTime:
         self.known = False
         """Whether the server has told its time since we started; before, this machine's clock stands in."""
         self.sure = False
-        """Whether more than one word stands for it: two answers, or one and this machine's clock."""
+        """Whether at least two sources agree: two answers, or one and this machine's clock."""
 
     def not_after(self) -> float:
         """The server's time, or earlier: for asking whether a moment has come."""
@@ -175,7 +175,7 @@ class ServerTime:
         return len(self._agreeing(seen)) + WALL_VOTES * self._wall_agrees(seen)
 
     def _all_lately(self, seen: _Interval) -> bool:
-        """Whether the last answers all say so: then it is no machine among many, but time that went on."""
+        """Whether the last answers all say so: then no single server is wrong, the time has changed."""
         lately = list(self._votes)[-IN_A_ROW:]
         return len(lately) == IN_A_ROW and all(each.widened(seen.at).agrees(seen) for each in lately)
 

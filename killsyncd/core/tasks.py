@@ -10,7 +10,7 @@ from typing import Any
 from killsyncd.core.errors import Unavailable
 
 PATIENCE = 1.0
-"""Seconds that closing leaves to what the drain did not see out: to store an answer, not to await one."""
+"""Seconds that closing gives to tasks still running after the drain: to store an answer, not to await one."""
 
 Tasks = Callable[[], Collection[asyncio.Task[Any]]]
 

@@ -1,6 +1,6 @@
 """How long ESI caches an answer, and until when that forbids to ask again. Pure; time is passed in.
 
-`Expires` is binding (ESI.md, "Caching"). But it is a moment of a clock, and clocks are wrong at times: that
+`Expires` is binding (docs/esi.md). But it is a moment of a clock, and clocks are wrong at times: that
 of one of ESI's machines, this machine's, or either of them when the moment was written down. What is certain
 is that an answer lives as long after it was given as it said: no wait is longer than a cache lives.
 """

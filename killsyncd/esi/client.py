@@ -1,6 +1,6 @@
 """The ESI client: every request goes through it, and what ESI does not allow is refused here.
 
-What is kept (ESI.md; users' applications get banned otherwise): `Expires` of lists and of the status,
+What is kept (docs/esi.md; users' applications get banned otherwise): `Expires` of lists and of the status,
 floating windows per group and user, `Retry-After`, the error limit, downtime, the configured pace. The client
 answers with a page's validators and never stores them: only the ledger commits them.
 

@@ -1,6 +1,6 @@
 """The downtime gate: when EVE is down, nothing is asked but its status. Pure; time is passed in.
 
-EVE goes down every day at 11:00 UTC for some minutes, with 502, 503 and 504 around it (ESI.md, "Downtime").
+EVE goes down every day at 11:00 UTC for some minutes, with 502, 503 and 504 around it (docs/esi.md).
 Such answers on several different resources close the gate, or one of them around that hour. It opens when
 `GET /status` answers well, or when a real request does: a status that is wrong or stale must not stop us
 for ever, so after ten minutes a single real request is let through now and then.

@@ -1,8 +1,9 @@
 """HTTP to ESI: one request, one answer, bounded in time and size. No policy in here.
 
 Every request carries `X-Compatibility-Date` and a `User-Agent` by which CCP can reach the operator
-(ESI.md, "Routes"). Redirects are not followed, cookies not kept, proxies of the environment not used.
-Texts of aiohttp's errors hold addresses, and those hold killmail hashes: only their kind is passed on.
+(CCP's ESI documentation, "Best practices"). Redirects are not followed, cookies not kept, proxies of the
+environment not used. Texts of aiohttp's errors hold addresses, and those hold killmail hashes: only their
+kind is passed on.
 """
 
 from __future__ import annotations

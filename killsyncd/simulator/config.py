@@ -18,7 +18,7 @@ Order = Literal["newest", "oldest", "shuffled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorConfig:
-    """Times are seconds, probabilities 0..1. The defaults are ESI's own figures (ESI.md)."""
+    """Times are seconds, probabilities 0..1. The defaults are ESI's own figures (CCP's ESI documentation)."""
 
     host: str = "127.0.0.1"
     port: int = 0

@@ -165,7 +165,7 @@ class SimulatedGrants:
         }
 
     def access_token(self, grant: SimulatedGrant) -> str:
-        """A JWT with the claims of EVE's SSO (ESI.md, "SSO")."""
+        """A JWT with the claims of EVE's SSO (CCP's SSO documentation)."""
         pilot = self._world.pilots[grant.character_id]
         scopes = [scope for scope in grant.scopes if scope not in pilot.lost_scopes]
         now = int(self._clock.wall())

@@ -1,6 +1,6 @@
 """What ESI lets a client spend: floating windows for (group, user), and the old error limit for each address.
 
-Pure: the time is passed in (monotonic seconds). Sources: ESI.md, "Rate limits".
+Pure: the time is passed in (monotonic seconds). Source: CCP's ESI documentation, "Rate limiting".
 """
 
 from __future__ import annotations

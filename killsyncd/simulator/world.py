@@ -92,7 +92,7 @@ class WorldMail:
 
 
 def killmail_hash(victim: int | None, final_blow: int | None, ship_type_id: int, when: int) -> str:
-    """EVE's hash of a killmail; `when` in seconds since 1970 (formula: ESI.md, found by peers, not CCP's
+    """EVE's hash of a killmail; `when` in seconds since 1970 (formula: found by other killboards, not CCP's
     word)."""
     filetime = (when + 11_644_473_600) * 10_000_000
     return hashlib.sha1(

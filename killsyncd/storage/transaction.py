@@ -84,7 +84,7 @@ class Many:
 class Bulk:
     """Insert rows into a table; rows whose key exists are left alone; answers nothing.
 
-    rows: read once. Made while they are written they never fill the processor's caches.
+    rows: read once; may be a generator, and building rows while they are written is the faster way.
     """
 
     table: str

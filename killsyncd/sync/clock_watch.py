@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 
 class ClockWatch:
-    """Looks every two seconds. was_set: told of every step; others took times from this clock, too."""
+    """Looks every two seconds. was_set: called on each step, so that others can drop times they kept."""
 
     def __init__(self, rows: WaitRows, events: Events, clock: Clock, was_set: Callable[[], None]) -> None:
         self._rows = rows

@@ -188,7 +188,7 @@ class Consumer:
             summary = await self._sync(job, log)
         except LeaseLost as error:
             log.info("the lease of a job was lost")
-            # Where that is so this does nothing; where it is not, the row must not stay held for ever.
+            # Does nothing where the claim is gone; otherwise the row must not stay held for ever.
             await self._give_back(job, self._clock.now() + FIRST_BACKOFF, job.attempts, error.message, log)
         except MustWait as error:
             if isinstance(error, Downtime) or (isinstance(error, RateLimited) and error.group == EVERYBODY):

@@ -43,8 +43,8 @@ class DetailStorm:
     def may_fly(self, slots: int, undecided: int, now: float) -> int:
         """How many more mails may be asked for now, of `slots`.
 
-        undecided: mails asked for of which nobody knows yet whether they came. While some fail, no more are
-        under way than it takes to be sure: so a storm costs 20 requests, and not as many more as may fly.
+        undecided: mails asked for of which nobody knows yet whether they came. While failures
+        mount, requests under way are limited so that at most 20 are wasted.
         """
         if not self.in_a_row:
             return slots

@@ -33,7 +33,7 @@ MALFORMED = 6
 """An unreadable mail is tried so often before a person has to look."""
 
 PATIENCE = 12
-"""What may pass, but not for ever, is tried so often: that takes about an hour."""
+"""Attempts at a mail whose error may be temporary; they take about an hour."""
 
 SLICE = 1 << 19
 """Bytes of JSON that are decoded in one go; then everybody else has a turn."""

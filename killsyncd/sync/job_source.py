@@ -62,7 +62,7 @@ class WakeupMessage:
 
 @dataclass(frozen=True, slots=True)
 class WakeupResult:
-    """What came of a message. job: claimed, if there was a request. known: False for a stranger."""
+    """What came of a message. job: claimed, if there was a request. known: whether it is a user of ours."""
 
     job: Job | None
     known: bool = True

@@ -78,7 +78,7 @@ class ListReader:
         except EsiStatus as refusal:
             if refusal.status != 401:
                 raise
-        # ESI.md: 401 means refresh once, then ask again once.
+        # A token can be refused before its end (401): it is renewed once, and the page asked for once more.
         log.info("ESI refuses the token; renewing it once")
         token = await self._tokens.force_refresh(job.user_id, token)
         known = await self._ledger.page_state(job.source_id, walk.next_page)

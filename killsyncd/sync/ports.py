@@ -113,7 +113,7 @@ class DetailLedger(Protocol):
     ) -> bool:
         """A mail did not come: when to try again, or that a person has to look.
 
-        False: that does not stand, it is somebody else's by now or has another hash to be tried.
+        False: not recorded. Another daemon has it by now, or another hash will be tried.
         """
 
 

@@ -42,8 +42,8 @@ _ROOT_FIELDS = frozenset({"newKillmail", "workerStatusUpdates"})
 class Event:
     """Something that subscribers are told. key: names it among all events; root: the field's value.
 
-    context: makes what it is loaded with, or answers what others load with. Who waits for its reader holds
-    only this, not what was loaded.
+    context: returns a new context, or the one that others load with. A subscriber that waits for its
+    reader keeps only this factory, not what was loaded.
     """
 
     key: Hashable

@@ -33,7 +33,7 @@ Write = Callable[[], Awaitable[None]]
 
 
 def is_stamp(name: str) -> bool:
-    """Whether it is a moment that is put in place of another. All others are gates, which only grow.
+    """Whether it is a time stamp, which is overwritten. All others are gates, which are only ever raised.
 
     So a clock that was wrong does not have the last word for ever.
     """
@@ -56,7 +56,9 @@ class RateLimitAccounting:
         self._writes: dict[object, Write] = {}
         self._blocked: dict[Bucket, float] = {}
         self._gates: dict[str, float] = {}
-        self._first_seen: dict[str, float] = {}  # when this process heard of what a gate is now (monotonic)
+        self._first_seen: dict[
+            str, float
+        ] = {}  # when this process first saw a gate's current value (monotonic)
         self._shut_until = 0.0  # the latest of all blocks and of the two gates below
         self._flushing = asyncio.Lock()
         self._time_stamp = f"esi-time:{egress}"

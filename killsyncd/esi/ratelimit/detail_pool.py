@@ -207,7 +207,7 @@ class DetailPool:
 
     def _raise_if_dry(self, bucket: Bucket, heavy: bool, now: float) -> None:
         """Don't ask the database again before it can have something."""
-        for each in {heavy, False}:  # nothing for a light one is nothing for a heavy one
+        for each in {heavy, False}:  # where light sources got no tokens, heavy ones will not either
             recheck_at, next_at = self._dry.get(each, (0.0, 0.0))
             if now < recheck_at and next_at > self._time.not_after():
                 raise self._nothing_left(bucket, next_at)

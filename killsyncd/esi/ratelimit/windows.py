@@ -31,7 +31,7 @@ LONGEST_LIFE = 10.0
 """Seconds in which what is reserved must be sent."""
 
 LOOKS = 0.001
-"""The very last part: room for one request that tells what ESI counts, when everything else is booked."""
+"""The share of a window kept for one probe, whose headers show ESI's real count when all else is booked."""
 
 OBSERVATION_LIFE = 3.0
 """Seconds after which what a header said is too old to be compared with."""

@@ -31,7 +31,7 @@ NOT_OURS = -1.0
 
 
 def _look(ask: ReservationRequest, used: int) -> Tx[int]:
-    """Tokens for one request although `decide` says no. See ReservationRequest.look."""
+    """Grant one probe although the normal rule refuses. See ReservationRequest.look."""
     tokens = worst_price(ask.limit)
     if used + tokens > ask.limit:
         return 0

@@ -126,7 +126,7 @@ class Walks(Repository):
             yield from _set_aside(walk, news)
         known_whole = sighted.new == 0
         if before is not None and before.answered_at and pages > before.pages and not walk.new:
-            known_whole = False  # the list has grown, and not by what this walk has seen: behind this page
+            known_whole = False  # the list grew and this walk saw nothing new: it is on later pages
         yield from _page_answered(job.source_id, news, before, pages)
         seen = PageSeen(news.page, pages, news.last_modified, known_whole)
         may_stop = source["unbroken_at"] is not None and (yield from _settled_before(job.source_id))
@@ -257,7 +257,7 @@ def _settled_before(source_id: int) -> Tx[bool]:
 def _end(job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
     """After the last page of a walk: what the source and the user keep of it, and the acknowledgement.
 
-    A walk that vouches for nothing is done all the same: it is only not claimed to be whole.
+    A walk in doubt ends like any other, but is no proof that the list is complete.
     """
     if walk.doubt is None and outcome in (Outcome.COMPLETE, Outcome.STOPPED):
         yield Run("ledger.vouched", {"source_id": job.source_id, "until": walk.made_at})
