@@ -230,6 +230,9 @@ class Fetcher:
             await self._give_back(ref)
         except EsiError as error:
             await self._failures.failed(ref, error)
+        except Unavailable:
+            # The database did not reserve tokens in time: no fault of the mail's.
+            await self._give_back(ref)
         except Exception as error:
             await self._failures.failed(ref, self._failures.unforeseen(ref, error))
         else:

@@ -128,6 +128,20 @@ async def test_no_first_page_is_taken_for_unchanged_for_long(core: SyncWorld, pi
     assert set(await core.world.refs()) == {1, 2}
 
 
+async def test_304_brings_no_validator_of_entries_that_never_came(core: SyncWorld, pilot: Pilot) -> None:
+    """A node that says 304 and names the newest list would have all others call that unchanged, rightly."""
+    core.lists.script = {1: [core.lists.page(1, etag="e1")]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    for answer in (core.lists.page(unchanged=True, etag="e2"), core.lists.page(2, 1, etag="e2")):
+        core.clock.tick(400)
+        core.lists.script = {1: [answer]}
+        await wanted(core, pilot)
+        await core.work(pilot)
+        assert core.lists.asked[-1][2] == "e1"
+    assert set(await core.world.refs()) == {1, 2}
+
+
 async def test_a_page_that_could_not_be_read_whole_is_never_called_unchanged(
     core: SyncWorld, pilot: Pilot
 ) -> None:

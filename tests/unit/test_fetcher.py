@@ -307,6 +307,16 @@ async def test_a_dry_window_is_waited_for(core: SyncWorld, pilot: Pilot) -> None
         assert core.fetcher.waited == before, "nothing to fetch is no waiting for tokens"
 
 
+async def test_a_database_that_reserves_no_tokens_is_no_fault_of_the_mails(
+    core: SyncWorld, pilot: Pilot
+) -> None:
+    await core.world.listed(pilot, 1)
+    core.details.faults = {1: [Unavailable("the database does not answer")]}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.fetcher.stored == 1)
+    assert core.fetcher.failed == 0
+
+
 async def test_a_bug_counts_as_a_failure(core: SyncWorld, pilot: Pilot) -> None:
     await core.world.listed(pilot, 1)
     core.details.faults = {1: [ZeroDivisionError()]}

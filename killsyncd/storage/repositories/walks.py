@@ -64,8 +64,9 @@ class Walks(Repository):
         # What an incremental walk has passed without stopping counts for the full one too.
         yield Run("ledger.walk_mode", {"id": walk.id, "mode": broad.value})
         walk = replace(walk, mode=broad)
-        if walk.doubt is Doubt.UNCHANGED:
-            # But not a page that was answered 304: a full walk reads every entry anew.
+        if walk.doubt is not None:
+            # But not a page that was answered 304 (its doubt may stand behind another): a full walk reads
+            # every entry anew.
             return (yield from self.restart_walk.tx(walk, None))
         return walk
 
@@ -175,7 +176,9 @@ def _page_answered(source_id: int, news: PageNews, before: PageState | None, pag
         {
             "source_id": source_id,
             "page": news.page,
-            "etag": news.etag or (kept.etag if kept else None),
+            # The validator of what was read: a 304 from a node that has gone wrong may name a newer list,
+            # which every other node would then rightly call unchanged.
+            "etag": kept.etag if kept is not None else news.etag,
             "last_modified": news.last_modified or (kept.last_modified if kept else None),
             "expires_at": news.expires_at,
             "at": news.at,
