@@ -139,7 +139,7 @@ class TestProblems:
         page.goto(daemon.url)
         page.see(SYNCING)
         eve.revoke(lost)
-        page.see("#pilots >> text=Login needed", 180_000)  # refused twice, a minute apart, before it is believed
+        page.see("#pilots >> text=Login needed", 180_000)  # believed after two refusals a minute apart
         page.see(".problem >> text=killsyncd login")
         assert page.js("document.querySelector('#pilots .who-remedy a').pathname") == "/auth/login"
         page.assert_accessible()
