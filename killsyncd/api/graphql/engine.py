@@ -63,8 +63,12 @@ def make_schema() -> GraphQLSchema:
 
 
 def schema_text() -> str:
-    """The schema as it stands in its file."""
-    return (files("killsyncd.api.graphql") / "schema.graphql").read_text("utf-8")
+    """The schema as it stands in its files: the base, then what each subject adds to it, by name."""
+    folder = files("killsyncd.api.graphql") / "schema"
+    texts = {
+        each.name: each.read_text("utf-8") for each in folder.iterdir() if each.name.endswith(".graphql")
+    }
+    return "\n".join([texts.pop("base.graphql"), *(texts[name] for name in sorted(texts))])
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

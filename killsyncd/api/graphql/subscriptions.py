@@ -11,7 +11,7 @@ from graphql import GraphQLResolveInfo
 from killsyncd.api.graphql.context import ApiServices
 from killsyncd.api.graphql.feed import FeedHub
 from killsyncd.api.graphql.inputs import optional_ids
-from killsyncd.api.graphql.resolvers import subscription
+from killsyncd.api.graphql.resolvers.roots import subscription
 from killsyncd.api.graphql.shared_results import Event
 from killsyncd.api.graphql.status_feed import StatusHub
 

@@ -1,0 +1,13 @@
+"""How each field of the schema is read: a module a subject, each with its file or part in `schema/`."""
+
+from killsyncd.api.graphql.resolvers import killmails, status, users
+from killsyncd.api.graphql.resolvers.roots import mutation, query, subscription
+
+BINDABLES = [
+    query,
+    mutation,
+    subscription,
+    *status.BINDABLES,
+    *users.BINDABLES,
+    *killmails.BINDABLES,
+]
