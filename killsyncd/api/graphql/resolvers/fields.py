@@ -7,9 +7,11 @@ from operator import attrgetter
 from typing import Any
 
 from ariadne import ObjectType
-from graphql import GraphQLResolveInfo as Info
+from graphql import GraphQLResolveInfo
 
 from killsyncd.api.graphql.context import Context, Entity
+
+Info = GraphQLResolveInfo
 
 
 def context_of(info: Info) -> Context:

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, time
 from typing import Any
 
 from ariadne import EnumType, ObjectType
-from graphql import GraphQLResolveInfo as Info
 
 from killsyncd.api.graphql.budget import RAW_BYTES
 from killsyncd.api.graphql.context import Connection, Entity
 from killsyncd.api.graphql.inputs import filter_of, first_of, id_of
-from killsyncd.api.graphql.resolvers.fields import context_of, entity, plain
+from killsyncd.api.graphql.resolvers.fields import Info, context_of, entity, plain
 from killsyncd.api.graphql.resolvers.roots import query, subscription
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ariadne import ObjectType
-from graphql import GraphQLResolveInfo as Info
 
-from killsyncd.api.graphql.resolvers.fields import context_of, plain
+from killsyncd.api.graphql.resolvers.fields import Info, context_of, plain
 from killsyncd.api.graphql.resolvers.roots import query, subscription
 from killsyncd.core.clock import utc
 from killsyncd.core.deployment import fit

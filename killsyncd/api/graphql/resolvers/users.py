@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ariadne import EnumType, ObjectType
-from graphql import GraphQLResolveInfo as Info
 
 from killsyncd.api.graphql.context import Connection
 from killsyncd.api.graphql.inputs import character_ids, first_of, id_of
-from killsyncd.api.graphql.resolvers.fields import context_of, plain
+from killsyncd.api.graphql.resolvers.fields import Info, context_of, plain
 from killsyncd.api.graphql.resolvers.roots import mutation, query
 from killsyncd.auth.login import PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn
