@@ -127,7 +127,7 @@ def _applied(file: PassiveReader, path: Path, tables: set[str]) -> int:
         raise SchemaRefused(
             f"{path} holds tables that are not killsyncd's ({some})", "set [database] url to another file"
         )
-    known = {each.number: each.checksum for each in migrations()}
+    known = {each.number: each for each in migrations()}
     last = 0
     for number, checksum in file.applied():
         if number not in known:
@@ -135,7 +135,7 @@ def _applied(file: PassiveReader, path: Path, tables: set[str]) -> int:
                 f"{path} has schema {number}, this killsyncd knows {max(known)} at most",
                 "install the newer killsyncd again, or restore a backup made by this one",
             )
-        if known[number] != checksum:
+        if not known[number].made(checksum):
             raise SchemaRefused(
                 f"schema {number} of {path} was made by a different killsyncd", "install the one that made it"
             )

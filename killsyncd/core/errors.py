@@ -13,6 +13,12 @@ EXIT_USAGE = 2
 EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: the daemon cannot be reached
 EXIT_CONFIG = 78  # EX_CONFIG: configuration, key or schema refused; systemd must not restart
 
+OBSTACLE_REMEDY = (
+    "drop what you have added to it yourself (view, trigger, table, column), start again, and make it anew; "
+    "nothing was changed"
+)
+"""What to do when a migration stumbles over something in the database that is not ours."""
+
 
 class KillsyncdError(Exception):
     """Something a person should read.

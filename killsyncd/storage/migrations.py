@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Protocol
 
 from killsyncd.core.errors import SchemaRefused
+from killsyncd.storage.additions import additions, around
 from killsyncd.storage.queries import expand
 from killsyncd.storage.transaction import Run, Sql, Store, Tx, one
 
@@ -21,13 +22,19 @@ SCHEMA_TABLE = (
     "checksum TEXT NOT NULL, applied_at DOUBLE PRECISION NOT NULL)"
 )
 
+EARLIER_TEXTS = {4: frozenset({"578412fb62d2609954bb110d31ebd58b74b9674d30560431bd818e7e19663df1"})}
+"""Checksums of texts that a migration had before, each of which made the same schema."""
+
 MOVING = "moving_from"
 """Key of `meta` in a database that a store is being moved into (see `transfer`)."""
 
 
+_PART = re.compile(r"^-- \[(sqlite|postgres|both)\][^\n]*$", re.M)
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file `NNNN_name.sql`."""
+    """One file `NNNN_name.sql`. What follows `-- [sqlite]`, `-- [postgres]` or `-- [both]` is for that."""
 
     number: int
     name: str
@@ -38,9 +45,15 @@ class Migration:
         """SHA-256 of the text as it stands in the file."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    def made(self, checksum: str) -> bool:
+        """Whether a schema with this checksum is what this migration makes."""
+        return checksum == self.checksum or checksum in EARLIER_TEXTS.get(self.number, ())
+
     def statements(self, dialect: str) -> list[str]:
         """What a driver runs, one after the other."""
-        text = re.sub(r"--[^\n]*", "", expand(self.text, dialect))
+        first, *parts = _PART.split(self.text)
+        own = (text for of, text in zip(parts[::2], parts[1::2], strict=True) if of in (dialect, "both"))
+        text = re.sub(r"--[^\n]*", "", expand("\n".join((first, *own)), dialect))
         return [part.strip() for part in text.split(";") if part.strip()]
 
 
@@ -88,7 +101,7 @@ async def state(store: Migratable, *, moving: bool = False) -> list[int]:
                 "install the newer killsyncd again, or restore a backup made by this one; "
                 "nothing was changed",
             )
-        if known[number].checksum != checksum:
+        if not known[number].made(checksum):
             raise SchemaRefused(
                 f"schema {number} of the database was made by a different killsyncd",
                 "install the release that made it; nothing was changed",
@@ -144,9 +157,16 @@ async def _migrate(store: Migratable, moving: bool) -> list[int]:
             f"({migration.number}, '{migration.name}', '{migration.checksum}', "
             f"{expand('{now}', store.dialect)})"
         )
-        await store.script(statements)
+        added = await store.read(additions, store.dialect, _indexes())
+        await store.script(around(statements, added))
         done.append(migration.number)
     return done
+
+
+def _indexes() -> frozenset[str]:
+    """The names of all indexes that migrations make."""
+    texts = (each.text for each in migrations())
+    return frozenset(name for text in texts for name in re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+)", text))
 
 
 def _half_moved() -> Tx[bool]:

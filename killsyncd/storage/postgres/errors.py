@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import asyncpg
 
-from killsyncd.core.errors import KillsyncdError, Refused, RowRefused, SchemaRefused, Unavailable
+from killsyncd.core.errors import (
+    OBSTACLE_REMEDY,
+    KillsyncdError,
+    Refused,
+    RowRefused,
+    SchemaRefused,
+    Unavailable,
+)
 
 CHECK = "killsyncd check"
 
@@ -41,6 +48,9 @@ _REFUSED_AT_START = {
     "42501": "let the user create and change tables: ALTER DATABASE NAME OWNER TO USER",
     "0L000": "let the user create and change tables: ALTER DATABASE NAME OWNER TO USER",
 }
+
+_OBSTACLES = frozenset({"2BP01", "42P07", "42701", "42710"})
+"""Something depends on what a migration drops; there is a table, column or constraint of that name."""
 
 _UNAVAILABLE = {
     "53": "the server is short of something (space, memory or connections); work goes on once it has it",
@@ -119,6 +129,13 @@ def translated(error: BaseException, where: str, *, starting: bool = False) -> K
     if code in _REFUSED_AT_START:
         kind = Refused if starting else Unavailable
         return kind(f"the database refuses: {where}: {said}", _REFUSED_AT_START[code])
+    if code in _OBSTACLES:
+        # The detail of a dependency names objects of the schema, and no values.
+        objects = str(getattr(error, "detail", None) or "").split("\n")[:5] if code == "2BP01" else []
+        return SchemaRefused(
+            f"the schema cannot be changed: {where}: {'; '.join([said, *filter(None, objects)])}",
+            OBSTACLE_REMEDY,
+        )
     if code in ("42P01", "42703"):
         return SchemaRefused(
             f"the database lacks a table or a column: {where}: {said}",

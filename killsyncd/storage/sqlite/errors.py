@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from killsyncd.core.errors import KillsyncdError, Refused, SchemaRefused, Unavailable
+from killsyncd.core.errors import OBSTACLE_REMEDY, KillsyncdError, Refused, SchemaRefused, Unavailable
 
 
 def translated(error: sqlite3.Error, path: Path) -> KillsyncdError:
@@ -17,6 +17,8 @@ def translated(error: sqlite3.Error, path: Path) -> KillsyncdError:
         )
     if "malformed" in text:
         return Refused(f"{path} is damaged: {text}", "restore a backup: killsyncd restore FILE")
+    if text.startswith("error in ") or "already exists" in text:
+        return SchemaRefused(f"the schema of {path} cannot be changed: {text}", OBSTACLE_REMEDY)
     if "unable to open" in text or "readonly" in text:
         return Refused(f"the database cannot be written: {path}: {text}", f"check owner and mode of {path}")
     if "no such table" in text or "no such column" in text:

@@ -64,7 +64,7 @@ def schema_of(connection: sqlite3.Connection, name: Path) -> int:
         ).fetchall()
     except sqlite3.DatabaseError as error:
         raise BadInput(f"the database in {name} is damaged: {error}", _ANOTHER) from None
-    known = {each.number: each.checksum for each in migrations()}
+    known = {each.number: each for each in migrations()}
     numbers = [number for number, _ in rows]
     if not numbers:
         raise SchemaRefused(f"the database in {name} is not killsyncd's", "name another file")
@@ -74,7 +74,9 @@ def schema_of(connection: sqlite3.Connection, name: Path) -> int:
             f"{name} has schema {newest}, this killsyncd knows {max(known)} at most",
             "install the killsyncd that made it, or a newer one; nothing was changed",
         )
-    if dict(rows) != {number: checksum for number, checksum in known.items() if number <= newest}:
+    if numbers != [each for each in known if each <= newest] or not all(
+        known[number].made(checksum) for number, checksum in rows
+    ):
         raise SchemaRefused(
             f"schema {newest} of {name} was made by a different killsyncd",
             "install the release that made it; nothing was changed",
