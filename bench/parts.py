@@ -76,6 +76,7 @@ def part_store(given: dict[str, Any]) -> None:
 def _prepare_store(given: dict[str, Any], folder: Path) -> None:
     """The rows that the daemon has stored, as they stand in its database, in batches by its feed."""
     from killsyncd.core.killmail import decode, entity_ids
+    from killsyncd.storage.documents import unpack
     from killsyncd.storage.migrations import migrations
 
     connection = sqlite3.connect(folder / "parts.db", isolation_level=None)
@@ -108,7 +109,9 @@ def _prepare_store(given: dict[str, Any], folder: Path) -> None:
         ids = order[start : start + BATCH]
         found = {table: rows(table, "killmail_id", ids) for table in OF_A_MAIL}
         # A name is written when its id is first seen.
-        seen = entity_ids(*(decode(document) for _, document in found["killmail_documents"])) - named
+        seen = (
+            entity_ids(*(decode(unpack(*document)) for _, *document in found["killmail_documents"])) - named
+        )
         named |= seen
         found["names"] = rows("names", "id", sorted(seen))
         batches.append([insertion(table, values) for table, values in found.items()])

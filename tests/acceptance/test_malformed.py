@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
+from killsyncd.storage.documents import unpack
 from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
 from tests.support.mails import assert_whole, listed_ids, stored_ids, wait_home
 from tests.support.stopped_daemon import let_waiting_pass
@@ -143,8 +144,8 @@ def test_mails_that_are_none(stage: Stage) -> None:
     assert_whole(daemon, eve, [one, two])
     assert daemon.pid == pid
     with daemon.rows() as rows:
-        sql = "SELECT document FROM killmail_documents WHERE killmail_id = ?"
-        document = json.loads(rows.execute(sql, (wrong,)).fetchone()[0])
+        sql = "SELECT document, size FROM killmail_documents WHERE killmail_id = ?"
+        document = json.loads(unpack(*rows.execute(sql, (wrong,)).fetchone()))
     assert document == eve.mail(wrong), "another mail's JSON is never kept under this one's id"
     hits = [each["hits"] for each in eve.faults()]
     assert hits == [1] * len(hits)

@@ -8,6 +8,7 @@ import pytest
 
 from killsyncd.storage import document_repair
 from killsyncd.storage.document_repair import checked_to, repair_documents
+from killsyncd.storage.documents import unpack
 from killsyncd.storage.repositories.search import KillmailSearch
 from tests.support.storage_world import StorageWorld, arrival
 
@@ -20,16 +21,18 @@ async def stored(world: StorageWorld) -> None:
         "INSERT INTO sources (kind, subject_id, created_at) VALUES ('import', 0, 0) RETURNING id"
     )
     await world.storing.import_mails(int(source), [arrival(each, at) for each in (1, 2, 3, 4, 5)], [], at)
-    await world.rows("UPDATE killmail_documents SET document = :spoilt WHERE killmail_id = 2", spoilt=SPOILT)
     await world.rows(
-        "UPDATE killmail_documents SET document = :spoilt WHERE killmail_id = 4",
+        "UPDATE killmail_documents SET document = :spoilt, size = NULL WHERE killmail_id = 2", spoilt=SPOILT
+    )
+    await world.rows(
+        "UPDATE killmail_documents SET document = :spoilt, size = NULL WHERE killmail_id = 4",
         spoilt=b'{"killmail_id":4,"x":1e999}',
     )
 
 
 async def documents(world: StorageWorld) -> dict[int, bytes]:
-    rows = await world.rows("SELECT killmail_id, document FROM killmail_documents")
-    return {int(row[0]): bytes(row[1]) for row in rows}
+    rows = await world.rows("SELECT killmail_id, document, size FROM killmail_documents")
+    return {int(row[0]): unpack(bytes(row[1]), row[2]) for row in rows}
 
 
 async def test_they_are_found_once_and_mended(world: StorageWorld, monkeypatch: pytest.MonkeyPatch) -> None:

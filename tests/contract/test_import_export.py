@@ -13,6 +13,7 @@ import pytest
 from killsyncd.core import killmail as km
 from killsyncd.core.errors import BadInput, RowRefused
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
+from killsyncd.storage.documents import unpack
 from killsyncd.storage.repositories import killmails
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.transaction import Tx
@@ -54,8 +55,8 @@ async def test_what_goes_out_comes_back_byte_for_byte(world: StorageWorld, excha
         await world.rows(f"DELETE FROM {table}")
     await exchange.import_lines(chunks(first))
     assert await exported(exchange) == first
-    documents = await world.rows("SELECT document FROM killmail_documents ORDER BY killmail_id")
-    assert [bytes(each[0]) for each in documents] == lines
+    documents = await world.rows("SELECT document, size FROM killmail_documents ORDER BY killmail_id")
+    assert [unpack(bytes(each[0]), each[1]) for each in documents] == lines
 
 
 async def test_imported_mails_are_numbered_and_not_fresh(world: StorageWorld, exchange: ImportExport) -> None:
@@ -204,7 +205,7 @@ async def test_a_stored_document_that_is_no_json_does_not_spoil_an_export(
 
 async def spoil(world: StorageWorld, killmail_id: int, document: bytes) -> None:
     await world.rows(
-        "UPDATE killmail_documents SET document = :document WHERE killmail_id = :id",
+        "UPDATE killmail_documents SET document = :document, size = NULL WHERE killmail_id = :id",
         document=document,
         id=killmail_id,
     )

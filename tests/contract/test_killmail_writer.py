@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from killsyncd.core import killmail as km
+from killsyncd.storage.documents import unpack
 from killsyncd.storage.repositories.killmails import ATTACKERS, ITEMS, VICTIMS
 from killsyncd.storage.transaction import Rows, Run, Sql, Tx
 from killsyncd.sync.batch import Arrival
@@ -32,7 +33,9 @@ async def test_a_mail_is_stored_with_everything_it_holds(world: StorageWorld) ->
     items = await world.rows(f"SELECT {', '.join(ITEMS)} FROM killmail_items ORDER BY position")
     assert [tuple(each) for each in items] == km.item_rows(mail.killmail)
     assert [tuple(each)[2:4] for each in items] == [(None, 11), (None, 12), (1, 13)]
-    assert bytes(await world.value("SELECT document FROM killmail_documents")) == mail.raw
+    ((stored, size),) = await world.rows("SELECT document, size FROM killmail_documents")
+    assert size == len(mail.raw)
+    assert unpack(bytes(stored), size) == mail.raw
     names = await world.rows("SELECT id FROM names WHERE name IS NULL ORDER BY id")
     assert [each[0] for each in names] == [11, 587]
 

@@ -646,7 +646,7 @@ async def test_check_finds_stored_killmails_that_are_no_json(tmp_path: Path) -> 
     code, found = await checked(path)
     assert "documents" not in found
     with closing(sqlite3.connect(tmp_path / "killsyncd.db")) as rows, rows:
-        rows.execute("UPDATE killmail_documents SET document = x'ff' WHERE killmail_id = 2")
+        rows.execute("UPDATE killmail_documents SET document = x'ff', size = NULL WHERE killmail_id = 2")
     code, found = await checked(path)
     assert (code, found["documents"]["status"]) == (0, "warn")
     assert "1 stored killmail with text that is no JSON (2)" in found["documents"]["message"]

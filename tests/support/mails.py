@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from killsyncd.simulator import RemoteLevers
+from killsyncd.storage.documents import unpack
 from tests.support.daemon import DaemonProcess, wait_for
 
 KILLMAIL = ("killmail_id", "solar_system_id", "war_id", "moon_id")
@@ -30,7 +31,7 @@ def assert_stored_as_sent(rows: sqlite3.Connection, sent: Mapping[str, Any], kil
         ).fetchall()
 
     (document,) = of("killmail_documents")
-    assert json.loads(document["document"]) == sent
+    assert json.loads(unpack(document["document"], document["size"])) == sent
     (mail,) = of("killmails")
     assert {name: mail[name] for name in KILLMAIL} == {name: sent.get(name) for name in KILLMAIL}
     assert mail["killmail_hash"] == killmail_hash

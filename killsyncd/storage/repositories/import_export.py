@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from killsyncd.core.killmail import readable
 from killsyncd.core.model import Source, SourceKind
 from killsyncd.service.ports import StoredDocument
+from killsyncd.storage.documents import document_of
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.users import source_id
 from killsyncd.storage.repository import Repository, reads, writes
@@ -46,14 +46,16 @@ class ImportExportRepository(Repository):
             conditions.append(_INVOLVED)
             params["character_id"] = character_id
         text = (
-            "SELECT k.killmail_id, k.killmail_hash, d.document FROM killmails k "
+            "SELECT k.killmail_id, k.killmail_hash, d.document, d.size FROM killmails k "
             "JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
             f"WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
         )
         rows = yield Sql(text, params)
         return [
             StoredDocument(
-                int(row["killmail_id"]), str(row["killmail_hash"]), readable(bytes(row["document"]))
+                int(row["killmail_id"]),
+                str(row["killmail_hash"]),
+                document_of(int(row["killmail_id"]), bytes(row["document"]), row["size"]),
             )
             for row in rows
         ]

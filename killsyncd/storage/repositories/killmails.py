@@ -13,6 +13,7 @@ from itertools import chain
 
 from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.core.model import FRESH_SECONDS, QUARANTINE_SECONDS, StoredMail
+from killsyncd.storage.documents import pack
 from killsyncd.storage.repositories.sightings import derive_last_ids
 from killsyncd.storage.repository import Repository, writes
 from killsyncd.storage.transaction import (
@@ -84,7 +85,9 @@ def _insert(arrivals: Sequence[Arrival]) -> Tx[tuple[list[Arrival], list[tuple[i
 def _insert_rows(arrivals: Sequence[Arrival]) -> Tx[None]:
     mails = [each.killmail for each in arrivals]
     yield Bulk(
-        "killmail_documents", ("killmail_id", "document"), ((a.killmail.killmail_id, a.raw) for a in arrivals)
+        "killmail_documents",
+        ("killmail_id", "document", "size"),
+        ((a.killmail.killmail_id, *pack(a.raw)) for a in arrivals),
     )
     yield Bulk("victims", VICTIMS, map(victim_row, mails))
     yield Bulk("attackers", ATTACKERS, chain.from_iterable(map(attacker_rows, mails)))

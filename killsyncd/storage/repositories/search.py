@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
-from killsyncd.core.killmail import readable
 from killsyncd.core.model import User
 from killsyncd.core.read_model import (
     COUNTED_TO,
@@ -33,6 +32,7 @@ from killsyncd.core.read_model import (
     TooMuch,
     Victim,
 )
+from killsyncd.storage.documents import document_of
 from killsyncd.storage.repositories import paging
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.users import user_from
@@ -197,7 +197,10 @@ class KillmailSearch(Repository):
         """The JSON of each mail as ESI sent it."""
         rows = yield Run("reading.documents", {"ids": Ids(ids)})
         # One that is no JSON would break the whole answer that it is put into.
-        return {row["killmail_id"]: readable(bytes(row["document"])) for row in rows}
+        return {
+            row["killmail_id"]: document_of(row["killmail_id"], bytes(row["document"]), row["size"])
+            for row in rows
+        }
 
     @reads
     def names(self, ids: Sequence[int]) -> Tx[dict[int, str]]:

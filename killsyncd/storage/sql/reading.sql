@@ -28,17 +28,17 @@ FROM killmail_items WHERE killmail_id {in_ids}
 ORDER BY killmail_id, position LIMIT :limit;
 
 -- name: documents
-SELECT killmail_id, document FROM killmail_documents WHERE killmail_id {in_ids};
+SELECT killmail_id, document, size FROM killmail_documents WHERE killmail_id {in_ids};
 
--- What items and documents of mails will cost, before they are read. The length of a blob is in its header.
+-- What items and documents of mails will cost, before they are read: of documents the JSON, not what is stored of it.
 -- name: sizes [sqlite]
 SELECT k.killmail_id, (SELECT COUNT(*) FROM killmail_items i WHERE i.killmail_id = k.killmail_id) AS items,
-       (SELECT LENGTH(d.document) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
+       (SELECT COALESCE(d.size, LENGTH(d.document)) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
 FROM killmails k WHERE k.killmail_id {in_ids};
 
 -- name: sizes [postgres]
 SELECT k.killmail_id, (SELECT COUNT(*) FROM killmail_items i WHERE i.killmail_id = k.killmail_id) AS items,
-       (SELECT OCTET_LENGTH(d.document) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
+       (SELECT COALESCE(d.size, OCTET_LENGTH(d.document)) FROM killmail_documents d WHERE d.killmail_id = k.killmail_id) AS bytes
 FROM killmails k WHERE k.killmail_id {in_ids};
 
 -- name: names

@@ -47,8 +47,11 @@ class PassiveReader:
         """Stored documents that the daemon has not looked through yet, some at a time, in order of ids."""
         if "killmail_documents" not in self.names() or (reached := self.value(CHECKED_TO)) == ALL:
             return
+        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(killmail_documents)")}
+        unpacked = " AND size IS NULL" if "size" in columns else ""
         cursor = self._connection.execute(
-            "SELECT killmail_id, document FROM killmail_documents WHERE killmail_id > ? ORDER BY killmail_id",
+            "SELECT killmail_id, document FROM killmail_documents "
+            f"WHERE killmail_id > ?{unpacked} ORDER BY killmail_id",
             (int(reached) if reached is not None else 0,),
         )
         while batch := cursor.fetchmany(BATCH):
