@@ -57,7 +57,7 @@ class GrantRow:
     unanswered_attempts: refreshes that were begun and not answered; each may have replaced
         the refresh token without our learning the new one.
     refusals: `invalid_grant` heard in a row. refused_since: when the first of them was heard.
-    list_refusals: 403s in a row on the pilot's list, although the token has the scope.
+    list_refused: whether ESI refused (403) a list last time, although the token has the scope.
     failures: refreshes in a row that failed for whatever reason, since tokens were last stored.
     not_before: no refresh before this; 0 where nothing is waited for.
     holder: the living daemon that refreshes it just now, None where nobody does.
@@ -77,7 +77,7 @@ class GrantRow:
     unanswered_attempts: int
     refusals: int
     refused_since: float | None
-    list_refusals: int
+    list_refused: bool
     failures: int
     not_before: float
     holder: str | None

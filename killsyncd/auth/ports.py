@@ -10,6 +10,7 @@ from typing import Protocol
 
 from killsyncd.auth.grant import GrantRow, NewGrant, PendingRevocation, Registered
 from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
+from killsyncd.auth.refusals import HeardRefusal
 from killsyncd.core.model import UserState
 
 
@@ -96,11 +97,14 @@ class GrantStore(Protocol):
         for good. Who becomes ok again wants a sync.
         """
 
-    async def list_refused(self, user_id: str, *, version: int) -> int | None:
-        """One more 403 in a row on the list: how many now. None for another version."""
+    async def list_refused(self, user_id: str, source_id: int, *, version: int) -> HeardRefusal | None:
+        """One more 403 on this list with this pilot's token: what is to be made of it (`ListRefusals`).
 
-    async def list_accepted(self, user_id: str) -> None:
-        """The list came: sets list_refusals to 0."""
+        None, with nothing changed, for another version.
+        """
+
+    async def list_accepted(self, user_id: str, source_id: int) -> None:
+        """The list came with this pilot's token: what was refused before counts no more."""
 
     async def rename(self, user_id: str, name: str) -> None:
         """The character has another name."""

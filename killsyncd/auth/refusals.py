@@ -6,6 +6,8 @@ a refresh token that is alive; both passed. So a refused token is kept, encrypte
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from killsyncd.core.model import UserState
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -19,12 +21,15 @@ BELIEVED_AFTER = 2
 FORGOTTEN_AFTER = 7 * DAY
 """Seconds for which the SSO must have gone on refusing before the refresh token is forgotten."""
 
-LIST_PAUSES = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE)
-"""Seconds from one 403 on a list to the next question, where the token has the scope: each costs 5 of the 30
-tokens that a pilot has in 15 minutes."""
+LIST_PAUSES = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR)
+"""Seconds from one 403 on a list to the next question, where the token has the scope; after the last of them
+always the last. Each costs 5 of the 30 tokens that a pilot has in 15 minutes."""
 
-LIST_BELIEVED_AFTER = len(LIST_PAUSES) + 1
-"""So many 403 in a row, and the scope counts as missing; the list is asked for again daily."""
+LIST_BELIEVED_AFTER = 5
+"""So many 403 in a row may be believed, where ESI gave somebody else's list meanwhile."""
+
+ALONE_BELIEVED_AFTER = 6 * HOUR
+"""Seconds of refusals that are believed where no other list was asked for, which could show an outage."""
 
 SCOPE_PAUSE = DAY
 """Seconds until the token of a pilot without the scope is renewed and looked at again."""
@@ -52,9 +57,54 @@ def next_login_question(refusals: int, refused_for: float) -> float | None:
     return LOGIN_PAUSES[min(refusals, len(LOGIN_PAUSES)) - 1]
 
 
-def next_list_question(refusals: int) -> float | None:
-    """Seconds until a refused list is asked for again; None: the scope is to be called missing."""
-    return LIST_PAUSES[refusals - 1] if refusals < LIST_BELIEVED_AFTER else None
+@dataclass(frozen=True, slots=True)
+class HeardRefusal:
+    """What is to be made of a 403 on a list.
+
+    count: how many in a row count. wait: seconds until the list should be asked for again.
+    believed: it is this pilot who may not read it, and not ESI that refuses everybody.
+    """
+
+    count: int
+    wait: float
+    believed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListRefusals:
+    """403s in a row on one list, with one pilot's token that has the scope. Seconds by the database's clock.
+
+    count: those that count. since: when the first was heard, at: when the last that counts was.
+    others_accepted: whether ESI gave another list of that kind since the refusal before this one.
+    others_refused: whether it refused another since the first.
+    """
+
+    count: int = 0
+    since: float = 0.0
+    at: float = 0.0
+    others_accepted: bool = False
+    others_refused: bool = False
+
+    def heard(self, now: float) -> ListRefusals:
+        """With one more. It counts only where the pause after the one before it has passed: whoever has the
+        list asked for again and again (`ctl queue --force`, restarts) learns nothing new by it."""
+        if not self.count:
+            return replace(self, count=1, since=now, at=now)
+        if now < self.at:  # written while the clock stood ahead
+            return replace(self, since=min(self.since, now), at=now)
+        if now - self.at < self._pause:
+            return self
+        return replace(self, count=self.count + 1, at=now)
+
+    def verdict(self, now: float) -> HeardRefusal:
+        """What to make of them."""
+        alone = not self.others_refused and now - self.since >= ALONE_BELIEVED_AFTER
+        believed = self.count >= LIST_BELIEVED_AFTER and (self.others_accepted or alone)
+        return HeardRefusal(self.count, max(LIST_PAUSES[0], self.at + self._pause - now), believed)
+
+    @property
+    def _pause(self) -> float:
+        return LIST_PAUSES[min(self.count, len(LIST_PAUSES)) - 1]
 
 
 def longest_wait(state: UserState) -> float:

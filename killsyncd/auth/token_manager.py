@@ -20,7 +20,7 @@ from typing import NoReturn
 from killsyncd.auth.encryption import Vault, token_aad
 from killsyncd.auth.grant import BY_ITSELF, KILLMAIL_SCOPE, GrantRow, ListRefused, SsoUnavailable
 from killsyncd.auth.ports import GrantStore
-from killsyncd.auth.refusals import COME_BACK, LIST_PAUSES, LONGEST_LIFE, SCOPE_PAUSE, next_list_question
+from killsyncd.auth.refusals import COME_BACK, LIST_PAUSES, LONGEST_LIFE, SCOPE_PAUSE
 from killsyncd.auth.sso import SsoClient
 from killsyncd.auth.token_refresh import TokenRefresh, unusable
 from killsyncd.core import tasks
@@ -88,26 +88,29 @@ class TokenManager:
         """
         return await self._token(user_id, rejected_access_token)
 
-    async def list_refused(self, user_id: str, refused_access_token: str, words: str) -> NoReturn:
-        """ESI answered 403 to this token on the pilot's list. words: what ESI said.
+    async def list_refused(
+        self, user_id: str, source_id: int, refused_access_token: str, words: str
+    ) -> NoReturn:
+        """ESI answered 403 to this token on a list. words: what ESI said.
 
         The token's own `scp` decides: it is renewed and looked at again. Without the scope the pilot is
-        marked at once; with it the refusal is counted, and believed only after several in a row.
-        Raises GrantUnusable where the pilot is marked (asked again in a day), else ListRefused; NotFound;
-        Unavailable (the database).
+        marked at once (looked at again daily); with it the refusal is counted, and believed only by the rules
+        of `refusals.ListRefusals` (asked again hourly).
+        Raises GrantUnusable where the pilot is marked, else ListRefused; NotFound; Unavailable.
         """
         row = await self._usable(user_id)
         told = f"ESI refuses the list (403: {words}), although the login has the killmail scope"
         pause = LIST_PAUSES[0]
         if self._is_stored(row, refused_access_token):  # else a login or a refresh was quicker: no verdict
             row = await self._renewed_after_403(row, refused_access_token)
-            refusals = await self._grants.list_refused(user_id, version=row.version) or 1
-            if (next_pause := next_list_question(refusals)) is None:
-                again = self._clock.now() + SCOPE_PAUSE
-                reason = f"{told}, {refusals} times in a row; it is asked again daily"
+            heard = await self._grants.list_refused(user_id, source_id, version=row.version)
+            if heard is not None:
+                self._list_refused.add(user_id)
+                pause = heard.wait
+            if heard is not None and heard.believed:
+                again = self._clock.now() + pause
+                reason = f"{told}, {heard.count} times in a row; it is asked again hourly"
                 await self._mark_unusable(row, UserState.SCOPE_MISSING, reason, not_before=again)
-            pause = next_pause
-            self._list_refused.add(user_id)
         raise ListRefused(told, BY_ITSELF, retry_after=pause)
 
     async def _renewed_after_403(self, row: GrantRow, refused: str) -> GrantRow:
@@ -118,11 +121,11 @@ class TokenManager:
             log.debug("token not renewed after a 403", character_id=row.character_id, error=error.message)
         return await self._usable(row.user_id)
 
-    async def list_accepted(self, user_id: str) -> None:
-        """ESI gave the pilot's list: earlier refusals count no more. Raises Unavailable."""
+    async def list_accepted(self, user_id: str, source_id: int) -> None:
+        """ESI gave a list to this pilot: earlier refusals of it count no more. Raises Unavailable."""
         if user_id in self._list_refused:
-            await self._grants.list_accepted(user_id)
-            self._list_refused.discard(user_id)
+            await self._grants.list_accepted(user_id, source_id)
+            self._list_refused.discard(user_id)  # until the grant is read again, if other lists are refused
 
     async def renew(self, user_id: str) -> None:
         """Renew if it is time; for the refresher, which wants to hear of failures.
@@ -238,7 +241,7 @@ class TokenManager:
         row = await self._grants.load(user_id)
         if row is None:
             raise NotFound(f"there is no user {user_id}", "killsyncd ctl users lists those there are.")
-        if row.list_refusals:
+        if row.list_refused:
             self._list_refused.add(user_id)  # counted before a restart, or by another daemon
         return row
 

@@ -187,7 +187,8 @@ class PageState:
     """What we know of one page of one source's list. Times are ESI's, in seconds since 1970.
 
     body_at: when its entries were last sent. not_before: another reason not to ask before then: it was
-    asked for before an erase or a restore.
+    asked for before an erase or a restore. gone_at: since when ESI says that there is no such page; 0: it
+    does not.
     """
 
     page: int
@@ -199,6 +200,7 @@ class PageState:
     pages: int
     body_at: float = 0.0
     not_before: float = 0.0
+    gone_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

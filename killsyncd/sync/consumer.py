@@ -23,7 +23,7 @@ from killsyncd.core.retry import full_jitter, retry
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
 from killsyncd.sync.job_source import JobSource
-from killsyncd.sync.list_reader import LeaseLost, ListReader
+from killsyncd.sync.list_reader import LeaseLost, ListReader, is_gone
 from killsyncd.sync.ports import SyncRequestRows, WalkLedger
 from killsyncd.sync.settings import ConsumerSettings
 from killsyncd.sync.walk import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
@@ -340,9 +340,15 @@ class Consumer:
                 # A walk that goes on where it stopped would stop there again, and news on the first
                 # page would wait behind it for ever.
                 # One 404 may be wrong, and would hide the page for as long as the first answers 304.
-                shrunk = _gone(error) and job.attempts > 0
+                shrunk = is_gone(error) and await self._gone_before(job, walk.next_page)
                 await self._ledger.restart_walk(walk, ends_at=walk.next_page - 1 if shrunk else None)
             raise
+
+    async def _gone_before(self, job: Job, page: int) -> bool:
+        """Whether ESI said 404 to this page before, so long ago that this is another answer."""
+        known = await self._ledger.page_state(job.source_id, page)
+        least = self._esi.cache_seconds(job.source.kind)
+        return known is not None and 0.0 < known.gone_at <= self._esi.esi_now() - least
 
     def _how_far(self, job: Job, source: SourceState) -> SyncMode:
         """A source without an unbroken walk is read whole; so is every source once a day."""
@@ -372,11 +378,7 @@ class Consumer:
 
 def _stuck(job: Job, error: EsiError) -> bool:
     """Whether a page behind the first will not come: the list has shrunk (404), or it failed three times."""
-    return _gone(error) or (error.counts and (job.attempts + 1) % STUCK_AFTER == 0)
-
-
-def _gone(error: EsiError) -> bool:
-    return isinstance(error, EsiStatus) and error.status == 404
+    return is_gone(error) or (error.counts and (job.attempts + 1) % STUCK_AFTER == 0)
 
 
 async def _first(stopped: asyncio.Future[Any], work: asyncio.Future[T]) -> T | None:

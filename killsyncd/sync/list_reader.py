@@ -20,6 +20,11 @@ BELIEVED = 3600.0
 ESI's that say so for ever, and an answer in full costs one token more."""
 
 
+def is_gone(error: EsiError) -> bool:
+    """Whether ESI says, in its own words, that there is no such page; a gateway says 404 in HTML."""
+    return isinstance(error, EsiStatus) and error.status == 404 and bool(error.detail)
+
+
 class LeaseLost(KillsyncdError):
     """Somebody else has the job now, or its source was erased. Nothing of ours was written."""
 
@@ -57,7 +62,7 @@ class ListReader:
             )
         else:
             news = await self._ask(job, walk, known, log)
-            await self._tokens.list_accepted(job.user_id)
+            await self._tokens.list_accepted(job.user_id, job.source_id)
         written = await self._ledger.write_page(job, walk, news, self.settings.max_pages)
         if not written.held:
             raise LeaseLost("the lease is lost")
@@ -124,11 +129,13 @@ class ListReader:
             # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
             # is not asked for again.
             if asked and error.at is not None:
-                await self._ledger.page_refused(job.source_id, page, error.at, error.expires_at or 0.0)
+                await self._ledger.page_refused(
+                    job.source_id, page, error.at, error.expires_at or 0.0, gone=is_gone(error)
+                )
             # 403 in ESI's own words may mean that the scope is missing: the token manager finds out. What
             # a gateway or a firewall on the way says in HTML is a failure like others.
             if isinstance(error, EsiStatus) and error.status == 403 and error.detail:
-                await self._tokens.list_refused(job.user_id, token, error.detail)
+                await self._tokens.list_refused(job.user_id, job.source_id, token, error.detail)
             raise
         return PageNews(
             page,
@@ -148,9 +155,7 @@ class ListReader:
 
         It costs as much as any refusal, so it is asked again no sooner than the interval.
         """
-        if page > 1 or not isinstance(error, EsiStatus) or error.status != 404 or not error.detail:
-            return None
-        if error.at is None:
+        if page > 1 or not is_gone(error) or error.at is None:
             return None
         expires_at = max(error.expires_at or 0.0, error.at + self.settings.interval)
         made_at = error.at - self._esi.cache_seconds(job.source.kind)

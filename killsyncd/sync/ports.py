@@ -74,8 +74,10 @@ class WalkLedger(Protocol):
     async def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> PageWritten:
         """One page in one transaction: what it listed, its validators, the walk's progress, the job's end."""
 
-    async def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> None:
-        """ESI answered, and with nothing of use. expires_at: its Expires, 0 where it had none."""
+    async def page_refused(
+        self, source_id: int, page: int, at: float, expires_at: float, *, gone: bool = False
+    ) -> None:
+        """ESI answered, and with nothing of use. expires_at: its Expires, 0 where it had none. gone: 404."""
 
     async def torn_in_a_row(self, source_id: int) -> int:
         """How many walks in a row were torn, the last one included."""

@@ -246,18 +246,24 @@ async def test_refusals_are_counted_until_tokens_are_stored(stores: Stores, row:
 
 
 async def test_refused_lists_are_counted_until_one_comes(stores: Stores, row: GrantRow) -> None:
-    assert await stores.grants.list_refused(row.user_id, version=row.version + 1) is None
-    assert await stores.grants.list_refused(row.user_id, version=row.version) == 1
+    assert not row.list_refused
+    assert await stores.grants.list_refused(row.user_id, 1, version=row.version + 1) is None
+    heard = await stores.grants.list_refused(row.user_id, 1, version=row.version)
+    assert heard is not None
+    assert (heard.count, heard.believed) == (1, False)
+    assert heard.wait == pytest.approx(60.0, abs=1.0)
+    assert (await loaded(stores, row.user_id)).list_refused
+    heard = await stores.grants.list_refused(row.user_id, 1, version=row.version)
+    assert heard is not None
+    assert heard.count == 1, "it was asked again at once"
     stored = await store_tokens(stores, await attempt(stores, row))
     assert stored is not None
-    assert await stores.grants.list_refused(row.user_id, version=stored.version) == 2, (
-        "a refresh proves nothing"
-    )
-    await stores.grants.list_accepted(row.user_id)
-    assert (await loaded(stores, row.user_id)).list_refusals == 0
-    await stores.grants.list_refused(row.user_id, version=stored.version)
+    assert stored.list_refused, "a refresh proves nothing"
+    await stores.grants.list_accepted(row.user_id, 1)
+    assert not (await loaded(stores, row.user_id)).list_refused
+    await stores.grants.list_refused(row.user_id, 1, version=stored.version)
     await stores.grants.register(a_grant())
-    assert (await loaded(stores, row.user_id)).list_refusals == 0, "a login begins anew"
+    assert not (await loaded(stores, row.user_id)).list_refused, "a login begins anew"
 
 
 async def test_an_answer_without_an_access_token_stores_the_refresh_token(

@@ -521,3 +521,50 @@ async def test_a_message_does_not_change_a_source_s_weight(world: StorageWorld) 
     await world.want(pilot, priority=8, origin=Origin.LOGIN)
     await world.want(pilot, priority=3, origin=Origin.MESSAGE)
     assert (await world.ledger.pending_of(pilot.source_id, 1)).weight == 8
+
+
+async def test_a_page_that_is_said_to_be_gone_is_so_since_the_first_time(world: StorageWorld) -> None:
+    pilot = await world.pilot(1)
+    job, walk = await world.job(pilot), await started(world, pilot)
+    walk = (await world.page(job, walk, [3], pages=2)).walk
+
+    async def gone_at() -> float:
+        known = await world.ledger.page_state(pilot.source_id, 2)
+        assert known is not None
+        return known.gone_at
+
+    await world.ledger.before_ask(pilot.source_id, 2, 100.0)
+    await world.ledger.page_refused(pilot.source_id, 2, 100.0, 0.0)
+    assert await gone_at() == 0.0, "another failure says nothing of it"
+    for at in (200.0, 500.0):
+        await world.ledger.page_refused(pilot.source_id, 2, at, 0.0, gone=True)
+        assert await gone_at() == 200.0
+    await world.ledger.page_refused(pilot.source_id, 2, 600.0, 0.0)
+    assert await gone_at() == 200.0
+    await world.page(job, walk, [2], pages=2)
+    assert await gone_at() == 0.0
+
+
+async def test_refusals_of_a_list_are_believed_where_another_list_comes_meanwhile(
+    world: StorageWorld,
+) -> None:
+    lost, fine, other = await world.pilot(1), await world.pilot(2), await world.pilot(3)
+
+    async def refused(pilot: Pilot) -> tuple[int, bool]:
+        grant = await world.grants.load(pilot.user_id)
+        assert grant is not None
+        heard = await world.grants.list_refused(pilot.user_id, pilot.source_id, version=grant.version)
+        assert heard is not None
+        return heard.count, heard.believed
+
+    await world.listed(fine, 9)
+    for count in range(1, 9):
+        assert await refused(other) == (count, False)
+        await world.timed.pass_time(10)
+        assert await refused(lost) == (count, False), "nobody's list came since"
+        await world.timed.pass_time(3600)
+    await world.listed(fine, 9)
+    await world.timed.pass_time(3600)
+    assert await refused(lost) == (9, True)
+    await world.grants.list_accepted(lost.user_id, lost.source_id)
+    assert await refused(lost) == (1, False)

@@ -7,12 +7,13 @@ itself is held to the same words by tests/contract.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from killsyncd.auth.grant import GrantRow, NewGrant, Registered
 from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
-from killsyncd.auth.refusals import COME_BACK, LONGEST_LIFE, LONGEST_PAUSE
+from killsyncd.auth.refusals import COME_BACK, LONGEST_LIFE, LONGEST_PAUSE, HeardRefusal, ListRefusals
 from killsyncd.core.model import UserState
 
 
@@ -33,9 +34,13 @@ class Watched:
 class MemoryGrants(Watched):
     """Several managers on one of these are several daemons on one database."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
         super().__init__()
+        self.now = now
         self.rows: dict[str, GrantRow] = {}
+        self.refusals: dict[tuple[str, int], ListRefusals] = {}
+        self.accepted: dict[int, float] = {}
+        """When ESI gave which list, as the ledger has it."""
         self.revocations: list[tuple[int, bytes]] = []
         self._versions = 0
 
@@ -150,16 +155,27 @@ class MemoryGrants(Watched):
             self._put(row, access_token_enc=None, refresh_token_enc=None)
         return True
 
-    async def list_refused(self, user_id: str, *, version: int) -> int | None:
+    async def list_refused(self, user_id: str, source_id: int, *, version: int) -> HeardRefusal | None:
         await self._enter("list_refused")
         row = self.rows.get(user_id)
         if row is None or row.version != version:
             return None
-        return self._put(row, list_refusals=row.list_refusals + 1).list_refusals
+        now = self.now()
+        before = self.refusals.get((user_id, source_id), ListRefusals())
+        after = self.refusals[user_id, source_id] = before.heard(now)
+        self._put(row, list_refused=True)
+        last = before.at if before.count else now
+        others = [each for key, each in self.refusals.items() if key[1] != source_id]
+        return replace(
+            after,
+            others_accepted=any(at > last for key, at in self.accepted.items() if key != source_id),
+            others_refused=any(each.at >= after.since for each in others),
+        ).verdict(now)
 
-    async def list_accepted(self, user_id: str) -> None:
+    async def list_accepted(self, user_id: str, source_id: int) -> None:
         await self._enter("list_accepted")
-        self._put(self.rows[user_id], list_refusals=0)
+        self.refusals.pop((user_id, source_id), None)
+        self._put(self.rows[user_id], list_refused=any(key[0] == user_id for key in self.refusals))
 
     async def rename(self, user_id: str, name: str) -> None:
         await self._enter("rename")
@@ -197,6 +213,7 @@ class MemoryGrants(Watched):
         await self._enter("register")
         known = [row.user_id for row in self.rows.values() if row.character_id == grant.character_id]
         user_id = known[0] if known else f"user-{len(self.rows) + 1}"
+        self.refusals = {key: each for key, each in self.refusals.items() if key[0] != user_id}
         self.rows[user_id] = GrantRow(
             user_id=user_id,
             character_id=grant.character_id,
@@ -212,7 +229,7 @@ class MemoryGrants(Watched):
             unanswered_attempts=0,
             refusals=0,
             refused_since=None,
-            list_refusals=0,
+            list_refused=False,
             failures=0,
             not_before=0.0,
             holder=None,

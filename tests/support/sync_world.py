@@ -110,6 +110,8 @@ class PlayedLists:
         if before_ask is not None and getattr(answer, "until", None) is None:
             await before_ask(self.esi_now())
         self.asked.append((page, token, etag))
+        if isinstance(answer, EsiError) and answer.at is not None:
+            answer.at = self.esi_now()  # a script is written before
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -145,13 +147,15 @@ class PlayedTokens:
         self.token = f"token-{self.refreshed + 1}"
         return self.token
 
-    async def list_refused(self, user_id: str, refused_access_token: str, words: str) -> NoReturn:
+    async def list_refused(
+        self, user_id: str, source_id: int, refused_access_token: str, words: str
+    ) -> NoReturn:
         self.refused.append(refused_access_token)
         if self.scope:
             raise ListRefused(f"refused: {words}", retry_after=LIST_PAUSES[0])
         raise GrantUnusable("the scope is missing", "log in again", state=UserState.SCOPE_MISSING)
 
-    async def list_accepted(self, user_id: str) -> None:
+    async def list_accepted(self, user_id: str, source_id: int) -> None:
         self.accepted += 1
 
 

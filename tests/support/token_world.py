@@ -16,6 +16,8 @@ from tests.support.clocks import ManualClock
 from tests.support.grant_store import MemoryGrants
 
 USER = "user-1"
+LIST = 7
+"""The source that is the pilot's own list."""
 CHARACTER = 90000001
 MARGIN = 300.0
 
@@ -87,7 +89,7 @@ class TokenWorld:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.store = MemoryGrants()
+        self.store = MemoryGrants(self.clock.now)
         self.vault = Vault([new_key()])
         self.sso = ScriptedSso(self.clock)
         self.manager = self.daemon("daemon-1")
@@ -114,10 +116,10 @@ class TokenWorld:
         )
         return (await self.store.register(grant)).user_id
 
-    def stored_refresh_token(self) -> str:
-        blob = self.store.rows[USER].refresh_token_enc
-        assert blob is not None
-        return self.vault.decrypt_text(blob, aad=token_aad(CHARACTER, "refresh"))
+    def stored_refresh_token(self, user_id: str = USER) -> str:
+        row = self.store.rows[user_id]
+        assert row.refresh_token_enc is not None
+        return self.vault.decrypt_text(row.refresh_token_enc, aad=token_aad(row.character_id, "refresh"))
 
     @property
     def state(self) -> UserState:

@@ -333,6 +333,10 @@ async def test_a_refusal_of_one_login_counts_against_its_pilot(core: SyncWorld, 
 # -- walks that cannot go on ---------------------------------------------------------------------
 
 
+def gone_page(core: SyncWorld) -> EsiStatus:
+    return EsiStatus(404, "Requested page does not exist!", at=core.clock.now())
+
+
 async def test_a_list_that_has_shrunk_is_read_from_its_first_page_again(
     core: SyncWorld, pilot: Pilot
 ) -> None:
@@ -366,6 +370,43 @@ async def test_a_404_that_passes_hides_no_page(core: SyncWorld, pilot: Pilot) ->
     await core.work(pilot)
     core.clock.tick(1000)
     await core.work(pilot)
+    assert 8 in await core.world.refs()
+
+
+async def test_a_404_after_another_failure_hides_no_page(core: SyncWorld, pilot: Pilot) -> None:
+    """Any failure of the job before it made a single 404 believed."""
+    core.lists.script = {
+        1: [core.lists.page(9, pages=2)],
+        2: [EsiStatus(500, "oops", at=core.clock.now()), gone_page(core)],
+    }
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(1000)
+    await core.work(pilot)
+    assert await walks(core, pilot) == ["abandoned", "running"]
+    core.lists.script = {
+        1: [core.lists.page(pages=None, unchanged=True)],  # as an answer without X-Pages
+        2: [core.lists.page(8, pages=2)],
+    }
+    core.clock.tick(1000)
+    await core.work(pilot)
+    assert 8 in await core.world.refs()
+
+
+async def test_a_404_of_a_gateway_ends_no_list(core: SyncWorld, pilot: Pilot) -> None:
+    html = EsiStatus(404, "", at=core.clock.now())
+    core.lists.script = {1: [core.lists.page(9, pages=2)], 2: [html]}
+    await wanted(core, pilot)
+    for _ in range(4):
+        await core.work(pilot)
+        core.clock.tick(1000)
+    core.lists.script = {
+        1: [core.lists.page(pages=None, unchanged=True)],
+        2: [core.lists.page(8, pages=2)],
+    }
+    while await core.want_row(pilot):
+        await core.work(pilot)
+        core.clock.tick(1000)
     assert 8 in await core.world.refs()
 
 

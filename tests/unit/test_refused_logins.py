@@ -7,10 +7,22 @@ import asyncio
 import pytest
 
 from killsyncd.auth.grant import KILLMAIL_SCOPE, GrantUnusable, ListRefused, SsoUnavailable
-from killsyncd.auth.refusals import DAY, FORGOTTEN_AFTER, HOUR, LIST_PAUSES, LOGIN_PAUSES, next_login_question
+from killsyncd.auth.refusals import (
+    ALONE_BELIEVED_AFTER,
+    DAY,
+    FORGOTTEN_AFTER,
+    HOUR,
+    LIST_BELIEVED_AFTER,
+    LIST_PAUSES,
+    LOGIN_PAUSES,
+    next_login_question,
+)
 from killsyncd.core.errors import GrantDead
 from killsyncd.core.model import UserState
-from tests.support.token_world import USER, TokenWorld, down, gone
+from tests.support.token_world import LIST, USER, TokenWorld, down, gone
+
+OTHER = 99
+"""Somebody else's list."""
 
 
 @pytest.fixture
@@ -180,12 +192,22 @@ async def test_a_lease_lost_while_asking_is_no_verdict_either(due: TokenWorld) -
 async def refused_list(world: TokenWorld) -> ListRefused | GrantUnusable:
     token = await world.manager.access_token(USER)
     with pytest.raises((ListRefused, GrantUnusable)) as caught:
-        await world.manager.list_refused(USER, token, "unexpected end of JSON input")
+        await world.manager.list_refused(USER, LIST, token, "unexpected end of JSON input")
     return caught.value
 
 
+async def refused_with_pauses(world: TokenWorld, times: int) -> None:
+    """Refused so many times in a row, each asked when it should be; others' lists come."""
+    for _ in range(times):
+        refusal = await refused_list(world)
+        assert isinstance(refusal, ListRefused)
+        world.store.accepted[OTHER] = world.clock.now() + 1
+        await world.clock.advance(refusal.retry_after)
+
+
 async def test_a_403_for_a_token_with_the_scope_is_doubted_four_times(world: TokenWorld) -> None:
-    for pause in LIST_PAUSES:
+    for pause in LIST_PAUSES[: LIST_BELIEVED_AFTER - 1]:
+        world.store.accepted[OTHER] = world.clock.now() + 1
         refusal = await refused_list(world)
         assert isinstance(refusal, ListRefused)
         assert refusal.retry_after == pause
@@ -194,43 +216,88 @@ async def test_a_403_for_a_token_with_the_scope_is_doubted_four_times(world: Tok
         await world.clock.advance(pause)
     assert isinstance(await refused_list(world), GrantUnusable)
     assert world.state is UserState.SCOPE_MISSING
-    assert "daily" in (world.store.rows[USER].state_reason or "")
+    assert "hourly" in (world.store.rows[USER].state_reason or "")
+
+
+async def test_an_outage_that_refuses_everybody_is_nobodys_missing_scope(world: TokenWorld) -> None:
+    """Four refused pilots and no list that came: that is ESI, for as long as it lasts."""
+    users = [(USER, LIST)]
+    for n in range(1, 4):
+        users.append((await world.login(character=91000000 + n), LIST + n))
+    began = world.clock.now()
+    while world.clock.now() < began + DAY:
+        waits = []
+        for user_id, source_id in users:
+            world.sso.character = world.store.rows[user_id].character_id
+            world.sso.current = world.stored_refresh_token(user_id)
+            token = await world.manager.access_token(user_id)
+            with pytest.raises(ListRefused) as caught:
+                await world.manager.list_refused(user_id, source_id, token, "Forbidden")
+            waits.append(caught.value.retry_after)
+        await world.clock.advance(max(waits))
+    assert {row.state for row in world.store.rows.values()} == {UserState.OK}
+    assert waits == [HOUR] * 4, "five tokens an hour each"
+
+
+async def test_a_pilot_who_is_alone_is_believed_after_six_hours(world: TokenWorld) -> None:
+    began = world.clock.now()
+    while isinstance(refusal := await refused_list(world), ListRefused):
+        await world.clock.advance(refusal.retry_after)
+    assert world.state is UserState.SCOPE_MISSING
+    assert ALONE_BELIEVED_AFTER <= world.clock.now() - began < ALONE_BELIEVED_AFTER + 2 * HOUR
+
+
+async def test_asking_again_and_again_learns_nothing_new(world: TokenWorld) -> None:
+    """`ctl queue --force` and restarts: twenty refusals in a minute are one."""
+    for n in range(20):
+        if n % 5 == 0:
+            world.manager = world.daemon("daemon-1")
+        world.store.accepted[OTHER] = world.clock.now()
+        assert isinstance(await refused_list(world), ListRefused)
+        await world.clock.advance(2)
+    assert world.store.refusals[USER, LIST].count == 1
+    assert world.state is UserState.OK
+
+
+async def test_a_refusal_written_while_the_clock_was_ahead_holds_up_nothing(world: TokenWorld) -> None:
+    await refused_list(world)
+    world.clock.set_wall(world.clock.now() - DAY)
+    refusal = await refused_list(world)
+    assert isinstance(refusal, ListRefused)
+    assert refusal.retry_after == LIST_PAUSES[0]
 
 
 async def test_the_list_that_comes_ends_the_row(world: TokenWorld) -> None:
     for _ in range(3):
-        for _ in range(4):
-            assert isinstance(await refused_list(world), ListRefused)
-            await world.clock.advance(60)
-        await world.manager.list_accepted(USER)
-        assert world.store.rows[USER].list_refusals == 0
+        await refused_with_pauses(world, 4)
+        await world.manager.list_accepted(USER, LIST)
+        assert not world.store.refusals
     calls = world.store.calls.count("list_accepted")
-    await world.manager.list_accepted(USER)
+    await world.manager.list_accepted(USER, LIST)
     assert world.store.calls.count("list_accepted") == calls, "nothing is written where nothing was refused"
 
 
 async def test_the_row_of_refusals_outlives_a_restart(world: TokenWorld) -> None:
-    for _ in range(4):
-        await refused_list(world)
+    await refused_with_pauses(world, 4)
     world.manager = world.daemon("daemon-1")
     assert await world.manager.access_token(USER)
-    await world.manager.list_accepted(USER)
-    assert world.store.rows[USER].list_refusals == 0
+    await world.manager.list_accepted(USER, LIST)
+    assert not world.store.refusals
 
 
-async def test_who_is_called_missing_is_asked_again_daily(world: TokenWorld) -> None:
-    for _ in range(5):
-        await refused_list(world)
-        await world.clock.advance(60)
+async def test_who_is_called_missing_is_asked_again_hourly(world: TokenWorld) -> None:
+    await refused_with_pauses(world, 4)
+    await refused_list(world)
     for _ in range(3):
         assert world.state is UserState.SCOPE_MISSING
-        await world.clock.advance(HOUR)
+        world.store.accepted[OTHER] = world.clock.now() + 1
+        await world.clock.advance(HOUR / 2)
         assert await world.store.due(world.clock.now(), 10) == []
-        assert await asked_when_due(world) == pytest.approx(23 * HOUR, abs=120)
+        assert await asked_when_due(world) == pytest.approx(HOUR / 2, abs=120)
         assert world.state is UserState.OK, "the list is to be asked for once more"
         assert isinstance(await refused_list(world), GrantUnusable), "one more refusal says it again"
     await asked_when_due(world)
-    await world.manager.list_accepted(USER)
+    await world.manager.list_accepted(USER, LIST)
     assert isinstance(await refused_list(world), ListRefused), "it begins anew"
 
 
@@ -274,15 +341,15 @@ async def test_who_was_disabled_by_a_single_403_comes_back_with_the_upgrade(worl
 async def test_a_refusal_of_an_older_token_is_no_refusal(world: TokenWorld) -> None:
     """The pilot logged in again while the old token's answer was on its way."""
     with pytest.raises(ListRefused):
-        await world.manager.list_refused(USER, "access-before-the-login", "Forbidden")
+        await world.manager.list_refused(USER, LIST, "access-before-the-login", "Forbidden")
     assert world.state is UserState.OK
-    assert world.store.rows[USER].list_refusals == 0
+    assert not world.store.refusals
 
 
 async def test_a_403_while_the_sso_is_down_is_counted_all_the_same(world: TokenWorld) -> None:
     world.sso.faults = [down()]
     assert isinstance(await refused_list(world), ListRefused)
-    assert world.store.rows[USER].list_refusals == 1
+    assert world.store.refusals[USER, LIST].count == 1
 
 
 # -- a clock that was wrong ----------------------------------------------------------------------

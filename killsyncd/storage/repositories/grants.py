@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
+from dataclasses import replace
 
 from killsyncd.auth.grant import GrantRow, NewGrant, Registered
 from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
-from killsyncd.auth.refusals import LONGEST_LIFE, LONGEST_PAUSE
+from killsyncd.auth.refusals import LONGEST_LIFE, LONGEST_PAUSE, HeardRefusal, ListRefusals
 from killsyncd.core.clock import utc
 from killsyncd.core.model import PRIORITY_PRODUCER, Origin, Source, SourceKind, UserState
 from killsyncd.storage.repositories.users import mark as mark_user
@@ -41,7 +42,7 @@ def _grant(row: Row) -> GrantRow:
         unanswered_attempts=0 if none else int(row["unanswered"]),
         refusals=0 if none else int(row["doubtful"]),
         refused_since=None if row["refused_since"] is None else float(row["refused_since"]),
-        list_refusals=0 if none else int(row["list_refusals"]),
+        list_refused=bool(row["list_refused"]),
         failures=0 if none else int(row["failures"]),
         not_before=not_before,
         holder=row["holder"],
@@ -147,15 +148,29 @@ class GrantRepository(Repository):
         return True
 
     @writes
-    def list_refused(self, user_id: str, *, version: int) -> Tx[int | None]:
-        """Count a 403 on the list; None for another version."""
-        row = one((yield Run("grants.list_refused", {"user_id": user_id, "version": version})))
-        return None if row is None else int(row["list_refusals"])
+    def list_refused(self, user_id: str, source_id: int, *, version: int) -> Tx[HeardRefusal | None]:
+        """Count a 403 on this list; None for another version."""
+        key = {"user_id": user_id, "source_id": source_id}
+        row = one((yield Run("grants.list_refusals", {**key, "version": version})))
+        if row is None:
+            return None
+        now = float(row["now"])
+        before = ListRefusals(int(row["refusals"]), float(row["first_refused_at"]), float(row["refused_at"]))
+        after = before.heard(now)
+        values = {"refusals": after.count, "since": after.since, "refused_at": after.at}
+        yield Run("grants.list_refused", {**key, **values})
+        since = {"source_id": source_id, "since": after.since, "last": before.at if before.count else now}
+        others = one((yield Run("grants.other_lists", since)))
+        assert others is not None, "EXISTS answers its row"
+        heard = replace(
+            after, others_accepted=bool(others["accepted"]), others_refused=bool(others["refused"])
+        )
+        return heard.verdict(now)
 
     @writes
-    def list_accepted(self, user_id: str) -> Tx[None]:
+    def list_accepted(self, user_id: str, source_id: int) -> Tx[None]:
         """The list came: what was refused before counts no more."""
-        yield Run("grants.list_accepted", {"user_id": user_id})
+        yield Run("grants.list_accepted", {"user_id": user_id, "source_id": source_id})
 
     @writes
     def rename(self, user_id: str, name: str) -> Tx[None]:
@@ -218,6 +233,7 @@ class GrantRepository(Repository):
                 "renew_at": grant.renew_at,
             },
         )
+        yield Run("grants.lists_anew", {"user_id": user_id})
         return Registered(user_id, known is None)
 
 

@@ -100,6 +100,7 @@ class Walks(Repository):
             int(row["pages"]),
             float(row["body_at"]),
             not_before,
+            float(row["gone_at"]),
         )
 
     @writes
@@ -156,9 +157,17 @@ class Walks(Repository):
         return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
 
     @writes
-    def page_refused(self, source_id: int, page: int, at: float, expires_at: float) -> Tx[None]:
-        """ESI answered, and with nothing of use. expires_at: its Expires, 0 where it had none."""
-        values = {"source_id": source_id, "page": page, "at": at, "expires_at": expires_at}
+    def page_refused(
+        self, source_id: int, page: int, at: float, expires_at: float, *, gone: bool = False
+    ) -> Tx[None]:
+        """ESI answered, and with nothing of use. expires_at: its Expires, 0 where it had none. gone: 404."""
+        values = {
+            "source_id": source_id,
+            "page": page,
+            "at": at,
+            "expires_at": expires_at,
+            "gone": int(gone),
+        }
         yield Run("ledger.page_refused", values)
 
     @reads
@@ -267,6 +276,7 @@ def _end(job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
         if outcome is Outcome.COMPLETE:
             yield Run("ledger.walked_unbroken", {"source_id": job.source_id})
             yield Run("ledger.no_more_set_aside", {"source_id": job.source_id, "walk_id": walk.id})
+    yield Run("ledger.accepted", {"source_id": job.source_id})
     yield Run("ledger.synced", {"source_id": job.source_id})
     yield from derive_last_ids([job.source_id])
     yield Run("ledger.walks_prune", {"source_id": job.source_id})

@@ -1,7 +1,8 @@
 -- name: load
 SELECT u.id AS user_id, u.character_id, u.character_name, u.owner_hash, u.state, u.state_reason, u.scopes,
        g.access_token, g.refresh_token, g.expires_at, g.renew_at, g.version, g.unanswered, g.doubtful,
-       g.failures, g.not_before, g.refused_since, g.list_refusals, g.holder
+       g.failures, g.not_before, g.refused_since, g.holder,
+       EXISTS (SELECT 1 FROM list_refusals r WHERE r.user_id = u.id) AS list_refused
 FROM users u LEFT JOIN grants g ON g.user_id = u.id WHERE u.id = :user_id;
 
 -- name: begin_attempt
@@ -47,12 +48,31 @@ UPDATE grants SET holder = NULL WHERE user_id = :user_id AND holder = :holder;
 UPDATE grants SET version = version + 1, not_before = :not_before, holder = NULL
 WHERE user_id = :user_id AND version = :version RETURNING user_id;
 
+-- name: list_refusals
+SELECT COALESCE(r.refusals, 0) AS refusals, COALESCE(r.first_refused_at, 0) AS first_refused_at,
+       COALESCE(r.refused_at, 0) AS refused_at, {now} AS now
+FROM grants g JOIN sources s ON s.id = :source_id
+LEFT JOIN list_refusals r ON r.user_id = g.user_id AND r.source_id = s.id
+WHERE g.user_id = :user_id AND g.version = :version;
+
 -- name: list_refused
-UPDATE grants SET list_refusals = list_refusals + 1 WHERE user_id = :user_id AND version = :version
-RETURNING list_refusals;
+INSERT INTO list_refusals (source_id, user_id, refusals, first_refused_at, refused_at)
+VALUES (:source_id, :user_id, :refusals, :since, :refused_at)
+ON CONFLICT (source_id, user_id) DO UPDATE SET refusals = excluded.refusals,
+    first_refused_at = excluded.first_refused_at, refused_at = excluded.refused_at;
+
+-- name: other_lists
+-- What ESI said to other lists of this kind meanwhile. Most say nothing, and all were asked: seldom run.
+SELECT EXISTS (SELECT 1 FROM sources o JOIN sources s ON s.kind = o.kind
+               WHERE s.id = :source_id AND o.id <> s.id AND o.accepted_at > :last) AS accepted,
+       EXISTS (SELECT 1 FROM list_refusals r JOIN sources o ON o.id = r.source_id JOIN sources s ON s.kind = o.kind
+               WHERE s.id = :source_id AND o.id <> s.id AND r.refused_at >= :since) AS refused;
 
 -- name: list_accepted
-UPDATE grants SET list_refusals = 0 WHERE user_id = :user_id;
+DELETE FROM list_refusals WHERE user_id = :user_id AND source_id = :source_id;
+
+-- name: lists_anew
+DELETE FROM list_refusals WHERE user_id = :user_id;
 
 -- name: ask_soon
 -- Not at once: somebody who asks again and again must not use up the questions that are left.
@@ -69,8 +89,7 @@ VALUES (:user_id, :access_token, :refresh_token, :expires_at, :renew_at, CAST({n
 ON CONFLICT (user_id) DO UPDATE SET access_token = excluded.access_token,
     refresh_token = excluded.refresh_token, expires_at = excluded.expires_at, renew_at = excluded.renew_at,
     version = CASE WHEN grants.version >= excluded.version THEN grants.version + 1 ELSE excluded.version END,
-    unanswered = 0, doubtful = 0, failures = 0, not_before = 0, refused_since = NULL, list_refusals = 0,
-    holder = NULL;
+    unanswered = 0, doubtful = 0, failures = 0, not_before = 0, refused_since = NULL, holder = NULL;
 
 -- name: due
 -- Further ahead than anything of ours: written while the clock stood wrong.

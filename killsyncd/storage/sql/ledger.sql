@@ -7,7 +7,7 @@ SELECT holder FROM wants WHERE source_id = :source_id {for_update};
 
 -- name: page
 -- Gates of lists: what was asked for in a life of the database that is over (an erased pilot, a restore).
-SELECT p.page, p.etag, p.last_modified, p.expires_at, p.asked_at, p.answered_at, p.pages, p.body_at,
+SELECT p.page, p.etag, p.last_modified, p.expires_at, p.asked_at, p.answered_at, p.pages, p.body_at, p.gone_at,
        (SELECT MAX(g.value) FROM gates g WHERE g.name IN ('lists-asked',
             'list-asked:' || s.kind || ':' || CAST(s.subject_id AS TEXT) || ':' || CAST(:page AS TEXT))) AS not_before
 FROM sources s LEFT JOIN pages p ON p.source_id = s.id AND p.page = :page
@@ -22,10 +22,12 @@ INSERT INTO pages (source_id, page, etag, last_modified, expires_at, asked_at, a
 VALUES (:source_id, :page, :etag, :last_modified, :expires_at, :at, :at, :pages, :body_at)
 ON CONFLICT (source_id, page) DO UPDATE SET etag = excluded.etag, last_modified = excluded.last_modified,
     expires_at = excluded.expires_at, answered_at = excluded.answered_at, pages = excluded.pages,
-    body_at = excluded.body_at;
+    body_at = excluded.body_at, gone_at = 0;
 
 -- name: page_refused
-UPDATE pages SET answered_at = :at, expires_at = :expires_at WHERE source_id = :source_id AND page = :page;
+UPDATE pages SET answered_at = :at, expires_at = :expires_at,
+    gone_at = CASE WHEN :gone = 1 AND (gone_at = 0 OR gone_at > :at) THEN :at ELSE gone_at END
+WHERE source_id = :source_id AND page = :page;
 
 -- name: pages_beyond
 DELETE FROM pages WHERE source_id = :source_id AND page > :pages;
@@ -77,6 +79,9 @@ UPDATE sources SET unbroken_at = {now}, full_walk_at = {now} WHERE id = :source_
 -- The list of another node may be older than one that was read before.
 UPDATE sources SET vouched_at = :until
 WHERE id = :source_id AND (vouched_at IS NULL OR vouched_at < :until);
+
+-- name: accepted
+UPDATE sources SET accepted_at = {now} WHERE id = :source_id;
 
 -- name: newest_listed
 SELECT g.killmail_id, k.killmail_time FROM sightings g LEFT JOIN killmails k ON k.killmail_id = g.killmail_id
