@@ -63,7 +63,7 @@ def unpack(stored: bytes, size: int | None) -> bytes:
 
 
 def document_of(killmail_id: int, stored: bytes, size: int | None) -> bytes:
-    """A stored text for an answer or a file: JSON in any case, `{}` (and a word in the log) where it is damaged."""
+    """A stored text for an answer or a file: JSON in any case, `{}` where it is damaged (the log tells)."""
     try:
         return readable(unpack(stored, size))
     except ValueError as error:
