@@ -231,8 +231,9 @@ def tokens(folder: Path, quick: bool) -> list[Figure]:
                 for fight in range(fights):
                     start = (fight * 7 + number * 13) % len(ids)
                     there = [ids[(start + place) % len(ids)] for place in range(2 + fight % 9)]
-                    simulator.add_mails(count=1, pilots=there, shared=True)
-                    news.update(there)
+                    # The first dies by the second's hand, and both list it; the others only helped.
+                    simulator.add_mails(count=1, pilots=there, shared=True, loss=True)
+                    news.update(there[:2])
                 time.sleep(6.0)
                 ideal += 2 * fights + 2 * len(news) + (len(ids) - len(news))
                 running.ctl("queue", "--force")

@@ -208,7 +208,7 @@ async def _show(config: Config, eve: str, pilots: int) -> None:
         for show in shows:
             show.cancel()
         await serving
-        screen.line("", "the end", "every mail that was listed is stored or still wanted; nothing is lost")
+        screen.line("", "the end", "every mail that a list showed is stored or still wanted; nothing is lost")
 
 
 class Screen:
@@ -282,7 +282,8 @@ async def _progress(app: App, screen: Screen, clock: Clock) -> None:
             if user.pending > 20:
                 screen.line(" ", "first sync", f"{user.character_name}: {user.pending} still to come", "36")
             elif before > 20 and not user.pending:
-                screen.line("*", "complete", f"{user.character_name}: every mail ESI lists is here", "36")
+                text = f"{user.character_name}: every loss and final blow that ESI lists is here"
+                screen.line("*", "complete", text, "36")
         held = [each for each in status.waiting if each.code is not WaitsFor.CACHE]
         said = {f"{each.what} {each.code} {each.character_id}" for each in held}
         for each in held:

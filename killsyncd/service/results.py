@@ -195,9 +195,9 @@ class Retried:
 class Verified:
     """What can be claimed for one character.
 
-    complete_from, complete_to: every mail that ESI listed for this character with a time between
-    them is stored, but for `pending` and `quarantined`; None where nothing can be claimed, and
-    `why` says so. See docs/ctl.md for how far that goes.
+    complete_from, complete_to: every mail that ESI listed for this character (losses and final
+    blows, no assists) with a time between them is stored, but for `pending` and `quarantined`; None where
+    nothing can be claimed, and `why` says so. See docs/ctl.md for how far that goes.
     kept_since: time of the oldest stored mail of this character's lists; older than
     complete_from means that earlier syncs brought it.
     missing: listed, but neither stored nor wanted. Always 0, or there is a mistake in killsyncd.

@@ -49,6 +49,13 @@ def _add_world(group: argparse._ArgumentGroup) -> None:
         help="part of the mails with several pilots (%(default)s)",
     )
     new(
+        "--assists",
+        type=amount,
+        default=0.0,
+        metavar="P",
+        help="for each mail in a list so many on which a pilot only helped, in no list (%(default)s)",
+    )
+    new(
         "--rate",
         type=amount,
         default=0.0,
@@ -193,6 +200,7 @@ def config_of(args: argparse.Namespace) -> SimulatorConfig:
         history=args.history,
         pilots_per_corporation=args.pilots_per_corporation,
         sharing=args.sharing,
+        assists=args.assists,
         rate=args.rate,
         late=args.late,
         killmails=args.killmails,

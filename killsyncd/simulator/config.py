@@ -33,7 +33,10 @@ class SimulatorConfig:
     history_hours: float = 24.0 * 90 - 2
     pilots_per_corporation: int = 10
     sharing: float = 0.3
-    """How many of the mails have several of our pilots (of one corporation) on them."""
+    """How many of the mails have several of our pilots (of one corporation) on them. One of them struck the
+    final blow and lists it; in some, another one died and lists it too; the rest only helped."""
+    assists: float = 0.0
+    """Mails that no list shows, because our pilot on it only helped: so many for each mail in a list."""
     rate: float = 0.0
     """New mails a minute while it runs."""
     late: float = 0.02

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .clock import iso_date
 from .outsiders import Party, outsider
@@ -29,6 +29,7 @@ _KILLS = (
     ("solo", 22),
     ("gang", 44),
     ("fleet", 12),
+    ("npc", 3),
     ("structure", 6),
     ("capsule", 8),
     ("hauler", 6),
@@ -46,6 +47,26 @@ _SIZES = {"small": "small", "medium": "medium", "large": "large", "capital": "ca
 HIGH, MID, LOW, RIG, SUBSYSTEM = 27, 19, 11, 92, 125
 CARGO, DRONE_BAY, FLEET_HANGAR, FIGHTER_BAY, SHIP_HANGAR = 5, 87, 155, 158, 90
 LOKI = 29990
+
+
+class Cast(NamedTuple):
+    """Who of the simulated pilots is on a mail, and as what. Everybody else on it is a stranger."""
+
+    victim: Party | None = None
+    """None: a stranger dies."""
+    shooters: tuple[Party, ...] = ()
+    """The first of them strikes the final blow; where an NPC does, is the last player who did damage."""
+    assists: bool = False
+    """True: all shooters only helped; the final blow is a stranger's."""
+
+    def listed_for(self, kind: str) -> tuple[Party, ...]:
+        """Those in whose lists it stands, as CCP gives it: the victim, and whoever struck the final blow.
+
+        Where an NPC struck it, the last player who did damage. A structure has no pilot: its mail is in its
+        corporation's list alone.
+        """
+        victims = (self.victim,) if self.victim is not None and kind != "structure" else ()
+        return victims + (() if self.assists else self.shooters[:1])
 
 
 @dataclass(slots=True)
@@ -66,42 +87,38 @@ class Head:
     npc: Npc | None
 
 
-def head(universe: Universe, seed: int, kind: str, ours: Sequence[Party], loss: bool) -> Head:
-    """The head of a mail.
-
-    `kind` is one of KINDS or empty (drawn); `ours` are the simulated pilots on it, in `loss` the first of
-    them dies, else all of them shoot.
-    """
+def head(universe: Universe, seed: int, kind: str, cast: Cast) -> Head:
+    """The head of a mail. `kind` is one of KINDS or empty (drawn)."""
     rng = random.Random(seed)
     if not kind:
-        table = _LOSSES if loss else _KILLS
+        table = _KILLS if cast.victim is None else _LOSSES
         kind = rng.choices([name for name, _ in table], [weight for _, weight in table])[0]
     npc = rng.choice(universe.npcs) if kind == "npc" else None
     hull = _hull(universe, rng, kind)
     stranger = outsider(rng.randrange(100_000))
-    owner = ours[0] if loss else stranger
+    owner = stranger if cast.victim is None else cast.victim
     victim = None if kind == "structure" else owner
-    shooters = 0 if loss else len(ours)
-    count = max(shooters, _attackers(rng, kind))
-    final = rng.randrange(count)
+    players = len(cast.shooters) + cast.assists
+    count = max(players, 1, _attackers(rng, kind)) + (players if npc is not None else 0)
+    final = rng.randrange(players, count) if npc is not None else rng.randrange(count)
     if npc is not None:
         final_blow = None
-    elif not loss and final < shooters:
-        final_blow = ours[final]
+    elif cast.shooters and not cast.assists:
+        final_blow = cast.shooters[0]
     else:
         final_blow = outsider(_gang_member(rng.randrange(100_000), final))
     return Head(rng, kind, hull, victim, owner, count, final, final_blow, npc)
 
 
 def whole(
-    universe: Universe, seed: int, kind: str, ours: Sequence[Party], loss: bool, killmail_id: int, when: int
+    universe: Universe, seed: int, kind: str, cast: Cast, killmail_id: int, when: int
 ) -> dict[str, Any]:
     """The mail as ESI's JSON has it: what is not known is absent, never null."""
-    top = head(universe, seed, kind, ours, loss)
+    top = head(universe, seed, kind, cast)
     rng = top.rng
     damage = int(top.hull.hp * rng.uniform(0.8, 1.3)) + 1
     mail: dict[str, Any] = {
-        "attackers": _attacker_rows(universe, top, [] if loss else ours, damage),
+        "attackers": _attacker_rows(universe, top, cast, damage),
         "killmail_id": killmail_id,
         "killmail_time": iso_date(when),
         "solar_system_id": rng.choice(tuple(universe.systems)),
@@ -146,7 +163,7 @@ def _gang_member(leader: int, position: int) -> int:
     return leader - leader % 20 + (leader + position) % 20
 
 
-def _attacker_rows(universe: Universe, top: Head, ours: Sequence[Party], damage: int) -> list[dict[str, Any]]:
+def _attacker_rows(universe: Universe, top: Head, cast: Cast, damage: int) -> list[dict[str, Any]]:
     rng = top.rng
     shares = [rng.random() ** 2 for _ in range(top.attackers)]
     total = sum(shares) or 1.0
@@ -154,10 +171,12 @@ def _attacker_rows(universe: Universe, top: Head, ours: Sequence[Party], damage:
     rows: list[dict[str, Any]] = []
     # Identical rows, as a pack of rats leaves them: same ship, no damage told apart.
     rat = rng.choice(top.npc.types) if top.npc else 0
+    players = _places(top, cast)
     for position in range(top.attackers):
         dealt = int(damage * shares[position] / total)
         final = position == top.final
-        if top.npc is not None:
+        party = players.get(position)
+        if top.npc is not None and party is None:
             row: dict[str, Any] = {"damage_done": damage if final else 0, "final_blow": final}
             if top.npc.corporation_id is not None:
                 row["corporation_id"] = top.npc.corporation_id
@@ -167,14 +186,22 @@ def _attacker_rows(universe: Universe, top: Head, ours: Sequence[Party], damage:
             row["ship_type_id"] = rat
             rows.append(dict(sorted(row.items())))
             continue
-        if position < len(ours):
-            party = ours[position]
-        elif final and top.final_blow is not None:
-            party = top.final_blow
-        else:
+        if party is None:
             party = outsider(_gang_member(leader, position))
         rows.append(_attacker(universe, rng, party, dealt, final))
     return rows
+
+
+def _places(top: Head, cast: Cast) -> dict[int, Party]:
+    """Who stands where among the attackers; the other rows are strangers or NPCs."""
+    if top.npc is not None:
+        helpers: list[Party] = [outsider(top.hull.type_id)] if cast.assists else []
+        return dict(enumerate([*helpers, *cast.shooters]))
+    if top.final_blow is None:
+        return {}
+    others = cast.shooters if cast.assists else cast.shooters[1:]
+    free = (position for position in range(top.attackers) if position != top.final)
+    return {top.final: top.final_blow, **dict(zip(free, others, strict=False))}
 
 
 def _attacker(

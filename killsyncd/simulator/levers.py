@@ -72,10 +72,15 @@ class Levers:
 
     # Killmails
 
-    def mails(self, character_id: int | None = None) -> list[Json]:
+    def mails(self, character_id: int | None = None, *, took_part: bool = False) -> list[Json]:
         """killmail_id and killmail_hash of what the pilot's list shows as soon as its cache ends (None:
-        all mails)."""
-        return cast("list[Json]", self.perform("mails", {"character_id": character_id}))
+        all mails).
+
+        took_part: of every mail that the pilot is on, also those that ESI shows to others alone (assists).
+        """
+        return cast(
+            "list[Json]", self.perform("mails", {"character_id": character_id, "took_part": took_part})
+        )
 
     def mail(self, killmail_id: int) -> Json:
         """The mail as ESI sends it."""
@@ -91,12 +96,14 @@ class Levers:
         late: bool = False,
         age: float = 0.0,
         loss: bool | None = None,
+        assist: bool = False,
     ) -> list[Json]:
         """`count` new mails for each of `pilots` (None: some), or `count` with all of them on it when
-        `shared`.
+        `shared`: the first of them strikes the final blow and alone lists it.
 
         `age` in seconds; `late`: ids below the newest; `kind`: solo, gang, fleet, npc, structure, capsule,
-        hauler, capital; `loss`: the pilot dies.
+        hauler, capital; `loss`: the (first) pilot dies, when `shared` by the hand of the second, and both
+        list it; `assist`: a stranger strikes the final blow, and no list of ours shows it.
         """
         return cast(
             "list[Json]",
@@ -110,6 +117,7 @@ class Levers:
                     "late": late,
                     "age": age,
                     "loss": loss,
+                    "assist": assist,
                 },
             ),
         )

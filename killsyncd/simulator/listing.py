@@ -74,7 +74,7 @@ class Lists:
         if kind == "character":
             return world.listed(world.pilots[subject].mails)
         if kind == "corporation":
-            return world.listed(world.corporation_mails(subject))
+            return world.listed(world.corporations[subject].mails)
         return []
 
     def page(self, snapshot: Snapshot, page: int) -> bytes:

@@ -108,10 +108,14 @@ class RemoteOperations:
 
     # Killmails
 
-    def mails(self, character_id: int | str | None = None) -> list[Json]:
-        """List mails: of a pilot, or all."""
+    def mails(self, character_id: int | str | None = None, took_part: bool = False) -> list[Json]:
+        """List mails: of a pilot's list, or all that the pilot is on; or all."""
         world = self._sim.world
-        ids = world.mails if character_id is None else world.listed(self._pilot(int(character_id)).mails)
+        if character_id is None:
+            ids = list(world.mails)
+        else:
+            pilot = self._pilot(int(character_id))
+            ids = world.took_part.get(pilot.character_id, []) if took_part else world.listed(pilot.mails)
         return [self._mail_json(world.mails[key]) for key in ids]
 
     def mail(self, killmail_id: int | str) -> Any:
@@ -127,18 +131,21 @@ class RemoteOperations:
         late: bool = False,
         age: float = 0.0,
         loss: bool | None = None,
+        assist: bool = False,
     ) -> list[Json]:
         """Let kills happen."""
         world = self._sim.world
         made: list[WorldMail] = []
         for _ in range(count):
             if pilots is None:
-                crews = [world.crew()]
-            elif shared:
-                crews = [[self._pilot(pilot) for pilot in pilots]]
-            else:
-                crews = [[self._pilot(pilot)] for pilot in pilots]
-            made += [world.new_mail(crew, kind=kind, late=late, age=age, loss=loss) for crew in crews]
+                made.append(world.fight(kind=kind, late=late, age=age))
+                continue
+            crew = [self._pilot(pilot) for pilot in pilots]
+            crews = [crew] if shared else [[pilot] for pilot in crew]
+            made += [
+                world.new_mail(each, kind=kind, late=late, age=age, loss=loss, assist=assist)
+                for each in crews
+            ]
         return [self._mail_json(mail) for mail in made]
 
     def add_documents(self, documents: Sequence[Json], pilots: Sequence[int] | None = None) -> list[Json]:
@@ -151,7 +158,9 @@ class RemoteOperations:
         """Show mails in more lists."""
         for pilot in [self._pilot(pilot) for pilot in pilots]:
             known = set(pilot.mails)
-            pilot.mails += [self._mail(key).killmail_id for key in killmail_ids if key not in known]
+            for key in killmail_ids:
+                if key not in known:
+                    self._sim.world.show(self._mail(key).killmail_id, pilot)
 
     def expire_lists(self, character_id: int | None = None) -> None:
         """End cached lists."""

@@ -115,7 +115,7 @@ class Simulator(SimulatorState, Levers):
                     await self.rate_changed.wait()
                 continue
             if self.world.pilots:
-                self.world.new_mail(self.world.crew(), late=rng.random() < self.late, age=rng.uniform(0, 60))
+                self.world.fight(late=rng.random() < self.late, age=rng.uniform(0, 60))
 
     # Requests
 

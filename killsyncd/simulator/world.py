@@ -21,11 +21,14 @@ from killsyncd.core.errors import BadInput
 from . import fights
 from .clock import SimClock
 from .config import SimulatorConfig
+from .fights import Cast
 from .names import alliance_name, corporation_name, pilot_name
 from .outsiders import Party
 from .universe import Named, Universe, invented, load_universe, read_names
 
 DAY = 86_400
+DUELS = 0.3
+"""How many of the mails with several of our pilots are a fight among themselves: two lists show it."""
 _ID_EPOCH = (
     1_199_145_600  # 2008: ids grow by about one in five seconds, which gives today's order of magnitude
 )
@@ -44,6 +47,7 @@ class Pilot:
     """Goes up when the character is sold."""
     lost_scopes: frozenset[str] = frozenset()
     mails: list[int] = field(default_factory=list)
+    """What is in this pilot's list: losses and final blows, and what a lever put there."""
 
     def owner_hash(self, seed: int) -> str:
         """The JWT's `owner`: opaque, the same until the character is sold."""
@@ -64,26 +68,19 @@ class Corporation:
     name: str
     alliance_id: int | None
     members: list[int] = field(default_factory=list)
+    mails: dict[int, None] = field(default_factory=dict)
+    """What is in the corporation's list: what came into a member's while there, and lost structures."""
 
 
 class WorldMail:
     """A killmail: either a recipe (seed, kind, who) or a given document."""
 
-    __slots__ = ("body", "digest", "killmail_id", "kind", "loss", "parties", "pinned", "time")
+    __slots__ = ("body", "cast", "digest", "killmail_id", "kind", "pinned", "time")
 
-    def __init__(
-        self,
-        killmail_id: int,
-        time: int,
-        parties: tuple[Party, ...],
-        loss: bool,
-        kind: str = "",
-        pinned: bool = False,
-    ) -> None:
+    def __init__(self, killmail_id: int, time: int, cast: Cast, kind: str = "", pinned: bool = False) -> None:
         self.killmail_id = killmail_id
         self.time = time
-        self.parties = parties
-        self.loss = loss
+        self.cast = cast
         self.kind = kind
         self.pinned = pinned
         """Listed whatever its age."""
@@ -111,6 +108,8 @@ class World:
         self.pilots: dict[int, Pilot] = {}
         self.corporations: dict[int, Corporation] = {}
         self.mails: dict[int, WorldMail] = {}
+        self.took_part: dict[int, list[int]] = {}
+        """Character or corporation -> mails that it is on, also those that no list shows (assists)."""
         self.newest_id = 0
         self.bad_ids: set[int] = set(config.bad_ids)
         self._named: dict[int, Named] = read_names(config.names) if config.names else {}
@@ -171,45 +170,78 @@ class World:
     # Mails
 
     def _write_history(self) -> None:
-        """`history` mails for each pilot, some of them shared, ids growing with time, mostly."""
+        """`history` mails in each pilot's list, some of them shared; ids grow with time, mostly."""
         rng, wanted = self.random, self.config.history
-        crews: list[tuple[Pilot, ...]] = []
+        fights: list[tuple[list[Pilot], bool | None, bool]] = []
         left = dict.fromkeys(self.pilots, wanted)
         for corporation in self.corporations.values():
             for pilot_id in corporation.members:
                 pilot = self.pilots[pilot_id]
-                for _ in range(left[pilot_id]):
-                    crew = [pilot]
-                    if rng.random() < self.config.sharing:
-                        others = [m for m in corporation.members if m != pilot_id and left[m] > 0]
-                        for mate in rng.sample(others, min(len(others), rng.randint(1, 4))):
-                            left[mate] -= 1
-                            crew.append(self.pilots[mate])
-                    crews.append(tuple(crew))
-                left[pilot_id] = 0
-        rng.shuffle(crews)
+                while left[pilot_id] > 0:
+                    crew, loss = self._fight(pilot, [m for m in corporation.members if left[m] > 0])
+                    for listed in crew[: 2 if loss else 1]:
+                        left[listed.character_id] -= 1
+                    fights.append((crew, loss, False))
+                fights += [([pilot], None, True)] * round(wanted * self.config.assists)
+        rng.shuffle(fights)
         span = self.config.history_hours * 3600
         now = self.clock.wall()
-        step = span / max(1, len(crews))
-        for position, members in enumerate(crews):
+        step = span / max(1, len(fights))
+        for position, (crew, loss, assist) in enumerate(fights):
             # A mail is written some seconds after the kill: that is why ids do not follow time to the second.
             written = now - span + step * (position + rng.random() * 0.9)
-            self._put(self._next_id(written), int(written - rng.random() ** 4 * 120), members)
+            cast = self._cast(crew, loss=loss, assist=assist)
+            self._put(self._next_id(written), int(written - rng.random() ** 4 * 120), cast)
+
+    def _fight(self, pilot: Pilot, foes: Sequence[int]) -> tuple[list[Pilot], bool | None]:
+        """Who is on the mail with `pilot`, and whether the first of them dies by the second's hand."""
+        rng, config = self.random, self.config
+        if rng.random() >= config.sharing:
+            return [pilot], None
+        members = self.corporations[pilot.corporation_id].members
+        mates = [m for m in members if m != pilot.character_id]
+        crew = [pilot, *(self.pilots[m] for m in rng.sample(mates, min(len(mates), rng.randint(1, 4))))]
+        foes = [m for m in foes if m != pilot.character_id]
+        if foes and rng.random() < DUELS:
+            victim = self.pilots[rng.choice(foes)]
+            return [victim, *(mate for mate in crew if mate is not victim)], True
+        return crew, False if len(crew) > 1 else None
 
     def _next_id(self, written: float) -> int:
         return max(self.newest_id + 1, int((written - _ID_EPOCH) / 5) + 20_000_000)
 
-    def _put(
-        self, killmail_id: int, when: int, crew: Sequence[Pilot], kind: str = "", loss: bool | None = None
-    ) -> WorldMail:
+    def _cast(
+        self, crew: Sequence[Pilot], kind: str = "", *, loss: bool | None = None, assist: bool = False
+    ) -> Cast:
+        """The parts of a crew: see `new_mail`."""
+        parties = tuple(pilot.party() for pilot in crew)
+        if assist:
+            return Cast(shooters=parties, assists=True)
         if loss is None:
-            loss = kind == "npc" or (kind != "structure" and len(crew) == 1 and self.random.random() < 0.4)
-        mail = WorldMail(killmail_id, when, tuple(pilot.party() for pilot in crew), loss, kind)
+            alone = len(crew) == 1 and kind != "structure"
+            loss = alone and (kind == "npc" or self.random.random() < 0.4)
+        return Cast(victim=parties[0], shooters=parties[1:]) if loss else Cast(shooters=parties)
+
+    def _put(self, killmail_id: int, when: int, cast: Cast, kind: str = "") -> WorldMail:
+        mail = WorldMail(killmail_id, when, cast, kind)
         self.mails[killmail_id] = mail
         self.newest_id = max(self.newest_id, killmail_id)
-        for pilot in crew[:1] if loss else crew:
-            pilot.mails.append(killmail_id)
+        for party in cast.listed_for(kind):
+            self.show(killmail_id, self.pilots[party.character_id])
+        if kind == "structure" and cast.victim is not None:
+            self.corporations[cast.victim.corporation_id].mails[killmail_id] = None
+        self._took_part(killmail_id, [party for party in (cast.victim, *cast.shooters) if party])
         return mail
+
+    def show(self, killmail_id: int, pilot: Pilot) -> None:
+        """Put a mail into a pilot's list, and so into that of the pilot's corporation."""
+        pilot.mails.append(killmail_id)
+        self.corporations[pilot.corporation_id].mails[killmail_id] = None
+
+    def _took_part(self, killmail_id: int, parties: Iterable[Party]) -> None:
+        entities = {entity for party in parties for entity in (party.character_id, party.corporation_id)}
+        for entity in entities:
+            self.took_part.setdefault(entity, []).append(killmail_id)
 
     def new_mail(
         self,
@@ -219,11 +251,14 @@ class World:
         late: bool = False,
         age: float = 0.0,
         loss: bool | None = None,
+        assist: bool = False,
     ) -> WorldMail:
-        """A kill that happened `age` seconds ago and surfaces now.
+        """A kill that happened `age` seconds ago and surfaces now. `late`: its id is below the newest one.
 
-        With several pilots it is a kill of theirs, whatever `loss` says. `late`: its id is below the
-        newest one.
+        loss: the first of the crew dies, by the hand of the second if there is one (None: drawn for one
+        pilot, a kill for several). A kill: the first of the crew strikes the final blow. All others only
+        helped: the mail is in no list of theirs. assist: so did the whole crew, and a stranger struck the
+        final blow.
         """
         if kind and kind not in fights.KINDS:
             raise BadInput(f"there is no kind of fight called {kind!r}", f"Known: {', '.join(fights.KINDS)}.")
@@ -235,16 +270,15 @@ class World:
             age = max(age, self.random.uniform(60, 1800))
         else:
             killmail_id = self._next_id(now)
-        return self._put(killmail_id, int(now - age), crew, kind, False if len(crew) > 1 else loss)
+        return self._put(killmail_id, int(now - age), self._cast(crew, kind, loss=loss, assist=assist), kind)
 
-    def crew(self) -> list[Pilot]:
-        """Who meets the next victim: one pilot, or several of one corporation."""
+    def fight(self, *, late: bool = False, age: float = 0.0, kind: str = "") -> WorldMail:
+        """A new mail of one pilot, or of several of one corporation, as the configuration mixes them."""
         pilot = self.random.choice(list(self.pilots.values()))
-        if self.random.random() >= self.config.sharing:
-            return [pilot]
-        mates = [m for m in self.corporations[pilot.corporation_id].members if m != pilot.character_id]
-        picked = self.random.sample(mates, min(len(mates), self.random.randint(1, 4)))
-        return [pilot, *(self.pilots[mate] for mate in picked)]
+        if self.random.random() < self.config.assists:
+            return self.new_mail([pilot], kind=kind, late=late, age=age, assist=True)
+        crew, loss = self._fight(pilot, self.corporations[pilot.corporation_id].members)
+        return self.new_mail(crew, kind=kind, late=late, age=age, loss=loss)
 
     def add_document(
         self,
@@ -273,7 +307,7 @@ class World:
         plain = {key: value for key, value in document.items() if key != "killmail_hash"}
         mail = self.mails.get(killmail_id)
         if mail is None:
-            mail = WorldMail(killmail_id, when, (), loss=False, pinned=True)
+            mail = WorldMail(killmail_id, when, Cast(), pinned=True)
             self.mails[killmail_id] = mail
         mail.pinned = True
         mail.digest = digest or document.get("killmail_hash") or computed
@@ -284,9 +318,13 @@ class World:
             for category in ("character", "corporation", "alliance", "faction"):
                 if (entity := row.get(f"{category}_id")) is not None:
                     self._roles[entity] = category
+        named = (victim.get("character_id"), *(row.get("character_id") for row in document["attackers"]))
+        ours = [self.pilots[key].party() for key in named if key in self.pilots]
+        if killmail_id not in self.took_part.get(ours[0].character_id if ours else 0, ()):
+            self._took_part(killmail_id, ours)
         for pilot in pilots:
             if killmail_id not in pilot.mails:
-                pilot.mails.append(killmail_id)
+                self.show(killmail_id, pilot)
         return mail
 
     def _load(self, lines: bytes) -> None:
@@ -307,7 +345,7 @@ class World:
     def hash_of(self, mail: WorldMail) -> str:
         """The mail's hash, 40 hex digits."""
         if mail.digest is None:
-            top = fights.head(self.universe, self._seed(mail), mail.kind, mail.parties, mail.loss)
+            top = fights.head(self.universe, self._seed(mail), mail.kind, mail.cast)
             mail.digest = killmail_hash(
                 top.victim.character_id if top.victim else None,
                 top.final_blow.character_id if top.final_blow else None,
@@ -333,8 +371,7 @@ class World:
                 self.universe,
                 self._seed(mail),
                 mail.kind,
-                mail.parties,
-                mail.loss,
+                mail.cast,
                 mail.killmail_id,
                 mail.time,
             )
@@ -357,11 +394,6 @@ class World:
             case _:
                 random.Random(self.config.seed).shuffle(ids)
         return ids
-
-    def corporation_mails(self, corporation_id: int) -> set[int]:
-        """The mails of all members."""
-        members = self.corporations[corporation_id].members
-        return {killmail_id for member in members for killmail_id in self.pilots[member].mails}
 
     def name(self, entity_id: int) -> Named | None:
         """Category and name of an id; None: ESI does not know it."""

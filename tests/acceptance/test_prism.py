@@ -111,7 +111,7 @@ def _sync(stage: Stage, daemon: DaemonProcess) -> None:
     stage.log_in(daemon, eve)
     wait_home(daemon, eve, pilots)
     for _ in range(2):
-        eve.add_mails(2, pilots, shared=True)
+        eve.add_mails(2, pilots, shared=True, loss=True)
         wait_home(daemon, eve, pilots)
     daemon.ctl("queue", "--force", "--full")
     wait_for(lambda: daemon.ctl("status")["queue"]["byPriority"].get("5") is None, 30)

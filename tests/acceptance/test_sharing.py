@@ -1,4 +1,7 @@
-"""What two of our pilots were on is fetched once, and what has not changed costs one 304."""
+"""What two lists show is fetched once, and what has not changed costs one 304.
+
+A mail is on the lists of two pilots when one of them died by the other's hand.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ def test_a_thousand_shared_mails_cost_a_thousand_requests(stage: Stage) -> None:
     """Both log in at once, so that both lists want the same mails while none is stored yet."""
     eve = stage.eve(pilots=2, history=0, no_limits=True)
     both = pilots_of(eve)
-    eve.add_mails(1000, both, shared=True, age=7200)
+    eve.add_mails(1000, both, shared=True, loss=True, age=7200)
     daemon = stage.daemon(eve, {"esi": {"requests_per_second": 500}})
     daemon.ctl("pause")
     stage.log_in(daemon, eve)
@@ -27,10 +30,27 @@ def test_a_thousand_shared_mails_cost_a_thousand_requests(stage: Stage) -> None:
     assert {each["characterId"] for each in told["seen"]} == set(both)
 
 
+def test_who_only_helped_does_not_list_it_and_yet_is_on_it(stage: Stage) -> None:
+    """ESI shows a mail to the victim and to the final blow. The others are on what these two bring home."""
+    eve = stage.eve(pilots=3, history=0, no_limits=True)
+    winner, helper, other = pilots_of(eve)
+    eve.add_mails(5, [winner, helper], shared=True)
+    unseen = eve.add_mails(3, [other], assist=True)
+    daemon = stage.daemon(eve)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, [winner, helper, other])
+    wait_for(lambda: all(each["lastKillmailSyncAt"] for each in daemon.ctl("users")["users"]), 20)
+    verified = {each["characterId"]: each["listed"] for each in daemon.ctl("verify")["characters"]}
+    assert verified == {winner: 5, helper: 0, other: 0}
+    assert daemon.stored() == 5
+    assert daemon.value(f"SELECT COUNT(*) FROM attackers WHERE character_id = {helper}") == 5
+    assert eve.mails(other, took_part=True) == unseen, "which only a third party can tell us of"
+
+
 def test_a_pilot_who_comes_later_costs_the_list_alone(stage: Stage) -> None:
     eve = stage.eve(pilots=2, history=0, no_limits=True)
     first, second = pilots_of(eve)
-    eve.add_mails(200, [first, second], shared=True)
+    eve.add_mails(200, [first, second], shared=True, loss=True)
     daemon = stage.daemon(eve)
     stage.log_in(daemon, eve, first)
     daemon.wait_stored(200)

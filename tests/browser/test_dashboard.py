@@ -76,7 +76,7 @@ class TestOutage:
         page.see("h1:text-is('Out of touch')")
         page.assert_accessible()
         page.shot("outage-dark")
-        missed = eve.add_mails(2, pilots, shared=True)
+        missed = eve.add_mails(2, pilots, shared=True, loss=True)
         daemon.start()
         daemon.wait_stored(daemon.stored() + 2)
         page.miss("text=The daemon does not answer", 30_000)

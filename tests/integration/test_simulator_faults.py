@@ -208,7 +208,7 @@ async def test_levers_say_what_is_wrong() -> None:
 async def test_mails_are_shared_and_given() -> None:
     async with universe() as (sim, _):
         one, two = (pilot["character_id"] for pilot in sim.pilots())
-        (both,) = sim.add_mails(1, [one, two], shared=True)
+        (both,) = sim.add_mails(1, [one, two], shared=True, loss=True)
         assert both in sim.mails(one)
         assert both in sim.mails(two)
         mine, _ = sim.add_mails(1, [one, two])

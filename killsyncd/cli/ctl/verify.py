@@ -15,7 +15,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--user", metavar="NAME-or-ID", help="only this character")
     parser.epilog = """\
 Complete means: every mail that ESI listed for the character with a time in that span is stored, but for
-those counted as pending or quarantined. ESI lists 90 days; docs/ctl.md says what is claimed and why.
+those counted as pending or quarantined. ESI lists a character's losses and final blows of 90 days, and not
+what the character only helped with; docs/ctl.md says what is claimed and why.
 
 examples:
   killsyncd ctl verify

@@ -26,6 +26,19 @@ def documents(of: World) -> list[dict[str, Any]]:
     return [orjson.loads(of.body_of(mail)) for mail in of.mails.values()]
 
 
+def ours_on(of: World, document: dict[str, Any]) -> int:
+    rows = (document["victim"], *document["attackers"])
+    return sum(row.get("character_id") in of.pilots for row in rows)
+
+
+def entitled(document: dict[str, Any]) -> set[int | None]:
+    """Who lists a mail, read off it: victim and final blow; where an NPC struck it, one of the players."""
+    (final,) = [row for row in document["attackers"] if row["final_blow"]]
+    players = [row["character_id"] for row in document["attackers"] if "character_id" in row]
+    last = final.get("character_id") or (players[0] if players else None)
+    return {document["victim"].get("character_id"), last} - {None}
+
+
 class TestPilots:
     def test_every_pilot_has_the_wanted_history(self) -> None:
         made = world(pilots=25, history=30)
@@ -60,7 +73,43 @@ class TestMails:
     def test_sharing_puts_pilots_of_one_corporation_on_one_mail(self) -> None:
         alone, together = world(pilots=20, sharing=0.0), world(pilots=20, sharing=0.9)
         assert len(alone.mails) == 20 * 40
-        assert len(together.mails) < 20 * 40 * 0.6
+        assert max(ours_on(alone, document) for document in documents(alone)) == 1
+        shared = [document for document in documents(together) if ours_on(together, document) > 1]
+        assert len(shared) > 0.6 * len(together.mails)
+        assert len(together.mails) < len(alone.mails), "some of them stand in two lists"
+
+    def test_lists_are_losses_and_final_blows(self) -> None:
+        """CCP's rule; who only helped has the mail in no list. The corporation has what its members have."""
+        made = world(pilots=20, history=60, sharing=0.5, assists=0.2)
+        bodies = {document["killmail_id"]: document for document in documents(made)}
+        for pilot in made.pilots.values():
+            for killmail_id, document in bodies.items():
+                assert (killmail_id in pilot.mails) == (pilot.character_id in entitled(document)), document
+        for corporation in made.corporations.values():
+            members = [made.pilots[member].mails for member in corporation.members]
+            assert set(corporation.mails) == {key for mails in members for key in mails}
+
+    def test_an_npcs_final_blow_is_listed_for_the_last_player_who_did_damage(self) -> None:
+        made = world(pilots=3, history=0)
+        last, helper, third = made.pilots.values()
+        mail = made.new_mail([last, helper], kind="npc")
+        document = orjson.loads(made.body_of(mail))
+        (final,) = [row for row in document["attackers"] if row["final_blow"]]
+        assert "character_id" not in final
+        assert ours_on(made, document) == 2
+        assert [pilot.mails for pilot in (last, helper, third)] == [[mail.killmail_id], [], []]
+
+    def test_a_duel_is_on_two_lists_and_an_assist_on_none(self) -> None:
+        made = world(pilots=3, history=0)
+        victim, winner, helper = made.pilots.values()
+        duel = made.new_mail([victim, winner, helper], loss=True)
+        assist = made.new_mail([helper], assist=True)
+        assert [pilot.mails for pilot in (victim, winner, helper)] == [[duel.killmail_id]] * 2 + [[]]
+        assert made.took_part[helper.character_id] == [duel.killmail_id, assist.killmail_id]
+        assert ours_on(made, orjson.loads(made.body_of(assist))) == 1
+        tower = made.new_mail([victim], kind="structure", loss=True)
+        assert tower.killmail_id not in victim.mails, "a structure has no pilot"
+        assert tower.killmail_id in made.corporations[victim.corporation_id].mails
 
     def test_what_a_list_says_is_what_the_mail_is(self) -> None:
         made = world(pilots=10, history=60)
@@ -133,7 +182,7 @@ class TestMails:
     def test_an_unknown_kind_says_which_there_are(self) -> None:
         made = world()
         with pytest.raises(BadInput, match="solo"):
-            made.new_mail(made.crew(), kind="duel")
+            made.fight(kind="duel")
 
 
 class TestDocuments:

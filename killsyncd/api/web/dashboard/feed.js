@@ -246,7 +246,7 @@ function emptyWords(state, mails) {
   return busy
     ? [h('p', null, h('strong', null, 'The first killmails are on their way.')), h('p', { class: 'soft' }, 'They show up here by themselves.')]
     : [h('p', null, h('strong', null, 'Nothing yet.')),
-      h('p', { class: 'soft' }, 'ESI lists the kills and losses of the last 90 days. New ones show up here within minutes of the fight.')];
+      h('p', { class: 'soft' }, 'ESI lists a pilot’s losses and final blows of the last 90 days. New ones show up here within minutes of the fight.')];
 }
 
 /** @param {import('./mails.js').Mails} mails */

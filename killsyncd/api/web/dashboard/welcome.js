@@ -18,11 +18,11 @@ export function welcomePanel(state) {
     h('li', null, h('h3', null, title), h('p', { class: 'soft' }, ...words));
   return h('section', { class: 'card welcome', aria: { labelledby: 'welcome-title' } },
     h('h2', { id: 'welcome-title' }, 'Welcome, capsuleer'),
-    h('p', { class: 'lead' }, 'Log in one pilot, and every killmail of theirs that EVE still lists comes here; from then on new ones follow by themselves.'),
+    h('p', { class: 'lead' }, 'Log in one pilot, and every loss and final blow that EVE still lists for them comes here; from then on new ones follow by themselves.'),
     h('p', { class: 'welcome-actions' }, loginButton('Log in with EVE Online'),
       h('span', { class: 'soft' }, 'or, in a terminal, ', typed)),
     h('ol', { class: 'steps' },
       step('EVE asks you', 'You choose the character on EVE’s own page. killsyncd never sees your password.'),
-      step('The history comes', 'The kills and losses of the last 90 days, as fast as ESI allows. You can watch them arrive.'),
+      step('The history comes', 'The losses and final blows of the last 90 days, as fast as ESI allows. EVE lists a killmail to the victim and the final blow alone, not to who only helped.'),
       step('It stays in sync', 'The login is renewed by itself and kept encrypted on this machine. You can take it back at any time.')));
 }
