@@ -54,6 +54,7 @@ from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.producer_runs import ProducerRuns
 from killsyncd.storage.repositories.revocations import Revocations
 from killsyncd.storage.repositories.search import KillmailSearch
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.switches import SwitchRepository
 from killsyncd.storage.repositories.users import UserRepository
@@ -301,6 +302,7 @@ def build_operations(
         OperationsStorage(
             rows=StatusRepository(store),
             users=UserRepository(store),
+            sources=SourceRepository(store),
             ledger=LedgerRepository(store, storage.member.id),
             names=NameRepository(store),
             queue=sync.queue,

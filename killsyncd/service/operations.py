@@ -13,7 +13,16 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import NotFound, UsageError
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import get_logger
-from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, Origin, Queued, User, UserState
+from killsyncd.core.model import (
+    PRIORITY_LOGIN,
+    PRIORITY_MANUAL,
+    Origin,
+    Queued,
+    SourceKind,
+    User,
+    UserState,
+)
+from killsyncd.core.sources import SourceView
 from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health
 from killsyncd.service.ports import OperationsStorage
@@ -66,6 +75,7 @@ class Operations:
         self._reporter = StatusReporter(storage, settings, health, clock, esi)
         self._rows = storage.rows
         self._users = storage.users
+        self._sources = storage.sources
         self._ledger = storage.ledger
         self._names = storage.names
         self._events = events
@@ -90,6 +100,21 @@ class Operations:
     async def user(self, selector: str) -> User:
         """The user of this name (any case), character id or our id. Raises NotFound, UsageError."""
         return (await self._select([selector]))[0]
+
+    async def sources(self, kind: SourceKind | None = None) -> list[SourceView]:
+        """Every list that killmails come from, or those of a kind."""
+        return await self._sources.all(kind)
+
+    async def source(self, words: str, kind: SourceKind | None = None) -> SourceView:
+        """The source with this subject, by its id or name (any case). Raises NotFound, UsageError."""
+        found = await self._sources.find(words.strip(), kind)
+        if len(found) > 1:
+            ids = ", ".join(f"{each.source.kind} {each.source.subject_id}" for each in found[:5])
+            raise UsageError(f"{words!r} is the subject of several sources", f"name one by its id: {ids}")
+        if not found:
+            what = "source" if kind is None else kind.value
+            raise NotFound(f"there is no {what} {words!r}", "killsyncd ctl sources lists those there are")
+        return found[0]
 
     async def failed(self, limit: int = 1000) -> list[Failed]:
         """Quarantined mails with the reason, the newest first."""

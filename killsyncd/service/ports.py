@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from killsyncd.core.model import Origin, Queued, QueueDepth, User, UserState
+from killsyncd.core.model import Origin, Queued, QueueDepth, SourceKind, User, UserState
+from killsyncd.core.sources import SourceView
 from killsyncd.service.health import UserTrouble, WaitingList
 from killsyncd.service.measures import Measures
 from killsyncd.service.results import Explained, Failed, FeedLine, Unreadable, Verified
@@ -130,6 +131,19 @@ class UserRows(Protocol):
     ) -> list[Queued]: ...
 
 
+class SourceRows(Protocol):
+    """Sources in the database."""
+
+    async def all(self, kind: SourceKind | None = None) -> list[SourceView]:
+        """Every source, or those of a kind."""
+
+    async def find(self, words: str, kind: SourceKind | None = None) -> list[SourceView]:
+        """Sources by the id of their subject, or its name (any case)."""
+
+    async def pause(self, source_id: int, *, paused: bool) -> bool:
+        """Stop or restart one source that is no pilot's own list; False: no change."""
+
+
 class RetryRows(Protocol):
     """The ledger, as far as `retry` goes."""
 
@@ -155,6 +169,7 @@ class OperationsStorage:
 
     rows: OperationsRows
     users: UserRows
+    sources: SourceRows
     ledger: RetryRows
     names: RetryNames
     queue: QueueDepthRows

@@ -14,6 +14,7 @@ from typing import Any
 
 from killsyncd.auth.login_state import LoginState
 from killsyncd.core.model import REMEDIES, Problem, QueueDepth, User, UserState, WaitsFor
+from killsyncd.core.sources import SourceView
 from killsyncd.service import health
 
 
@@ -35,6 +36,8 @@ def jsonable(value: Any) -> Any:
         return problem_json(value)
     if isinstance(value, User):
         return user_json(value)
+    if isinstance(value, SourceView):
+        return source_json(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {camel(each.name): jsonable(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, enum.Enum):
@@ -75,6 +78,28 @@ def user_json(user: User) -> dict[str, Any]:
         "pending": user.pending,
         "expiresAt": jsonable(user.expires_at),
         "createdAt": rfc3339(user.created_at),
+    }
+
+
+def source_json(source: SourceView) -> dict[str, Any]:
+    """A source as `ctl sources` shows one."""
+    return {
+        "id": str(source.id),
+        "kind": source.source.kind.value,
+        "subject": {"id": source.source.subject_id, "name": source.name},
+        "state": source.state.value,
+        "stateReason": source.reason,
+        "remedy": source.remedy,
+        "via": [
+            {"userId": each.user_id, "characterId": each.character_id, "characterName": each.character_name}
+            for each in source.via
+        ],
+        "lastSyncAt": jsonable(source.last_sync_at),
+        "lastKillmailId": source.last_killmail_id,
+        "pending": source.pending,
+        "completeFrom": jsonable(source.complete_from),
+        "completeTo": jsonable(source.complete_to),
+        "createdAt": rfc3339(source.created_at),
     }
 
 

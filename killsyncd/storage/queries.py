@@ -18,6 +18,8 @@ from killsyncd.core.model import SourceKind
 
 SHARED = {
     # Joins a user u to the source s that is their own list, and no other that is read with their token.
+    "a_character": f"'{SourceKind.CHARACTER}'",
+    "a_corporation": f"'{SourceKind.CORPORATION}'",
     "own_list": f"s.kind = '{SourceKind.CHARACTER}' AND s.subject_id = u.character_id",
 }
 MACROS: dict[str, dict[str, str]] = {

@@ -23,6 +23,7 @@ from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.repositories.metrics import MetricsRepository
 from killsyncd.storage.repositories.names import NameRepository
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from tests.support.storage_world import StorageWorld
 
@@ -73,6 +74,7 @@ def operations_of(world: StorageWorld, esi: PlayedEsi) -> Operations:
         OperationsStorage(
             rows=StatusRepository(world.store),
             users=world.users,
+            sources=SourceRepository(world.store),
             ledger=world.ledger,
             names=NameRepository(world.store),
             queue=world.wants,

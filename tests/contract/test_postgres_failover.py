@@ -24,6 +24,7 @@ from killsyncd.storage.postgres import store as driver
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.ledger import LedgerRepository
 from killsyncd.storage.repositories.names import NameRepository
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.sync_requests import SyncRequests
 from killsyncd.storage.repositories.users import UserRepository
@@ -114,6 +115,7 @@ async def test_status_answers_without_a_silent_database_and_says_so(
         OperationsStorage(
             rows=StatusRepository(proxied),
             users=UserRepository(proxied),
+            sources=SourceRepository(proxied),
             ledger=LedgerRepository(proxied, "holder"),
             names=NameRepository(proxied),
             queue=wants,

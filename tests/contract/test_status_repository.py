@@ -19,6 +19,7 @@ from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.names import NameRepository
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.sync.walk import Outcome
 from tests.contract.conftest import Backend
@@ -35,6 +36,7 @@ def operations_of(world: StorageWorld, clock: Clock) -> Operations:
         OperationsStorage(
             rows=StatusRepository(world.store),
             users=world.users,
+            sources=SourceRepository(world.store),
             ledger=world.ledger,
             names=NameRepository(world.store),
             queue=world.wants,

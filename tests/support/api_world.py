@@ -28,6 +28,7 @@ from killsyncd.storage.repositories.killmails import Arrival, KillmailWriter
 from killsyncd.storage.repositories.ledger import LedgerRepository
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.search import KillmailSearch
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.sync_requests import SyncRequests
 from killsyncd.storage.repositories.users import UserRepository
@@ -162,6 +163,7 @@ class ApiWorld:
             OperationsStorage(
                 rows=StatusRepository(self.counting),
                 users=UserRepository(self.counting),
+                sources=SourceRepository(self.counting),
                 ledger=LedgerRepository(self.counting, "test"),
                 names=NameRepository(self.counting),
                 queue=SyncRequests(self.counting, "esi_user_killmails_queue", "test"),

@@ -33,6 +33,7 @@ from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.revocations import Revocations
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.store import SqliteStore
@@ -182,6 +183,7 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
         OperationsStorage(
             rows=StatusRepository(store),
             users=world.users,
+            sources=SourceRepository(store),
             ledger=world.ledger,
             names=NameRepository(store),
             queue=world.wants,

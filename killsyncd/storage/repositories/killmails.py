@@ -14,7 +14,7 @@ from itertools import chain
 from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.core.model import FRESH_SECONDS, QUARANTINE_SECONDS, StoredMail
 from killsyncd.storage.documents import pack
-from killsyncd.storage.repositories.sightings import derive_last_ids
+from killsyncd.storage.repositories.sightings import derive_last_ids, fresh
 from killsyncd.storage.repository import Repository, writes
 from killsyncd.storage.transaction import (
     Bulk,
@@ -106,6 +106,12 @@ def _settle_refs(ids: Ids) -> Tx[None]:
         yield from derive_last_ids([int(each[0]) for each in sources])
 
 
+def _fresh_kills(arrivals: Sequence[Arrival], listed: Mapping[int, float]) -> dict[int, float]:
+    """Mails that are fresh, and when the kill was."""
+    times = {each.killmail.killmail_id: each.killmail.killmail_time.timestamp() for each in arrivals}
+    return {each: at for each, at in times.items() if listed[each] - at <= FRESH_SECONDS}
+
+
 def _number(arrivals: Sequence[Arrival], listed: dict[int, float], origin: str) -> Tx[list[StoredMail]]:
     """Give out feed positions, ids in order, and write the rows that make the mails visible.
 
@@ -183,6 +189,7 @@ class KillmailWriter(Repository):
         yield from _insert_names(names)
         done = Ids(sorted({*(each.killmail.killmail_id for each in good), *(there & listed.keys())}))
         yield from _settle_refs(done)
+        yield from fresh(_fresh_kills(good, listed))
         stored = yield from _number(good, listed, "esi")
         known = [each for each in sorted(batch) if each not in listed or each in there]
         return Stored(stored, known, refused)

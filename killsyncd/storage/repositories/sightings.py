@@ -5,7 +5,7 @@ And what follows for users: the last id without a gap below it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from killsyncd.storage.transaction import Bulk, Ids, Many, Row, Run, Tx
 from killsyncd.sync.walk import Sighted
@@ -65,8 +65,24 @@ def try_another_hash(killmail_id: int, ref: Row) -> Tx[bool]:
 
 
 def derive_last_ids(source_ids: Sequence[int]) -> Tx[None]:
-    """Set `last_killmail_id` of these sources' users anew. A part for other transactions."""
+    """Set `last_killmail_id` of these sources anew, and of the users whose own they are. A part for other
+    transactions."""
     ids = {"ids": Ids(source_ids)}
-    # A statement of its own: the next one then sees what the last holder of the lock committed.
+    # Statements of their own: the next one then sees what the last holder of the lock committed.
     yield Run("ledger.lock_users", ids)
+    yield Run("ledger.lock_sources", ids)
     yield Run("ledger.derive_last_ids", ids)
+    yield Run("ledger.users_last_ids", ids)
+
+
+def fresh(kills: Mapping[int, float]) -> Tx[None]:
+    """Mails were stored while they were fresh: whose lists show them fought. kills: id and time of each kill
+    (seconds since 1970). A part for other transactions."""
+    if not kills:
+        return
+    newest: dict[int, float] = {}
+    for row in (yield Run("ledger.seen_by", {"ids": Ids(sorted(kills))})):
+        source_id, at = int(row["source_id"]), kills[int(row["killmail_id"])]
+        newest[source_id] = max(at, newest.get(source_id, at))
+    if newest:
+        yield Many("ledger.fresh", [{"source_id": each, "at": newest[each]} for each in sorted(newest)])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import Doubt, Job, PageState, SyncMode, Walk
+from killsyncd.core.model import FRESH_SECONDS, Doubt, Job, PageState, SyncMode, Walk
 from killsyncd.esi.responses import SetAside
 from killsyncd.storage.repositories import sync_requests as wants
 from killsyncd.storage.repositories.sightings import derive_last_ids, sight
@@ -153,7 +153,7 @@ class Walks(Repository):
             yield from derive_last_ids([job.source_id])
         acknowledged = False
         if outcome is not Outcome.GO_ON:
-            acknowledged = yield from _end(job, walk, outcome, self._holder)
+            acknowledged = yield from _end(job, walk, outcome, self._holder, news.at)
         return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
 
     @writes
@@ -266,7 +266,7 @@ def _settled_before(source_id: int) -> Tx[bool]:
     return row is not None and int(row["n"]) <= 1
 
 
-def _end(job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
+def _end(job: Job, walk: Walk, outcome: Outcome, holder: str, at: float) -> Tx[bool]:
     """After the last page of a walk: what the source and the user keep of it, and the acknowledgement.
 
     A walk in doubt ends like any other, but is no proof that the list is complete.
@@ -278,11 +278,22 @@ def _end(job: Job, walk: Walk, outcome: Outcome, holder: str) -> Tx[bool]:
             yield Run("ledger.no_more_set_aside", {"source_id": job.source_id, "walk_id": walk.id})
     yield Run("ledger.accepted", {"source_id": job.source_id})
     yield Run("ledger.synced", {"source_id": job.source_id})
+    yield Run("ledger.user_synced", {"source_id": job.source_id})
+    if walk.new:
+        yield from _fought(job.source_id, at)
     yield from derive_last_ids([job.source_id])
     yield Run("ledger.walks_prune", {"source_id": job.source_id})
     if outcome is Outcome.TORN:
         return False  # the caller keeps the job, for another walk once the list has settled
     return (yield from wants.finish(job, holder))
+
+
+def _fought(source_id: int, at: float) -> Tx[None]:
+    """The newest mail may be stored already, through another source, and fresh all the same."""
+    row = one((yield Run("ledger.newest_listed", {"source_id": source_id})))
+    killed = as_datetime(row["killmail_time"]) if row is not None else None
+    if killed is not None and at - killed.timestamp() <= FRESH_SECONDS:
+        yield Run("ledger.fresh", {"source_id": source_id, "at": killed.timestamp()})
 
 
 def _walk(row: Row) -> Walk:

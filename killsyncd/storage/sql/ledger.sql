@@ -152,17 +152,35 @@ SELECT DISTINCT source_id FROM ref_sources WHERE killmail_id {in_ids};
 SELECT 1 WHERE :ids IS NULL;
 
 -- name: lock_users [postgres]
-SELECT id FROM users WHERE id IN (SELECT via_user_id FROM sources WHERE id {in_ids})
+SELECT id FROM users WHERE character_id IN (SELECT subject_id FROM sources WHERE id {in_ids} AND kind = {a_character})
 ORDER BY id {for_update};
 
+-- name: lock_sources [sqlite]
+SELECT 1 WHERE :ids IS NULL;
+
+-- name: lock_sources [postgres]
+SELECT id FROM sources WHERE id {in_ids} ORDER BY id {for_update};
+
 -- name: derive_last_ids
-UPDATE users AS u SET last_killmail_id = (
+UPDATE sources AS s SET last_killmail_id = (
     SELECT MAX(g.killmail_id) FROM sightings g WHERE g.source_id = s.id AND g.killmail_id < COALESCE(
         (SELECT MIN(r.killmail_id) FROM ref_sources r WHERE r.source_id = s.id), 9223372036854775807)
-) FROM sources s WHERE s.id {in_ids} AND {own_list};
+) WHERE s.id {in_ids};
+
+-- name: users_last_ids
+UPDATE users AS u SET last_killmail_id = s.last_killmail_id FROM sources s WHERE s.id {in_ids} AND {own_list};
 
 -- name: synced
+UPDATE sources SET last_sync_at = {now_time} WHERE id = :source_id;
+
+-- name: user_synced
 UPDATE users AS u SET last_killmail_sync_at = {now_time} FROM sources s WHERE s.id = :source_id AND {own_list};
+
+-- name: seen_by
+SELECT source_id, killmail_id FROM sightings WHERE killmail_id {in_ids};
+
+-- name: fresh
+UPDATE sources SET last_fresh_at = :at WHERE id = :source_id AND (last_fresh_at IS NULL OR last_fresh_at < :at);
 
 -- name: pending_sources
 SELECT rs.source_id, s.weight, COUNT(*) AS pending FROM ref_sources rs

@@ -1,0 +1,238 @@
+"""Sources as people see them: what each brings, in what state it is, and by whose leave it is read.
+
+A source is a list that killmails come from (`Source`). Its trouble is its own: a Director who lost the role
+keeps a corporation's list from being read, and nothing from the pilot's own. Knows `core.model` alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from killsyncd.core.model import REMEDIES, Source, SourceKind, UserState
+
+CORPORATION_SCOPE = "esi-killmails.read_corporation_killmails.v1"
+"""What a login must carry so that a corporation's list can be read with it; its pilot must be a Director."""
+
+LAST_NPC_CORPORATION = 1_999_999
+"""Corporations up to this id are NPCs' (CCP's id ranges): they have no list that a player may read."""
+
+UNAVAILABLE_AFTER = 3
+"""From so many failed syncs in a row on a source shows as `unavailable`; fewer are ordinary."""
+
+LOGIN = "killsyncd login"
+
+
+class SourceState(enum.StrEnum):
+    """What stands between a source and being read. The values are public (`ctl sources`, GraphQL)."""
+
+    OK = "ok"
+    ROLE_MISSING = "role_missing"
+    """None of the pilots who could lend a token has the role Director."""
+    SCOPE_MISSING = "scope_missing"
+    """No login carries the scope that the list needs."""
+    NO_TOKEN = "no_token"  # noqa: S105
+    """Nobody lends a token: logged out, sold, gone from the corporation."""
+    PAUSED = "paused"
+    UNAVAILABLE = "unavailable"
+    """It could be read, and is not just now: it failed several times, or is refused and doubted."""
+
+
+class Refusal(enum.StrEnum):
+    """Why ESI refuses a corporation's list to a pilot's token (403), as far as its words tell."""
+
+    ROLE = "role"
+    """"Character does not have required role(s)"."""
+    MEMBERSHIP = "membership"
+    """"Character is not in the corporation"."""
+    SCOPE = "scope"
+    """The token lacks the scope."""
+    OTHER = "other"
+    """Words that say none of this, or none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lender:
+    """A user by whose token a source is or may be read."""
+
+    user_id: str
+    character_id: int
+    character_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of our pilots in a corporation, and what came of asking for its list with the pilot's token.
+
+    granted: there is a refresh token. scoped: the login carries the corporation's scope. accepted_at: when
+    ESI last gave the list to it. refusal: why it refuses it since, None while it does not; refusals: how
+    often in a row. believed: it is not asked again before a day is over. not_before: until when it is passed
+    over. Times in seconds since 1970.
+    """
+
+    lender: Lender
+    state: UserState
+    paused: bool
+    granted: bool
+    scoped: bool
+    accepted_at: float | None = None
+    refusal: Refusal | None = None
+    words: str = ""
+    refusals: int = 0
+    refused_since: float | None = None
+    believed: bool = False
+    not_before: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a token of this pilot's to be had."""
+        return self.state is UserState.OK and not self.paused and self.granted
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """A source as `ctl sources` and GraphQL show it.
+
+    name: of the subject, None until it is known. reason, remedy: where it is not ok. via: who lends a token,
+    the one in use first; empty where none is needed. complete_from, complete_to: see docs/ctl.md ("What
+    `verify` claims"); None while nothing can be claimed.
+    """
+
+    id: int
+    source: Source
+    name: str | None
+    state: SourceState
+    reason: str | None
+    remedy: str | None
+    via: tuple[Lender, ...]
+    last_sync_at: datetime | None
+    last_killmail_id: int | None
+    pending: int
+    complete_from: datetime | None
+    complete_to: datetime | None
+    created_at: datetime
+
+    @property
+    def label(self) -> str:
+        """Its subject for people: the name with the id, or the id alone."""
+        if self.source.kind is SourceKind.IMPORT:
+            return "imported files"
+        return f"{self.name} ({self.source.subject_id})" if self.name else str(self.source.subject_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """State, reason and remedy of a source."""
+
+    state: SourceState
+    reason: str | None = None
+    remedy: str | None = None
+
+
+FINE = Standing(SourceState.OK)
+
+_OF_USER = {
+    UserState.NEEDS_LOGIN: (SourceState.NO_TOKEN, "the login has ended"),
+    UserState.OWNER_CHANGED: (SourceState.NO_TOKEN, "the character belongs to another account now"),
+    UserState.LEFT: (SourceState.NO_TOKEN, "the pilot has logged out"),
+    UserState.SCOPE_MISSING: (SourceState.SCOPE_MISSING, "the login lacks the killmail scope"),
+}
+
+
+def failing(attempts: int, error: str | None) -> Standing:
+    """Of a source that can be read, by how its syncs go. attempts: that failed in a row."""
+    if attempts < UNAVAILABLE_AFTER:
+        return FINE
+    why = f"{attempts} syncs in a row failed: {error or 'no reason was kept'}"
+    return Standing(
+        SourceState.UNAVAILABLE, why, "nothing to do if it passes: it is tried again with growing pauses"
+    )
+
+
+def of_character(state: UserState, reason: str | None, paused: bool, character_id: int) -> Standing:
+    """Of a pilot's own list: what keeps the pilot from being synced."""
+    if state in _OF_USER:
+        kind, why = _OF_USER[state]
+        return Standing(kind, reason or why, REMEDIES[state])
+    if paused:
+        return Standing(
+            SourceState.PAUSED, "the pilot is paused", f"killsyncd ctl resume --user {character_id}"
+        )
+    return FINE
+
+
+def of_corporation(members: Sequence[Member]) -> Standing:
+    """Of a corporation's list, by our pilots in it."""
+    if not members:
+        return Standing(
+            SourceState.NO_TOKEN,
+            "no pilot who logged in here is in this corporation",
+            f"a Director of the corporation logs in: {LOGIN}",
+        )
+    usable = [each for each in members if each.usable]
+    if not usable:
+        why = ", ".join(f"{each.lender.character_name} ({_why_unusable(each)})" for each in members[:3])
+        more = f" and {len(members) - 3} more" if len(members) > 3 else ""
+        return Standing(
+            SourceState.NO_TOKEN,
+            f"none of our pilots in it lends a token: {why}{more}",
+            f"a Director of the corporation logs in: {LOGIN}",
+        )
+    scoped = [each for each in usable if each.scoped]
+    if not scoped:
+        return Standing(
+            SourceState.SCOPE_MISSING,
+            f"no login of our pilots in it carries the scope {CORPORATION_SCOPE}",
+            f"a Director logs in again and leaves the corporation's killmails ticked: {LOGIN}",
+        )
+    if any(each.refusal is None for each in scoped):
+        return FINE
+    return _all_refused(scoped)
+
+
+def _why_unusable(member: Member) -> str:
+    if member.state is not UserState.OK:
+        return member.state.value
+    return "paused" if member.paused else "no token"
+
+
+def _all_refused(members: Sequence[Member]) -> Standing:
+    doubted = [each for each in members if not each.believed]
+    if doubted:
+        soonest = min(doubted, key=lambda each: each.not_before)
+        at = datetime.fromtimestamp(soonest.not_before, UTC)
+        return Standing(
+            SourceState.UNAVAILABLE,
+            f"ESI refuses the list to {soonest.lender.character_name} (403: {soonest.words}), "
+            "which may be wrong",
+            f"nothing to do: it is asked again at {at:%H:%M} UTC",
+        )
+    names = ", ".join(each.lender.character_name for each in members[:3])
+    names += f" and {len(members) - 3} more" if len(members) > 3 else ""
+    kinds = {each.refusal for each in members}
+    if Refusal.ROLE in kinds:
+        return Standing(
+            SourceState.ROLE_MISSING,
+            f"ESI says that the role Director is missing: {names}",
+            "give one of them the role Director in the game (noticed within a day, at once with a new "
+            f"login), or have a Director log in: {LOGIN}",
+        )
+    if Refusal.SCOPE in kinds:
+        return Standing(
+            SourceState.SCOPE_MISSING,
+            f"ESI says that the token lacks the scope {CORPORATION_SCOPE}: {names}",
+            f"a Director logs in again and leaves the corporation's killmails ticked: {LOGIN}",
+        )
+    if Refusal.MEMBERSHIP in kinds:
+        return Standing(
+            SourceState.NO_TOKEN,
+            f"ESI says that they are not in the corporation any more: {names}",
+            f"a Director of the corporation logs in: {LOGIN}",
+        )
+    return Standing(
+        SourceState.UNAVAILABLE,
+        f"ESI refuses the list (403: {members[0].words}): {names}",
+        "nothing to do: it is asked again daily; at once after a new login: " + LOGIN,
+    )

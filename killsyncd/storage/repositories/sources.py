@@ -1,0 +1,154 @@
+"""Sources: every list that killmails come from, with its state, its times, and who lends a token to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from killsyncd.core.clock import utc
+from killsyncd.core.model import Source, SourceKind, UserState
+from killsyncd.core.sources import (
+    CORPORATION_SCOPE,
+    FINE,
+    Lender,
+    Member,
+    Refusal,
+    SourceState,
+    SourceView,
+    Standing,
+    failing,
+    of_character,
+    of_corporation,
+)
+from killsyncd.storage.repository import Repository, reads, writes
+from killsyncd.storage.transaction import Ids, Row, Run, Tx, as_datetime
+
+REACH = timedelta(days=90)
+"""How far back ESI's lists go."""
+
+
+def member_from(row: Row) -> Member:
+    """A pilot in a corporation from a row of `sources.members`."""
+    return Member(
+        Lender(str(row["user_id"]), int(row["character_id"]), str(row["character_name"])),
+        UserState(row["state"]),
+        bool(row["paused"]),
+        bool(row["granted"]),
+        bool(row["scoped"]),
+        None if row["accepted_at"] is None else float(row["accepted_at"]),
+        None if row["refusal"] is None else Refusal(row["refusal"]),
+        str(row["words"] or ""),
+        int(row["refusals"] or 0),
+        None if row["refused_since"] is None else float(row["refused_since"]),
+        bool(row["believed"]),
+        float(row["not_before"] or 0.0),
+    )
+
+
+def _by_source(rows: Sequence[Row]) -> dict[int, list[Member]]:
+    found: dict[int, list[Member]] = {}
+    for row in rows:
+        found.setdefault(int(row["source_id"]), []).append(member_from(row))
+    return found
+
+
+def members_of(source_ids: Sequence[int]) -> Tx[dict[int, list[Member]]]:
+    """Our pilots in each of these corporations. A part for other transactions."""
+    values = {"ids": Ids(source_ids), "scope": CORPORATION_SCOPE}
+    return _by_source((yield Run("sources.members_of", values)))
+
+
+def views(source_ids: Sequence[int]) -> Tx[list[SourceView]]:
+    """These sources, by kind. A part for other transactions."""
+    rows = yield Run("sources.some", {"ids": Ids(source_ids)})
+    members = yield from members_of([int(r["id"]) for r in rows if r["kind"] == SourceKind.CORPORATION])
+    return [_view(row, members.get(int(row["id"]), [])) for row in rows]
+
+
+def _view(row: Row, members: Sequence[Member]) -> SourceView:
+    source = Source(SourceKind(row["kind"]), int(row["subject_id"]))
+    standing = _standing(row, source, members)
+    begun = end = None
+    if row["unbroken_at"] is not None and row["vouched_at"] is not None:
+        begun = utc(float(row["unbroken_at"])) - REACH
+        end = max(begun, utc(float(row["vouched_at"])))
+    return SourceView(
+        int(row["id"]),
+        source,
+        row["character_name"] or row["name"],
+        standing.state,
+        standing.reason,
+        standing.remedy,
+        _via(row, source, members),
+        as_datetime(row["last_sync_at"]),
+        None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
+        int(row["pending"]),
+        begun,
+        end,
+        utc(float(row["created_at"])),
+    )
+
+
+def _standing(row: Row, source: Source, members: Sequence[Member]) -> Standing:
+    """What keeps a source from being read: its own switch, its lenders, what its reader tells, its syncs."""
+    if row["paused"]:
+        remedy = f"killsyncd ctl resume --{source.kind} {source.subject_id}"
+        return Standing(SourceState.PAUSED, "somebody paused it", remedy)
+    standing = FINE
+    if source.kind is SourceKind.CHARACTER and row["user_state"] is not None:
+        user_state, paused = UserState(row["user_state"]), bool(row["user_paused"])
+        standing = of_character(user_state, row["state_reason"], paused, source.subject_id)
+    elif source.kind is SourceKind.CORPORATION:
+        standing = of_corporation(members)
+    if standing is FINE and row["trouble"] is not None:
+        remedy = "nothing to do if it passes: it is tried again by itself"
+        return Standing(SourceState.UNAVAILABLE, str(row["trouble"]), remedy)
+    return failing(int(row["attempts"] or 0), row["last_error"]) if standing is FINE else standing
+
+
+def _via(row: Row, source: Source, members: Sequence[Member]) -> tuple[Lender, ...]:
+    """Who lends a token, the one in use first."""
+    if source.kind is SourceKind.CHARACTER and row["user_id"] is not None:
+        return (Lender(str(row["user_id"]), int(row["character_id"]), str(row["character_name"])),)
+    lend = [each.lender for each in members if each.usable and each.scoped and not each.believed]
+    return tuple(sorted(lend, key=lambda each: each.user_id != row["via_user_id"]))
+
+
+class SourceRepository(Repository):
+    """Sources as the operations see them."""
+
+    @reads
+    def all(self, kind: SourceKind | None = None) -> Tx[list[SourceView]]:
+        """Every source, or those of a kind; by kind, in the order in which they came."""
+        rows = yield Run("sources.all", {"kind": "" if kind is None else kind.value})
+        members = _by_source((yield Run("sources.members", {"scope": CORPORATION_SCOPE})))
+        return [_view(row, members.get(int(row["id"]), [])) for row in rows]
+
+    @reads
+    def some(self, source_ids: Sequence[int]) -> Tx[list[SourceView]]:
+        """These sources, by kind."""
+        return (yield from views(source_ids))
+
+    @reads
+    def find(self, words: str, kind: SourceKind | None = None) -> Tx[list[SourceView]]:
+        """Sources by the id of their subject, or its name (any case)."""
+        only = "" if kind is None else kind.value
+        rows: Sequence[Row] = ()
+        if words.isascii() and words.isdigit() and len(words) < 19:
+            rows = yield Run("sources.by_subject", {"subject_id": int(words), "kind": only})
+        if not rows:
+            rows = yield Run("sources.by_name", {"name": words, "kind": only})
+        return (yield from views([int(row[0]) for row in rows])) if rows else []
+
+    @reads
+    def of_killmails(self, killmail_ids: Sequence[int]) -> Tx[dict[int, list[int]]]:
+        """Through which sources each of these mails came: ids of sources."""
+        found: dict[int, list[int]] = {}
+        for row in (yield Run("sources.of_killmails", {"ids": Ids(killmail_ids)})):
+            found.setdefault(int(row["killmail_id"]), []).append(int(row["source_id"]))
+        return found
+
+    @writes
+    def pause(self, source_id: int, *, paused: bool) -> Tx[bool]:
+        """Stop or restart one source (a pilot's own list: pause the pilot instead); False: no change."""
+        return bool((yield Run("sources.pause", {"source_id": source_id, "paused": paused})))

@@ -1,0 +1,68 @@
+-- name: all
+SELECT s.id, s.kind, s.subject_id, s.paused, s.trouble, s.via_user_id, s.last_sync_at, s.last_killmail_id,
+       s.unbroken_at, s.vouched_at, s.created_at, n.name, u.id AS user_id, u.character_id, u.character_name,
+       u.state AS user_state, u.state_reason, u.paused AS user_paused, w.attempts, w.last_error,
+       COALESCE(p.pending, 0) AS pending
+FROM sources s
+LEFT JOIN users u ON {own_list}
+LEFT JOIN names n ON n.id = s.subject_id
+LEFT JOIN wants w ON w.source_id = s.id
+LEFT JOIN (SELECT rs.source_id, COUNT(*) AS pending FROM ref_sources rs
+           JOIN refs r ON r.killmail_id = rs.killmail_id WHERE r.state = 'pending'
+           GROUP BY rs.source_id) p ON p.source_id = s.id
+WHERE :kind = '' OR s.kind = :kind
+ORDER BY s.kind, s.id;
+
+-- name: some
+SELECT s.id, s.kind, s.subject_id, s.paused, s.trouble, s.via_user_id, s.last_sync_at, s.last_killmail_id,
+       s.unbroken_at, s.vouched_at, s.created_at, n.name, u.id AS user_id, u.character_id, u.character_name,
+       u.state AS user_state, u.state_reason, u.paused AS user_paused, w.attempts, w.last_error,
+       (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
+        WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
+FROM sources s
+LEFT JOIN users u ON {own_list}
+LEFT JOIN names n ON n.id = s.subject_id
+LEFT JOIN wants w ON w.source_id = s.id
+WHERE s.id {in_ids}
+ORDER BY s.kind, s.id;
+
+-- name: members
+-- Our pilots in each corporation that is a source.
+SELECT s.id AS source_id, u.id AS user_id, u.character_id, u.character_name, u.state, u.paused,
+       CASE WHEN g.refresh_token IS NULL THEN 0 ELSE 1 END AS granted,
+       CASE WHEN ' ' || u.scopes || ' ' LIKE '% ' || :scope || ' %' THEN 1 ELSE 0 END AS scoped,
+       l.accepted_at, l.refusal, l.words, l.refusals, l.refused_since, l.believed, l.not_before
+FROM sources s
+JOIN users u ON u.corporation_id = s.subject_id
+LEFT JOIN grants g ON g.user_id = u.id
+LEFT JOIN lenders l ON l.source_id = s.id AND l.user_id = u.id
+WHERE s.kind = {a_corporation} AND u.state <> 'left'
+ORDER BY s.id, u.character_name, u.id;
+
+-- name: members_of
+SELECT s.id AS source_id, u.id AS user_id, u.character_id, u.character_name, u.state, u.paused,
+       CASE WHEN g.refresh_token IS NULL THEN 0 ELSE 1 END AS granted,
+       CASE WHEN ' ' || u.scopes || ' ' LIKE '% ' || :scope || ' %' THEN 1 ELSE 0 END AS scoped,
+       l.accepted_at, l.refusal, l.words, l.refusals, l.refused_since, l.believed, l.not_before
+FROM sources s
+JOIN users u ON u.corporation_id = s.subject_id
+LEFT JOIN grants g ON g.user_id = u.id
+LEFT JOIN lenders l ON l.source_id = s.id AND l.user_id = u.id
+WHERE s.id {in_ids} AND s.kind = {a_corporation} AND u.state <> 'left'
+ORDER BY s.id, u.character_name, u.id;
+
+-- name: by_subject
+SELECT id FROM sources WHERE subject_id = :subject_id AND (:kind = '' OR kind = :kind) ORDER BY kind;
+
+-- name: by_name
+-- Of corporations and such; a pilot's list is found by the pilot's name.
+SELECT s.id FROM sources s LEFT JOIN names n ON n.id = s.subject_id LEFT JOIN users u ON {own_list}
+WHERE (:kind = '' OR s.kind = :kind) AND LOWER(COALESCE(u.character_name, n.name)) = LOWER(:name)
+ORDER BY s.kind, s.id;
+
+-- name: of_killmails
+SELECT g.killmail_id, g.source_id FROM sightings g WHERE g.killmail_id {in_ids} ORDER BY g.killmail_id, g.source_id;
+
+-- name: pause
+UPDATE sources SET paused = :paused WHERE id = :source_id AND kind <> {a_character} AND paused <> :paused
+RETURNING id;
