@@ -17,6 +17,7 @@ from killsyncd.core.model import Source, SourceKind
 from killsyncd.esi import downtime as gate
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
+from killsyncd.esi.ratelimit.windows import FLOOR, LOOKS
 from killsyncd.esi.responses import (
     Downtime,
     EsiStatus,
@@ -232,6 +233,18 @@ async def test_heavy_callers_leave_the_last_part(tmp_path: Path) -> None:
         assert 40 <= done <= 42  # of 85 tokens, the last of which are fewer than a request holds
         for ref in refs[done : done + 5]:
             await home.fetch_now(ref)
+
+
+@pytest.mark.parametrize("heavy", [True, False])
+async def test_what_the_dead_had_reserved_is_looked_for_by_any_caller(tmp_path: Path, heavy: bool) -> None:
+    """Daemons that were killed hold all there is for such callers: one request tells what was spent."""
+    async with house(tmp_path, pilots=1, history=60, group_limits={"killmail": 600}) as home:
+        refs = home.sim.mails(home.pilot)
+        await home.fetch_now(refs[0])  # ESI's clock and limits are known
+        await home.settled()
+        await home.reserved_by_the_dead("killmail", limit=600, keep=FLOOR if heavy else LOOKS)
+        for ref in refs[1:]:
+            await home.fetch_now(ref, heavy=heavy)
 
 
 async def test_429_without_and_with_headers(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from killsyncd.core.clock import Clock, SystemClock
 from killsyncd.core.model import Ref, Source, SourceKind
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
+from killsyncd.esi.ratelimit.windows import Bucket, ReservationRequest, address_subject
 from killsyncd.esi.responses import MustWait
 from killsyncd.esi.settings import EsiSettings
 from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
@@ -86,6 +87,23 @@ class EsiWorld:
         async with asyncio.timeout(20):
             while self.esi.stats.in_flight == 0 or self.sim.counters()["concurrency"] == 0:
                 await asyncio.sleep(0.01)
+
+    async def reserved_by_the_dead(self, group: str, *, limit: int, keep: float) -> None:
+        """All that is left, but for `keep`: reserved by a daemon that was killed, so long ago that what it
+        sent has ended."""
+        now = self.clock.now()
+        ask = ReservationRequest(
+            Bucket(group, address_subject("default")),
+            want=limit,
+            least=1,
+            keep=keep,
+            limit=limit,
+            window=900.0,
+            now=now,
+            spent_at=now - 60.0,
+            held_for=30.0,
+        )
+        assert (await self.esi._accounting._store.reserve(ask)).tokens
 
     async def settled(self) -> None:
         """Everything this daemon used is written at its true price."""

@@ -201,7 +201,8 @@ class DetailPool:
             now = self._clock.monotonic()
             if grant.used > known.tokens - kept(known.tokens, keep):
                 self._looked_at = now
-            last_part = grant.used > known.tokens - kept(known.tokens, FLOOR)
+            # What a look was granted lies in the last part, too, and is for whoever looks.
+            last_part = not heavy and grant.used > known.tokens - kept(known.tokens, FLOOR)
             self._chunks.append(Chunk(grant, bucket, granted_at=now, send_by=now + life, last_part=last_part))
             self._granted_at = now
 
