@@ -39,9 +39,14 @@ def servers() -> Iterator[tuple[PrivatePostgres, PrivateRabbit]]:
 
 
 def daemons_of(
-    folder: Path, eve: SimulatorProcess, postgres: PrivatePostgres, rabbit: PrivateRabbit | None, count: int
+    folder: Path,
+    eve: SimulatorProcess,
+    postgres: PrivatePostgres,
+    rabbit: PrivateRabbit | None,
+    count: int,
+    interval: str = "20s",
 ) -> list[DaemonProcess]:
-    """Daemons that share database, broker, key and address."""
+    """Daemons that share database, broker, key and address. interval: of the background sync."""
     password = folder / "guest"
     password.write_text("guest")
     password.chmod(0o600)
@@ -49,7 +54,7 @@ def daemons_of(
     settings = {
         "database": {"url": postgres.url},
         "queue": queue,
-        "producer": {"interval": 20, "min_age": 10},
+        "producer": {"interval": interval, "min_age": "10s"},
         "security": {"key_file": str(folder / "shared.key")},
     }
     return [DaemonProcess(folder / f"daemon{n}", eve.base_url, settings=settings) for n in range(count)]
@@ -131,7 +136,8 @@ def test_nothing_is_done_twice(
     """Two daemons: no list is read twice, no mail is fetched twice, and each sees what the other stored."""
     postgres, rabbit = servers
     with SimulatorProcess("--pilots", "12", "--history", "40", "--cache", "3") as eve:
-        daemons = daemons_of(tmp_path, eve, postgres, rabbit if broker else None, 2)
+        # No background sync: however long this takes, what was asked for is one sync a pilot.
+        daemons = daemons_of(tmp_path, eve, postgres, rabbit if broker else None, 2, interval="1h")
         with daemons[0], daemons[1]:
             for number, pilot in enumerate(eve.pilots()):
                 log_in(daemons[number % 2].url, eve.base_url, pilot["character_id"])
