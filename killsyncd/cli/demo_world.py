@@ -176,6 +176,8 @@ def demo_config(port: int, state: Path, eve: str, speed: float) -> Config:
             "api": {"listen": f"127.0.0.1:{port}"},
             "control": {"socket": f"{state}/killsyncd.sock"},
             "security": {"key_file": f"{state}/killsyncd.key"},
+            "static_data": {"url": f"{eve}/static-data/tranquility"},
+            "prices": {"history_url": f"{eve}/market-history", "history": True},
         },
         source="the demo's own",
     )

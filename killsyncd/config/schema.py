@@ -211,6 +211,44 @@ class RefresherConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StaticDataConfig:
+    """CCP's export of what never moves: types with their categories, systems with their regions."""
+
+    enabled: bool = key(
+        True, kinds.flag(), "Whether it is kept up to date: hull classes, regions, security; asked for daily."
+    )
+    url: str = key(
+        "https://developers.eveonline.com/static-data/tranquility",
+        kinds.http_url(bare=True),
+        "Where CCP puts it; `latest.jsonl` and the archives lie below.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PricesConfig:
+    """What killmails are valued by."""
+
+    enabled: bool = key(True, kinds.flag(), "ESI's average prices, once a day.")
+    history: bool = key(
+        False,
+        kinds.flag(),
+        "EVE Ref's market history (a third party) for days that were not seen from ESI, as far as stored "
+        "killmails need them.",
+    )
+    history_url: str = key(
+        "https://data.everef.net/market-history",
+        kinds.http_url(bare=True),
+        "Where EVE Ref puts it; nothing is asked there unless `history` is true.",
+    )
+    overrides_file: Path | None = key(
+        "",
+        kinds.optional_path(),
+        "CSV file with `type_id,price[,from[,to]]` a line, for what no market prices; it goes before every "
+        "other price. Read again on SIGHUP.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ApiConfig:
     """GraphQL, dashboard, login and metrics over HTTP."""
 
@@ -303,6 +341,8 @@ class Config:
     queue: QueueConfig
     producer: ProducerConfig
     refresher: RefresherConfig
+    static_data: StaticDataConfig
+    prices: PricesConfig
     api: ApiConfig
     control: ControlConfig
     security: SecurityConfig
@@ -321,6 +361,8 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "queue": QueueConfig,
         "producer": ProducerConfig,
         "refresher": RefresherConfig,
+        "static_data": StaticDataConfig,
+        "prices": PricesConfig,
         "api": ApiConfig,
         "control": ControlConfig,
         "security": SecurityConfig,

@@ -43,7 +43,9 @@ def run(
     _pace(sections["esi"], origins, where, mistakes)
     _examples(sections, origins, where, mistakes)
     for section in ("sso", "esi"):
-        _in_the_clear(section, sections[section], origins, where, mistakes)
+        _in_the_clear(section, "base_url", TOKENS_TRAVEL, sections[section], origins, where, mistakes)
+    for section, key in (("static_data", "url"), ("prices", "history_url")):
+        _in_the_clear(section, key, COULD_BE_CHANGED, sections[section], origins, where, mistakes)
     api = sections["api"]
     token = api.get("token")
     if token is not None and len(token.reveal()) < SHORTEST_TOKEN:
@@ -81,22 +83,25 @@ def _examples(
             mistakes.append(ConfigMistake(origin, problem, section, key, shown(key, example)))
 
 
+TOKENS_TRAVEL = "for access tokens must not travel readable"
+COULD_BE_CHANGED = "for whoever is on the way could change what comes"
+
+
 def _in_the_clear(
     section: str,
+    key: str,
+    why: str,
     values: Mapping[str, Any],
     origins: Mapping[str, str],
     where: str,
     mistakes: list[ConfigMistake],
 ) -> None:
-    """Tokens travel to both: without TLS only to a simulator on this machine."""
-    base_url = values.get("base_url")
-    if base_url is not None and urlsplit(base_url).scheme == "http" and not is_loopback(host_of(base_url)):
-        problem = (
-            "must be https://, for access tokens must not travel readable; http:// is for a simulator on "
-            "this machine, at 127.0.0.1"
-        )
-        origin = origins.get(f"{section}.base_url", where)
-        mistakes.append(ConfigMistake(origin, problem, section, "base_url", shown("base_url", base_url)))
+    """Without TLS only a simulator on this machine is asked."""
+    url = values.get(key)
+    if url is not None and urlsplit(url).scheme == "http" and not is_loopback(host_of(url)):
+        problem = f"must be https://, {why}; http:// is for a simulator on this machine, at 127.0.0.1"
+        origin = origins.get(f"{section}.{key}", where)
+        mistakes.append(ConfigMistake(origin, problem, section, key, shown(key, url)))
 
 
 def _pace(

@@ -56,7 +56,8 @@ class Wakeup:
 
 
 class Events:
-    """Who wants to hear of what. Channels: `feed`, `refs`, `wants`, `grants`, `switches`, `names`."""
+    """Who wants to hear of what. Channels: `feed`, `refs`, `wants`, `grants`, `switches`, `names`,
+    `static-data`, `prices`, `values`."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[Callable[[], None]]] = {}

@@ -27,6 +27,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
+from killsyncd.daemon.build_values import background_tasks, build_static_data
 from killsyncd.daemon.part_settings import consumer_settings, esi_settings, producer_settings
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.runtime import Runtime, Tasks
@@ -113,6 +114,7 @@ async def build(
     auth = await build_auth(runtime, tasks, storage)
     sync = await build_sync(runtime, tasks, storage, esi, auth)
     operations = build_operations(runtime, storage, esi, auth, sync)
+    build_static_data(runtime, tasks, storage.store, storage.member.id)
     lag = LoopLag(clock)
     tasks.background["lag"] = lag.run
     servers = build_servers(
@@ -312,6 +314,7 @@ def build_operations(
             producer_enabled=runtime.config.producer.enabled,
             version=__version__,
             started_at=runtime.started_at,
+            background=background_tasks(runtime.config),
         ),
         runtime.events,
         runtime.health,

@@ -45,6 +45,7 @@ class ProblemKind:
 
 
 _WAITS = "nothing to do: work goes on by itself"
+_AGAIN = "nothing to do: what is there stays, and it is tried again by itself"
 
 CODES: Mapping[str, ProblemKind] = MappingProxyType(
     {
@@ -185,6 +186,31 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 False,
                 _WAITS,
                 "Some of ESI's machines tell another time than most; theirs is not believed.",
+            ),
+            ProblemKind(
+                "static_data_old",
+                False,
+                _AGAIN,
+                "CCP's static data could not be renewed; newer types and systems have neither class nor region.",
+            ),
+            ProblemKind(
+                "prices_old",
+                False,
+                _AGAIN,
+                "ESI's prices could not be read; killmails of these days are valued by those of a later one.",
+            ),
+            ProblemKind(
+                "market_history_failing",
+                False,
+                _AGAIN,
+                "EVE Ref's market history could not be read; a later day's prices stand in.",
+            ),
+            ProblemKind(
+                "price_overrides_bad",
+                False,
+                "correct the lines, then have the file read again: kill -HUP the daemon, or systemctl reload "
+                "killsyncd",
+                "Lines of [prices] overrides_file cannot be read; the others count.",
             ),
             ProblemKind(
                 "list_cached_long",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from killsyncd.core.background import TaskState
 from killsyncd.core.model import Origin, Queued, QueueDepth, SourceKind, User, UserState
 from killsyncd.core.sources import SourceView
 from killsyncd.service.health import UserTrouble, WaitingList
@@ -22,7 +23,7 @@ class StatusFacts:
     producer_*: None where it never ran. daemons: how many are alive on this database.
     ready: users who can be synced; holding: those of them whose access token has not ended.
     waiting: lists that wait, the longest wait first. retrying: killmails that failed and wait for their
-    next attempt, the first of which comes at next_retry_at.
+    next attempt, the first of which comes at next_retry_at. tasks: what one daemon does for all.
     """
 
     now: float
@@ -47,6 +48,7 @@ class StatusFacts:
     waiting: tuple[WaitingList, ...] = ()
     retrying: int = 0
     next_retry_at: float | None = None
+    tasks: tuple[TaskState, ...] = ()
 
     @classmethod
     def unknown(cls, now: float) -> StatusFacts:

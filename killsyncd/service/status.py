@@ -10,6 +10,7 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import Problem, QueueDepth, UserState
 from killsyncd.core.tasks import deadline
 from killsyncd.service import health
+from killsyncd.service.background_health import background_problems
 from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health, HealthFacts
 from killsyncd.service.ports import OperationsStorage, StatusFacts
@@ -27,13 +28,14 @@ PRODUCER_SWITCH = "producer"
 @dataclass(frozen=True, slots=True)
 class OperationsSettings:
     """skip_within: seconds, `queue.skip_within`. producer_enabled: `producer.enabled`. started_at: when the
-    daemon started, seconds since 1970.
+    daemon started, seconds since 1970. background: names of the tasks in core/background.py that are at work.
     """
 
     skip_within: float
     producer_enabled: bool
     version: str
     started_at: float
+    background: frozenset[str] = frozenset()
 
 
 class StatusReporter:
@@ -133,6 +135,7 @@ class StatusReporter:
         if sso is not None and facts.ready and not facts.holding:
             code = health.CODES["tokens_ended"]
             derived.append(Problem(code.code, "nobody has an access token left", code.remedy, sso.since))
+        derived += background_problems(facts.tasks, self._settings.background, facts.now)
         said = {each.key for each in derived}
         reported = [each for each in self._health.problems() if each.key not in said]
         return health.ordered([*derived, *reported])

@@ -13,6 +13,7 @@ from .clock import SimClock, http_date, iso_date
 from .config import SimulatorConfig
 from .ledger import RequestLedger
 from .listing import Lists, Snapshot, etag_of, unchanged
+from .market import esi_prices
 from .names import ticker
 from .world import World
 
@@ -179,7 +180,8 @@ class EsiRoutes:
                     "vip": False,
                 }, self._config.status_cache
             case "esi.prices":
-                return self._prices(), 3600
+                day = int(now // 86_400)
+                return esi_prices(world.universe, self._config.seed, day), 3600
             case "esi.roles":
                 pilot = world.pilots.get(call.subject)
                 if pilot is None:
@@ -195,11 +197,11 @@ class EsiRoutes:
                 types = [key for key, info in world.universe.types.items() if info.group_id == call.subject]
                 if not types:
                     return error(404, "Group not found!")
-                hull = next((hull for hull in world.universe.ships if hull.type_id == types[0]), None)
+                name, category = world.universe.groups[call.subject]
                 return {
-                    "category_id": 7 if hull is None else 6,
+                    "category_id": category,
                     "group_id": call.subject,
-                    "name": f"Group {call.subject}" if hull is None else hull.kind.replace("_", " ").title(),
+                    "name": name,
                     "published": True,
                     "types": types,
                 }, 86_400
@@ -235,20 +237,6 @@ class EsiRoutes:
         if unchanged(if_none_match, headers["ETag"]):
             return Response(304, b"", headers)
         return Response(200, encoded, headers)
-
-    def _prices(self) -> list[dict[str, Any]]:
-        """Adjusted and average price of most types; some have only one, a few none, as on the real market."""
-        rows: list[dict[str, Any]] = []
-        for type_id, info in self._world.universe.types.items():
-            rng = random.Random(self._config.seed << 32 ^ type_id)
-            if not info.price or rng.random() < 0.03:
-                continue
-            row: dict[str, Any] = {"adjusted_price": round(info.price * rng.uniform(0.7, 1.2), 2)}
-            if rng.random() < 0.95:
-                row["average_price"] = round(info.price * rng.uniform(0.8, 1.3), 2)
-            row["type_id"] = type_id
-            rows.append(row)
-        return rows
 
     def _character(self, character_id: int) -> tuple[Any, float] | Response:
         pilot = self._world.pilots.get(character_id)
@@ -313,7 +301,7 @@ class EsiRoutes:
             return error(404, "Solar system not found")
         rng = random.Random(system_id)
         document = {
-            "constellation_id": 20_000_000 + (system_id - 30_000_000) // 7,
+            "constellation_id": self._world.universe.places[system_id],
             "name": system[0],
             "position": {axis: rng.uniform(-4e17, 4e17) for axis in ("x", "y", "z")},
             "security_status": system[1],

@@ -20,6 +20,14 @@ class Levers:
         """Carry out an operation by name."""
         raise NotImplementedError
 
+    # Files
+
+    def publish_static_data(self, build: int | None = None, types: Sequence[Sequence[Any]] = ()) -> int:
+        """Another build of the static data, with further types (id, group, name). Returns its number."""
+        return cast(
+            "int", self.perform("publish_static_data", {"build": build, "types": [list(t) for t in types]})
+        )
+
     # Pilots and grants
 
     def pilots(self, limit: int = 10_000) -> list[Json]:

@@ -46,6 +46,13 @@ class RemoteOperations:
             raise BadInput(f"{operation}: {problem}", f"It takes {inspect.signature(method)}.") from problem
         return method(**arguments)
 
+    # Files
+
+    def publish_static_data(self, build: int | None = None, types: Sequence[Sequence[Any]] = ()) -> int:
+        """Another build of the static data (the next number, if none is given), with further types
+        (id, group, name). Answers its number."""
+        return self._sim.files.publish(build, [(int(i), int(g), str(n)) for i, g, n in types])
+
     # Pilots and grants
 
     def pilots(self, limit: int | str = 10_000) -> list[Json]:

@@ -19,6 +19,7 @@ from . import wire
 from .answer import Response, RoutedRequest, error
 from .clock import SimClock, TimeSource
 from .config import SimulatorConfig
+from .exports import export_call
 from .faults import Fault, disturbed
 from .grants import SimulatedGrant
 from .levers import Levers
@@ -126,13 +127,15 @@ class Simulator(SimulatorState, Levers):
         if path == "/":
             return wire.whole(index_page(self.base_url), self.clock)
         call = sso_call(path)
-        is_sso = call is not None
+        ask = self._ask_sso
         if call is None:
-            call = esi_call(request.method, path)
+            call, ask = export_call(request.method, path), self._ask_files
+        if call is None:
+            call, ask = esi_call(request.method, path), self._ask_esi
         self.ledger.enter(self.clock.monotonic())
         status = 0
         try:
-            response = await (self._ask_sso if is_sso else self._ask_esi)(request, call, path)
+            response = await ask(request, call, path)
             status = response.status if wire.listening(request) else 0
             return response
         except ConnectionResetError:
@@ -182,6 +185,16 @@ class Simulator(SimulatorState, Levers):
             if grant is not None and not (_reaches(fault) and wire.listening(request)):
                 self.grants.lost(grant, token)
         return await self._send(request, answer, fault if down is None else None)
+
+    async def _ask_files(
+        self, request: web.BaseRequest, call: RoutedRequest, path: str
+    ) -> web.StreamResponse:
+        """Files of CCP and of third parties: no limits, no downtime, but they break like everything else."""
+        fault = await self._strike(call, path)
+        answer: Response | None = None
+        if fault is None or fault.processed or fault.kind in _PROCESSED:
+            answer = self.files.answer(call, request.headers)
+        return await self._send(request, answer, fault)
 
     async def _ask_esi(self, request: web.BaseRequest, call: RoutedRequest, path: str) -> web.StreamResponse:
         headers, address = request.headers, request.remote or ""

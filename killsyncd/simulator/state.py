@@ -7,6 +7,7 @@ import asyncio
 from .clock import SimClock
 from .config import SimulatorConfig
 from .esi import EsiRoutes
+from .exports import ExportFiles
 from .faults import Fault, Faults
 from .gate import Gate
 from .grants import SimulatedGrants
@@ -31,6 +32,7 @@ class SimulatorState:
         self.lists.empty_404 = self.config.empty_404
         self.gate = Gate(self.config, self.clock, self.world, self.keys, self.ledger)
         self.esi = EsiRoutes(self.config, self.clock, self.world, self.lists, self.ledger)
+        self.files = ExportFiles(self.config, self.clock, self.world.universe)
         self.sso = SsoRoutes(self.config, self.world, self.grants, self.ledger)
         self.trouble = Faults(self.config.seed)
         for raw in self.config.faults:

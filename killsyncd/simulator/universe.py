@@ -83,6 +83,13 @@ class Universe:
     """Id -> name, security status."""
     ships: tuple[Hull, ...]
     names: Mapping[int, Named]
+    groups: Mapping[int, tuple[str, int]]
+    """Id -> name, category."""
+    categories: Mapping[int, str]
+    constellations: Mapping[int, tuple[str, int]]
+    """Id -> name, region."""
+    places: Mapping[int, int]
+    """System -> constellation."""
 
 
 @cache
@@ -110,6 +117,10 @@ def load_universe() -> Universe:
         for section in raw["npcs"]
     )
     systems = {int(key): (str(name), float(security)) for key, (name, security) in raw["systems"].items()}
+    constellations = {
+        int(key): (str(name), int(region)) for key, (name, region) in raw["constellations"].items()
+    }
+    names.update({key: Named("constellation", name) for key, (name, _) in constellations.items()})
     names.update({key: Named("inventory_type", info.name) for key, info in types.items()})
     names.update({key: Named("solar_system", name) for key, (name, _) in systems.items()})
     for category, section in (
@@ -127,6 +138,10 @@ def load_universe() -> Universe:
         systems=systems,
         ships=tuple(hull for group in hulls.values() for hull in group),
         names=names,
+        groups={int(key): (str(name), int(category)) for key, (name, category) in raw["groups"].items()},
+        categories={int(key): str(name) for key, name in raw["categories"].items()},
+        constellations=constellations,
+        places={int(key): int(place) for key, place in raw["places"].items()},
     )
 
 

@@ -19,7 +19,9 @@ from typing import IO
 
 import aiohttp
 
+from killsyncd.core import outbound
 from killsyncd.core.errors import BadInput, Unavailable
+from killsyncd.core.outbound import AGAIN
 from killsyncd.static_data.records import BUILD_MEMBER, MAX_LINE, TABLES
 
 TAIL = 256 * 1024
@@ -36,7 +38,8 @@ LOCAL_HEADER = 30 + 2 * 65_535
 """Bytes that a member's own header can take at most; its name and extra field differ from the directory's."""
 
 CHUNK = 1 << 16
-AGAIN = "it is asked again later, by itself"
+PLAIN = {"Accept-Encoding": "identity"}
+"""Ranges are of the archive itself, not of something packed once more."""
 
 MEMBERS = (BUILD_MEMBER, *(table.member for table in TABLES))
 
@@ -47,30 +50,33 @@ async def fetch(session: aiohttp.ClientSession, url: str, path: Path) -> int:
     Raises Unavailable where it does not come (now), BadInput where it can't be an archive.
     """
     try:
-        async with session.get(url, headers={"Range": f"bytes=-{TAIL}"}) as answer:
+        async with outbound.get(session, url, {**PLAIN, "Range": f"bytes=-{TAIL}"}) as answer:
             size, etag = _size(answer), answer.headers.get("ETag", "")
             # Only a strong validator vouches that two ranges are of one version (RFC 9110, 13.1.5).
             by_ranges = answer.status == 206 and size is not None and etag.startswith('"')
             if answer.status == 200:
                 return await _whole(answer, path)
-            if by_ranges:
+            got = 0
+            if by_ranges and size is not None:
                 _need_space(path, TAIL)
-                got = await _part(answer, path, max(0, (size or 0) - TAIL), size)
-            else:
-                got = 0
-        if not by_ranges:
-            async with session.get(url) as answer:
+                got = await _part(answer, path, max(0, size - TAIL), min(size, TAIL), size)
+        if not by_ranges or size is None:
+            async with outbound.get(session, url, PLAIN) as answer:
                 return await _whole(answer, path)
-        for start, end in await asyncio.to_thread(_ranges, path):
-            headers = {"Range": f"bytes={start}-{end - 1}", "If-Range": etag}
-            async with session.get(url, headers=headers) as answer:
-                if answer.status != 206:
+        ranges = await asyncio.to_thread(_ranges, path)
+        _need_space(path, sum(end - start for start, end in ranges))
+        for start, end in ranges:
+            headers = {**PLAIN, "Range": f"bytes={start}-{end - 1}", "If-Range": etag}
+            async with outbound.get(session, url, headers) as answer:
+                if answer.status != 206 or answer.headers.get("ETag", etag) != etag:
                     raise Unavailable("the static data changed while they were fetched", AGAIN)
-                got += await _part(answer, path, start, size)
+                came = await _part(answer, path, start, end - start, size)
+                if came < end - start:
+                    raise Unavailable("a part of the static data ended too early", AGAIN)
+                got += came
         return got
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        what = str(error) or type(error).__name__
-        raise Unavailable(f"the static data do not come: {what}", AGAIN) from None
+    except OSError as error:
+        raise Unavailable(f"the static data cannot be kept: {error.strerror}", AGAIN) from None
 
 
 def _size(answer: aiohttp.ClientResponse) -> int | None:
@@ -87,11 +93,14 @@ async def _whole(answer: aiohttp.ClientResponse, path: Path) -> int:
     if answer.status != 200:
         raise Unavailable(f"the static data's server answered {answer.status}", AGAIN)
     _need_space(path, answer.content_length or MAX_ARCHIVE // 4)
-    return await _part(answer, path, 0, None)
+    return await _part(answer, path, 0, MAX_ARCHIVE, None)
 
 
-async def _part(answer: aiohttp.ClientResponse, path: Path, start: int, size: int | None) -> int:
-    """Write a body at its place; the file is `size` bytes long, with holes where nothing came yet."""
+async def _part(answer: aiohttp.ClientResponse, path: Path, start: int, most: int, size: int | None) -> int:
+    """Write a body at its place; the file is `size` bytes long, with holes where nothing came yet.
+
+    most: bytes that the body may have.
+    """
     got = 0
     with closing(open(path, "r+b" if path.exists() else "w+b")) as file:  # noqa: ASYNC230
         if size is not None:
@@ -99,8 +108,10 @@ async def _part(answer: aiohttp.ClientResponse, path: Path, start: int, size: in
         file.seek(start)
         async for chunk in answer.content.iter_chunked(CHUNK):
             got += len(chunk)
-            if got > MAX_ARCHIVE:
-                raise BadInput(f"the static data have more than {MAX_ARCHIVE >> 20} MiB")
+            if got > most:
+                raise BadInput(
+                    f"the static data's server sends more than {most >> 10} KiB where that was asked"
+                )
             await asyncio.to_thread(file.write, chunk)
     return got
 

@@ -79,6 +79,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         "control": {"socket": f"{folder}/run/killsyncd.sock"},
         "security": {"key_file": f"{folder}/state/killsyncd.key"},
         "api": {"listen": "127.0.0.1:0"},
+        "static_data": {"enabled": False},
     }
     found.config.write_text(
         "".join(

@@ -84,6 +84,8 @@ class DaemonProcess:
             "api": {"listen": f"127.0.0.1:{self.port}"},
             "control": {"socket": str(folder / "killsyncd.sock")},
             "security": {"key_file": str(folder / "killsyncd.key")},
+            "static_data": {"url": f"{eve}/static-data/tranquility"},
+            "prices": {"history_url": f"{eve}/market-history"},
             "log": {"format": "json"},
         }
         for section, values in (settings or {}).items():

@@ -106,7 +106,7 @@ def configure(**more: Mapping[str, object]) -> None:
     path = Path("/etc/killsyncd/killsyncd.toml")
     text = path.read_text().replace('client_id = ""', f'client_id = "{client()}"\nbase_url = "{EVE}"')
     text = text.replace('contact = ""', f'contact = "you@example.com"\nbase_url = "{EVE}"')
-    for section, values in more.items():
+    for section, values in {"static_data": {"enabled": False}, **more}.items():
         text += f"\n[{section}]\n" + "".join(
             f"{key} = {json.dumps(value)}\n" for key, value in values.items()
         )

@@ -22,6 +22,7 @@ from killsyncd.service import (
 )
 from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
 from killsyncd.storage.repositories import revocations
+from killsyncd.storage.repositories.background import all_tasks
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.switches import SwitchRepository
 from killsyncd.storage.repositories.verify import verify
@@ -167,6 +168,7 @@ class StatusRepository(Repository):
         daemons = one((yield Run("operations.daemons", {})))
         retrying = one((yield Run("operations.retrying", {})))
         waiting = yield from _waiting()
+        tasks = yield from all_tasks()
         point = yield from feed_point()
         first = as_datetime(counts["first_user_at"])
         return StatusFacts(
@@ -192,6 +194,7 @@ class StatusRepository(Repository):
             waiting=waiting,
             retrying=int(retrying["n"]) if retrying else 0,
             next_retry_at=retrying["not_before"] if retrying else None,
+            tasks=tasks,
         )
 
     @writes
