@@ -9,6 +9,7 @@ for ever, so after ten minutes a single real request is let through now and then
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 DISTINCT = 3
@@ -23,9 +24,15 @@ LONGEST_PAUSE = 60.0
 TRIAL_AFTER = 600.0
 TRIAL_PAUSE = 60.0
 SUSPECT_FOR = 1800.0
-"""A resource that fails while EVE's status is good is itself to blame, for that long."""
+"""A resource that fails while EVE's status is good is itself to blame, for that long; so is its route, where
+several of its resources failed together."""
 
 _MOST_SUSPECTS = 1000
+
+
+def _route(resource: str) -> str:
+    """What a resource (`killmail/127`, a list) is one of many of."""
+    return resource.partition("/")[0] + "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class DowntimeGate:
     def success(self, resource: str, sent: float) -> bool:
         """A real request got an answer that no gateway made up. Answers whether the gate opened."""
         self._suspects.pop(resource, None)
+        self._suspects.pop(_route(resource), None)
         if self.closed is not None and sent < self.closed.since:
             return False  # it was under way before; it says nothing of now
         self._failing.clear()
@@ -64,10 +72,11 @@ class DowntimeGate:
         """A real request met a gateway error, or nobody. Answers whether the gate is closed now."""
         if self.closed is not None:
             return True
-        if self._suspects.get(resource, 0.0) > now:
+        time_of_day %= 86_400
+        daily = DAILY_FROM <= time_of_day < DAILY_TO
+        if self._is_suspect(resource, now, now - (time_of_day - DAILY_FROM) if daily else 0.0):
             return False
         self._failing[resource] = None
-        daily = DAILY_FROM <= time_of_day % 86_400 < DAILY_TO
         if len(self._failing) < DISTINCT and not daily:
             return False
         self.closed = GateClosed(
@@ -77,10 +86,20 @@ class DowntimeGate:
         self._schedule(now)
         return True
 
+    def _is_suspect(self, resource: str, now: float, downtime_since: float) -> bool:
+        """Whether a failure of it is its own fault. What a route did before the downtime proves nothing."""
+        route_until = self._suspects.get(_route(resource), 0.0)
+        of_route = route_until > now and route_until - SUSPECT_FOR >= downtime_since
+        return of_route or self._suspects.get(resource, 0.0) > now
+
     def probed_well(self, now: float) -> None:
         """The status is good: open, and hold what failed meanwhile against those resources alone."""
         for resource in self._failing:
             self._suspects[resource] = now + SUSPECT_FOR
+        # Else the next three killmails that time out would close the gate again, and so on.
+        for route, failing in Counter(_route(each) for each in self._failing).items():
+            if failing > 1:
+                self._suspects[route] = now + SUSPECT_FOR
         self._failing.clear()
         if len(self._suspects) > _MOST_SUSPECTS:
             self._suspects = {each: until for each, until in self._suspects.items() if until > now}

@@ -18,7 +18,6 @@ from killsyncd.esi.responses import (
     EsiError,
     EsiStatus,
     MalformedResponse,
-    NoResponseReceived,
     NotSent,
 )
 from killsyncd.sync.batch import Arrival, Delivery
@@ -155,7 +154,8 @@ class FailurePolicy:
         """Write down when to try again. False: that does not stand; the ledger must be looked at."""
         self.failures += 1
         verdict = judge(ref, error, self._rng)
-        if isinstance(error, EsiError) and not isinstance(error, NoResponseReceived | NotSent):
+        # A request without an answer costs as much as any failure; one that never left costs nothing.
+        if isinstance(error, EsiError) and not isinstance(error, NotSent):
             self._count_failure(error)
             if self.storm.on:  # ESI is failing and not the mail: no attempt counts
                 verdict = Verdict(self.storm.rest(), ref.attempts, ref.refusals, False)

@@ -381,6 +381,20 @@ async def test_two_hashes_on_one_page_are_both_tried_and_again_with_retry(world:
     assert await hash_wanted(world) == (first, "pending")
 
 
+async def test_a_mail_with_several_hashes_is_tried_daily_by_each_in_turn(world: StorageWorld) -> None:
+    """The one that was tried last was tried for ever, although another may be right by now."""
+    pilot = await world.pilot(1)
+    first, last = hash_of(1, "first"), hash_of(1, "last")
+    await list_as(world, pilot, first, last)
+    assert not await refuse(world, pilot)
+    await quarantine(world, pilot)
+    for following in (first, last, first):
+        await world.timed.pass_time(QUARANTINE_SECONDS + 1.0)
+        assert await world.ledger.revive(10) == 1
+        assert await hash_wanted(world) == (following, "pending")
+        await quarantine(world, pilot)
+
+
 async def refuse(world: StorageWorld, pilot: Pilot) -> bool:
     """One refusal too many for the hash by which it is wanted; False: another one is wanted now."""
     (ref,) = (await world.ledger.pending_of(pilot.source_id, 10)).refs

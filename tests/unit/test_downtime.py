@@ -71,6 +71,34 @@ def test_a_good_status_opens_it_and_the_blame_stays_with_the_resource() -> None:
     assert esi.failure("bad", "502", 6.0 + SUSPECT_FOR, DOWN_AT)
 
 
+def test_a_route_that_fails_while_the_status_is_good_closes_it_once() -> None:
+    """Every killmail times out and everything else is well: that closed and opened it every few seconds."""
+    esi = gate()
+    closed = 0
+    for number in range(200):
+        now = 5.0 * number
+        closed += esi.closed is None and esi.failure(f"killmail/{number}", "no answer", now, NOON)
+        if esi.closed is not None:
+            esi.probed_well(now)
+    assert closed == 1
+    for number in range(DISTINCT):
+        esi.failure(f"list/{number}", "no answer", 1001.0, NOON)
+    assert esi.closed is not None, "other routes close it as before"
+    esi.success("list/0", 1002.0)
+    for number in range(DISTINCT):
+        esi.failure(f"killmail/{number}", "no answer", 1001.0 + SUSPECT_FOR, NOON)
+    assert esi.closed is not None, "and that one after a while, too"
+
+
+def test_a_route_that_failed_before_the_downtime_closes_it_then() -> None:
+    esi = gate()
+    for number in range(DISTINCT):
+        esi.failure(f"killmail/{number}", "no answer", 0.0, DOWN_AT - 600.0)
+    esi.probed_well(1.0)
+    assert not esi.failure("killmail/8", "no answer", 2.0, DOWN_AT - 598.0)
+    assert esi.failure("killmail/9", "502", 600.0, DOWN_AT)
+
+
 def test_a_success_clears_a_suspect() -> None:
     esi = gate()
     esi.failure("bad", "502", 0.0, DOWN_AT)

@@ -181,6 +181,7 @@ ILL = [
     EsiStatus(403, "forbidden"),
     EsiStatus(422, "Invalid killmail_id and/or killmail_hash"),
     EsiStatus(500, "oops"),
+    NoResponseReceived("ESI did not answer: timed out"),
     b"<!DOCTYPE html><h1>We'll be back</h1>",
     b'{"killmail_id": 7, "victim"',
 ]

@@ -22,6 +22,12 @@ log = get_logger(__name__)
 ODD_IN_A_ROW = 3
 """Answers in a row whose cache life is odd before it counts as the route's."""
 
+SINKS_AFTER = 20
+"""Answers in a row, all cached for clearly less than the route's cache life: then that was wrong or is over."""
+
+CLEARLY = 0.75
+"""So much of the route's cache life: less than that is clearly less."""
+
 LONGEST_TTL = 3_600.0
 """Seconds, at most, that a route's cache life is taken to be: one odd `Expires` must not cost a day after
 every crash."""
@@ -35,6 +41,7 @@ class RouteLimits:
         self._accounting = accounting
         self._routes: dict[str, RouteLimit] = dict(ROUTES)
         self._odd: Counter[str] = Counter()
+        self._shorter: dict[str, tuple[int, float]] = {}  # answers in a row, the longest of their lives
         self._heard: set[str] = set()
         self._saved: set[str] = set()
         self._last: dict[str, tuple[str | None, str | None]] = {}
@@ -81,15 +88,26 @@ class RouteLimits:
     def cached_for(self, route: str, seconds: float, *, odd: bool) -> None:
         """An answer of this route lived so long: what to wait when a crash takes an answer's `Expires`.
 
-        odd: many times longer than any before; ESI means it when it says so again and again.
+        odd: many times longer than any before; ESI means it when it says so again and again. What was said
+        once does not hold for ever: after many that live shorter it sinks, not below the specification's.
         """
         before = self._routes[route]
         self._odd[route] = self._odd[route] + 1 if odd else 0
         if 0 < self._odd[route] < ODD_IN_A_ROW:
             return
         seconds = min(seconds, LONGEST_TTL)
-        if seconds > before.ttl:
-            self._change(replace(before, ttl=seconds))
+        if seconds > CLEARLY * before.ttl:
+            self._shorter.pop(route, None)
+            if seconds > before.ttl:
+                self._change(replace(before, ttl=seconds))
+            return
+        # What is left of a cache is shorter than its life: the longest of many answers tells.
+        count, longest = self._shorter.get(route, (0, ROUTES[route].ttl))
+        self._shorter[route] = count + 1, max(longest, seconds)
+        if count + 1 >= SINKS_AFTER:
+            del self._shorter[route]
+            if max(longest, seconds) < before.ttl:
+                self._change(replace(before, ttl=max(longest, seconds)))
 
     def _change(self, after: RouteLimit) -> None:
         before = self._routes[after.route]

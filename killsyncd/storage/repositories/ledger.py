@@ -13,7 +13,7 @@ from killsyncd.core.model import HEAVY_PENDING, PendingOf, Ref
 from killsyncd.storage.repositories.sightings import try_another_hash
 from killsyncd.storage.repositories.walks import LISTED_FOR, Walks
 from killsyncd.storage.repository import reads, writes
-from killsyncd.storage.transaction import Ids, Row, Run, Tx, one
+from killsyncd.storage.transaction import Ids, Many, Row, Run, Tx, one
 
 
 def _ref(row: Row) -> Ref:
@@ -24,6 +24,15 @@ def _ref(row: Row) -> Ref:
         int(row["refusals"]),
         float(row["first_listed_at"]),
     )
+
+
+def _next_hash(row: Row) -> tuple[str, str]:
+    """Of several hashes the one whose last try is longest ago, and those tried since.
+
+    A refusal may have passed for any of them.
+    """
+    following, *others = str(row["tried"]).split()
+    return following, " ".join([*others, str(row["killmail_hash"])])
 
 
 class LedgerRepository(Walks):
@@ -110,6 +119,15 @@ class LedgerRepository(Walks):
     def revive(self, limit: int) -> Tx[int]:
         """Put those back that were quarantined a day ago and are still listed; answers how many."""
         rows = yield Run("ledger.revive", {"limit": limit, "listed_for": LISTED_FOR})
+        turned = [(row, *_next_hash(row)) for row in rows if row["tried"]]
+        if turned:
+            yield Many(
+                "ledger.ref_next_hash",
+                [
+                    {"killmail_id": row["killmail_id"], "killmail_hash": following, "tried": tried}
+                    for row, following, tried in turned
+                ],
+            )
         return len(rows)
 
     @writes

@@ -220,7 +220,10 @@ UPDATE refs SET state = 'pending', changed_at = {now} WHERE killmail_id IN (
     SELECT killmail_id FROM refs WHERE state = 'quarantined' AND not_before <= {now}
       AND first_listed_at > {now} - CAST(:listed_for AS {real})
     ORDER BY not_before LIMIT :limit
-) AND state = 'quarantined' RETURNING killmail_id;
+) AND state = 'quarantined' RETURNING killmail_id, killmail_hash, tried;
+
+-- name: ref_next_hash
+UPDATE refs SET killmail_hash = :killmail_hash, tried = :tried WHERE killmail_id = :killmail_id;
 
 -- name: retry_all
 UPDATE refs SET state = 'pending', reason = NULL, attempts = 0, refusals = 0, not_before = 0, tried = '',
