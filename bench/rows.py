@@ -15,6 +15,7 @@ import psutil
 
 from bench.attacks import loop_hold, memory
 from bench.feed import feed
+from bench.lists import lists
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, log_in, wait_for
@@ -332,4 +333,5 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "small-things": small_things,
     "loop-hold": loop_hold,
     "memory": memory,
+    "lists": lists,
 }

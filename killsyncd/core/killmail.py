@@ -259,6 +259,7 @@ VictimRow = tuple[
     float | None,
     float | None,
     float | None,
+    int,
 ]
 AttackerRow = tuple[
     int,
@@ -272,6 +273,7 @@ AttackerRow = tuple[
     int,
     bool,
     float,
+    int,
 ]
 ItemRow = tuple[int, int, int | None, int, int, int | None, int | None, int]
 
@@ -292,9 +294,14 @@ def killmail_row(killmail: Killmail, killmail_hash: str) -> KillmailRow:
     )
 
 
+def killed_at(killmail: Killmail) -> int:
+    """When it was, in whole seconds since 1970."""
+    return math.floor(killmail.killmail_time.timestamp())
+
+
 def victim_row(killmail: Killmail) -> VictimRow:
     """(killmail_id, character_id, corporation_id, alliance_id, faction_id, ship_type_id, damage_taken,
-    position_x, position_y, position_z)."""
+    position_x, position_y, position_z, killed_at); killed_at in seconds since 1970."""
     victim = killmail.victim
     position = victim.position
     return (
@@ -308,13 +315,14 @@ def victim_row(killmail: Killmail) -> VictimRow:
         position.x if position else None,
         position.y if position else None,
         position.z if position else None,
+        killed_at(killmail),
     )
 
 
 def attacker_rows(killmail: Killmail) -> list[AttackerRow]:
     """(killmail_id, position, character_id, corporation_id, alliance_id, faction_id, ship_type_id,
-    weapon_type_id, damage_done, final_blow, security_status); position from 0, in ESI's order."""
-    killmail_id = killmail.killmail_id
+    weapon_type_id, damage_done, final_blow, security_status, killed_at); position from 0, in ESI's order."""
+    killmail_id, at = killmail.killmail_id, killed_at(killmail)
     return [
         (
             killmail_id,
@@ -328,6 +336,7 @@ def attacker_rows(killmail: Killmail) -> list[AttackerRow]:
             attacker.damage_done,
             attacker.final_blow,
             attacker.security_status,
+            at,
         )
         for position, attacker in enumerate(killmail.attackers)
     ]

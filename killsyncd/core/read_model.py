@@ -54,6 +54,7 @@ class MailFilter:
 
     role narrows character, corporation and alliance to victims or attackers, and is nothing without
     them. ship_type_id: of the ship that was lost. since <= time of the kill < until.
+    killmail_ids: one of these. any_of: one of these holds.
     """
 
     character_id: int | None = None
@@ -67,6 +68,11 @@ class MailFilter:
     min_attackers: int | None = None
     solo: bool | None = None
     npc: bool | None = None
+    attacker_ship_type_id: int | None = None
+    final_blow_character_id: int | None = None
+    war_id: int | None = None
+    killmail_ids: tuple[int, ...] | None = None
+    any_of: tuple[MailFilter, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

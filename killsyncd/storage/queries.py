@@ -3,7 +3,7 @@
 One text serves both databases where they agree; a header with `[sqlite]` or
 `[postgres]` belongs to that one alone. Parameters are written `:name`. Macros in
 braces stand for what differs in a word, and for conditions that many statements share
-(see MACROS); `{in_ids}` compares with a parameter `:ids`, an `Ids`.
+(see MACROS); `{in_ids}` compares with a parameter `:ids`, an `Ids`, and `{in:name}` with one of that name.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ MACROS: dict[str, dict[str, str]] = {
         "skip_locked_w": "",
         "for_update": "",
         "in_ids": "IN (SELECT value FROM json_each(:ids))",
+        "in": "IN (SELECT value FROM json_each(:%s))",
+        "kill_epoch": "CAST(strftime('%s', k.killmail_time) AS INTEGER)",
         **SHARED,
     },
     "postgres": {
@@ -62,13 +64,15 @@ MACROS: dict[str, dict[str, str]] = {
         # Not FOR UPDATE: that would also hold up whoever merely refers to the row by a foreign key.
         "for_update": "FOR NO KEY UPDATE",
         "in_ids": "= ANY(:ids::bigint[])",
+        "in": "= ANY(:%s::bigint[])",
+        "kill_epoch": "CAST(extract(epoch FROM k.killmail_time) AS BIGINT)",
         **SHARED,
     },
 }
 
 _HEADER = re.compile(r"^-- name: (?P<name>[a-z_0-9]+)(?: \[(?P<dialect>sqlite|postgres)\])?\s*$", re.M)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z_0-9]*)")
-_MACRO = re.compile(r"\{([a-z_]+)\}")
+_MACRO = re.compile(r"\{([a-z_]+)(?::([a-z_0-9]+))?\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,12 @@ class Query:
 
 def expand(text: str, dialect: str) -> str:
     """Put in what the macros stand for. KeyError: no such macro."""
-    return _MACRO.sub(lambda match: MACROS[dialect][match.group(1)], text)
+
+    def stand_in(match: re.Match[str]) -> str:
+        found = MACROS[dialect][match[1]]
+        return found if match[2] is None else found.replace("%s", match[2])
+
+    return _MACRO.sub(stand_in, text)
 
 
 @lru_cache(maxsize=1024)

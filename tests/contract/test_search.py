@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import random
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
 from killsyncd.storage.migrations import Migratable
+from killsyncd.storage.repositories import filtering
 from killsyncd.storage.repositories import search as reading_module
 from tests.contract.conftest import Backend
 from tests.support.api_world import PILOT, ApiWorld, mail_json
@@ -43,6 +44,8 @@ def sample(now: float) -> list[dict[str, Any]]:
                 system=30_000_001 + number % 3,
             )
         )
+        if number % 4 == 0:
+            mails[-1]["war_id"] = 7 + number % 8
     return mails
 
 
@@ -68,16 +71,28 @@ def holds(mail: dict[str, Any], given: MailFilter) -> bool:
         (given.min_attackers, lambda wanted: len(shooters) >= wanted),
         (given.solo, lambda wanted: (len(pilots) == 1 and not structures) is wanted),
         (given.npc, lambda wanted: (not pilots) is wanted),
+        (
+            given.attacker_ship_type_id,
+            lambda wanted: any(each["ship_type_id"] == wanted for each in shooters),
+        ),
+        (
+            given.final_blow_character_id,
+            lambda wanted: any(
+                each["final_blow"] and each.get("character_id") == wanted for each in shooters
+            ),
+        ),
+        (given.war_id, lambda wanted: mail.get("war_id") == wanted),
+        (given.killmail_ids, lambda wanted: mail["killmail_id"] in wanted),
+        (given.any_of, lambda wanted: any(holds(mail, each) for each in wanted)),
     ]
     return all(check(wanted) for wanted, check in checks if wanted is not None)
 
 
 async def test_every_filter_and_order_gives_what_it_says_page_by_page(api: ApiWorld) -> None:
     mails = sample(api.clock.now())
-    for part in itertools.batched(mails, 20) if hasattr(itertools, "batched") else [mails[:20], mails[20:]]:
+    for part in (mails[:20], mails[20:]):
         stored = await api.add(*part)
         assert len(stored) == len(part)
-    positions = {each.killmail_id: each for each in (await everything(api))}
     now = utc(int(api.clock.now()))
     victim = mails[0]["victim"]
     filters = [
@@ -103,25 +118,77 @@ async def test_every_filter_and_order_gives_what_it_says_page_by_page(api: ApiWo
         MailFilter(role=Role.VICTIM),
         MailFilter(character_id=PILOT, corporation_id=victim["corporation_id"], alliance_id=99_000_001),
     ]
-    for given, order in itertools.product(filters, Order):
-        expected = [each["killmail_id"] for each in mails if holds(each, given)]
+    positions = {each.killmail_id: each for each in (await everything(api))}
+    for number, given in enumerate(filters):
+        order = list(Order)[number % len(Order)]
+        await check(api, mails, positions, given, order)
 
-        def place(killmail_id: int, order: Order = order) -> Any:
-            mail = positions[killmail_id]
-            return (mail.killmail_time, killmail_id) if order.by_time else mail.feed_position
 
-        expected.sort(key=place, reverse=order.descending)
-        found: list[int] = []
-        after = None
-        while True:
-            page = await api.reading.page(given, order, 7, after)
-            assert page.went_before is (after is not None)
-            found += [edge.mail.killmail_id for edge in page.edges]
-            if not page.more:
-                break
-            after = page.edges[-1].cursor
-        assert found == expected, (given, order)
-        assert await api.reading.count(given) == len(expected)
+async def check(api: ApiWorld, mails: list[Any], positions: Any, given: MailFilter, order: Order) -> None:
+    """A list, page by page, and its total, against the filter as Python says it."""
+    expected = [each["killmail_id"] for each in mails if holds(each, given)]
+
+    def place(killmail_id: int) -> Any:
+        mail = positions[killmail_id]
+        return (mail.killmail_time, killmail_id) if order.by_time else mail.feed_position
+
+    expected.sort(key=place, reverse=order.descending)
+    found: list[int] = []
+    after = None
+    while True:
+        page = await api.reading.page(given, order, 7, after)
+        assert page.went_before is (after is not None)
+        found += [edge.mail.killmail_id for edge in page.edges]
+        if not page.more:
+            break
+        after = page.edges[-1].cursor
+    assert found == expected, (given, order)
+    assert await api.reading.count(given) == len(expected)
+
+
+def some_filter(rng: random.Random, mails: list[dict[str, Any]], now: datetime, depth: int = 0) -> MailFilter:
+    """A filter of some conditions, most of which some mail fulfils."""
+    mail = rng.choice(mails)
+    shooter = rng.choice(mail["attackers"])
+    hours = sorted(rng.sample(range(24), 2), reverse=True)
+    values: dict[str, Any] = {
+        "character_id": rng.choice((PILOT, OTHER, 1)),
+        "corporation_id": rng.choice((mail["victim"], shooter))["corporation_id"],
+        "alliance_id": 99_000_001,
+        "role": rng.choice((Role.VICTIM, Role.ATTACKER)),
+        "ship_type_id": mail["victim"]["ship_type_id"],
+        "solar_system_id": mail["solar_system_id"],
+        "since": now - timedelta(hours=hours[0]),
+        "until": now - timedelta(hours=hours[1]),
+        "min_attackers": rng.randint(0, 6),
+        "solo": rng.random() < 0.5,
+        "npc": rng.random() < 0.5,
+        "attacker_ship_type_id": shooter["ship_type_id"],
+        "final_blow_character_id": rng.choice((PILOT, OTHER)),
+        "war_id": mail.get("war_id", 7),
+        "killmail_ids": tuple(rng.sample(range(990, 1070), rng.choice((0, 5, 40)))),
+    }
+    chosen = {name: values[name] for name in rng.sample(sorted(values), rng.choice((1, 1, 2, 3)))}
+    if depth < 2 and rng.random() < 0.4:
+        chosen["any_of"] = tuple(
+            some_filter(rng, mails, now, depth + 1) for _ in range(rng.choice((0, 1, 2, 3)))
+        )
+    return MailFilter(**chosen)
+
+
+@pytest.mark.parametrize("few", [filtering.FEW, 3])
+async def test_filters_of_any_kind_give_what_they_say(
+    api: ApiWorld, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Also where so many mails match that a list in another order tests them one by one."""
+    monkeypatch.setattr(filtering, "FEW", few)
+    mails = sample(api.clock.now())
+    await api.add(*mails)
+    positions = {each.killmail_id: each for each in (await everything(api))}
+    rng = random.Random(13)
+    for _ in range(60):
+        given = some_filter(rng, mails, utc(int(api.clock.now())))
+        await check(api, mails, positions, given, rng.choice(list(Order)))
 
 
 async def everything(api: ApiWorld) -> list[Any]:

@@ -51,6 +51,18 @@ def test_fragments_count_where_they_are_spread() -> None:
     assert cost("{ ...f } fragment f on Query { ...f }") == 0
 
 
+def test_each_filter_in_any_costs() -> None:
+    text = "{ killmails(filter: FILTER) { totalCount } }"
+    plain = cost(text.replace("FILTER", "{npc: true}"))
+    assert cost(text.replace("FILTER", "{any: [{npc: true}, {any: {solo: true}}]}")) - plain == 150
+    text = "query($f: KillmailFilter) { killmails(filter: $f) { totalCount } }"
+    assert cost(text, f={"any": [{"npc": True}, {"any": {"solo": True}}]}) - plain == 150
+    text = "query($f: [KillmailFilter!]) { killmails(filter: {any: $f}) { totalCount } }"
+    assert cost(text, f=[{"npc": True}, {}]) - plain == 100
+    for wrong in (None, 7, "x", [[[]]], {"any": [None, 3]}):
+        assert cost(text, f=wrong) - plain <= 150
+
+
 @pytest.mark.parametrize("first", ["-5", "99999999999999999999", '"x"', "$missing", "1000"])
 def test_a_page_size_that_is_none_does_not_make_it_cheap(first: str) -> None:
     assert cost(f"query($missing: Int) {{ killmails(first: {first}) {{ edges {{ cursor }} }} }}") <= 10_000

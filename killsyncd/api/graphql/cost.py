@@ -17,8 +17,11 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
     get_named_type,
     get_nullable_type,
@@ -35,6 +38,22 @@ _STATEMENTS = {
 """Fields that are statements of their own, as values: work of the database counts, too."""
 
 _DEFAULT_PAGE = 50
+
+
+_A_FILTER = 50
+"""Each filter in an `any` is a part of the statement, as values."""
+
+
+def _given_alternatives(value: Any) -> int:
+    """How many filters stand in the `any` of a filter that came as a variable, whatever that is."""
+    found, pending = 0, [value]
+    while pending:
+        one = pending.pop()
+        inner = one.get("any") if isinstance(one, dict) else None
+        inner = inner if isinstance(inner, list) else [inner] if isinstance(inner, dict) else []
+        found += len(inner)
+        pending += inner
+    return found
 
 
 class Costs:
@@ -80,6 +99,7 @@ class Costs:
     def _of_field(self, kind: GraphQLNamedType | None, nodes: list[FieldNode], page: int) -> int:
         name = nodes[0].name.value
         own = 1 + (_STATEMENTS.get((kind.name, name), 0) if kind is not None else 0)
+        own += sum(_A_FILTER * self._alternatives(each) for each in nodes)
         field = kind.fields.get(name) if isinstance(kind, GraphQLObjectType) else None
         inner = [each.selection_set for each in nodes if each.selection_set]
         if not inner:
@@ -104,6 +124,30 @@ class Costs:
             if isinstance(value, int):
                 return max(1, min(self._page, value))
         return _DEFAULT_PAGE
+
+    def _alternatives(self, node: FieldNode) -> int:
+        """How many filters stand in the `any` of this field's filter."""
+        for argument in node.arguments or ():
+            if argument.name.value == "filter":
+                if isinstance(argument.value, VariableNode):
+                    return _given_alternatives(self._variables.get(argument.value.name.value))
+                return self._written_alternatives(argument.value)
+        return 0
+
+    def _written_alternatives(self, value: ValueNode) -> int:
+        if not isinstance(value, ObjectValueNode):
+            return 0
+        found = 0
+        for each in value.fields:
+            if each.name.value != "any":
+                continue
+            if isinstance(each.value, VariableNode):
+                found += _given_alternatives({"any": self._variables.get(each.value.name.value)})
+                continue
+            # Where a list is wanted, one value alone is a list of it.
+            inner = each.value.values if isinstance(each.value, ListValueNode) else [each.value]
+            found += len(inner) + sum(map(self._written_alternatives, inner))
+        return found
 
     def _collect(
         self, selections: SelectionSetNode, into: dict[str, list[FieldNode]], seen: set[str]

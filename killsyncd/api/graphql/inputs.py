@@ -39,13 +39,25 @@ def first_of(value: int | None, limits: Limits) -> int:
     return wanted
 
 
-def filter_of(given: dict[str, Any]) -> MailFilter:
-    """A KillmailFilter. Raises BadInput."""
+def filter_of(given: dict[str, Any], limits: Limits) -> MailFilter:
+    """A KillmailFilter, with those in its `any`. Raises BadInput."""
+    return _filter(given, limits, "filter", [limits.alternatives])
 
-    def an_id(name: str) -> int | None:
-        value = given.get(name)
-        return None if value is None else id_of(value, f"filter.{name}")
 
+def _filter(given: dict[str, Any], limits: Limits, name: str, left: list[int]) -> MailFilter:
+    """One of them. left: how many more there may be, in one place for all."""
+
+    def an_id(field: str) -> int | None:
+        value = given.get(field)
+        return None if value is None else id_of(value, f"{name}.{field}")
+
+    ids, alternatives = given.get("killmailIds"), given.get("any")
+    if ids is not None and len(ids) > limits.ids:
+        raise BadInput(f"more than {limits.ids} killmailIds", "ask in several parts")
+    if alternatives is not None:
+        left[0] -= len(alternatives)
+        if left[0] < 0:
+            raise BadInput(f"more than {limits.alternatives} filters in any", "ask in several queries")
     return MailFilter(
         character_id=an_id("characterId"),
         corporation_id=an_id("corporationId"),
@@ -58,4 +70,11 @@ def filter_of(given: dict[str, Any]) -> MailFilter:
         min_attackers=given.get("minAttackers"),
         solo=given.get("solo"),
         npc=given.get("npc"),
+        attacker_ship_type_id=an_id("attackerShipTypeId"),
+        final_blow_character_id=an_id("finalBlowCharacterId"),
+        war_id=an_id("warId"),
+        killmail_ids=None if ids is None else tuple({id_of(each, f"{name}.killmailIds") for each in ids}),
+        any_of=None
+        if alternatives is None
+        else tuple(_filter(each, limits, f"{name}.any", left) for each in alternatives),
     )

@@ -35,6 +35,7 @@ class Limits:
     aliases: with fragments written out; a field that stands twice in one selection counts as one.
     definitions: operations and fragments; comparing fragments is quadratic.
     introspections: of `__schema` and `__type` in one query; their insides don't count as depth.
+    ids: in one argument. alternatives: filters within the `any` of one filter, those within these included.
     connections: in all, where the system gives so many files. sockets, subscriptions: WebSockets in all,
     and subscriptions on one. init_seconds: until a socket has introduced itself. send_seconds: for a reader
     to take what was sent.
@@ -55,6 +56,7 @@ class Limits:
     introspections: int = 3
     page: int = 100
     ids: int = 1000
+    alternatives: int = 20
     days: int = 90
     values: int = 300_000
     values_together: int = 150_000

@@ -41,6 +41,7 @@ ATTACKERS = (
     "damage_done",
     "final_blow",
     "security_status",
+    "killed_at",
 )
 VICTIMS = (
     "killmail_id",
@@ -53,6 +54,7 @@ VICTIMS = (
     "position_x",
     "position_y",
     "position_z",
+    "killed_at",
 )
 ITEMS = (
     "killmail_id",

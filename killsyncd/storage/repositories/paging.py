@@ -1,4 +1,4 @@
-"""Pages by keyset: cursors, and filters as SQL.
+"""Pages by keyset: cursors and orders. What a filter becomes is in `filtering`.
 
 A cursor holds the order key of the last mail that was seen. It stays good whatever is stored
 meanwhile, and reading after it costs the same on page one and on page thousand.
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from killsyncd.core.errors import BadInput
-from killsyncd.core.read_model import Mail, MailFilter, Order, Role
+from killsyncd.core.read_model import Mail, Order
 from killsyncd.storage.transaction import Ids
 
 MAX_CURSOR = 120
@@ -23,8 +23,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
 
 Key = tuple[int | datetime, int]
-
-_COLUMNS = {"character_id": "character_id", "corporation_id": "corporation_id", "alliance_id": "alliance_id"}
 
 
 def encode_cursor(mail: Mail, order: Order) -> str:
@@ -69,47 +67,13 @@ def whole_seconds(moment: datetime) -> datetime:
     return moment if not moment.microsecond else moment.replace(microsecond=0) + timedelta(seconds=1)
 
 
-def where(given: MailFilter) -> tuple[list[str], dict[str, Any]]:
-    """A filter as conditions on `killmails k`, and their parameters."""
-    conditions: list[str] = []
-    params: dict[str, Any] = {}
-    for name, column in _COLUMNS.items():
-        value = getattr(given, name)
-        if value is not None:
-            params[name] = value
-            conditions.append(_on_mail(f"{column} = :{name}", given.role))
-    if given.ship_type_id is not None:
-        params["ship_type_id"] = given.ship_type_id
-        conditions.append(_on_mail("ship_type_id = :ship_type_id", Role.VICTIM))
-    for name, condition in (
-        ("solar_system_id", "k.solar_system_id = :solar_system_id"),
-        ("min_attackers", "k.attacker_count >= :min_attackers"),
-        ("solo", "k.solo = :solo"),
-        ("npc", "k.npc = :npc"),
-    ):
-        value = getattr(given, name)
-        if value is not None:
-            params[name] = value
-            conditions.append(condition)
-    if given.since is not None:
-        params["since"] = whole_seconds(given.since)
-        conditions.append("k.killmail_time >= :since")
-    if given.until is not None:
-        params["until"] = whole_seconds(given.until)
-        conditions.append("k.killmail_time < :until")
-    return conditions, params
-
-
 def anybody_of(characters: frozenset[int]) -> tuple[str, dict[str, Any]]:
     """The condition that one of these characters is on the mail."""
-    return _on_mail("character_id {in_ids}", None), {"ids": Ids(sorted(characters))}
-
-
-def _on_mail(condition: str, role: Role | None) -> str:
     # Ids from an index of each table: no OR over two tables, which neither database can use one for.
-    tables = {Role.VICTIM: ("victims",), Role.ATTACKER: ("attackers",), None: ("victims", "attackers")}[role]
-    union = " UNION ALL ".join(f"SELECT killmail_id FROM {table} WHERE {condition}" for table in tables)
-    return f"k.killmail_id IN ({union})"
+    return (
+        "k.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id {in_ids} "
+        "UNION ALL SELECT killmail_id FROM attackers WHERE character_id {in_ids})"
+    ), {"ids": Ids(sorted(characters))}
 
 
 def order_by(order: Order) -> str:
@@ -119,11 +83,6 @@ def order_by(order: Order) -> str:
 
 
 def beyond(order: Order, key: Key) -> tuple[str, dict[str, Any]]:
-    """The condition that a mail comes after this key."""
+    """The condition that a mail comes after this key, in an order that is not that of time."""
     sign = "<" if order.descending else ">"
-    if order.by_time:
-        return f"(k.killmail_time, k.killmail_id) {sign} (:after_time, :after_id)", {
-            "after_time": key[0],
-            "after_id": key[1],
-        }
     return f"k.feed_position {sign} :after_position", {"after_position": key[0]}

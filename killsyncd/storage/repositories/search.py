@@ -33,7 +33,7 @@ from killsyncd.core.read_model import (
     Victim,
 )
 from killsyncd.storage.documents import document_of
-from killsyncd.storage.repositories import paging
+from killsyncd.storage.repositories import filtering, paging
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.repository import Repository, reads
@@ -137,12 +137,10 @@ class KillmailSearch(Repository):
     @reads
     def count(self, given: MailFilter) -> Tx[int]:
         """How many mails there are, exact up to COUNTED_TO."""
-        conditions, params = paging.where(given)
-        text = (
-            "SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k "
-            f"WHERE {' AND '.join(conditions) or '1 = 1'} LIMIT :limit) AS matching"
-        )
-        row = one((yield Sql(text, {**params, "limit": COUNTED_TO})))
+        wanted = filtering.take_apart(given)
+        driver, _ = yield from _rarest(wanted, filtering.COUNTED)
+        text = filtering.counted(wanted, driver)
+        row = one((yield Sql(text, {**wanted.params, "limit": COUNTED_TO})))
         return int(row["n"]) if row is not None else 0
 
     async def pages_of(
@@ -272,15 +270,21 @@ class KillmailSearch(Repository):
 
     @reads
     def _list(self, given: MailFilter, order: Order, limit: int, after: paging.Key | None) -> Tx[list[Mail]]:
-        conditions, params = paging.where(given)
-        if after is not None:
-            condition, more = paging.beyond(order, after)
-            conditions.append(condition)
-            params |= more
-        text = (
-            f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "
-            f"ORDER BY {paging.order_by(order)} LIMIT :limit"
-        )
+        wanted = filtering.take_apart(given)
+        if order.by_time:
+            driver, _ = yield from _rarest(wanted, filtering.COUNTED)
+            ids, params = filtering.in_time(wanted, driver, order, after)
+            where = f"k.killmail_id IN ({ids})"
+        else:
+            driver, few = yield from _rarest(wanted, filtering.FEW, always=True)
+            conditions = filtering.in_another_order(wanted, driver if few else None)
+            params = dict(wanted.params)
+            if after is not None:
+                condition, more = paging.beyond(order, after)
+                conditions.append(condition)
+                params |= more
+            where = " AND ".join(conditions) or "1 = 1"
+        text = f"SELECT {_MAIL} FROM killmails k WHERE {where} ORDER BY {paging.order_by(order)} LIMIT :limit"
         return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
 
     @reads
@@ -288,12 +292,13 @@ class KillmailSearch(Repository):
         self, characters: Sequence[int], limit: int, after: paging.Key | None
     ) -> Tx[dict[int, list[Mail]]]:
         after_time, after_id = after if after is not None else (_LAST_TIME, _LAST_ID)
+        assert isinstance(after_time, datetime), "a key in the order of time"
         found: dict[int, list[Mail]] = {each: [] for each in characters}
         rows = yield Run(
             "reading.of_characters",
             {
                 "ids": Ids(characters),
-                "after_time": after_time,
+                "after_at": int(after_time.timestamp()),
                 "after_id": after_id,
                 "limit": limit,
             },
@@ -318,6 +323,24 @@ class KillmailSearch(Repository):
     @reads
     def _involved(self, ids: Sequence[int]) -> Tx[Rows]:
         return (yield Run("reading.involved", {"ids": Ids(ids)}))
+
+
+def _rarest(
+    wanted: filtering.Filter, limit: int, *, always: bool = False
+) -> Tx[tuple[filtering.Condition | None, bool]]:
+    """The condition with the fewest mails that an index has, and whether it has fewer than the limit.
+
+    always: find that out also where there is nothing to choose.
+    """
+    candidates = wanted.candidates
+    if not candidates or (len(candidates) == 1 and not always):
+        return (candidates[0] if candidates else None), False
+    text = filtering.counts(candidates, wanted, limit)
+    row = one((yield Sql(text, wanted.params)))
+    assert row is not None, "an aggregate has a row"
+    found = [int(row[f"c{number}"]) for number in range(len(candidates))]
+    best = found.index(min(found))
+    return candidates[best], found[best] < limit
 
 
 def _few(rows: Rows, what: str) -> Rows:

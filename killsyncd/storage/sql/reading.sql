@@ -67,7 +67,7 @@ SELECT u.id, u.character_id, u.character_name, u.state, u.state_reason, u.paused
 FROM users u LEFT JOIN sources s ON {own_list}
 WHERE u.character_id {in_ids};
 
--- The newest mails of several characters at once, each with its own LIMIT.
+-- The newest mails of several characters at once: for each, a limit of both sides.
 -- CROSS JOIN keeps SQLite from walking all killmails for every character.
 -- name: of_characters [sqlite]
 SELECT c.value AS of_character, k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id,
@@ -75,38 +75,48 @@ SELECT c.value AS of_character, k.killmail_id, k.killmail_hash, k.killmail_time,
 FROM (SELECT value FROM json_each(:ids)) c CROSS JOIN killmails k
 WHERE k.killmail_id IN (
     SELECT killmail_id FROM (
-        SELECT i.killmail_id FROM killmails i
-        WHERE i.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = c.value
-                                UNION ALL SELECT killmail_id FROM attackers WHERE character_id = c.value)
-          AND (i.killmail_time, i.killmail_id) < (:after_time, :after_id)
-        ORDER BY i.killmail_time DESC, i.killmail_id DESC LIMIT :limit
-    ) newest
+        SELECT killmail_id FROM victims
+        WHERE character_id = c.value AND (killed_at, killmail_id) < (:after_at, :after_id)
+        ORDER BY killed_at DESC, killmail_id DESC LIMIT :limit) lost
+    UNION ALL SELECT killmail_id FROM (
+        SELECT DISTINCT killed_at, killmail_id FROM attackers
+        WHERE character_id = c.value AND (killed_at, killmail_id) < (:after_at, :after_id)
+        ORDER BY killed_at DESC, killmail_id DESC LIMIT :limit) shot
 ) ORDER BY c.value, k.killmail_time DESC, k.killmail_id DESC;
 
 -- name: of_characters [postgres]
 SELECT c.value AS of_character, k.killmail_id, k.killmail_hash, k.killmail_time, k.solar_system_id, k.war_id,
        k.moon_id, k.attacker_count, k.feed_position, k.fresh, k.solo, k.npc, k.created_at
 FROM unnest(:ids::bigint[]) AS c(value) CROSS JOIN LATERAL (
-    SELECT i.* FROM killmails i
-    WHERE i.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = c.value
-                            UNION ALL SELECT killmail_id FROM attackers WHERE character_id = c.value)
-      AND (i.killmail_time, i.killmail_id) < (:after_time, :after_id)
-    ORDER BY i.killmail_time DESC, i.killmail_id DESC LIMIT :limit
-) k ORDER BY c.value, k.killmail_time DESC, k.killmail_id DESC;
+    (SELECT killmail_id FROM victims
+     WHERE character_id = c.value AND (killed_at, killmail_id) < (:after_at, :after_id)
+     ORDER BY killed_at DESC, killmail_id DESC LIMIT :limit)
+    UNION SELECT killmail_id FROM (
+        SELECT DISTINCT killed_at, killmail_id FROM attackers
+        WHERE character_id = c.value AND (killed_at, killmail_id) < (:after_at, :after_id)
+        ORDER BY killed_at DESC, killmail_id DESC LIMIT :limit) shot
+) newest JOIN killmails k ON k.killmail_id = newest.killmail_id
+ORDER BY c.value, k.killmail_time DESC, k.killmail_id DESC;
 
 -- name: counts_of_characters [sqlite]
 SELECT c.value AS of_character, (
     SELECT COUNT(*) FROM (
-        SELECT killmail_id FROM victims WHERE character_id = c.value
-        UNION SELECT killmail_id FROM attackers WHERE character_id = c.value LIMIT :limit
+        SELECT killmail_id FROM (
+            SELECT killmail_id FROM victims WHERE character_id = c.value LIMIT :limit) lost
+        UNION SELECT killmail_id FROM (
+            SELECT DISTINCT killed_at, killmail_id FROM attackers WHERE character_id = c.value LIMIT :limit) shot
+        LIMIT :limit
     ) one
 ) AS n FROM (SELECT value FROM json_each(:ids)) c;
 
 -- name: counts_of_characters [postgres]
 SELECT c.value AS of_character, (
     SELECT COUNT(*) FROM (
-        SELECT killmail_id FROM victims WHERE character_id = c.value
-        UNION SELECT killmail_id FROM attackers WHERE character_id = c.value LIMIT :limit
+        SELECT killmail_id FROM (
+            SELECT killmail_id FROM victims WHERE character_id = c.value LIMIT :limit) lost
+        UNION SELECT killmail_id FROM (
+            SELECT DISTINCT killed_at, killmail_id FROM attackers WHERE character_id = c.value LIMIT :limit) shot
+        LIMIT :limit
     ) one
 ) AS n FROM unnest(:ids::bigint[]) AS c(value);
 

@@ -24,6 +24,7 @@ VARIABLES: dict[str, Any] = {
     "to": "2100-01-01T00:00:00+02:00",
     "corporation": "98000001",
     "system": "30000001",
+    "scout": str(PILOT),
     "after": None,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -160,11 +161,38 @@ async def test_filters_narrow(api: Running) -> None:
     assert await ids(npc=True) == ["1"]
     assert await ids(solo=True) == ["3"]
     assert await ids(minAttackers=2) == ["2"]
+    assert await ids(finalBlowCharacterId="95000600") == ["3"]
+    assert await ids(killmailIds=["3", "1", "3", "77"]) == ["1", "3"]
+    assert await ids(killmailIds=[]) == []
+    assert await ids(warId="1") == []
+    assert await ids(any=[]) == []
+    assert await ids(any=[{"npc": True}, {"minAttackers": 2, "any": [{"characterId": PILOT}]}]) == ["1", "2"]
+    assert await ids(any={"solo": True}, killmailIds=["2", "3"]) == ["3"]
     assert await ids(**{"from": rfc3339(now - timedelta(hours=2))}) == ["1", "2"]
     assert await ids(to=rfc3339(now - timedelta(hours=2))) == ["3"]
     # An offset is an offset.
     later = (now - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S") + "+00:30"
     assert await ids(**{"from": later}) == ["1", "2"]
+
+
+async def test_filters_in_filters_end_somewhere(api: Running) -> None:
+    query = "query($f: KillmailFilter) { killmails(filter: $f) { totalCount } }"
+    deep: dict[str, Any] = {"npc": True}
+    for _ in range(20):
+        deep = {"any": [deep]}
+    assert (await api.ask(query, {"f": deep}))["killmails"]["totalCount"] == 0
+    assert "more than 20 filters in any" in (await api.refused(query, {"f": {"any": [deep]}}))["message"]
+    wide = {"any": [{"characterId": str(each)} for each in range(1, 22)]}
+    assert "more than 20 filters in any" in (await api.refused(query, {"f": wide}))["message"]
+    many = {"killmailIds": [str(each) for each in range(1, 1002)]}
+    assert "more than 1000 killmailIds" in (await api.refused(query, {"f": many}))["message"]
+    for depth in (50, 300, 900, 5000):
+        inner = '{"any":[' * depth + "]}" * depth
+        text = f'{{"query": "{query}", "variables": {{"f": {inner}}}}}'
+        headers = {"Content-Type": "application/json"}
+        async with api.client.post(api.url, data=text, headers=headers) as answer:
+            (error,) = (await answer.json(content_type=None))["errors"]
+        assert error["extensions"]["code"] in ("BAD_USER_INPUT", "TOO_EXPENSIVE"), (depth, error)
 
 
 async def test_users_and_activity(api: Running) -> None:

@@ -55,7 +55,7 @@ async def _killmails(
     orderBy: Order | None = None,
 ) -> Connection:
     context = context_of(info)
-    given = filter_of(filter or {})
+    given = filter_of(filter or {}, context.services.limits)
     order = orderBy or Order.TIME_DESC
     page = await context.services.reading.page(given, order, first_of(first, context.services.limits), after)
     await context.loaders.know_systems(each.mail for each in page.edges)

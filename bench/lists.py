@@ -1,0 +1,223 @@
+"""Lists of killmails by every filter, at ten thousand mails and at a million: a page costs the same."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bench.rig import Figure
+from killsyncd.core.clock import SystemClock
+from killsyncd.core.read_model import MailFilter, Order, Role
+from killsyncd.storage.migrations import migrate
+from killsyncd.storage.repositories.killmails import ATTACKERS, VICTIMS
+from killsyncd.storage.repositories.search import KillmailSearch
+from killsyncd.storage.sqlite.store import SqliteStore
+
+PILOT, CORPORATION, ALLIANCE = 90_000_001, 98_000_001, 99_000_001
+"""On every mail, on one side: whose database it is."""
+
+RIFTER, TITAN = 587, 11567
+SINCE = datetime(2012, 1, 1, tzinfo=UTC)
+DAYS = 5000
+
+MAILS = (
+    "killmail_id",
+    "killmail_hash",
+    "killmail_time",
+    "solar_system_id",
+    "war_id",
+    "attacker_count",
+    "feed_position",
+    "fresh",
+    "solo",
+    "npc",
+    "origin",
+    "created_at",
+)
+
+
+def _rows(count: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...], list[tuple[Any, ...]]]]:
+    """Mails of one corporation, spread over years: row of killmails, of victims, rows of attackers."""
+    rng = random.Random(5)
+    apart = DAYS * 86_400 / count
+    for number in range(count):
+        at = SINCE + timedelta(seconds=int(number * apart))
+        epoch = int(at.timestamp())
+        killmail_id = 1_000_000 + number
+        loss = rng.random() < 0.2
+        shooters = 1500 if number % 250_000 == 17 else min(300, int(rng.paretovariate(0.9)))
+        npc = loss and rng.random() < 0.3
+        others = [
+            (95_000_000 + rng.randrange(20_000), 98_000_002 + rng.randrange(2_000)) for _ in range(shooters)
+        ]
+        ours = (PILOT + int(rng.paretovariate(0.7)) % 300, CORPORATION)
+        victim = ours if loss else others[0]
+        attackers = others if loss else [ours, *others[1:]]
+        text = at.isoformat(" ")[:19]
+        war = 700_000 + rng.randrange(300) if rng.random() < 0.05 else None
+        system = 30_000_001 + int(rng.paretovariate(0.5)) % 5_000
+        yield (
+            (
+                killmail_id,
+                "0" * 40,
+                text,
+                system,
+                war,
+                shooters,
+                number + 1,
+                0,
+                shooters == 1,
+                npc,
+                "esi",
+                text,
+            ),
+            (killmail_id, *victim, _alliance(victim[1]), None, _ship(rng), 1000, 0.0, 0.0, 0.0, epoch),
+            [
+                (
+                    killmail_id,
+                    place,
+                    None if npc else pilot,
+                    1_000_125 if npc else corporation,
+                    None if npc else _alliance(corporation),
+                    None,
+                    _ship(rng),
+                    2456,
+                    100,
+                    place == 0,
+                    0.5,
+                    epoch,
+                )
+                for place, (pilot, corporation) in enumerate(attackers)
+            ],
+        )
+
+
+def _alliance(corporation: int) -> int:
+    return ALLIANCE + (corporation - CORPORATION) % 200
+
+
+def _ship(rng: random.Random) -> int:
+    return TITAN if rng.random() < 0.0001 else RIFTER + int(rng.paretovariate(0.6)) % 400
+
+
+def fill(path: Path, count: int) -> None:
+    """Mails, straight into the tables; the indexes are made when all are there."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA cache_size = -200000")
+    indexes = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        " AND tbl_name IN ('killmails', 'victims', 'attackers')"
+    ).fetchall()
+    connection.execute("BEGIN")
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    into = [
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        for table, columns in (("killmails", MAILS), ("victims", VICTIMS), ("attackers", ATTACKERS))
+    ]
+    for mail, victim, attackers in _rows(count):
+        connection.execute(into[0], mail)
+        connection.execute(into[1], victim)
+        connection.executemany(into[2], attackers)
+    connection.execute("UPDATE feed SET position = ?", (count,))
+    for _, sql in indexes:
+        connection.execute(sql)
+    connection.execute("COMMIT")
+    connection.close()
+
+
+FILTERS = {
+    "none": MailFilter(),
+    "character": MailFilter(character_id=PILOT + 1),
+    "corporation": MailFilter(corporation_id=CORPORATION),
+    "corporation's losses": MailFilter(corporation_id=CORPORATION, role=Role.VICTIM),
+    "alliance": MailFilter(alliance_id=ALLIANCE + 5),
+    "ship lost": MailFilter(ship_type_id=RIFTER + 1),
+    "ship that shot": MailFilter(attacker_ship_type_id=RIFTER + 1),
+    "rare ship": MailFilter(attacker_ship_type_id=TITAN),
+    "final blow": MailFilter(final_blow_character_id=PILOT + 1),
+    "system": MailFilter(solar_system_id=30_000_002),
+    "war": MailFilter(war_id=700_005),
+    "solo": MailFilter(solo=True),
+    "npc": MailFilter(npc=True),
+    "5 attackers": MailFilter(min_attackers=5),
+    "120 attackers": MailFilter(min_attackers=120),
+    "1200 attackers": MailFilter(min_attackers=1200),
+    "month": MailFilter(
+        corporation_id=CORPORATION,
+        since=SINCE + timedelta(days=DAYS // 2),
+        until=SINCE + timedelta(days=DAYS // 2 + 30),
+    ),
+    "pilot and ship": MailFilter(character_id=PILOT + 1, attacker_ship_type_id=TITAN),
+    "any of pilots": MailFilter(
+        any_of=(
+            MailFilter(character_id=PILOT + 1),
+            MailFilter(character_id=PILOT + 2, role=Role.VICTIM),
+            MailFilter(final_blow_character_id=PILOT + 3),
+        )
+    ),
+}
+
+
+async def _seconds(ask: Callable[[], Awaitable[Any]], rounds: int = 7) -> float:
+    """The median of some rounds, after one that warms the cache."""
+    await ask()
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await ask()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+async def _measure(path: Path, count: int) -> dict[str, float]:
+    store = await SqliteStore.open(path, SystemClock())
+    try:
+        await migrate(store)
+        await asyncio.to_thread(fill, path, count)
+        search = KillmailSearch(store)
+        found = {}
+        for name, given in FILTERS.items():
+            found[f"filter: {name}"] = await _seconds(
+                lambda given=given: search.page(given, Order.TIME_DESC, 50)
+            )
+            found[f"total: {name}"] = await _seconds(lambda given=given: search.count(given))
+        for order in (Order.STORED_DESC, Order.TIME_ASC):
+            for name in ("none", "corporation", "ship that shot", "120 attackers"):
+                found[f"{order}: {name}"] = await _seconds(
+                    lambda name=name, order=order: search.page(FILTERS[name], order, 50)
+                )
+        return found
+    finally:
+        await store.close()
+
+
+def lists(folder: Path, quick: bool) -> list[Figure]:
+    """The first page of every filter."""
+    many = 100_000 if quick else 1_000_000
+    few = asyncio.run(_measure(folder / "few.db", 10_000))
+    full = asyncio.run(_measure(folder / "many.db", many))
+    return [
+        Figure(
+            f"{name}, {many:,} mails",
+            f"{full[name] * 1e3:.1f} ms",
+            f"{few[name] * 1e3:.1f} ms (10,000 mails)",
+            f"≤ 1.5 times, or {_noticed(name) * 1e3:.0f} ms",
+            full[name] / few[name],
+            full[name] <= max(1.5 * few[name], _noticed(name)),
+        )
+        for name in few
+    ]
+
+
+def _noticed(name: str) -> float:
+    """What is below this is no matter: a total is counted up to 10,000, a page of nothing costs nothing."""
+    return 0.03 if name.startswith("total") else 0.01 if name.startswith("STORED") else 0.002

@@ -1,0 +1,271 @@
+"""Filters of mails as SQL whose work does not grow with what is stored.
+
+Each condition that can be asked for names the indexes that hold its mails in the order of their time. A list
+in that order walks one of them (the one with the fewest mails, as far as counting that is cheap), tests the
+other conditions mail by mail, and stops at the page's end. A list in another order takes the mails of its
+rarest condition where they are few, and otherwise walks that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from killsyncd.core.read_model import MailFilter, Order, Role
+from killsyncd.storage.repositories import paging
+from killsyncd.storage.transaction import Ids
+
+FEWEST = (1000, 250, 100, 50, 25, 10, 5, 2)
+"""Numbers of attackers that have an index of the mails with at least so many (migration lists_in_order)."""
+
+COUNTED = 2_000
+"""Mails of a condition that are counted to see which of several is the rarest."""
+
+FEW = 5_000
+"""So many are sorted for a list whose order no index of a condition has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Mails in the order of their time. condition: on the table's alias, `k` for killmails, else `d`."""
+
+    table: str
+    condition: str
+
+    @property
+    def of_mails(self) -> bool:
+        """Whether it is an index of killmails itself."""
+        return self.table == "killmails"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold of a mail `k`. indexes: together they have every mail that it holds for.
+
+    exact: they have no other. A test that looks into another table of the mail says `{same_time}` and
+    `{plain}` where `_opaque` decides by which index.
+    """
+
+    test: str
+    indexes: tuple[Index, ...] = ()
+    exact: bool = True
+
+
+@dataclass(slots=True)
+class Filter:
+    """A filter, taken apart. range: of times. params: of all its texts."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    since: datetime | None = None
+    until: datetime | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def param(self, value: object) -> str:
+        """A parameter of a name of its own."""
+        name = f"p{len(self.params)}"
+        self.params[name] = value
+        return f":{name}"
+
+    @property
+    def candidates(self) -> list[Condition]:
+        """Conditions that a list can be driven by."""
+        return [each for each in self.conditions if each.indexes]
+
+
+_SIDES = {Role.VICTIM: ("victims",), Role.ATTACKER: ("attackers",), None: ("victims", "attackers")}
+
+
+def take_apart(given: MailFilter) -> Filter:
+    """A filter as conditions, the narrowest kinds first."""
+    found = Filter(since=_whole(given.since), until=_whole(given.until))
+    found.conditions = _conditions(given, found)
+    return found
+
+
+def _whole(moment: datetime | None) -> datetime | None:
+    return None if moment is None else paging.whole_seconds(moment)
+
+
+def _conditions(given: MailFilter, into: Filter) -> list[Condition]:
+    conditions = []
+
+    def on_mail(*names: str) -> None:
+        for name in names:
+            value = getattr(given, name)
+            if value is not None:
+                conditions.append(_of_mail(f"k.{name} = {into.param(value)}"))
+
+    def in_tables(tables: Sequence[str], column: str, value: int | None, more: str = "") -> None:
+        if value is not None:
+            conditions.append(_in_tables(tables, column, into.param(value), more))
+
+    sides = _SIDES[given.role]
+    if given.killmail_ids is not None:
+        conditions.append(_of_mail(f"k.killmail_id {{in:{into.param(Ids(given.killmail_ids))[1:]}}}"))
+    in_tables(("attackers",), "character_id", given.final_blow_character_id, " AND T.final_blow = {true}")
+    in_tables(sides, "character_id", given.character_id)
+    on_mail("war_id", "solar_system_id")
+    in_tables(("victims",), "ship_type_id", given.ship_type_id)
+    in_tables(sides, "corporation_id", given.corporation_id)
+    in_tables(sides, "alliance_id", given.alliance_id)
+    in_tables(("attackers",), "ship_type_id", given.attacker_ship_type_id)
+    if given.any_of is not None:
+        conditions.append(_any_of(given.any_of, into))
+    if given.min_attackers is not None:
+        conditions.append(_of_so_many(given.min_attackers, into))
+    on_mail("npc", "solo")
+    return conditions
+
+
+def _of_mail(condition: str) -> Condition:
+    return Condition(condition, (Index("killmails", condition),))
+
+
+def _of_so_many(wanted: int, into: Filter) -> Condition:
+    test = f"k.attacker_count >= {into.param(wanted)}"
+    known = next((each for each in FEWEST if each <= wanted), None)
+    if known is None:
+        return Condition(test)
+    # The index is only taken where its own condition stands in the statement, word by word.
+    return Condition(test, (Index("killmails", f"k.attacker_count >= {known} AND {test}"),))
+
+
+def _in_tables(tables: Sequence[str], column: str, param: str, more: str) -> Condition:
+    tests = [
+        f"EXISTS (SELECT 1 FROM {table} x WHERE x.killmail_id = k.killmail_id{{same_time}}"
+        f" AND {{plain}}x.{column} = {param}{more.replace('T.', 'x.')})"
+        for table in tables
+    ]
+    test = tests[0] if len(tests) == 1 else f"({' OR '.join(tests)})"
+    condition = f"d.{column} = {param}{more.replace('T.', 'd.')}"
+    return Condition(test, tuple(Index(table, condition) for table in tables))
+
+
+def _any_of(alternatives: Sequence[MailFilter], into: Filter) -> Condition:
+    """One of these holds: tested as they stand, walked through an index of each, if each has one."""
+    tests, indexes, exact, walkable = [], list[Index](), True, True
+    for each in alternatives:
+        conditions = _conditions(each, into)
+        of_each = [condition.test for condition in conditions]
+        for moment, sign in ((_whole(each.since), ">="), (_whole(each.until), "<")):
+            if moment is not None:
+                of_each.append(f"k.killmail_time {sign} {into.param(moment)}")
+        tests.append(f"({' AND '.join(of_each) or '1 = 1'})")
+        best = next((condition for condition in conditions if condition.indexes), None)
+        walkable = walkable and best is not None
+        indexes += best.indexes if best is not None else ()
+        exact = exact and len(of_each) == 1 and best is not None and best.exact
+    test = f"({' OR '.join(tests) or '1 = 0'})"
+    return Condition(test, tuple(indexes) if walkable else (), exact)
+
+
+def counts(candidates: Sequence[Condition], given: Filter, limit: int) -> str:
+    """How many mails each condition has, up to a limit: one row, a column each."""
+    parts = []
+    for number, each in enumerate(candidates):
+        of_each = [
+            f"(SELECT COUNT(*) FROM (SELECT 1 FROM {index.table} {_alias(index)} "
+            f"WHERE {' AND '.join([index.condition, *_range(index, given)])} LIMIT {limit}) AS n{number})"
+            for index in each.indexes
+        ]
+        parts.append(f"{' + '.join(of_each)} AS c{number}")
+    return f"SELECT {', '.join(parts)}"
+
+
+def in_time(
+    given: Filter, driver: Condition | None, order: Order, after: paging.Key | None
+) -> tuple[str, dict[str, Any]]:
+    """The ids of the next mails of a list in the order of time: `:limit` of each index that is walked."""
+    walks = [
+        f"SELECT killmail_id FROM ({_walk(given, driver, index, order, after is not None)}) AS w{number}"
+        for number, index in enumerate(
+            driver.indexes if driver is not None else (Index("killmails", "1 = 1"),)
+        )
+    ]
+    return " UNION ALL ".join(walks), given.params | _after(after)
+
+
+def counted(given: Filter, driver: Condition | None) -> str:
+    """How many mails there are, up to `:limit`."""
+    walks = _walks(given, driver, Order.TIME_DESC, goes_on=False)
+    return f"SELECT COUNT(*) AS n FROM ({' UNION '.join(walks)} LIMIT :limit) AS matching"
+
+
+def _walks(given: Filter, driver: Condition | None, order: Order, goes_on: bool) -> list[str]:
+    indexes = driver.indexes if driver is not None else (Index("killmails", "1 = 1"),)
+    return [
+        f"SELECT killmail_id FROM ({_walk(given, driver, index, order, goes_on)}) AS w{number}"
+        for number, index in enumerate(indexes)
+    ]
+
+
+def in_another_order(given: Filter, driver: Condition | None) -> list[str]:
+    """Conditions on `killmails k`. driver: of few mails, which are looked up; None: every mail is tested."""
+    tests = [_opaque(each.test, "") for each in given.conditions if each is not driver or not driver.exact]
+    tests += _range(Index("killmails", ""), given)
+    if driver is None:
+        return tests
+    ids = [
+        f"SELECT {_alias(index)}.killmail_id FROM {index.table} {_alias(index)} "
+        f"WHERE {' AND '.join([index.condition, *_range(index, given)])}"
+        for index in driver.indexes
+    ]
+    return [f"k.killmail_id IN ({' UNION ALL '.join(ids)})", *tests]
+
+
+def _walk(given: Filter, driver: Condition | None, index: Index, order: Order, goes_on: bool) -> str:
+    """Mails of one index in the order of time, with the conditions that it does not stand for."""
+    alias, time = _alias(index), "killmail_time" if index.of_mails else "killed_at"
+    tests = [index.condition, *_range(index, given)]
+    if goes_on:
+        sign = "<" if order.descending else ">"
+        moment = ":after_time" if index.of_mails else ":after_at"
+        tests.append(f"({alias}.{time}, {alias}.killmail_id) {sign} ({moment}, :after_id)")
+    same_time = "" if index.of_mails else " AND x.killed_at = d.killed_at"
+    others = [
+        _opaque(each.test, same_time) for each in given.conditions if each is not driver or not driver.exact
+    ]
+    mails = ""
+    if others and not index.of_mails:
+        # CROSS JOIN: SQLite takes the tables in this order.
+        mails, others = " CROSS JOIN killmails k", ["k.killmail_id = d.killmail_id", *others]
+    distinct = "DISTINCT " if index.table == "attackers" else ""
+    way = "DESC" if order.descending else "ASC"
+    return (
+        f"SELECT {distinct}{alias}.{time}, {alias}.killmail_id FROM {index.table} {alias}{mails} "
+        f"WHERE {' AND '.join(tests + others)} "
+        f"ORDER BY {alias}.{time} {way}, {alias}.killmail_id {way} LIMIT :limit"
+    )
+
+
+def _opaque(test: str, same_time: str) -> str:
+    """A test that no planner takes for a reason to use another index than the one that is to be walked."""
+    # Without the time, the mail's own rows are the shorter way: a plus keeps the column's index out.
+    told = test.replace("{same_time}", same_time).replace("{plain}", "" if same_time else "+")
+    return f"CASE WHEN {told} THEN 1 ELSE 0 END = 1"
+
+
+def _alias(index: Index) -> str:
+    return "k" if index.of_mails else "d"
+
+
+def _range(index: Index, given: Filter) -> list[str]:
+    column = "k.killmail_time" if index.of_mails else "d.killed_at"
+    found = []
+    for name, sign in (("since", ">="), ("until", "<")):
+        moment: datetime | None = getattr(given, name)
+        if moment is not None:
+            key = name if index.of_mails else f"{name}_at"
+            given.params[key] = moment if index.of_mails else int(moment.timestamp())
+            found.append(f"{column} {sign} :{key}")
+    return found
+
+
+def _after(after: paging.Key | None) -> dict[str, Any]:
+    if after is None:
+        return {}
+    moment, killmail_id = after
+    assert isinstance(moment, datetime), "a key in the order of time"
+    return {"after_time": moment, "after_at": int(moment.timestamp()), "after_id": killmail_id}
