@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -15,6 +17,20 @@ sys.dont_write_bytecode = False
 # An example that takes long says something of the machine's load alone.
 hypothesis.settings.register_profile("killsyncd", deadline=None)
 hypothesis.settings.load_profile("killsyncd")
+
+
+@pytest.fixture(autouse=True)
+def _what_a_failure_leaves_open() -> Iterator[None]:
+    """A test that fails leaves sockets and transports in its traceback, and a warning when they are collected.
+
+    That is an error of this test, too, and not of whichever runs when it happens.
+    """
+    yield
+    if hasattr(sys, "last_value"):  # pytest's, of the test that has just failed
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            if hasattr(sys, name):
+                delattr(sys, name)
+        gc.collect()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
