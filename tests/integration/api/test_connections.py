@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,21 +13,11 @@ import pytest
 
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.http.connections import share_of_files
-from tests.integration.api.conftest import TOKEN, Running, Start
+from tests.integration.api.conftest import TOKEN, Running, Start, raw
 from tests.integration.api.test_sockets import PROTOCOL
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@asynccontextmanager
-async def raw(api: Running) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    host, port = api.server.address.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
 
 
 async def until_closed(reader: asyncio.StreamReader) -> bytes:

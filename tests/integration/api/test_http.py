@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from typing import Any
 
@@ -10,7 +9,7 @@ import orjson
 import pytest
 
 from killsyncd.api.graphql.limits import Limits
-from tests.integration.api.conftest import Running, Start
+from tests.integration.api.conftest import Running, Start, raw
 
 GRAPHQL = "application/graphql-response+json"
 JSON = "application/json"
@@ -194,14 +193,10 @@ async def test_what_was_refused_once_is_not_looked_through_again(start: Start) -
 
 
 async def test_a_body_that_never_comes_does_not_hold_the_others(api: Running) -> None:
-    host, port = api.server.address.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(
-        b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 500\r\n\r\n{"
-    )
-    await writer.drain()
-    assert (await post(api, TYPENAME))[0] == 200
-    writer.close()
-    await writer.wait_closed()
-    del reader
+    async with raw(api) as (_, writer):
+        writer.write(
+            b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 500\r\n\r\n{"
+        )
+        await writer.drain()
+        assert (await post(api, TYPENAME))[0] == 200
