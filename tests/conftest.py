@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("killsyncd")
 
 @pytest.fixture(autouse=True)
 def _what_a_failure_leaves_open() -> Iterator[None]:
-    """A test that fails leaves sockets and transports in its traceback, and a warning when they are collected.
+    """A failed test leaves sockets and transports in its traceback, and warnings when they are collected.
 
     That is an error of this test, too, and not of whichever runs when it happens.
     """
