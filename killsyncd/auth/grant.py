@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.model import UserState
-
-KILLMAIL_SCOPE = "esi-killmails.read_killmails.v1"
+from killsyncd.core.sources import KILLMAIL_SCOPE as KILLMAIL_SCOPE
 
 BY_ITSELF = "Nothing to do: killsyncd tries again by itself."
 """The hint of what passes: true of refreshes and revocations. A login is begun again by its pilot."""
@@ -156,6 +155,17 @@ class ListRefused(Unavailable):
     """
 
     def __init__(self, message: str, hint: str = "", *, retry_after: float) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
+class LenderLost(Unavailable):
+    """A corporation's list cannot be read with this pilot's token: refused, or there is none any more.
+
+    retry_after: seconds until it may be asked for, 0 where another pilot lends a token; None: nobody does.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: float | None) -> None:
         super().__init__(message, hint)
         self.retry_after = retry_after
 

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from killsyncd.config import types as kinds
 from killsyncd.config.secret import Secret
 from killsyncd.config.types import ValueType
+from killsyncd.core.sources import KILLMAIL_SCOPE as KILLMAIL_SCOPE
 
 T = TypeVar("T")
 
-KILLMAIL_SCOPE = "esi-killmails.read_killmails.v1"
 REQUIRED = object()
 
 
@@ -161,6 +161,15 @@ class QueueConfig:
         ),
         "The queue's name.",
     )
+    corporation_name: str = key(
+        "esi_corporation_killmails_queue",
+        kinds.pattern(
+            r"(?!amq\.)[A-Za-z0-9._:-]{1,200}",
+            "text",
+            "1 to 200 letters, digits, or any of . _ : -, and not beginning with amq.",
+        ),
+        "The name of the queue for corporations' lists, used where `corporations.enabled` says so.",
+    )
     concurrency: int = key(8, kinds.whole(1, 64), "Users synced at once (RabbitMQ: prefetch).")
     skip_within: float = key(
         "15m",
@@ -196,7 +205,25 @@ class ProducerConfig:
         kinds.duration("0s", "90d"),
         "How often every page is read, not only up to what is known: mails can surface late.",
     )
+    active_for: float = key(
+        "1h",
+        kinds.duration("0s", "7d", low_allowed=True),
+        "Who fought within this time is listed as soon as ESI has news, not only every `interval`; "
+        "`0s`: only every interval.",
+    )
     max_pages: int = key(50, kinds.whole(1, 10000), "Pages of one walk; one cut short shows in `ctl verify`.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorporationsConfig:
+    """Corporations' lists: one Director's login brings every loss and final blow of all members."""
+
+    enabled: bool = key(
+        False,
+        kinds.flag(),
+        "Also ask for esi-killmails.read_corporation_killmails.v1 at login, and read corporations' lists. "
+        "Who logged in before logs in once more.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -340,6 +367,7 @@ class Config:
     database: DatabaseConfig
     queue: QueueConfig
     producer: ProducerConfig
+    corporations: CorporationsConfig
     refresher: RefresherConfig
     static_data: StaticDataConfig
     prices: PricesConfig
@@ -360,6 +388,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "database": DatabaseConfig,
         "queue": QueueConfig,
         "producer": ProducerConfig,
+        "corporations": CorporationsConfig,
         "refresher": RefresherConfig,
         "static_data": StaticDataConfig,
         "prices": PricesConfig,

@@ -108,6 +108,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Affiliation:
+    """The corporation that ESI says a character is in."""
+
+    character_id: int
+    corporation_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """A pilot who logged in. `id` is opaque and never the character's."""
 
@@ -147,10 +155,30 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedSource:
+    """What came of asking for a source's sync. reason: why not, or what it waits for.
+
+    name: of its subject, None until it is known. via: the name of the pilot whose token reads it.
+    last_sync_at: of the one before. plain_at, list_at: as in `Queued`.
+    """
+
+    source: Source
+    name: str | None
+    via: str | None
+    mode: SyncMode | None
+    queued: bool
+    reason: str | None
+    last_sync_at: datetime | None = None
+    plain_at: datetime | None = None
+    list_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A claimed sync request: sync this source now. Times in seconds since 1970.
 
-    source_id: the source's row. user_id, character_id, character_name: who lends the access token.
+    source_id: the source's row. subject_name: of what its list is of, None until it is known. user_id,
+    character_id, character_name: who lends the access token. last_killmail_id: of the source.
     """
 
     source_id: int
@@ -165,6 +193,7 @@ class Job:
     attempts: int
     version: int
     last_killmail_id: int | None
+    subject_name: str | None = None
 
 
 class Doubt(enum.StrEnum):

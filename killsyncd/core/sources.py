@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 
 from killsyncd.core.model import REMEDIES, Source, SourceKind, UserState
 
+KILLMAIL_SCOPE = "esi-killmails.read_killmails.v1"
+"""What every login must carry: it opens the pilot's own list."""
+
 CORPORATION_SCOPE = "esi-killmails.read_corporation_killmails.v1"
 """What a login must carry so that a corporation's list can be read with it; its pilot must be a Director."""
 
@@ -23,6 +26,8 @@ UNAVAILABLE_AFTER = 3
 """From so many failed syncs in a row on a source shows as `unavailable`; fewer are ordinary."""
 
 LOGIN = "killsyncd login"
+
+SWITCHED_OFF = "[corporations] enabled is false"
 
 
 class SourceState(enum.StrEnum):
@@ -68,8 +73,9 @@ class Member:
 
     granted: there is a refresh token. scoped: the login carries the corporation's scope. accepted_at: when
     ESI last gave the list to it. refusal: why it refuses it since, None while it does not; refusals: how
-    often in a row. believed: it is not asked again before a day is over. not_before: until when it is passed
-    over. Times in seconds since 1970.
+    often in a row, refused_since and refused_at: when the first was heard and the last that counts.
+    believed: it is not asked again before a day is over. not_before: until when it is passed over. Times in
+    seconds since 1970.
     """
 
     lender: Lender
@@ -82,6 +88,7 @@ class Member:
     words: str = ""
     refusals: int = 0
     refused_since: float | None = None
+    refused_at: float | None = None
     believed: bool = False
     not_before: float = 0.0
 

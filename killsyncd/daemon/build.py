@@ -28,7 +28,12 @@ from killsyncd.core.events import Events
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
 from killsyncd.daemon.build_values import background_tasks, build_static_data
-from killsyncd.daemon.part_settings import consumer_settings, esi_settings, producer_settings
+from killsyncd.daemon.part_settings import (
+    consumer_settings,
+    esi_settings,
+    login_scopes,
+    producer_settings,
+)
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.runtime import Runtime, Tasks
 from killsyncd.daemon.servers import build_servers
@@ -47,6 +52,7 @@ from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.probe import keep_probing
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.storage.repositories.budgets import BudgetRepository
+from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
 from killsyncd.storage.repositories.killmails import KillmailWriter
@@ -63,8 +69,10 @@ from killsyncd.storage.repositories.waits import Waits
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.sync.clock_watch import ClockWatch
 from killsyncd.sync.consumer import Consumer
+from killsyncd.sync.corporations import Corporations
 from killsyncd.sync.fetcher import Fetcher
 from killsyncd.sync.job_source import EmbeddedJobSource
+from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.name_resolver import NameResolver
 from killsyncd.sync.pause import Pauses
 from killsyncd.sync.producer import Producer
@@ -182,7 +190,7 @@ async def build_auth(runtime: Runtime, tasks: Tasks, storage: Storage) -> Auth:
         client_id=config.sso.client_id,
         client_secret=secret.reveal() if secret else None,
         callback_url=config.sso.callback_url,
-        scopes=config.sso.scopes,
+        scopes=login_scopes(config),
         user_agent=esi_settings(config).user_agent,
         clock=clock,
         timeout=config.esi.timeout,
@@ -241,7 +249,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         rows=queue,
         ledger=ledger,
         esi=esi,
-        tokens=auth.tokens,
+        tokens=ListTokens(auth.tokens, CorporationRepository(store), clock),
         events=events,
         clock=clock,
         rng=rng,
@@ -255,8 +263,25 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
     tasks.progress["fetcher"] = lambda: fetcher.progress
     tasks.background["names"] = names.run
     tasks.background["switches"] = pauses.run
+    await _corporations(runtime, tasks, storage, esi)
     producer = _producer(runtime, tasks, storage, lambda: pauses.producer_paused() or space.low)
     return Sync(consumer, fetcher, producer, broker, queue, space)
+
+
+async def _corporations(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiClient) -> None:
+    """Corporations' lists, where the configuration wants them."""
+    rows = CorporationRepository(storage.store)
+    await rows.switch(on=runtime.config.corporations.enabled)
+    if runtime.config.corporations.enabled:
+        corporations = Corporations(
+            esi=esi,
+            rows=rows,
+            sources=SourceRepository(storage.store),
+            events=runtime.events,
+            clock=runtime.clock,
+            skip_within=runtime.config.queue.skip_within,
+        )
+        tasks.background["corporations"] = corporations.run
 
 
 def _producer(
@@ -267,7 +292,7 @@ def _producer(
     producer = Producer(
         producer_settings(runtime.config),
         runs=ProducerRuns(storage.store, storage.member.id),
-        users=UserRepository(storage.store),
+        sources=SourceRepository(storage.store),
         events=runtime.events,
         clock=runtime.clock,
         rng=runtime.rng,

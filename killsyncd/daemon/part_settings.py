@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from killsyncd.config import Config
+from killsyncd.core.sources import CORPORATION_SCOPE
 from killsyncd.esi.settings import EsiSettings
 from killsyncd.sync.settings import ConsumerSettings, ProducerSettings
 
@@ -20,6 +21,14 @@ def esi_settings(config: Config) -> EsiSettings:
         timeout=esi.timeout,
         egress=esi.egress,
     )
+
+
+def login_scopes(config: Config) -> tuple[str, ...]:
+    """What a pilot is asked for at the SSO."""
+    scopes = config.sso.scopes
+    if config.corporations.enabled and CORPORATION_SCOPE not in scopes:
+        return (*scopes, CORPORATION_SCOPE)
+    return scopes
 
 
 def consumer_settings(config: Config) -> ConsumerSettings:

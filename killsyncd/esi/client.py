@@ -22,6 +22,7 @@ from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import Source, SourceKind
 from killsyncd.core.server_clock import Dissent, ServerTime
 from killsyncd.esi import decoding
+from killsyncd.esi.caching import cache_end
 from killsyncd.esi.downtime import DowntimeGate, GateClosed
 from killsyncd.esi.http import DETAIL_CAP, OTHER_CAP, EsiHttp
 from killsyncd.esi.lists import KillmailLists
@@ -32,6 +33,7 @@ from killsyncd.esi.ratelimit.ports import BudgetStore
 from killsyncd.esi.ratelimit.report import BudgetReport
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.responses import (
+    Affiliations,
     BudgetView,
     KillmailResponse,
     ListPage,
@@ -40,7 +42,7 @@ from killsyncd.esi.responses import (
     ResolvedName,
     ServerStatus,
 )
-from killsyncd.esi.routes import DETAIL, NAMES
+from killsyncd.esi.routes import AFFILIATION, DETAIL, NAMES
 from killsyncd.esi.settings import EsiSettings
 from killsyncd.esi.signal import Condition
 from killsyncd.esi.status import ServerStatusClient
@@ -235,6 +237,34 @@ class EsiClient:
             return [name for name in decoding.decode_names(answer.body) if name.id in asked_for]
         except MalformedResponse as error:
             raise MalformedResponse(error.reason, at=at) from None
+
+    async def affiliations(self, ids: Sequence[int]) -> Affiliations:
+        """Corporations of 1 to 1000 different characters: `POST /characters/affiliation`.
+
+        Characters that ESI does not know are left out, and so are those nobody asked for. An error counts
+        on the old error limit, see `names`. Raises EsiError.
+        """
+        asked_for = set(ids)
+        if not 1 <= len(asked_for) <= MOST_NAMES or len(asked_for) != len(ids):
+            raise ValueError(f"1 to {MOST_NAMES} different characters")
+        answer, at = await self._pipeline.ask(
+            EsiRequest(
+                AFFILIATION,
+                "POST",
+                "/characters/affiliation",
+                resource=AFFILIATION,
+                cap=OTHER_CAP,
+                headers={"Content-Type": "application/json"},
+                body=msgspec.json.encode(list(ids)),
+            )
+        )
+        try:
+            found = decoding.decode_affiliations(answer.body)
+        except MalformedResponse as error:
+            raise MalformedResponse(error.reason, at=at) from None
+        usual = self._limits.of(AFFILIATION).ttl
+        cached_for = cache_end(answer.headers, at, usual).expires_at - at
+        return Affiliations([each for each in found if each.character_id in asked_for], max(0.0, cached_for))
 
     async def status(self) -> ServerStatus:
         """EVE's status: `GET /status`, or what it was while that is cached. Also asked during downtime.

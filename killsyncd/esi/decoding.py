@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeGuard, TypeVar
 import msgspec
 
 from killsyncd.core.killmail import is_hash
+from killsyncd.core.model import Affiliation
 from killsyncd.core.server_clock import parse_http_date
 from killsyncd.esi.responses import MalformedResponse, ResolvedName, ServerStatus, SetAside
 
@@ -30,6 +31,11 @@ class _Name(msgspec.Struct, gc=False):
     name: str
 
 
+class _Affiliation(msgspec.Struct, gc=False):
+    character_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+    corporation_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+
+
 class _Status(msgspec.Struct):
     players: int
     server_version: str
@@ -48,6 +54,7 @@ _name = msgspec.json.Decoder(_Name)
 _names = msgspec.json.Decoder(list[_Name])
 _status = msgspec.json.Decoder(_Status)
 _error = msgspec.json.Decoder(_Error)
+_affiliation = msgspec.json.Decoder(_Affiliation)
 
 _SECRETIVE = re.compile(r"[A-Za-z0-9_.+/=-]{32,}")
 
@@ -153,6 +160,19 @@ def _named(body: bytes) -> list[_Name]:
             found.append(_name.decode(part))
     if parts and not found:
         raise MalformedResponse("nothing in it is a name")
+    return found
+
+
+def decode_affiliations(body: bytes) -> list[Affiliation]:
+    """An answer of `POST /characters/affiliation`. What cannot be read hides no other: it is left out."""
+    found: list[Affiliation] = []
+    parts: list[msgspec.Raw] = _decode(_parts, body)
+    for part in parts:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            each = _affiliation.decode(part)
+            found.append(Affiliation(each.character_id, each.corporation_id))
+    if parts and not found:
+        raise MalformedResponse("nothing in it says where a character is")
     return found
 
 

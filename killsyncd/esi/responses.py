@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.model import WaitsFor
+from killsyncd.core.model import Affiliation, WaitsFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,14 @@ class ResolvedName:
     id: int
     category: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Affiliations:
+    """Which corporations characters are in. cached_for: seconds until ESI has another answer."""
+
+    found: list[Affiliation]
+    cached_for: float
 
 
 @dataclass(frozen=True, slots=True)

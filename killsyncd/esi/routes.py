@@ -16,6 +16,7 @@ CORPORATION_LIST = "corporation-killmails"
 DETAIL = "killmail"
 STATUS = "status"
 NAMES = "names"
+AFFILIATION = "affiliation"
 
 QUARTER = 900.0
 
@@ -28,6 +29,7 @@ ROUTES: Mapping[str, RouteLimit] = MappingProxyType(
             RouteLimit(DETAIL, "killmail", 3600, QUARTER, 0.0),
             RouteLimit(STATUS, "status", 600, QUARTER, 30.0),
             RouteLimit(NAMES, None, 0, QUARTER, 0.0),
+            RouteLimit(AFFILIATION, None, 0, QUARTER, 3600.0),
         )
     }
 )

@@ -19,6 +19,7 @@ from .world import World
 
 DETAIL_LIFE = 30 * 86_400
 NAMES_AT_ONCE = 1000
+AFFILIATION_LIFE = 3600.0
 
 
 class EsiRoutes:
@@ -33,6 +34,8 @@ class EsiRoutes:
         self._lists = lists
         self._ledger = ledger
         self._started = clock.wall()
+        self.affiliation_life = AFFILIATION_LIFE
+        """Seconds for which an answer of `/characters/affiliation` is cached."""
         self._modified = http_date(self._started)
         self._cached: dict[str, tuple[float, float, bytes]] = {}
         """Key -> monotonic end, wall end, body of answers that are cached for all."""
@@ -160,7 +163,7 @@ class EsiRoutes:
             {
                 "Cache-Control": "public",
                 "ETag": etag_of(encoded),
-                "Expires": http_date(self._clock.wall() + 3600),
+                "Expires": http_date(self._clock.wall() + self.affiliation_life),
                 "Last-Modified": self._modified,
             },
         )

@@ -88,7 +88,9 @@ class Gate:
         if pilot is None or call.scope not in scopes or call.scope in pilot.lost_scopes:
             return claims, error(403, f"Forbidden - token is not valid for scope {call.scope}")
         if call.route == "esi.corporation_killmails":
-            if pilot.corporation_id != call.subject or not pilot.director:
+            if pilot.corporation_id != call.subject:
+                return claims, error(403, "Character is not in the corporation")
+            if not pilot.director:
                 return claims, error(403, "Character does not have required role(s)")
         elif character != call.subject:
             return claims, error(403, "Forbidden - the token is another character's")
@@ -179,7 +181,7 @@ class Gate:
 
     def too_early(self, call: RoutedRequest, user: str) -> None:
         """Write down when somebody asks for a list before it may be asked for again."""
-        ends = self._told.get((user, call.route, call.subject, call.page))
+        ends = self._told.get((_asking(call, user), call.route, call.subject, call.page))
         now = self._clock.monotonic()
         if ends is not None and now < ends - self._config.expires_grace:
             self._ledger.breach(
@@ -188,4 +190,9 @@ class Gate:
 
     def tell(self, call: RoutedRequest, user: str, until: float) -> None:
         """Somebody was told until when a list holds."""
-        self._told[user, call.route, call.subject, call.page] = until
+        self._told[_asking(call, user), call.route, call.subject, call.page] = until
+
+
+def _asking(call: RoutedRequest, user: str) -> str:
+    """Who was told until when a list holds. A corporation's is one list, whichever Director asks."""
+    return "" if call.route == "esi.corporation_killmails" else user

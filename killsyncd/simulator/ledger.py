@@ -49,6 +49,8 @@ class RequestLedger:
         """200s for each killmail: more than one is a refetch."""
         self.lists: Counter[int] = Counter()
         """List requests for each character or corporation."""
+        self.refusals: Counter[str] = Counter()
+        """403s for lists, by whose list it is and whose token: `subject/character`."""
         self.refreshes: Counter[int] = Counter()
         self.tokens_spent: Counter[str] = Counter()
         """Rate-limit tokens by group."""
@@ -105,6 +107,7 @@ class RequestLedger:
             "detail_requests": sum(self.details.values()),
             "refetches": self.refetches,
             "lists": {str(key): count for key, count in self.lists.items()},
+            "refusals": dict(self.refusals),
             "refreshes": {str(key): count for key, count in self.refreshes.items()},
             "tokens_spent": dict(self.tokens_spent),
             "concurrency": self.inflight,

@@ -73,6 +73,14 @@ class Levers:
         """Give or take the role that corporation lists need."""
         self.perform("director", {"character_id": character_id, "yes": yes})
 
+    def move(self, character_id: int, corporation_id: int) -> None:
+        """Let a pilot join another corporation, or an NPC one (ids up to 1,999,999), without a role there."""
+        self.perform("move", {"character_id": character_id, "corporation_id": corporation_id})
+
+    def corporation_mails(self, corporation_id: int) -> list[Json]:
+        """killmail_id and killmail_hash of what the corporation's list shows."""
+        return cast("list[Json]", self.perform("corporation_mails", {"corporation_id": corporation_id}))
+
     def rotate_keys(self, keep_old: bool = True) -> str:
         """A new signing key with a new `kid`; without the old ones in the set, their tokens verify no
         longer."""
@@ -186,8 +194,8 @@ class Levers:
         return cast("Json", self.perform("set_time", {"offset": offset, "advance": advance}))
 
     def settings(self, **changes: Any) -> Json:
-        """Change while it runs, and read: latency, rate, late, cache, page_size, empty_404, token_life,
-        rotation, auto_approve, limits (`{"killmail": 20}`)."""
+        """Change while it runs, and read: latency, rate, late, cache, affiliation_cache, page_size,
+        empty_404, token_life, rotation, auto_approve, limits (`{"killmail": 20}`)."""
         return cast("Json", self.perform("settings", changes))
 
     # What happened

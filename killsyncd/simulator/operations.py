@@ -109,6 +109,10 @@ class RemoteOperations:
         """Give or take the role Director."""
         self._pilot(character_id).director = yes
 
+    def move(self, character_id: int, corporation_id: int) -> None:
+        """Let a pilot join another corporation."""
+        self._sim.world.move_pilot(self._pilot(character_id).character_id, corporation_id)
+
     def rotate_keys(self, keep_old: bool = True) -> str:
         """Sign with a new key."""
         return self._sim.keys.rotate(keep_old=keep_old)
@@ -169,6 +173,14 @@ class RemoteOperations:
                 if key not in known:
                     self._sim.world.show(self._mail(key).killmail_id, pilot)
 
+    def corporation_mails(self, corporation_id: int) -> list[Json]:
+        """List mails of a corporation's list."""
+        world = self._sim.world
+        corporation = world.corporations.get(corporation_id)
+        if corporation is None:
+            raise NotFound(f"there is no corporation {corporation_id}", "`pilots` names those there are.")
+        return [self._mail_json(world.mails[key]) for key in world.listed(corporation.mails)]
+
     def expire_lists(self, character_id: int | None = None) -> None:
         """End cached lists."""
         self._sim.lists.expire(character_id)
@@ -228,6 +240,8 @@ class RemoteOperations:
                     sim.late = float(value)
                 case "cache":
                     sim.lists.life = float(value)
+                case "affiliation_cache":
+                    sim.esi.affiliation_life = float(value)
                 case "empty_404":
                     sim.lists.empty_404 = bool(value)
                 case "page_size":
@@ -249,6 +263,7 @@ class RemoteOperations:
             "late": sim.late,
             "cache": sim.lists.life,
             "page_size": sim.lists.page_size,
+            "affiliation_cache": sim.esi.affiliation_life,
             "empty_404": sim.lists.empty_404,
             "token_life": sim.grants.token_life,
             "rotation": sim.grants.rotation,

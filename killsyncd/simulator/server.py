@@ -212,6 +212,8 @@ class Simulator(SimulatorState, Levers):
             answer = self._down() or refused
             if answer is not None:
                 fault = None
+                if answer is refused and answer.status == 403 and "killmails" in call.route:
+                    self.ledger.refusals[f"{call.subject}/{call.character}"] += 1
             elif fault is None or fault.processed or fault.kind in _PROCESSED:
                 answer = await self._ask_world(
                     request, call, user, claims, told=_reaches(fault) and wire.listening(request)

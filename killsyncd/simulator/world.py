@@ -27,6 +27,7 @@ from .outsiders import Party
 from .universe import Named, Universe, invented, load_universe, read_names
 
 DAY = 86_400
+LAST_NPC_CORPORATION = 1_999_999
 DUELS = 0.3
 """How many of the mails with several of our pilots are a fight among themselves: two lists show it."""
 _ID_EPOCH = (
@@ -157,6 +158,23 @@ class World:
         """The pilot is biomassed; the mails stay."""
         pilot = self.pilots.pop(character_id)
         self.corporations[pilot.corporation_id].members.remove(character_id)
+
+    def move_pilot(self, character_id: int, corporation_id: int) -> None:
+        """The pilot joins another corporation, without any role there; the mails stay where they are.
+
+        Into an NPC corporation, too, which has no list. Raises BadInput where there is no such corporation.
+        """
+        pilot = self.pilots[character_id]
+        if corporation_id not in self.corporations:
+            if corporation_id > LAST_NPC_CORPORATION:
+                raise BadInput(f"there is no corporation {corporation_id}", "`pilots` names those there are.")
+            name = corporation_name(corporation_id)
+            self.corporations[corporation_id] = Corporation(corporation_id, name, None)
+        self.corporations[pilot.corporation_id].members.remove(character_id)
+        joined = self.corporations[corporation_id]
+        joined.members.append(character_id)
+        pilot.corporation_id, pilot.alliance_id = corporation_id, joined.alliance_id
+        pilot.director = False
 
     def _corporation(self, number: int) -> Corporation:
         corporation_id = 98_700_000 + self.config.seed % 1000 * 100 + number

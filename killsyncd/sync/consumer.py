@@ -12,17 +12,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from killsyncd.auth.grant import GrantUnusable, ListRefused, SsoUnavailable
-from killsyncd.auth.token_manager import TokenManager
+from killsyncd.auth.grant import GrantUnusable, LenderLost, ListRefused, SsoUnavailable
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, StateLog, get_logger
-from killsyncd.core.model import Job, SyncMode, WaitsFor, Walk
+from killsyncd.core.model import Job, SourceKind, SyncMode, WaitsFor, Walk
 from killsyncd.core.retry import full_jitter, retry
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
 from killsyncd.sync.job_source import JobSource
+from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.list_reader import LeaseLost, ListReader, is_gone
 from killsyncd.sync.ports import SyncRequestRows, WalkLedger
 from killsyncd.sync.settings import ConsumerSettings
@@ -84,7 +84,7 @@ class Consumer:
         rows: SyncRequestRows,
         ledger: WalkLedger,
         esi: EsiClient,
-        tokens: TokenManager,
+        tokens: ListTokens,
         events: Events,
         clock: Clock,
         rng: random.Random,
@@ -172,7 +172,7 @@ class Consumer:
             stopped.cancel()
 
     async def _work(self, job: Job) -> None:
-        log = self._log.bind(character=job.character_name, character_id=job.character_id)
+        log = self._log.bind(**_whose(job))
         self.working += 1
         try:
             await self._try(job, log)
@@ -206,6 +206,8 @@ class Consumer:
             asked_to = error.retry_after or 0.0
             wait = asked_to + self._rng.uniform(LEAST_PAUSE, FIRST_BACKOFF + 2 * min(asked_to, 120.0))
             await self._give_back(job, self._clock.now() + wait, job.attempts, error.message, log)
+        except LenderLost as error:
+            await self._lender_lost(job, error, log)
         except GrantUnusable as error:
             log.warning("needs a new login", reason=error.message)
             self._states.forget(job.source_id)
@@ -228,6 +230,18 @@ class Consumer:
                 pages=summary.pages,
             )
             self._states.set(job.source_id, "ok", "sync works again", character_id=job.character_id)
+
+    async def _lender_lost(self, job: Job, error: LenderLost, log: Logger) -> None:
+        """A corporation's list goes on with another's token; without any it waits for one, and not in the
+        queue."""
+        self._states.forget(job.source_id)
+        log.warning("a corporation's list is not read with this pilot's token", reason=error.message)
+        self._events.tell("lenders")
+        if error.retry_after is None:
+            await self._until_written(lambda: self._rows.finish(job), log)
+            return
+        until = self._clock.now() + error.retry_after + self._rng.uniform(LEAST_PAUSE, 1.0)
+        await self._give_back(job, until, job.attempts, error.message, log)
 
     async def _done(self, job: Job, log: Logger) -> None:
         try:
@@ -374,6 +388,14 @@ class Consumer:
         log.info("the list changed while it was read; reading it again later", torn=torn)
         why = "the list changed while it was read"
         await self._give_back(job, until, job.attempts, why, log, WaitsFor.CACHE)
+
+
+def _whose(job: Job) -> dict[str, Any]:
+    """Whose list it is, for the log."""
+    if job.source.kind is SourceKind.CORPORATION:
+        name, via = job.subject_name or "", job.character_name
+        return {"corporation": name, "corporation_id": job.source.subject_id, "via": via}
+    return {"character": job.character_name, "character_id": job.character_id}
 
 
 def _stuck(job: Job, error: EsiError) -> bool:

@@ -5,12 +5,12 @@ A page's validators (`ETag`, `Expires`) are committed together with what the pag
 
 from __future__ import annotations
 
-from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
 from killsyncd.core.model import Job, PageState, SyncMode, WaitsFor, Walk
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import ClockWrong, EsiError, EsiStatus, NotBefore
+from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.ports import WalkLedger
 from killsyncd.sync.settings import ConsumerSettings
 from killsyncd.sync.walk import PageNews, PageWritten
@@ -33,7 +33,7 @@ class ListReader:
     """Reads and writes down one page after the other. settings: may be replaced at any time."""
 
     def __init__(
-        self, ledger: WalkLedger, esi: EsiClient, tokens: TokenManager, settings: ConsumerSettings
+        self, ledger: WalkLedger, esi: EsiClient, tokens: ListTokens, settings: ConsumerSettings
     ) -> None:
         self._ledger = ledger
         self._esi = esi
@@ -43,7 +43,7 @@ class ListReader:
     async def next_page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
         """The walk's next page.
 
-        Raises LeaseLost, EsiError, ListRefused, GrantUnusable, TokenRefused, Unavailable.
+        Raises LeaseLost, EsiError, ListRefused, LenderLost, GrantUnusable, TokenRefused, Unavailable.
         """
         page = walk.next_page
         known = await self._ledger.page_state(job.source_id, page)
@@ -62,7 +62,7 @@ class ListReader:
             )
         else:
             news = await self._ask(job, walk, known, log)
-            await self._tokens.list_accepted(job.user_id, job.source_id)
+            await self._tokens.accepted(job)
         written = await self._ledger.write_page(job, walk, news, self.settings.max_pages)
         if not written.held:
             raise LeaseLost("the lease is lost")
@@ -77,7 +77,7 @@ class ListReader:
         return answered and fresh and same and sent
 
     async def _ask(self, job: Job, walk: Walk, known: PageState | None, log: Logger) -> PageNews:
-        token = await self._tokens.access_token(job.user_id)
+        token = await self._tokens.token(job)
         try:
             return await self._ask_with(job, walk, known, token)
         except EsiStatus as refusal:
@@ -85,7 +85,7 @@ class ListReader:
                 raise
         # A token can be refused before its end (401): it is renewed once, and the page asked for once more.
         log.info("ESI refuses the token; renewing it once")
-        token = await self._tokens.force_refresh(job.user_id, token)
+        token = await self._tokens.renewed(job, token)
         known = await self._ledger.page_state(job.source_id, walk.next_page)
         return await self._ask_with(job, walk, known, token)
 
@@ -132,10 +132,10 @@ class ListReader:
                 await self._ledger.page_refused(
                     job.source_id, page, error.at, error.expires_at or 0.0, gone=is_gone(error)
                 )
-            # 403 in ESI's own words may mean that the scope is missing: the token manager finds out. What
-            # a gateway or a firewall on the way says in HTML is a failure like others.
+            # 403 in ESI's own words may mean that scope or role is missing: whoever gives tokens finds out.
+            # What a gateway or a firewall on the way says in HTML is a failure like others.
             if isinstance(error, EsiStatus) and error.status == 403 and error.detail:
-                await self._tokens.list_refused(job.user_id, job.source_id, token, error.detail)
+                await self._tokens.refused(job, token, error.detail)
             raise
         return PageNews(
             page,

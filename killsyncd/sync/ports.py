@@ -6,21 +6,24 @@ Every method raises Unavailable where the database does not answer.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from killsyncd.core.model import (
+    Affiliation,
     Job,
     Origin,
     PageState,
     PendingOf,
     ProducerState,
-    Queued,
+    QueuedSource,
     Ref,
     SyncMode,
     WaitsFor,
     Walk,
 )
+from killsyncd.core.sources import Member, Refusal
 from killsyncd.esi.responses import ResolvedName
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.walk import PageNews, PageWritten, SourceState
@@ -155,22 +158,68 @@ class ProducerRunRows(Protocol):
         """As the database has it."""
 
 
-class DueUsers(Protocol):
-    """Who is due, and the way into the queue."""
+class DueSources(Protocol):
+    """Which lists are due, and the way into the queue."""
 
-    async def due(self, before: datetime) -> list[str]:
-        """Who can be synced, was not since `before`, and does not wait already; longest ago first."""
+    async def due(self, before: datetime) -> list[int]:
+        """ESI's lists that can be read, were not since `before`, and do not wait already; longest ago
+        first."""
 
     async def queue(
         self,
-        user_ids: Sequence[str],
+        source_ids: Sequence[int],
         priority: int,
         origin: Origin,
         *,
         skip_within: float | None = None,
         full: bool = False,
-    ) -> list[Queued]:
-        """Ask for a sync of each. skip_within: seconds; not of those who were synced since."""
+    ) -> list[QueuedSource]:
+        """Ask for a sync of each. skip_within: seconds; not of those that were synced since."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewLender:
+    """A corporation's list that can be read again. replaced: whether somebody else read it until now."""
+
+    source_id: int
+    member: Member
+    replaced: bool
+
+
+class LenderRows(Protocol):
+    """Who lends a token to a corporation's list."""
+
+    async def refused(self, source_id: int, user_id: str, refusal: Refusal, words: str) -> float | None:
+        """ESI refused the list to this pilot: remember it, and choose another.
+
+        Answers after how many seconds the list may be asked for: 0 with another's token; None with nobody's.
+        """
+
+    async def unusable(self, source_id: int) -> float | None:
+        """Whoever read the list cannot lend a token any more: choose another. Answers as `refused`."""
+
+    async def accepted(self, source_id: int, user_id: str) -> None:
+        """ESI gave the list to this pilot: earlier refusals count no more."""
+
+
+class CorporationRows(Protocol):
+    """Who of our pilots is in which corporation."""
+
+    async def unplaced(self, limit: int, again: float) -> list[int]:
+        """Characters whose corporation is to be asked for; nobody else asks for them for `again` seconds."""
+
+    async def next_due(self) -> float | None:
+        """After how many seconds somebody's corporation is to be asked for; None without anybody."""
+
+    async def placed(self, found: Sequence[Affiliation], unknown: Sequence[int], wait: float) -> None:
+        """ESI said who is in which corporation. unknown: characters that it does not know; wait: seconds
+        until they are asked for again."""
+
+    async def settle(self) -> list[NewLender]:
+        """Make every corporation of our pilots a source, and see to it that somebody reads each who can.
+
+        Answers those that are read again from now on.
+        """
 
 
 class WaitRows(Protocol):

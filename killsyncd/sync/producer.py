@@ -1,4 +1,4 @@
-"""The producer: queues everybody who was not synced for a while, again and again.
+"""The producer: queues every list that was not read for a while, again and again.
 
 The next run counts from the end of the last one, with jitter, and the time is kept in the database: a restart
 does not queue everybody at once, and of several daemons one runs.
@@ -15,16 +15,16 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import PRIORITY_PRODUCER, Origin
-from killsyncd.sync.ports import DueUsers, ProducerRunRows
+from killsyncd.sync.ports import DueSources, ProducerRunRows
 from killsyncd.sync.settings import ProducerSettings
 
 CHUNK = 200
-"""Users queued in one transaction."""
+"""Lists queued in one transaction."""
 
 LONGEST_JITTER = 60.0
 
 SHOWN = 20
-"""Users named one by one in the log; more are counted."""
+"""Lists named one by one in the log; more are counted."""
 
 
 class Producer:
@@ -35,14 +35,14 @@ class Producer:
         settings: ProducerSettings,
         *,
         runs: ProducerRunRows,
-        users: DueUsers,
+        sources: DueSources,
         events: Events,
         clock: Clock,
         rng: random.Random,
         paused: Callable[[], bool],
     ) -> None:
         self._runs = runs
-        self._users = users
+        self._sources = sources
         self._events = events
         self._clock = clock
         self._rng = rng
@@ -94,25 +94,25 @@ class Producer:
 
     async def _queue_everybody(self) -> int:
         began = self._clock.monotonic()
-        due = await self._users.due(utc(self._clock.now() - self._settings.min_age))
+        due = await self._sources.due(utc(self._clock.now() - self._settings.min_age))
         self._log.info("background sync", found=len(due))
         count = 0
         for start in range(0, len(due), CHUNK):
-            queued = await self._users.queue(due[start : start + CHUNK], PRIORITY_PRODUCER, Origin.PRODUCER)
+            queued = await self._sources.queue(due[start : start + CHUNK], PRIORITY_PRODUCER, Origin.PRODUCER)
             self.progress = self._clock.monotonic()
             self._events.tell("wants")
             for each in queued:
                 count += int(each.queued)
                 if each.queued and count <= SHOWN:
-                    last = each.user.last_killmail_sync_at
+                    last = each.last_sync_at
                     ago = f"{(self._clock.now() - last.timestamp()) / 60:.0f}m ago" if last else "never"
+                    kind = each.source.kind.value
                     self._log.info(
                         "queued",
-                        character=each.user.character_name,
-                        character_id=each.user.character_id,
+                        **{kind: each.name, f"{kind}_id": each.source.subject_id},
                         mode=each.mode.value if each.mode else "",
                         last=ago,
                     )
         took = round((self._clock.monotonic() - began) * 1000)
-        self._log.info("background sync queued", users=count, ms=took)
+        self._log.info("background sync queued", lists=count, ms=took)
         return count

@@ -194,6 +194,20 @@ async def test_sources_are_found_by_id_and_by_name(world: StorageWorld, sources:
     assert await found("nobody") == await found("9" * 30) == []
 
 
+async def test_due_is_what_was_not_synced_since_and_does_not_wait(
+    world: StorageWorld, sources: SourceRepository
+) -> None:
+    synced, never, waiting, paused, dead = [await world.pilot(each) for each in (1, 2, 3, 4, 5)]
+    await world.listed(synced, 1)
+    await world.want(waiting)
+    await world.users.pause(paused.user_id, paused=True)
+    await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "the grant is gone")
+    now = await world.now()
+    assert await sources.due(utc(now - 60.0)) == [never.source_id]
+    await world.timed.pass_time(120.0)
+    assert await sources.due(utc(await world.now() - 60.0)) == [never.source_id, synced.source_id]
+
+
 async def test_how_a_mail_came_is_told_by_its_sources(world: StorageWorld, sources: SourceRepository) -> None:
     pilot = await world.pilot(1, "Ada")
     await join(world, pilot, CORPORATION)

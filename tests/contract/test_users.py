@@ -41,18 +41,6 @@ async def test_logging_in_again_keeps_the_user(world: StorageWorld) -> None:
     assert user.character_name == "John Smith"
 
 
-async def test_due_is_who_was_not_synced_since_and_does_not_wait(world: StorageWorld) -> None:
-    synced, never, waiting, paused, dead = [await world.pilot(each) for each in (1, 2, 3, 4, 5)]
-    await world.listed(synced, 1)
-    await world.want(waiting)
-    await world.users.pause(paused.user_id, paused=True)
-    await world.users.mark(dead.user_id, UserState.NEEDS_LOGIN, "the grant is gone")
-    now = await world.now()
-    assert await world.users.due(utc(now - 60.0)) == [never.user_id]
-    await world.timed.pass_time(120.0)
-    assert await world.users.due(utc(await world.now() - 60.0)) == [never.user_id, synced.user_id]
-
-
 async def test_queueing_answers_how_far_or_why_not(world: StorageWorld) -> None:
     first, known, dead, paused = [await world.pilot(each) for each in (1, 2, 3, 4)]
     await world.listed(known, 1)

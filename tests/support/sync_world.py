@@ -16,11 +16,13 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import Job, Source, SourceKind, UserState
 from killsyncd.esi.responses import EsiError, KillmailResponse, ListPage, NotBefore
 from killsyncd.storage.migrations import migrate
+from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Tx
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
 from killsyncd.sync.job_source import EmbeddedJobSource
+from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.settings import ConsumerSettings
 from tests.support.clocks import ManualClock
 from tests.support.storage_world import Pilot, StorageWorld, arrival, hash_of
@@ -248,7 +250,7 @@ class SyncWorld:
             "rows": self.world.wants,
             "ledger": self.world.ledger,
             "esi": self.lists,
-            "tokens": self.tokens,
+            "tokens": ListTokens(self.tokens, CorporationRepository(self.world.store), self.clock),  # type: ignore[arg-type]
             "events": self.events,
             "clock": self.clock,
             "rng": random.Random(7),

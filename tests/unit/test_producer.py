@@ -10,6 +10,7 @@ import pytest
 
 from killsyncd.core.model import Origin
 from killsyncd.storage.repositories.producer_runs import ProducerRuns
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.sync.producer import LONGEST_JITTER, Producer
 from killsyncd.sync.settings import ProducerSettings
 from tests.support.sync_world import SyncWorld, eventually
@@ -28,7 +29,7 @@ def make(core: SyncWorld) -> Producer:
     return Producer(
         ProducerSettings(INTERVAL, MIN_AGE),
         runs=ProducerRuns(core.world.store, core.world.holder),
-        users=core.world.users,
+        sources=SourceRepository(core.world.store),
         events=core.events,
         clock=core.clock,
         rng=random.Random(1),
@@ -42,7 +43,7 @@ async def wanted(core: SyncWorld) -> int:
 
 async def synced(core: SyncWorld) -> None:
     """Everybody's job is worked off."""
-    await core.world.rows("UPDATE users SET last_killmail_sync_at = {now_time}")
+    await core.world.rows("UPDATE sources SET last_sync_at = {now_time}")
     await core.world.rows("DELETE FROM wants")
 
 
@@ -65,9 +66,7 @@ async def test_it_queues_everybody_and_rests_for_the_interval(core: SyncWorld) -
 async def test_it_leaves_out_who_waits_or_was_synced_or_cannot(core: SyncWorld) -> None:
     pilots = [await core.world.pilot(90000001 + each) for each in range(5)]
     await core.world.want(pilots[0], priority=8)
-    await core.world.rows(
-        "UPDATE users SET last_killmail_sync_at = {now_time} WHERE id = :i", i=pilots[1].user_id
-    )
+    await core.world.rows("UPDATE sources SET last_sync_at = {now_time} WHERE id = :i", i=pilots[1].source_id)
     await core.world.users.pause(pilots[2].user_id, paused=True)
     await core.world.rows("UPDATE users SET state = 'needs_login' WHERE id = :i", i=pilots[3].user_id)
     await make(core).round()
@@ -143,7 +142,7 @@ async def test_a_next_run_years_ahead_is_due(core: SyncWorld) -> None:
 
 async def test_a_sync_in_the_future_keeps_nobody_out(core: SyncWorld) -> None:
     pilot = await core.world.pilot(90000001)
-    await core.world.rows("UPDATE users SET last_killmail_sync_at = '2099-01-01 00:00:00'")
+    await core.world.rows("UPDATE sources SET last_sync_at = '2099-01-01 00:00:00'")
     await make(core).round()
     assert await wanted(core) == 1
     (queued,) = await core.world.users.queue([pilot.user_id], 5, Origin.MANUAL, skip_within=900.0)

@@ -11,6 +11,7 @@ from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
 from killsyncd.auth.refusals import LONGEST_LIFE, LONGEST_PAUSE, HeardRefusal, ListRefusals
 from killsyncd.core.clock import utc
 from killsyncd.core.model import PRIORITY_PRODUCER, Origin, Source, SourceKind, UserState
+from killsyncd.storage.repositories.corporations import forgive
 from killsyncd.storage.repositories.users import mark as mark_user
 from killsyncd.storage.repositories.users import queue_user, source_id
 from killsyncd.storage.repository import Repository, reads, writes
@@ -222,6 +223,7 @@ class GrantRepository(Repository):
         )
         assert row is not None, "INSERT ... RETURNING answers its row"
         user_id = str(row["id"])
+        yield from forgive(user_id)
         yield from source_id(Source(SourceKind.CHARACTER, grant.character_id), user_id)
         yield Run(
             "grants.register",

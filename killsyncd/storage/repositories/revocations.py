@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from killsyncd.auth.grant import PendingRevocation
 from killsyncd.service import LoggedOutUser
+from killsyncd.storage.repositories.corporations import left, lend
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Bulk, Ids, Row, Run, Store, Tx, one
 
@@ -60,6 +61,7 @@ def _logout(user_id: str) -> Tx[LoggedOutUser | None]:
         return None
     yield Run("revocations.wants_gone", {"user_id": user_id})
     yield Run("revocations.logged_out", {"user_id": user_id})
+    yield from left(user_id)
     return LoggedOutUser(revocation, 0, 0)
 
 
@@ -82,7 +84,10 @@ def _erase(user_id: str) -> Tx[tuple[LoggedOutUser, list[int]] | None]:
             yield Run(f"revocations.{table}_gone", ids)
         erased += only_here
     yield Run("revocations.logins_gone", {"user_id": user_id})
+    lent = [int(row[0]) for row in (yield Run("corporations.read_by", {"user_id": user_id}))]
     yield Run("revocations.user_gone", {"user_id": user_id})
+    for source_id in lent:
+        yield from lend(source_id)
     return LoggedOutUser(revocation, mails, pending), erased
 
 

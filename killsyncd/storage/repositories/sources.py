@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import Source, SourceKind, UserState
+from killsyncd.core.model import Origin, QueuedSource, Source, SourceKind, UserState
 from killsyncd.core.sources import (
     CORPORATION_SCOPE,
     FINE,
+    SWITCHED_OFF,
     Lender,
     Member,
     Refusal,
@@ -20,11 +21,16 @@ from killsyncd.core.sources import (
     of_character,
     of_corporation,
 )
+from killsyncd.storage.repositories.users import ask
 from killsyncd.storage.repository import Repository, reads, writes
-from killsyncd.storage.transaction import Ids, Row, Run, Tx, as_datetime
+from killsyncd.storage.transaction import Ids, Row, Run, Tx, as_datetime, one
 
 REACH = timedelta(days=90)
 """How far back ESI's lists go."""
+
+
+SWITCH = "corporations"
+"""Key of `meta`: `off` while the configuration has corporations' lists not read."""
 
 
 def member_from(row: Row) -> Member:
@@ -40,6 +46,7 @@ def member_from(row: Row) -> Member:
         str(row["words"] or ""),
         int(row["refusals"] or 0),
         None if row["refused_since"] is None else float(row["refused_since"]),
+        None if row["refused_at"] is None else float(row["refused_at"]),
         bool(row["believed"]),
         float(row["not_before"] or 0.0),
     )
@@ -62,12 +69,21 @@ def views(source_ids: Sequence[int]) -> Tx[list[SourceView]]:
     """These sources, by kind. A part for other transactions."""
     rows = yield Run("sources.some", {"ids": Ids(source_ids)})
     members = yield from members_of([int(r["id"]) for r in rows if r["kind"] == SourceKind.CORPORATION])
-    return [_view(row, members.get(int(row["id"]), [])) for row in rows]
+    off = yield from _switched_off()
+    return [_view(row, members.get(int(row["id"]), []), off) for row in rows]
 
 
-def _view(row: Row, members: Sequence[Member]) -> SourceView:
+def _switched_off() -> Tx[bool]:
+    row = one((yield Run("meta.get", {"key": SWITCH})))
+    return row is not None and row["value"] == "off"
+
+
+def _view(row: Row, members: Sequence[Member], off: bool) -> SourceView:
     source = Source(SourceKind(row["kind"]), int(row["subject_id"]))
     standing = _standing(row, source, members)
+    if off and source.kind is SourceKind.CORPORATION:
+        remedy = "set [corporations] enabled = true and restart"
+        standing = Standing(SourceState.PAUSED, SWITCHED_OFF, remedy)
     begun = end = None
     if row["unbroken_at"] is not None and row["vouched_at"] is not None:
         begun = utc(float(row["unbroken_at"])) - REACH
@@ -114,6 +130,30 @@ def _via(row: Row, source: Source, members: Sequence[Member]) -> tuple[Lender, .
     return tuple(sorted(lend, key=lambda each: each.user_id != row["via_user_id"]))
 
 
+def queue_source(
+    source_id: int, priority: int, origin: Origin, *, skip_within: float | None, full: bool
+) -> Tx[QueuedSource | None]:
+    """Ask for a sync of a list, or say why not. None: there is no such source. A part for other transactions.
+
+    skip_within: seconds; what was synced since is left out. None: nothing is.
+    """
+    row = one((yield Run("sources.queue_facts", {"source_id": source_id})))
+    if row is None:
+        return None
+    source = Source(SourceKind(row["kind"]), int(row["subject_id"]))
+    last, name, via = as_datetime(row["last_sync_at"]), row["name"], row["via"]
+    if row["paused"] or row["user_paused"] or not row["granted"] or row["state"] != UserState.OK.value:
+        (view,) = yield from views([source_id])
+        why = view.reason or "nobody lends a token to it just now"
+        reason = f"{view.state.value}: {why}" + (f"; {view.remedy}" if view.remedy else "")
+        return QueuedSource(source, name, via, None, False, reason, last)
+    asked = yield from ask(source_id, row, last, priority, origin, skip_within=skip_within, full=full)
+    queued = asked.mode is not None
+    return QueuedSource(
+        source, name, via, asked.mode, queued, asked.reason, last, asked.plain_at, asked.list_at
+    )
+
+
 class SourceRepository(Repository):
     """Sources as the operations see them."""
 
@@ -122,7 +162,8 @@ class SourceRepository(Repository):
         """Every source, or those of a kind; by kind, in the order in which they came."""
         rows = yield Run("sources.all", {"kind": "" if kind is None else kind.value})
         members = _by_source((yield Run("sources.members", {"scope": CORPORATION_SCOPE})))
-        return [_view(row, members.get(int(row["id"]), [])) for row in rows]
+        off = yield from _switched_off()
+        return [_view(row, members.get(int(row["id"]), []), off) for row in rows]
 
     @reads
     def some(self, source_ids: Sequence[int]) -> Tx[list[SourceView]]:
@@ -147,6 +188,30 @@ class SourceRepository(Repository):
         for row in (yield Run("sources.of_killmails", {"ids": Ids(killmail_ids)})):
             found.setdefault(int(row["killmail_id"]), []).append(int(row["source_id"]))
         return found
+
+    @reads
+    def due(self, before: datetime) -> Tx[list[int]]:
+        """ESI's lists that can be read, were not since `before`, and do not wait already; longest ago
+        first."""
+        return [int(row[0]) for row in (yield Run("sources.due", {"before": before}))]
+
+    @writes
+    def queue(
+        self,
+        source_ids: Sequence[int],
+        priority: int,
+        origin: Origin,
+        *,
+        skip_within: float | None = None,
+        full: bool = False,
+    ) -> Tx[list[QueuedSource]]:
+        """Ask for syncs of lists in one transaction, in the order given. skip_within: as of users."""
+        done = []
+        for source_id in source_ids:
+            queued = yield from queue_source(source_id, priority, origin, skip_within=skip_within, full=full)
+            if queued is not None:
+                done.append(queued)
+        return done
 
     @writes
     def pause(self, source_id: int, *, paused: bool) -> Tx[bool]:

@@ -145,4 +145,5 @@ def _job(row: Row) -> Job:
         attempts=int(row["attempts"]),
         version=int(row["version"]),
         last_killmail_id=None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
+        subject_name=row["subject_name"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from killsyncd.core.clock import utc
@@ -62,25 +63,56 @@ def queue_user(
             yield Run("grants.ask_soon", {"user_id": user_id})
             reason = f"{reason}; the SSO is asked in a minute whether the login is good again"
         return Queued(user, None, False, reason)
-    last, now = user.last_killmail_sync_at, float(row["now"])
-    expires = float(row["expires_at"])
+    last = user.last_killmail_sync_at
+    asked = yield from ask(
+        int(row["source_id"]), row, last, priority, origin, skip_within=skip_within, full=full
+    )
+    return Queued(user, asked.mode, asked.mode is not None, asked.reason, asked.plain_at, asked.list_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking for a sync of a source that can be read. mode: None where it was skipped."""
+
+    mode: SyncMode | None
+    reason: str | None
+    plain_at: datetime | None
+    list_at: datetime | None
+
+
+def ask(
+    source_id: int,
+    row: Row,
+    last: datetime | None,
+    priority: int,
+    origin: Origin,
+    *,
+    skip_within: float | None,
+    full: bool,
+) -> Tx[Asked]:
+    """Ask for a sync of a source, unless it was synced lately. A part for other transactions.
+
+    row: its `queue_facts`. last: when it was synced. skip_within: see `queue_user`.
+    """
+    now, expires = float(row["now"]), float(row["expires_at"])
     left = min(expires - now, expires - float(row["answered_at"]))
     list_at = utc(now + left) if left > 0.0 else None
-    if skip_within is not None and last is not None and _lately(now, last, row["state_since"], skip_within):
+    since = float(row["state_since"] or 0.0)
+    if skip_within is not None and last is not None and lately(now, last, since, skip_within):
         minutes = max(0, int((now - last.timestamp()) // 60))
         ago = f"{minutes} minute{'s' if minutes != 1 else ''} ago" if minutes else "less than a minute ago"
-        return Queued(user, None, False, f"synced {ago}", utc(last.timestamp() + skip_within), list_at)
+        return Asked(None, f"synced {ago}", utc(last.timestamp() + skip_within), list_at)
     if full:
         mode = SyncMode.FULL_SYNC
     else:
         mode = SyncMode.INCREMENTAL if row["unbroken_at"] is not None else SyncMode.FIRST_SYNC
     # Due at once: Expires runs on ESI's clock, which the ESI client alone knows; it has the job put back.
-    mode = yield from wants.ask(int(row["source_id"]), mode, priority, origin, 0.0)
+    mode = yield from wants.ask(source_id, mode, priority, origin, 0.0)
     waits = f"ESI has nothing newer for another {int(left) + 1} s" if left > 0.0 else None
-    return Queued(user, mode, True, waits, None, list_at)
+    return Asked(mode, waits, None, list_at)
 
 
-def _lately(now: float, last: datetime, state_since: float, within: float) -> bool:
+def lately(now: float, last: datetime, state_since: float, within: float) -> bool:
     """Whether the last sync makes another superfluous.
 
     Not where the user could not be synced since then (what was wanted meanwhile is forgotten), nor
@@ -130,11 +162,6 @@ class UserRepository(Repository):
         if not found:
             found = [user_from(row) for row in (yield Run("users.by_id", {"user_id": words}))]
         return found
-
-    @reads
-    def due(self, before: datetime) -> Tx[list[str]]:
-        """Who can be synced, was not since `before`, and does not wait already; longest ago first."""
-        return [str(row[0]) for row in (yield Run("users.due", {"before": before}))]
 
     @writes
     def queue(

@@ -186,7 +186,7 @@ UPDATE sources SET last_fresh_at = :at WHERE id = :source_id AND (last_fresh_at 
 SELECT rs.source_id, s.weight, COUNT(*) AS pending FROM ref_sources rs
 JOIN refs r ON r.killmail_id = rs.killmail_id JOIN sources s ON s.id = rs.source_id
 LEFT JOIN users u ON u.id = s.via_user_id
-WHERE r.state = 'pending' AND COALESCE(u.paused, {false}) = {false} GROUP BY rs.source_id, s.weight;
+WHERE r.state = 'pending' AND {fetched} GROUP BY rs.source_id, s.weight;
 
 -- name: pending_count
 -- Counted up to a limit: who asks wants to know whether there is more, and how much more is not worth a walk
@@ -196,7 +196,7 @@ SELECT s.weight, (SELECT COUNT(*) FROM (
     WHERE rs.source_id = s.id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' LIMIT :limit
 ) AS counted) AS pending
 FROM sources s LEFT JOIN users u ON u.id = s.via_user_id
-WHERE s.id = :source_id AND COALESCE(u.paused, {false}) = {false};
+WHERE s.id = :source_id AND {fetched};
 
 -- name: pending_of
 -- CROSS JOIN: SQLite keeps this order, and must not begin with the pending mails of everybody.

@@ -1,7 +1,7 @@
 -- name: jobs
 SELECT w.priority,
        CASE WHEN w.holder IS NOT NULL THEN 'working'
-            WHEN u.id IS NULL OR u.state <> 'ok' OR u.paused = {true} THEN 'held'
+            WHEN u.id IS NULL OR u.state <> 'ok' OR u.paused = {true} OR s.paused = {true} THEN 'held'
             WHEN w.not_before > {now} THEN 'postponed'
             ELSE 'waiting' END AS state,
        COUNT(*) AS n,

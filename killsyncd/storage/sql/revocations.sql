@@ -13,7 +13,8 @@ UPDATE users SET state = 'left', state_reason = 'logged out', state_since = {now
 WHERE id = :user_id;
 
 -- name: wants_gone
-DELETE FROM wants WHERE source_id IN (SELECT id FROM sources WHERE via_user_id = :user_id);
+-- Of the pilot's own list: a corporation's that the pilot read is read by others, or waits for another Director.
+DELETE FROM wants WHERE source_id IN (SELECT s.id FROM users u JOIN sources s ON {own_list} WHERE u.id = :user_id);
 
 -- name: quiet_sightings [sqlite]
 SELECT 1;

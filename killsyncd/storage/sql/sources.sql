@@ -31,7 +31,7 @@ ORDER BY s.kind, s.id;
 SELECT s.id AS source_id, u.id AS user_id, u.character_id, u.character_name, u.state, u.paused,
        CASE WHEN g.refresh_token IS NULL THEN 0 ELSE 1 END AS granted,
        CASE WHEN ' ' || u.scopes || ' ' LIKE '% ' || :scope || ' %' THEN 1 ELSE 0 END AS scoped,
-       l.accepted_at, l.refusal, l.words, l.refusals, l.refused_since, l.believed, l.not_before
+       l.accepted_at, l.refusal, l.words, l.refusals, l.refused_since, l.refused_at, l.believed, l.not_before
 FROM sources s
 JOIN users u ON u.corporation_id = s.subject_id
 LEFT JOIN grants g ON g.user_id = u.id
@@ -43,7 +43,7 @@ ORDER BY s.id, u.character_name, u.id;
 SELECT s.id AS source_id, u.id AS user_id, u.character_id, u.character_name, u.state, u.paused,
        CASE WHEN g.refresh_token IS NULL THEN 0 ELSE 1 END AS granted,
        CASE WHEN ' ' || u.scopes || ' ' LIKE '% ' || :scope || ' %' THEN 1 ELSE 0 END AS scoped,
-       l.accepted_at, l.refusal, l.words, l.refusals, l.refused_since, l.believed, l.not_before
+       l.accepted_at, l.refusal, l.words, l.refusals, l.refused_since, l.refused_at, l.believed, l.not_before
 FROM sources s
 JOIN users u ON u.corporation_id = s.subject_id
 LEFT JOIN grants g ON g.user_id = u.id
@@ -66,3 +66,26 @@ SELECT g.killmail_id, g.source_id FROM sightings g WHERE g.killmail_id {in_ids} 
 -- name: pause
 UPDATE sources SET paused = :paused WHERE id = :source_id AND kind <> {a_character} AND paused <> :paused
 RETURNING id;
+
+-- name: due
+-- Lists of ESI's that can be read, were not since, and do not wait already. Synced in the future: written while
+-- the clock stood wrong.
+SELECT s.id FROM sources s
+JOIN users u ON u.id = s.via_user_id
+JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
+WHERE s.kind IN ({a_character}, {a_corporation}) AND {readable}
+  AND (s.last_sync_at IS NULL OR s.last_sync_at < :before OR s.last_sync_at > {now_time})
+  AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id)
+ORDER BY s.last_sync_at NULLS FIRST, s.id;
+
+-- name: queue_facts
+SELECT s.id, s.kind, s.subject_id, s.paused, s.last_sync_at, s.unbroken_at, COALESCE(own.character_name, n.name) AS name,
+       u.character_name AS via, u.state, u.state_since, u.paused AS user_paused,
+       COALESCE(p.expires_at, 0) AS expires_at, COALESCE(p.answered_at, 0) AS answered_at,
+       CASE WHEN g.user_id IS NULL THEN 0 ELSE 1 END AS granted, {now} AS now
+FROM sources s LEFT JOIN users u ON u.id = s.via_user_id
+LEFT JOIN users own ON s.kind = {a_character} AND own.character_id = s.subject_id
+LEFT JOIN names n ON n.id = s.subject_id
+LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
+LEFT JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
+WHERE s.id = :source_id;

@@ -37,17 +37,6 @@ WHERE LOWER(u.character_name) = LOWER(:name) ORDER BY u.id;
 SELECT CASE WHEN paused = {true} AND state = 'ok' THEN 'paused' ELSE state END AS shown, COUNT(*) AS n
 FROM users GROUP BY 1;
 
--- name: due
--- Synced in the future: written while the clock stood wrong.
-SELECT u.id FROM users u
-JOIN sources s ON {own_list}
-JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
-WHERE u.state = 'ok' AND u.paused = {false}
-  AND (u.last_killmail_sync_at IS NULL OR u.last_killmail_sync_at < :before
-       OR u.last_killmail_sync_at > {now_time})
-  AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id)
-ORDER BY u.last_killmail_sync_at NULLS FIRST, u.id;
-
 -- name: queue_facts
 SELECT u.id, u.state, u.state_reason, u.state_since, u.paused, u.last_killmail_sync_at, s.id AS source_id,
        s.unbroken_at,

@@ -18,7 +18,7 @@ UPDATE sources SET weight = :priority WHERE id = :source_id AND weight <> :prior
 SELECT w.source_id FROM wants w
 JOIN sources s ON s.id = w.source_id
 JOIN users u ON u.id = s.via_user_id
-WHERE w.holder IS NULL AND w.not_before <= {now} AND u.state = 'ok' AND u.paused = {false}
+WHERE w.holder IS NULL AND w.not_before <= {now} AND {readable}
 ORDER BY w.priority DESC, w.queued_at
 LIMIT 1 {skip_locked_w};
 
@@ -27,7 +27,7 @@ SELECT w.source_id FROM wants w
 JOIN sources s ON s.id = w.source_id
 JOIN users u ON u.id = s.via_user_id
 WHERE w.source_id = :source_id AND w.holder IS NULL AND w.not_before <= {now}
-  AND u.state = 'ok' AND u.paused = {false}
+  AND {readable}
 {skip_locked_w};
 
 -- name: claim
@@ -35,8 +35,9 @@ UPDATE wants SET holder = :holder WHERE source_id = :source_id AND holder IS NUL
 
 -- name: job
 SELECT w.source_id, w.mode, w.priority, w.origin, w.queued_at, w.attempts, w.version,
-       s.kind, s.subject_id, u.id AS user_id, u.character_id, u.character_name, u.last_killmail_id
+       s.kind, s.subject_id, u.id AS user_id, u.character_id, u.character_name, s.last_killmail_id, n.name AS subject_name
 FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
+LEFT JOIN names n ON n.id = s.subject_id
 WHERE w.source_id = :source_id;
 
 -- name: finish
@@ -56,7 +57,7 @@ DELETE FROM wants WHERE source_id = :source_id;
 -- name: next_due
 SELECT MIN(w.not_before) AS due FROM wants w
 JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
-WHERE w.holder IS NULL AND u.state = 'ok' AND u.paused = {false};
+WHERE w.holder IS NULL AND {readable};
 
 -- name: depth
 SELECT priority, COUNT(*) AS jobs, SUM(CASE WHEN holder IS NULL THEN 0 ELSE 1 END) AS working
@@ -66,7 +67,7 @@ FROM wants GROUP BY priority;
 SELECT w.source_id, w.mode, w.priority, w.queued_at, u.id AS user_id, u.character_id, u.character_name,
        u.last_killmail_id, u.expires_at
 FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
-WHERE w.holder IS NULL AND w.not_before <= {now} AND u.state = 'ok' AND u.paused = {false}
+WHERE w.holder IS NULL AND w.not_before <= {now} AND {readable}
   AND (w.message_at < {now} - :stale OR w.message_priority < w.priority)
 ORDER BY w.priority DESC, w.queued_at LIMIT :limit {skip_locked_w};
 
@@ -78,7 +79,7 @@ UPDATE wants SET message_at = 0, message_priority = -1 WHERE source_id = :source
 
 -- name: due
 SELECT COUNT(*) AS n FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
-WHERE w.holder IS NULL AND w.not_before <= {now} AND u.state = 'ok' AND u.paused = {false};
+WHERE w.holder IS NULL AND w.not_before <= {now} AND {readable};
 
 -- name: summoned
 SELECT u.id AS user_id, u.last_killmail_sync_at, s.id AS source_id, s.full_walk_at

@@ -1,0 +1,75 @@
+-- name: unplaced
+-- Whose corporation is to be asked for; they are put off at once, so that of several daemons one asks.
+UPDATE users SET corporation_due_at = {now} + CAST(:again AS {real})
+WHERE corporation_due_at <= {now} AND id IN (
+    SELECT id FROM users WHERE corporation_due_at <= {now} AND state <> 'left'
+    ORDER BY corporation_due_at, id LIMIT :limit
+) RETURNING character_id;
+
+-- name: next_due
+SELECT MIN(corporation_due_at) AS due, {now} AS now FROM users WHERE state <> 'left';
+
+-- name: placed
+UPDATE users SET corporation_id = :corporation_id, corporation_at = {now},
+    corporation_due_at = {now} + CAST(:wait AS {real})
+WHERE character_id = :character_id;
+
+-- name: joined
+-- Whoever has come back is asked again: that they were not in the corporation is no news any more.
+UPDATE lenders SET refusal = NULL, words = NULL, refusals = 0, refused_since = NULL, refused_at = NULL,
+    believed = {false}, not_before = 0
+WHERE refusal = 'membership' AND user_id IN (
+    SELECT id FROM users WHERE character_id = :character_id AND COALESCE(corporation_id, 0) <> :corporation_id
+) AND source_id IN (SELECT id FROM sources WHERE kind = {a_corporation} AND subject_id = :corporation_id);
+
+-- name: forgiven
+UPDATE lenders SET refusal = NULL, words = NULL, refusals = 0, refused_since = NULL, refused_at = NULL,
+    believed = {false}, not_before = 0
+WHERE user_id = :user_id;
+
+-- name: unlisted
+SELECT DISTINCT u.corporation_id FROM users u WHERE u.corporation_id > :last_npc AND u.state <> 'left'
+AND NOT EXISTS (SELECT 1 FROM sources s WHERE s.kind = {a_corporation} AND s.subject_id = u.corporation_id)
+ORDER BY u.corporation_id;
+
+-- name: vacant
+-- Lists that nobody reads, or whose reader cannot any more.
+SELECT s.id, s.via_user_id FROM sources s WHERE s.kind = {a_corporation} AND NOT EXISTS (
+    SELECT 1 FROM users u JOIN grants g ON g.user_id = u.id
+    LEFT JOIN lenders l ON l.source_id = s.id AND l.user_id = u.id
+    WHERE u.id = s.via_user_id AND u.corporation_id = s.subject_id AND u.state = 'ok' AND u.paused = {false}
+      AND g.refresh_token IS NOT NULL AND COALESCE(l.not_before, 0) <= {now}
+      AND ' ' || u.scopes || ' ' LIKE '% ' || :scope || ' %'
+) ORDER BY s.id;
+
+-- name: read_by
+SELECT id FROM sources WHERE kind = {a_corporation} AND via_user_id = :user_id;
+
+-- name: via
+SELECT via_user_id, {now} AS now FROM sources WHERE id = :source_id {for_update};
+
+-- name: lend
+UPDATE sources SET via_user_id = :user_id WHERE id = :source_id;
+
+-- name: others
+-- Whether ESI gave another list since, and whether it refused another corporation's.
+SELECT EXISTS (SELECT 1 FROM sources o WHERE o.id <> :source_id AND o.accepted_at > :last) AS accepted,
+       EXISTS (SELECT 1 FROM lenders l WHERE l.source_id <> :source_id AND l.refused_at >= :since) AS refused;
+
+-- name: refused
+INSERT INTO lenders (source_id, user_id, refusal, words, refusals, refused_since, refused_at, believed, not_before)
+VALUES (:source_id, :user_id, :refusal, :words, :refusals, :since, :at, :believed, :not_before)
+ON CONFLICT (source_id, user_id) DO UPDATE SET refusal = excluded.refusal, words = excluded.words,
+    refusals = excluded.refusals, refused_since = excluded.refused_since, refused_at = excluded.refused_at,
+    believed = excluded.believed, not_before = excluded.not_before;
+
+-- name: accepted
+INSERT INTO lenders (source_id, user_id, accepted_at) VALUES (:source_id, :user_id, {now})
+ON CONFLICT (source_id, user_id) DO UPDATE SET accepted_at = excluded.accepted_at, refusal = NULL, words = NULL,
+    refusals = 0, refused_since = NULL, refused_at = NULL, believed = {false}, not_before = 0;
+
+-- name: off
+UPDATE sources SET via_user_id = NULL WHERE kind = {a_corporation} AND via_user_id IS NOT NULL;
+
+-- name: off_wants
+DELETE FROM wants WHERE source_id IN (SELECT id FROM sources WHERE kind = {a_corporation});

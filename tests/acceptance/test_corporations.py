@@ -1,0 +1,91 @@
+"""Corporations from outside: one Director's login brings every loss and final blow of all members."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from killsyncd.simulator import SimulatorProcess
+from tests.support import Stage, wait_for
+from tests.support.daemon import DaemonProcess
+
+CORPORATIONS = {
+    "corporations": {"enabled": True},
+    "producer": {"interval": "2s", "min_age": "1s"},
+}
+
+
+def listed(eve: SimulatorProcess, corporation: int) -> set[int]:
+    """Ids of what the corporation's list shows."""
+    return {each["killmail_id"] for each in eve.corporation_mails(corporation)}
+
+
+def source(daemon: DaemonProcess, corporation: int) -> dict[str, Any]:
+    """The corporation's row, as the database has it."""
+    with daemon.rows() as rows:
+        row = rows.execute(
+            "SELECT s.id, s.last_sync_at, u.character_id, s.last_killmail_id FROM sources s "
+            "LEFT JOIN users u ON u.id = s.via_user_id WHERE s.kind = 'corporation' AND s.subject_id = ?",
+            (corporation,),
+        ).fetchone()
+    return dict(zip(("id", "synced", "via", "last"), row, strict=True)) if row else {}
+
+
+def wait_stored(daemon: DaemonProcess, wanted: set[int]) -> None:
+    """Until these mails are stored."""
+
+    def missing() -> set[int]:
+        with daemon.rows() as rows:
+            return wanted - {row[0] for row in rows.execute("SELECT killmail_id FROM killmails")}
+
+    wait_for(
+        lambda: not missing(), 60, lambda: f"missing {sorted(missing())[:5]}...\n{daemon.tail()}", every=0.2
+    )
+
+
+@pytest.mark.timeout(240)
+def test_one_director_brings_home_what_forty_members_lost_and_won(stage: Stage) -> None:
+    """Two others logged in who have lost the role: each is refused once at most, and nothing is held against
+    their own lists. Then the Director is another, and a member changes corporation twice."""
+    eve = stage.eve(pilots=41, history=6, pilots_per_corporation=40, cache=3, page_size=100)
+    eve.settings(affiliation_cache=2)
+    pilots = eve.pilots()
+    director, second, third, fourth = (each["character_id"] for each in pilots[:4])
+    corporation, other = pilots[0]["corporation_id"], pilots[40]["corporation_id"]
+    daemon = stage.daemon(eve, CORPORATIONS)
+    stage.log_in(daemon, eve, second, third, director)
+    wait_stored(daemon, listed(eve, corporation))
+    assert source(daemon, corporation)["via"] == director
+    refusals = eve.counters()["refusals"]
+    assert set(refusals) <= {f"{corporation}/{second}", f"{corporation}/{third}"}
+    assert set(refusals.values()) <= {1}
+    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
+
+    # The Director is swapped: whoever has the role now logs in, the one before loses it.
+    eve.director(fourth)
+    stage.log_in(daemon, eve, fourth)
+    eve.director(director, yes=False)
+    eve.add_mails(3, [each["character_id"] for each in pilots[20:25]])
+    wait_stored(daemon, listed(eve, corporation))
+    assert source(daemon, corporation)["via"] == fourth
+
+    # A member changes corporation twice: what was listed meanwhile is the other one's.
+    eve.move(third, other)
+    away = eve.add_mails(2, [third])
+    wait_for(
+        lambda: daemon.value("SELECT corporation_id FROM users WHERE character_id = ?", third) == other, 60
+    )
+    wait_stored(daemon, {each["killmail_id"] for each in away})
+    eve.move(third, corporation)
+    wait_for(
+        lambda: daemon.value("SELECT corporation_id FROM users WHERE character_id = ?", third) == corporation,
+        60,
+    )
+    back = eve.add_mails(2, [third])
+    wait_stored(daemon, {each["killmail_id"] for each in back} | listed(eve, corporation))
+    refusals = eve.counters()["refusals"]
+    assert set(refusals.values()) == {1}, f"at most one refusal per corporation and pilot a day: {refusals}"
+    counted = eve.counters()
+    assert counted["refetches"] == 0
+    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
