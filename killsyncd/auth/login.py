@@ -13,7 +13,6 @@ store for, and what is lost here costs the pilot one more click.
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import random
 import secrets
@@ -34,11 +33,11 @@ from killsyncd.auth.grant import (
 from killsyncd.auth.login_state import ORIGINS_AT, LoginOrigin, LoginReturn, LoginRow, LoginState
 from killsyncd.auth.ports import GrantStore, LoginStore
 from killsyncd.auth.sso import SsoClient
-from killsyncd.core import tasks
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import GrantDead, KillsyncdError, LoginRefused, TokenRefused, Unavailable
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import REMEDIES, UserState
+from killsyncd.core.tasks import SeenThrough
 
 LIFE = 600.0
 """Seconds for which a state is good."""
@@ -120,7 +119,7 @@ class Logins:
         self._rng = rng or random.Random()
         # By origin, those that wait for their pilot, and since when: one that is flooded shuts no other out.
         self._begun: dict[LoginOrigin, dict[str, float]] = {each: {} for each in LoginOrigin}
-        self._finishing: set[asyncio.Task[LoggedIn]] = set()
+        self._finishing = SeenThrough("login")
 
     async def begin(self, origin: LoginOrigin) -> PendingLogin:
         """A new login. Raises Unavailable: the SSO's endpoints are not known, or far too many are pending."""
@@ -155,10 +154,7 @@ class Logins:
             raise LoginRefused("the address holds no code of the SSO", _BEGIN_AGAIN)
         row = await self._take(at, state, cookie)
         verifier = self._vault.decrypt_text(row.verifier_enc, aad=_verifier_aad(row.state_hash))
-        task = asyncio.create_task(self._finish(row.state_hash, code, verifier), name="login")
-        self._finishing.add(task)  # the loop itself keeps only a weak reference
-        task.add_done_callback(functools.partial(_seen, self._finishing))
-        return await asyncio.shield(task)
+        return await self._finishing.of(self._finish(row.state_hash, code, verifier))
 
     async def finish_query(
         self, at: LoginReturn, query: Mapping[str, str], cookie: str | None = None
@@ -207,11 +203,11 @@ class Logins:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """See logins out that are being finished when the daemon stops."""
-        await tasks.seen_out(lambda: self._finishing, stopping)
+        await self._finishing.run(stopping)
 
     async def aclose(self) -> None:
         """Cut short what is still being finished: its pilot begins again."""
-        await tasks.cut_short(lambda: self._finishing)
+        await self._finishing.aclose()
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -340,9 +336,3 @@ def _verifier_aad(state_hash: str) -> bytes:
 def _plain(error: str) -> str:
     """An error code of the SSO's, as far as it is one: it comes out of an address that anybody can make."""
     return error if error.isascii() and error.replace("_", "").isalnum() and len(error) <= 40 else "unnamed"
-
-
-def _seen(finishing: set[asyncio.Task[LoggedIn]], task: asyncio.Task[LoggedIn]) -> None:
-    finishing.discard(task)
-    if not task.cancelled():
-        task.exception()  # seen, should the caller be gone

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from killsyncd.core.errors import Unavailable
+
+T = TypeVar("T")
 
 PATIENCE = 1.0
 """Seconds that closing gives to tasks still running after the drain: to store an answer, not to await one."""
@@ -30,6 +32,37 @@ async def cut_short(running: Tasks) -> None:
             task.cancel()
         if late:
             await asyncio.wait(late)
+
+
+class SeenThrough:
+    """Work that goes on to its end although whoever asked for it has gone: half of it would be worse.
+
+    `run` is a worker of the daemon; `aclose` cuts short what is still under way.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def of(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work answers, or raises."""
+        task = asyncio.create_task(work, name=self._name)
+        self._running.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._over)
+        return await asyncio.shield(task)
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, should nobody wait any more
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """See out what is under way when the daemon stops."""
+        await seen_out(lambda: self._running, stopping)
+
+    async def aclose(self) -> None:
+        """Cut short what is still under way."""
+        await cut_short(lambda: self._running)
 
 
 @asynccontextmanager

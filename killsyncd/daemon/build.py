@@ -122,6 +122,8 @@ async def build(
     auth = await build_auth(runtime, tasks, storage)
     sync = await build_sync(runtime, tasks, storage, esi, auth)
     operations = build_operations(runtime, storage, esi, auth, sync)
+    tasks.workers["operations"] = operations.run
+    stack.push_async_callback(operations.aclose)
     build_static_data(runtime, tasks, storage.store, storage.member.id)
     lag = LoopLag(clock)
     tasks.background["lag"] = lag.run

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from killsyncd.auth.login import LoggedIn, Logins, PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
@@ -23,6 +25,7 @@ from killsyncd.core.model import (
     UserState,
 )
 from killsyncd.core.sources import SourceView
+from killsyncd.core.tasks import SeenThrough
 from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health
 from killsyncd.service.ports import OperationsStorage
@@ -57,6 +60,9 @@ class Operations:
 
     esi, logins, revoker: None where a process has none (tests, commands).
 
+    What changes something goes on to its end, also where the caller is cancelled: a client that hung up has
+    asked for it all the same. `run` it as a worker, and `aclose` it.
+
     Raises, from any method: NotFound, UsageError, BadInput, Unavailable (database, SSO).
     """
 
@@ -86,6 +92,15 @@ class Operations:
         self._log = get_logger(__name__)
         self._esi = esi
         self._outcomes: dict[str, LoginEnded] = {}
+        self._changing = SeenThrough("change")
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """See out the changes that are under way when the daemon stops."""
+        await self._changing.run(stopping)
+
+    async def aclose(self) -> None:
+        """Cut short the changes that are still under way."""
+        await self._changing.aclose()
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -188,6 +203,11 @@ class Operations:
         logins that it refused. full: read every page.
         Raises NotFound for a selector that is nobody, before anybody is queued.
         """
+        return await self._changing.of(self._queue(selectors, force, full, origin, priority))
+
+    async def _queue(
+        self, selectors: Sequence[str] | None, force: bool, full: bool, origin: Origin, priority: int
+    ) -> list[Queued]:
         if selectors is None:
             chosen = [each for each in await self.users() if each.state is not UserState.LEFT]
         else:
@@ -214,6 +234,9 @@ class Operations:
 
         names: ask for missing names again; then mails are put back only where some are named.
         """
+        return await self._changing.of(self._retry(ids, names))
+
+    async def _retry(self, ids: Sequence[int] | None, names: bool) -> Retried:
         done = [] if names and not ids else await self._ledger.retry(ids)
         if done:
             self._events.tell("refs")
@@ -229,15 +252,15 @@ class Operations:
         self, *, producer: bool = False, users: Sequence[str] | None = None
     ) -> list[PauseChanged]:
         """Stop everything, the producer alone, or these users. It survives a restart."""
-        return await self._switch(producer=producer, users=users, on=True)
+        return await self._changing.of(self._switch(producer, users, on=True))
 
     async def resume(
         self, *, producer: bool = False, users: Sequence[str] | None = None
     ) -> list[PauseChanged]:
         """Undo `pause`. Without further words both daemon and producer go on; users only when named."""
-        return await self._switch(producer=producer, users=users, on=False)
+        return await self._changing.of(self._switch(producer, users, on=False))
 
-    async def _switch(self, *, producer: bool, users: Sequence[str] | None, on: bool) -> list[PauseChanged]:
+    async def _switch(self, producer: bool, users: Sequence[str] | None, *, on: bool) -> list[PauseChanged]:
         done: list[PauseChanged] = []
         for each in await self._select(users) if users else []:
             changed = each.paused is not on and await self._users.pause(each.id, paused=on)
@@ -269,11 +292,11 @@ class Operations:
 
         query: with `code` and `state`, or `error`. Raises LoginRefused, Unavailable.
         """
-        return await self._logged_in(await self._need_logins().finish_query(at, query, cookie))
+        return await self._changing.of(self._logged_in(self._need_logins().finish_query(at, query, cookie)))
 
     async def finish_pasted(self, url: str) -> LoginEnded:
         """As `finish_login`, with the address from the pilot's browser. Raises LoginRefused, Unavailable."""
-        return await self._logged_in(await self._need_logins().finish_redirect(url))
+        return await self._changing.of(self._logged_in(self._need_logins().finish_redirect(url)))
 
     async def login_status(self, login_id: str) -> LoginEnded:
         """How far a login is that `begin_login` began, by its `login_id`."""
@@ -284,8 +307,9 @@ class Operations:
         # Finished in another daemon, or this very moment: what it queued is in the user's own row.
         return ended or LoginEnded(status.state, status.message, await self._users.get(status.user_id))
 
-    async def _logged_in(self, login: LoggedIn) -> LoginEnded:
-        """What follows a login: a sync at priority 8, unless one ended within `queue.skip_within`."""
+    async def _logged_in(self, finishing: Coroutine[Any, Any, LoggedIn]) -> LoginEnded:
+        """A login and what follows: a sync at priority 8, unless one ended within `queue.skip_within`."""
+        login = await finishing
         self._events.tell("grants")
         user, queued, message = await self._users.get(login.user_id), False, login.message
         if login.state is UserState.OK:
@@ -311,6 +335,9 @@ class Operations:
 
         Where the SSO does not confirm, the revocation stays, its token encrypted, and is tried again.
         """
+        return await self._changing.of(self._logout(selector, erase))
+
+    async def _logout(self, selector: str, erase: bool) -> LoggedOut:
         user = await self.user(selector)
         gone = await self._rows.logout(user.id, erase=erase)
         if gone is None:

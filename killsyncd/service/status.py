@@ -18,8 +18,8 @@ from killsyncd.service.results import Budget, StatusReport, Waiting
 from killsyncd.service.waiting import waiting_details, waiting_lists
 from killsyncd.service.wording import resident_bytes
 
-DATABASE_SECONDS = 5.0
-"""How long a status waits for what the database knows, before it is given without."""
+DATABASE_SECONDS = 3.0
+"""How long a status waits for what the database knows, before it is given without. A query has more time."""
 
 DAEMON_SWITCH = "daemon"
 PRODUCER_SWITCH = "producer"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse
+from graphql import FragmentDefinitionNode, OperationDefinitionNode, get_variable_values, parse
 
-from killsyncd.api.graphql.budget import ALLOWANCE, Pool, QueryBudget
+from killsyncd.api.graphql.budget import ALLOWANCE, MustBeginAgain, Pool, QueryBudget
 from killsyncd.api.graphql.cost import Costs
 from killsyncd.api.graphql.engine import make_schema
 from killsyncd.api.graphql.turns import Turns
@@ -23,7 +23,9 @@ def cost(text: str, **variables: object) -> int:
         each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
     }
     (operation,) = (each for each in document.definitions if isinstance(each, OperationDefinitionNode))
-    return Costs(SCHEMA, fragments, variables, 100).of_operation(operation)
+    values = get_variable_values(SCHEMA, operation.variable_definitions or (), variables)
+    assert not isinstance(values, list), values
+    return Costs(SCHEMA, fragments, values, 100).of_operation(operation)
 
 
 def test_rows_times_fields() -> None:
@@ -34,6 +36,38 @@ def test_rows_times_fields() -> None:
     more = cost("{ killmails(first: 10) { edges { node { id fresh victim { damageTaken } } } } }")
     assert more - ten == 10 * 3
     assert cost("{ killmails { edges { node { id } } } }") - ten == 40 * 3
+
+
+@pytest.mark.parametrize(
+    ("head", "first", "variables"),
+    [
+        ("query($n: Int = 100)", "$n", {}),
+        ("query($n: Int = 1)", "$n", {"n": 100}),
+        ("query($n: Int! = 100)", "$n", {}),
+        ("query($n: Int)", "100", {"n": 1}),
+    ],
+)
+def test_a_page_costs_what_it_will_be_long_whatever_says_so(
+    head: str, first: str, variables: dict[str, int]
+) -> None:
+    text = f"{head} {{ killmails(first: {first}) {{ edges {{ node {{ id }} }} }} }}"
+    assert cost(text, **variables) == cost("{ killmails(first: 100) { edges { node { id } } } }")
+
+
+def test_the_schema_s_default_stands_in_where_nothing_says_how_long_a_page_is() -> None:
+    fifty = cost("{ killmails(first: 50) { edges { cursor } } }")
+    assert cost("{ killmails { edges { cursor } } }") == fifty
+    assert cost("query($n: Int) { killmails(first: $n) { edges { cursor } } }") == fifty
+    assert cost("query($n: Int = 100) { killmails(first: $n) { edges { cursor } } }", n=None) == fifty
+
+
+def test_what_a_directive_leaves_out_costs_nothing_and_what_it_lets_in_does() -> None:
+    page = "killmails(first: 100) { edges { node { ...m @include(if: $in) id @skip(if: $out) } } }"
+    text = f"query($in: Boolean = true, $out: Boolean! = false) {{ {page} }}"
+    text += " fragment m on Killmail { fresh solo npc }"
+    everything = cost(text)
+    assert cost(text, out=True) == everything - 100
+    assert cost(text, **{"in": False}) == everything - 300
 
 
 def test_pages_in_pages_multiply() -> None:
@@ -59,8 +93,9 @@ def test_each_filter_in_any_costs() -> None:
     assert cost(text, f={"any": [{"npc": True}, {"any": {"solo": True}}]}) - plain == 150
     text = "query($f: [KillmailFilter!]) { killmails(filter: {any: $f}) { totalCount } }"
     assert cost(text, f=[{"npc": True}, {}]) - plain == 100
-    for wrong in (None, 7, "x", [[[]]], {"any": [None, 3]}):
-        assert cost(text, f=wrong) - plain <= 150
+    assert cost(text, f=None) == plain
+    text = text.replace("[KillmailFilter!]", "[KillmailFilter!] = [{npc: true}, {any: [{}, {}]}]")
+    assert cost(text) - plain == 200
 
 
 @pytest.mark.parametrize("first", ["-5", "99999999999999999999", '"x"', "$missing", "1000"])
@@ -87,7 +122,7 @@ async def test_small_ones_share_and_large_ones_come_one_by_one() -> None:
 
 async def test_a_query_that_turns_out_large_waits_for_the_large_ones_place() -> None:
     budget = QueryBudget(single=100_000, shared=40_000)
-    one, other = await budget.admit(10, None), await budget.admit(10, None)
+    one, other = await budget.admit(10, 60.0), await budget.admit(10, 60.0)
     assert one.spend(ALLOWANCE)
     assert not one.spend(20_000)
     await one.grown()
@@ -102,6 +137,50 @@ async def test_a_query_that_turns_out_large_waits_for_the_large_ones_place() -> 
     assert isinstance(other.over.result(), TooMuch)
     other.close()
     assert not budget.busy
+
+
+async def test_one_that_waits_as_long_as_it_takes_begins_again_with_nothing_in_its_hands() -> None:
+    budget = QueryBudget(single=100_000, shared=40_000)
+    one = await budget.admit(10, None)
+    assert not one.spend(20_000)
+    growing = asyncio.create_task(one.grown())
+    error = await one.over
+    assert isinstance(error, MustBeginAgain)
+    growing.cancel()
+    one.close()
+    assert not budget.busy
+    again = await budget.admit(10, None, large=True)
+    assert again.spend(20_000)
+    again.close()
+
+
+async def test_one_that_turns_out_large_waits_no_longer_than_its_patience() -> None:
+    budget = QueryBudget(single=100_000, shared=40_000)
+    large = await budget.admit(90_000, 0)
+    one = await budget.admit(10, 0)
+    assert not one.spend(20_000)
+    growing = asyncio.create_task(one.grown())
+    assert isinstance(await one.over, Unavailable)
+    growing.cancel()
+    one.close()
+    large.close()
+    assert not budget.busy
+
+
+async def test_what_a_query_waits_for_others_is_not_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("killsyncd.api.graphql.budget.perf_counter", lambda: now)
+    one = await QueryBudget(single=100_000, shared=40_000).admit(10, None)
+    one.begin()
+    now += 1.0
+    with one.others_first():
+        now += 50.0
+        with one.others_first():
+            now += 50.0
+        assert one.seconds == 1.0
+    now += 2.0
+    assert one.seconds == 3.0
+    one.close()
 
 
 async def test_who_stops_waiting_leaves_nothing_behind() -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
+from time import perf_counter
 
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.read_model import TooMuch
@@ -79,10 +82,12 @@ class QueryBudget:
         """Whether any query is in."""
         return any(each.free < each.capacity for each in (self._shared, self._large))
 
-    async def admit(self, cost: int, patience: float | None) -> Reservation:
+    async def admit(self, cost: int, patience: float | None, *, large: bool = False) -> Reservation:
         """Let a query in that costs so much by its text.
 
-        patience: seconds to wait while others use everything; None: as long as it takes.
+        patience: seconds to wait while others use everything, also later, should it turn out large; None: as
+        long as it takes, and one that turns out large begins again (`MustBeginAgain`), for it may not hold
+        what others need all that time. large: it has turned out so before.
         Raises TooMuch, Unavailable.
         """
         if cost > self.single:
@@ -90,15 +95,13 @@ class QueryBudget:
         wanted = cost + ALLOWANCE
         try:
             async with asyncio.timeout(patience):
-                if wanted <= self._small:
+                if wanted <= self._small and not large:
                     await self._shared.take(wanted)
-                    return Reservation(self, cost, wanted)
+                    return Reservation(self, cost, wanted, patience)
                 await self._large.take(1, rank=cost)
-                return Reservation(self, cost, 0)
+                return Reservation(self, cost, 0, patience)
         except TimeoutError:
-            raise Unavailable(
-                "the daemon is busy with other queries", "try again in a moment, or ask for less at once"
-            ) from None
+            raise busy() from None
 
     async def take_large(self, rank: int) -> None:
         """The place of the large one."""
@@ -118,9 +121,13 @@ class Reservation:
     A query that is over works no more: whatever belongs to it waits in `parked` until it is cancelled.
     """
 
-    def __init__(self, budget: QueryBudget, spent: int, reserved: int) -> None:
+    def __init__(self, budget: QueryBudget, spent: int, reserved: int, patience: float | None) -> None:
         self._budget = budget
         self._reserved = reserved
+        self._patience = patience
+        self._waits = 0
+        self._worked = 0.0
+        self._since = perf_counter()
         self._closed = False
         self._growing: asyncio.Future[None] | None = None
         self.spent = spent
@@ -135,6 +142,31 @@ class Reservation:
         """It is over. error: why."""
         if not self.over.done():
             self.over.set_result(error)
+
+    def begin(self) -> None:
+        """From now on its time counts."""
+        self._worked, self._since = 0.0, perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far, without what it waited for other queries."""
+        return self._worked + (0.0 if self._waits else perf_counter() - self._since)
+
+    @contextmanager
+    def others_first(self) -> Iterator[None]:
+        """The time that the block takes is other queries'.
+
+        What it works itself meanwhile, in another part, is bounded by its values.
+        """
+        if not self._waits:
+            self._worked += perf_counter() - self._since
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if not self._waits:
+                self._since = perf_counter()
 
     async def parked(self) -> None:
         """Wait to be cancelled."""
@@ -155,13 +187,22 @@ class Reservation:
         if not self.ended:
             if self._growing is None:
                 self._growing = asyncio.ensure_future(self._grow())
-            await asyncio.shield(self._growing)
+            with self.others_first():
+                await asyncio.shield(self._growing)
         if self.ended:
             await self.parked()
 
     async def _grow(self) -> None:
         if self._reserved:
-            await self._budget.take_large(self.spent)
+            if self._patience is None:
+                self.end(MustBeginAgain(self.spent))
+                return
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._budget.take_large(self.spent)
+            except TimeoutError:
+                self.end(busy())
+                return
             self._budget.give_back(self._reserved)
             self._reserved = 0
 
@@ -174,6 +215,34 @@ class Reservation:
         if self._growing is not None and not self._growing.done():
             self._growing.cancel()
         self._budget.give_back(self._reserved)
+
+
+class MustBeginAgain(KillsyncdError):
+    """A query turned out large, and has to wait for the large one's place with nothing in its hands.
+
+    spent: values, so far.
+    """
+
+    def __init__(self, spent: int) -> None:
+        super().__init__("the query turned out large")
+        self.spent = spent
+
+
+class TookTooLong(TooMuch):
+    """A query was under way for too long, others' turns not counted: it is dear, or the database is slow."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the query took longer than {seconds:g} s",
+            "ask for less at once; if that does not help, the database is slow: killsyncd ctl status",
+        )
+
+
+def busy() -> Unavailable:
+    """Others use everything."""
+    return Unavailable(
+        "the daemon is busy with other queries", "try again in a moment, or ask for less at once"
+    )
 
 
 def too_much(limit: int) -> TooMuch:

@@ -62,6 +62,7 @@ class Context:
         context = Context(self.services, self.epoch, loaders=self.loaders)
         context.reservation = reservation
         if not self.shared:
+            context._once = self._once  # which `close` ends
             self.loaders.turns.stopped = lambda: reservation.ended
         return context
 

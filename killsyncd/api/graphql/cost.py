@@ -12,21 +12,24 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLError,
+    GraphQLField,
+    GraphQLIncludeDirective,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
+    GraphQLSkipDirective,
     InlineFragmentNode,
-    IntValueNode,
-    ListValueNode,
-    ObjectValueNode,
     OperationDefinitionNode,
+    SelectionNode,
     SelectionSetNode,
-    ValueNode,
-    VariableNode,
+    get_argument_values,
+    get_directive_values,
     get_named_type,
     get_nullable_type,
     is_list_type,
 )
+from graphql.execution.values import VariableValues
 
 _STATEMENTS = {
     ("Query", "activity"): 5_000,
@@ -44,13 +47,11 @@ _A_FILTER = 50
 """Each filter in an `any` is a part of the statement, as values."""
 
 
-def _given_alternatives(value: Any) -> int:
-    """How many filters stand in the `any` of a filter that came as a variable, whatever that is."""
-    found, pending = 0, [value]
+def _alternatives(given: Mapping[str, Any] | None) -> int:
+    """How many filters stand in the `any` of a filter, and in theirs."""
+    found, pending = 0, [given or {}]
     while pending:
-        one = pending.pop()
-        inner = one.get("any") if isinstance(one, dict) else None
-        inner = inner if isinstance(inner, list) else [inner] if isinstance(inner, dict) else []
+        inner = pending.pop().get("any") or ()
         found += len(inner)
         pending += inner
     return found
@@ -59,7 +60,7 @@ def _given_alternatives(value: Any) -> int:
 class Costs:
     """Costs of the parts of one operation.
 
-    variables: as they were given; the schema's own defaults stand in for those that were not.
+    variables: as executing knows them: with the operation's own defaults for those that were not given.
     page: the longest page there is.
     """
 
@@ -67,7 +68,7 @@ class Costs:
         self,
         schema: GraphQLSchema,
         fragments: Mapping[str, FragmentDefinitionNode],
-        variables: Mapping[str, Any],
+        variables: VariableValues,
         page: int,
     ) -> None:
         self._schema = schema
@@ -99,60 +100,45 @@ class Costs:
     def _of_field(self, kind: GraphQLNamedType | None, nodes: list[FieldNode], page: int) -> int:
         name = nodes[0].name.value
         own = 1 + (_STATEMENTS.get((kind.name, name), 0) if kind is not None else 0)
-        own += sum(_A_FILTER * self._alternatives(each) for each in nodes)
         field = kind.fields.get(name) if isinstance(kind, GraphQLObjectType) else None
         inner = [each.selection_set for each in nodes if each.selection_set]
-        if not inner:
+        if field is None or not inner:
             return own
-        first = _DEFAULT_PAGE if field is None or "first" not in field.args else self._first(nodes[0])
-        inside = get_named_type(field.type) if field is not None else None
-        if field is not None and is_list_type(get_nullable_type(field.type)):
-            rows = first if "first" in field.args else page if name == "edges" else 1
+        given = self._arguments(field, nodes[0])
+        own += _A_FILTER * _alternatives(given.get("filter"))
+        paged = "first" in field.args
+        first = max(1, min(self._page, given.get("first") or _DEFAULT_PAGE))
+        inside = get_named_type(field.type)
+        if is_list_type(get_nullable_type(field.type)):
+            rows = first if paged else page if name == "edges" else 1
             return own + rows * (1 + self._of(inside, inner, 1))
         return own + self._of(inside, inner, first)
 
-    def _first(self, node: FieldNode) -> int:
-        """How long a page is to be; what is wrong with it is said later."""
-        for argument in node.arguments or ():
-            if argument.name.value != "first":
-                continue
-            value: Any = None
-            if isinstance(argument.value, IntValueNode) and len(argument.value.value) < 10:
-                value = int(argument.value.value)
-            elif isinstance(argument.value, VariableNode):
-                value = self._variables.get(argument.value.name.value)
-            if isinstance(value, int):
-                return max(1, min(self._page, value))
-        return _DEFAULT_PAGE
+    def _arguments(self, field: GraphQLField, node: FieldNode) -> Mapping[str, Any]:
+        """The arguments, whatever gives them: the query, variables and their defaults, the schema.
 
-    def _alternatives(self, node: FieldNode) -> int:
-        """How many filters stand in the `any` of this field's filter."""
-        for argument in node.arguments or ():
-            if argument.name.value == "filter":
-                if isinstance(argument.value, VariableNode):
-                    return _given_alternatives(self._variables.get(argument.value.name.value))
-                return self._written_alternatives(argument.value)
-        return 0
+        What is wrong with them is said later, and costs as much as the longest page.
+        """
+        try:
+            return get_argument_values(field, node, self._variables)
+        except GraphQLError:
+            return {"first": self._page}
 
-    def _written_alternatives(self, value: ValueNode) -> int:
-        if not isinstance(value, ObjectValueNode):
-            return 0
-        found = 0
-        for each in value.fields:
-            if each.name.value != "any":
-                continue
-            if isinstance(each.value, VariableNode):
-                found += _given_alternatives({"any": self._variables.get(each.value.name.value)})
-                continue
-            # Where a list is wanted, one value alone is a list of it.
-            inner = each.value.values if isinstance(each.value, ListValueNode) else [each.value]
-            found += len(inner) + sum(map(self._written_alternatives, inner))
-        return found
+    def _left_out(self, node: SelectionNode) -> bool:
+        """Whether a directive, with these variables, leaves it out."""
+        try:
+            skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
+            include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
+        except GraphQLError:
+            return False
+        return bool(skip and skip["if"]) or bool(include and not include["if"])
 
     def _collect(
         self, selections: SelectionSetNode, into: dict[str, list[FieldNode]], seen: set[str]
     ) -> None:
         for each in selections.selections:
+            if self._left_out(each):
+                continue
             if isinstance(each, FieldNode):
                 into.setdefault(each.alias.value if each.alias else each.name.value, []).append(each)
             elif isinstance(each, InlineFragmentNode):

@@ -28,6 +28,8 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    TypeInfo,
+    TypeInfoVisitor,
     Visitor,
     get_operation_ast,
     parse,
@@ -37,7 +39,7 @@ from graphql import (
     visit,
 )
 
-from killsyncd.api.graphql.budget import Pool, QueryBudget, Reservation
+from killsyncd.api.graphql.budget import Pool, QueryBudget, Reservation, TookTooLong
 from killsyncd.api.graphql.context import ApiServices, Context
 from killsyncd.api.graphql.cost import Costs
 from killsyncd.api.graphql.errors import for_log, formatted, formatted_all, log, plain
@@ -48,8 +50,10 @@ from killsyncd.api.graphql.scalars import SCALARS
 from killsyncd.api.graphql.turns import Turns
 from killsyncd.core.errors import BadInput, KillsyncdError, Unavailable
 from killsyncd.core.read_model import FeedEpoch, TooMuch
+from killsyncd.core.tasks import deadline
 
 EPOCH_SECONDS = 60.0
+EPOCH_PATIENCE = 5.0
 
 _RULES = (*specified_rules, *recommended_rules)
 _SHORT_TEXT = 1_000  # characters; looked through in a few milliseconds
@@ -76,7 +80,7 @@ class Prepared:
     """A query that was looked through: a document that can be executed, or what is wrong with it.
 
     key: SHA-256 of the text. names: whether it asks for any `name`. pages: whether it asks for any page.
-    weight: what it costs to remember, in tokens.
+    cursors: whether it asks for any mail's `feedCursor`. weight: what it costs to remember, in tokens.
     """
 
     key: bytes
@@ -84,6 +88,7 @@ class Prepared:
     errors: Sequence[dict[str, Any]] = ()
     names: bool = False
     pages: bool = False
+    cursors: bool = False
     weight: int = 1
 
 
@@ -125,7 +130,9 @@ class Engine:
         """The feed's epoch: it changes while no daemon runs, or where another took this one for dead."""
         now = self.services.clock.monotonic()
         if self._epoch is None or now - self._epoch_read_at > EPOCH_SECONDS:
-            self._epoch, self._epoch_read_at = (await self.services.reading.feed_point()).epoch, now
+            async with deadline(EPOCH_PATIENCE):
+                self._epoch = (await self.services.reading.feed_point()).epoch
+            self._epoch_read_at = now
         return self._epoch
 
     async def prepare(self, text: str) -> Prepared:
@@ -211,7 +218,9 @@ class Engine:
                     "subscriptions do not go over HTTP",
                     "connect a WebSocket: graphql-transport-ws at /graphql",
                 )
-            context = Context(self.services, await self.epoch(), names=prepared.names)
+            # What asks for no cursor is answered without the database: the status, while that is away.
+            epoch = await self.epoch() if prepared.cursors else FeedEpoch("")
+            context = Context(self.services, epoch, names=prepared.names)
         except KillsyncdError as error:
             return refusal(error)
         try:
@@ -240,51 +249,49 @@ class Engine:
         operation_name: str | None,
         root: Any = None,
         patience: float | None = None,
+        large: bool = False,
     ) -> AsyncIterator[ExecutionResult]:
         """Execute what was looked through; its values are paid for until the block ends.
 
-        patience: seconds to wait while others use everything; None: as long as it takes.
-        Raises TooMuch: it takes too long, or gives too much. Raises Unavailable: others use everything.
+        patience, large: see `QueryBudget.admit`, and what that raises, MustBeginAgain included.
+        Raises TooMuch: it takes too long (TookTooLong), or gives too much.
         """
         assert document is not None, "only for what can be executed"
-        operation = get_operation_ast(document, operation_name)
-        assert operation is not None, "looked at before"
+        executor = BoundedExecutor.build(
+            self.schema,
+            document,
+            root_value=root,
+            raw_variable_values=variables,
+            operation_name=operation_name,
+        )
+        if isinstance(executor, list):
+            yield ExecutionResult(None, executor)
+            return
+        assert isinstance(executor, BoundedExecutor), "it is what was built"
         fragments = {
             each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
         }
-        costs = Costs(self.schema, fragments, variables or {}, self._limits.page)
-        reservation = await self._budget.admit(costs.of_operation(operation), patience)
+        costs = Costs(self.schema, fragments, executor.variable_values, self._limits.page)
+        reservation = await self._budget.admit(costs.of_operation(executor.operation), patience, large=large)
         try:
-            executor = BoundedExecutor.build(
-                self.schema,
-                document,
-                root_value=root,
-                context_value=context.of_run(reservation),
-                raw_variable_values=variables,
-                operation_name=operation_name,
-            )
-            if isinstance(executor, list):
-                yield ExecutionResult(None, executor)
-                return
-            assert isinstance(executor, BoundedExecutor), "it is what was built"
-            executor.bound(costs, reservation, self._turns)
-            yield await self._within_limits(executor, reservation)
+            executor.bound(context.of_run(reservation), costs, reservation, self._turns)
+            # A mutation goes on to its end: what it asks the SSO or the database for has limits of its own.
+            mutates = executor.operation.operation is OperationType.MUTATION
+            yield await self._within_limits(executor, reservation, None if mutates else self._limits.seconds)
         finally:
             reservation.close()
 
-    async def _within_limits(self, executor: BoundedExecutor, reservation: Reservation) -> ExecutionResult:
+    async def _within_limits(
+        self, executor: BoundedExecutor, reservation: Reservation, seconds: float | None
+    ) -> ExecutionResult:
         await self._turns.take(reservation)
+        reservation.begin()
         going: Any = executor.execute_operation()
         if isinstance(going, ExecutionResult):
             return going
         task: asyncio.Future[ExecutionResult] = asyncio.ensure_future(going)
         try:
-            futures: set[asyncio.Future[Any]] = {task, reservation.over}
-            await asyncio.wait(
-                futures,
-                timeout=self._limits.seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await _one_of({task, reservation.over}, reservation, seconds)
         finally:
             if not task.done():
                 # Shielded: whoever is cancelled twice must not leave it half stopped.
@@ -295,9 +302,7 @@ class Engine:
         if not task.cancelled():
             return task.result()
         error = reservation.over.result() if reservation.ended else None
-        raise error or TooMuch(
-            f"the query took longer than {self._limits.seconds:g} s", "ask for less at once"
-        )
+        raise error or TookTooLong(self._limits.seconds)
 
     async def _wind_up(self, task: asyncio.Future[Any], reservation: Reservation) -> None:
         """Stop a query that is under way: what it began must have started before it can be cancelled."""
@@ -328,15 +333,26 @@ class Engine:
             return _unusable(key, [plain(TooMuch("the query nests too deep"))])
         if errors:
             return _unusable(key, [formatted(each) for each in errors])
-        fields = _Fields()
-        visit(document, fields)
+        types = TypeInfo(self.schema)
+        fields = _Fields(types)
+        visit(document, TypeInfoVisitor(types, fields))
         return Prepared(
             key,
             document,
-            names="name" in fields.found,
-            pages="killmails" in fields.found,
+            names=any(name == "name" for _, name in fields.found),
+            pages=any(name == "killmails" for _, name in fields.found),
+            cursors=("Killmail", "feedCursor") in fields.found,
             weight=tokens + len(text) // 256,
         )
+
+
+async def _one_of(futures: set[asyncio.Future[Any]], reservation: Reservation, seconds: float | None) -> None:
+    """Until one of these is done, or the query has taken so many seconds of its own."""
+    while True:
+        left = None if seconds is None else max(0.01, seconds - reservation.seconds)
+        done, _ = await asyncio.wait(futures, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if done or (seconds is not None and reservation.seconds >= seconds):
+            return
 
 
 def _unusable(key: bytes, errors: list[dict[str, Any]]) -> Prepared:
@@ -350,14 +366,16 @@ def _busy() -> Unavailable:
 
 
 class _Fields(Visitor):
-    """The names of all fields that are asked for, at any depth."""
+    """All fields that are asked for, at any depth: of which type, and their name."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: TypeInfo) -> None:
         super().__init__()
-        self.found: set[str] = set()
+        self._types = types
+        self.found: set[tuple[str, str]] = set()
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
-        self.found.add(node.name.value)
+        kind = self._types.get_parent_type()
+        self.found.add((kind.name if kind is not None else "", node.name.value))
 
 
 def refusal(error: KillsyncdError) -> Answer:

@@ -9,6 +9,7 @@ from graphql import Executor, get_named_type, is_leaf_type
 from graphql.pyutils import gather_with_cancel
 
 from killsyncd.api.graphql.budget import Reservation
+from killsyncd.api.graphql.context import Context
 from killsyncd.api.graphql.cost import Costs
 from killsyncd.api.graphql.turns import Turns
 
@@ -23,8 +24,9 @@ class BoundedExecutor(Executor[Any]):
     reservation: Reservation
     turns: Turns
 
-    def bound(self, costs: Costs, reservation: Reservation, turns: Turns) -> None:
-        """Execute within these."""
+    def bound(self, context: Context, costs: Costs, reservation: Reservation, turns: Turns) -> None:
+        """Execute for this context, within these."""
+        self.context_value = context
         self.costs = costs
         self.reservation = reservation
         self.turns = turns
@@ -56,7 +58,8 @@ class BoundedExecutor(Executor[Any]):
         loading.working += 1
         try:
             if not self.reservation.ended:
-                await self.turns.take(self.reservation)
+                with self.reservation.others_first():
+                    await self.turns.take(self.reservation)
         finally:
             loading.working -= 1
             loading.look()

@@ -26,6 +26,7 @@ from graphql import (
     visit,
 )
 
+from killsyncd.api.graphql.budget import MustBeginAgain, TookTooLong
 from killsyncd.api.graphql.context import Context
 from killsyncd.api.graphql.engine import Engine, refusal
 from killsyncd.api.graphql.errors import cause_of, formatted_all
@@ -117,12 +118,23 @@ class SharedResults:
             self._size -= len(answer)
 
     async def _execute(self, event: Event, asked: PreparedSubscription) -> bytes:
+        try:
+            return await self._run(event, asked)
+        except MustBeginAgain:
+            return await self._run(event, asked, large=True)
+
+    async def _run(self, event: Event, asked: PreparedSubscription, *, large: bool = False) -> bytes:
         context = event.context()
         if asked.pages:
             context = Context(self._engine.services, context.epoch)
         try:
             async with self._engine.run(
-                asked.document, context, asked.variables, asked.operation_name, root=event.root
+                asked.document,
+                context,
+                asked.variables,
+                asked.operation_name,
+                root=event.root,
+                large=large,
             ) as result:
                 body: dict[str, Any] = {"data": result.data}
                 if result.errors:
@@ -132,6 +144,9 @@ class SharedResults:
                             raise Unavailable(cause.message, cause.hint)
                     body["errors"] = formatted_all(result.errors)
                 return orjson.dumps(body)
+        except TookTooLong as error:
+            # At another time it may be quick; the mail must not be passed over.
+            raise Unavailable(error.message, error.hint) from error
         except TooMuch as error:
             return refusal(error).content
         finally:

@@ -94,7 +94,7 @@ async def test_others_get_their_turn_inside_a_list(
 
 
 async def test_a_query_cut_short_leaves_nothing_behind(start: Start) -> None:
-    api = await start(limits=Limits(seconds=0.01, values=100_000_000))
+    api = await start(limits=Limits(seconds=0.0, values=100_000_000))
     await api.world.pilot()
     await api.world.add_some(100, attackers=100)  # more than any machine does in so short a time
     everything = (
@@ -103,7 +103,7 @@ async def test_a_query_cut_short_leaves_nothing_behind(start: Start) -> None:
     before = asyncio.all_tasks()
     for _ in range(3):
         error = await api.refused(everything)
-        assert "longer than 0.01 s" in error["message"]
+        assert "longer than 0 s" in error["message"]
     assert not api.server.busy
     left = {task for task in asyncio.all_tasks() - before if "xecutor" in repr(task.get_coro())}
     assert not left

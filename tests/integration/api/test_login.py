@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from urllib.parse import parse_qsl, urlsplit
 import aiohttp
 import pytest
 
+from killsyncd.api.graphql.limits import Limits
 from killsyncd.auth.encryption import Vault
-from killsyncd.auth.grant import KILLMAIL_SCOPE
+from killsyncd.auth.grant import KILLMAIL_SCOPE, TokenSet
 from killsyncd.auth.login import Logins
+from killsyncd.auth.login_state import LoginReturn
 from killsyncd.auth.sso import SsoClient
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import Unavailable
@@ -22,6 +25,7 @@ from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.integration.api.conftest import TOKEN, Running, Start
+from tests.integration.api.test_sockets import connect
 
 CALLBACK = "http://127.0.0.1:7420/auth/callback"
 
@@ -240,3 +244,102 @@ async def test_another_sites_pictures_begin_no_login(
     url = f"{door.api.server.address}/auth/login"
     async with door.api.client.get(url, headers=headers, allow_redirects=False) as response:
         assert response.status == status
+
+
+FINISH = """mutation($code: String!, $state: String!) {
+    authenticateWithCode(code: $code, state: $state) { queued user { characterName } } }"""
+
+
+class SlowSso:
+    """What the SSO is asked for a code, answered when the test says so."""
+
+    def __init__(self, door: LoginWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        assert door.api.world.logins is not None
+        sso = door.api.world.logins._sso
+        exchange = sso.exchange
+
+        async def slow(code: str, verifier: str) -> TokenSet:
+            self.asked.set()
+            await self.answers.wait()
+            return await exchange(code, verifier)
+
+        monkeypatch.setattr(sso, "exchange", slow)
+
+
+async def queued(door: LoginWorld) -> list[dict[str, int]]:
+    """What is queued, by priority."""
+    data = await door.api.ask("{ workerStatus { byPriority { priority count } } }")
+    found: list[dict[str, int]] = data["workerStatus"][0]["byPriority"]
+    return found
+
+
+async def test_a_login_takes_as_long_as_the_sso_does_whatever_a_query_may_take(
+    door: LoginWorld, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mutation that is cut short leaves a grant without a sync."""
+    begun = (await door.api.ask("mutation { login { url state } }"))["login"]
+    answer = await door.agree(begun["url"])
+    sso = SlowSso(door, monkeypatch)
+    hurried = await start(limits=Limits(seconds=0.0))
+    asking = asyncio.create_task(hurried.ask(FINISH, answer))
+    await sso.asked.wait()
+    await asyncio.sleep(0.1)
+    assert not asking.done()
+    sso.answers.set()
+    assert (await asking)["authenticateWithCode"]["queued"] is True
+    assert await queued(door) == [{"priority": 8, "count": 1}]
+
+
+@pytest.mark.parametrize("way", ["socket", "operation"])
+async def test_a_login_that_its_client_has_left_is_finished_and_queued(
+    door: LoginWorld, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    begun = (await door.api.ask("mutation { login { url state } }"))["login"]
+    answer = await door.agree(begun["url"])
+    sso = SlowSso(door, monkeypatch)
+    operations = door.api.world.operations
+    if way == "socket":
+        async with connect(door.api) as socket:
+            await socket.subscribe(FINISH, **answer)
+            await sso.asked.wait()
+        while door.api.server.sockets:
+            await asyncio.sleep(0.005)
+    else:
+        asking = asyncio.create_task(operations.finish_login(LoginReturn.GRAPHQL, answer))
+        await sso.asked.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    stopping = asyncio.Event()
+    stopping.set()
+    drained = asyncio.create_task(operations.run(stopping))
+    await asyncio.sleep(0)
+    assert not drained.done(), "a daemon that stops sees it out"
+    sso.answers.set()
+    await drained
+    assert await queued(door) == [{"priority": 8, "count": 1}]
+    assert len(await operations.users()) == 1
+
+
+async def test_what_is_queued_is_told_to_consumers_though_the_client_has_left(
+    door: LoginWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = door.api.world
+    await world.pilot()
+    told, begun, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    world.events.on("wants", told.set)
+    queue = world.operations._users.queue
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        rows = await queue(*args, **options)
+        begun.set()
+        await go_on.wait()
+        return rows
+
+    monkeypatch.setattr(world.operations._users, "queue", slow)
+    asking = asyncio.create_task(world.operations.queue())
+    await begun.wait()
+    asking.cancel()
+    go_on.set()
+    await asyncio.wait_for(told.wait(), 20)

@@ -331,12 +331,12 @@ async def test_what_breaks_inside_stays_inside(
 
 
 async def test_a_query_that_takes_too_long_is_ended(start: Start) -> None:
-    api = await start(limits=Limits(seconds=0.05))
+    api = await start(limits=Limits(seconds=0.0))
     await api.world.pilot()
     await api.world.add_some(100, attackers=50, items=20)
     error = await api.refused(EVERYTHING, {"first": 100})
     assert error["extensions"]["code"] == "TOO_EXPENSIVE"
-    assert "longer than 0.05 s" in error["message"]
+    assert "longer than 0 s" in error["message"]
     assert (await api.ask("{ __typename }")) == {"__typename": "Query"}
 
 
