@@ -1,4 +1,4 @@
-"""The queue over RabbitMQ: its publisher, its consumer, and what is known of the broker."""
+"""The queues over RabbitMQ: their publisher, their consumer, and what is known of the broker."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from killsyncd.amqp.announcer import Announcer, TokenOf
 from killsyncd.amqp.connection import BROKEN, AmqpConnection, label, translated
 from killsyncd.amqp.consumer import MessageConsumer
 from killsyncd.amqp.ports import AnnouncedRows
-from killsyncd.amqp.publisher import MessagePublisher, TokenOf, declare
+from killsyncd.amqp.publisher import MessagePublisher, declare
 from killsyncd.amqp.settings import AmqpSettings
 from killsyncd.config.secret import Secret
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Refused
 from killsyncd.core.events import Events
 from killsyncd.core.logging import get_logger
-from killsyncd.core.model import Job
+from killsyncd.core.model import Job, SourceKind
 
 CHECK_AGAIN = 1.0
 """Seconds after which a refusal is asked for again: a broker that is shutting down refuses too."""
@@ -37,9 +38,9 @@ async def fault_of(url: str, password: Secret | None) -> KillsyncdError | None:
 class BrokerFacts:
     """What is known of the broker, as of the last probe (a few seconds ago at most).
 
-    messages: waiting, None before the first probe. consumers: of all daemons, and of
-    workers of the system before.
-    dead: messages nobody could read. trouble: why there is no connection; None while all is well.
+    name, messages, consumers: of the first queue. messages: waiting, None before the first probe.
+    consumers: of all daemons, and of workers of the system before. dead: messages nobody could read.
+    trouble: why there is no connection; None while all is well.
     """
 
     name: str
@@ -58,7 +59,8 @@ class AmqpQueue:
     acknowledgements must get through all the same. `run` keeps both alive.
 
     paused: whether nothing shall be consumed. token_of: an access token for a user, where messages shall
-    carry one for workers of the system before.
+    carry one for workers of the system before. corporations: the rows behind the second queue, whose messages
+    speak of corporations; None where there is none.
     """
 
     def __init__(
@@ -69,16 +71,28 @@ class AmqpQueue:
         clock: Clock,
         paused: Callable[[], bool],
         token_of: TokenOf | None = None,
+        corporations: AnnouncedRows | None = None,
     ) -> None:
         self._settings = settings
         self._where = label(settings.url)
-        self._publisher = MessagePublisher(settings, lambda: self._dial("publishing"), rows, clock, token_of)
+        self._queues = [Announcer(settings.name, SourceKind.CHARACTER, rows, clock, token_of)]
+        if corporations is not None:
+            name = settings.corporation_name
+            self._queues.append(Announcer(name, SourceKind.CORPORATION, corporations, clock, token_of))
+        self._publisher = MessagePublisher(settings, lambda: self._dial("publishing"), self._queues)
         self._consumer = MessageConsumer(
-            settings, lambda: self._dial("consuming"), rows, self._publisher, clock, paused
+            settings,
+            lambda: self._dial("consuming"),
+            rows,
+            self._queues,
+            self._publisher,
+            clock,
+            paused,
         )
-        events.on("wants", self._publisher.ring)
+        for each in self._queues:
+            events.on("wants", each.ring)
+            events.on("switches", each.ring)
         events.on("wants", self._consumer.ring)
-        events.on("switches", self._publisher.ring)
         events.on("switches", self._consumer.switched)
 
     async def check(self) -> None:
@@ -97,14 +111,17 @@ class AmqpQueue:
             log.warning("RabbitMQ is away; starting without it", reason=fault.message)
 
     async def _fault(self) -> KillsyncdError | None:
+        name = self._settings.name
         try:
             connection = await self._dial("checking")
             try:
-                await declare(await connection.channel(confirms=False), self._settings.name)
+                for each in self._queues:
+                    name = each.name
+                    await declare(await connection.channel(confirms=False), name)
             finally:
                 await connection.close()
         except BROKEN as error:
-            return translated(error, self._where, self._settings.name)
+            return translated(error, self._where, name)
         return None
 
     async def run(self) -> None:
@@ -113,7 +130,8 @@ class AmqpQueue:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._publisher.link.run(), name="amqp-publishing")
                 group.create_task(self._consumer.link.run(), name="amqp-consuming")
-                group.create_task(self._publisher.announce(), name="amqp-announcing")
+                for each in self._queues:
+                    group.create_task(self._publisher.announce(each), name="amqp-announcing")
         finally:
             await self._consumer.close()
 
@@ -130,9 +148,9 @@ class AmqpQueue:
         trouble = self._consumer.link.trouble or self._publisher.link.trouble
         return BrokerFacts(
             name=self._settings.name,
-            messages=self._publisher.messages,
-            consumers=self._publisher.consumers,
-            dead=self._publisher.dead,
+            messages=self._queues[0].messages,
+            consumers=self._queues[0].consumers,
+            dead=sum(each.dead for each in self._queues),
             consuming=self._consumer.consuming,
             blocked=self._publisher.link.blocked,
             trouble=trouble.message if trouble else None,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from killsyncd.amqp import messages
+from killsyncd.amqp.announcer import Announcer
 from killsyncd.amqp.connection import ANSWER_SECONDS, BROKEN, AmqpConnection, label, unbroken
 from killsyncd.amqp.ports import AnnouncedRows
 from killsyncd.amqp.publisher import MessagePublisher, dead, declare
@@ -20,7 +21,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import get_logger
-from killsyncd.core.model import Job
+from killsyncd.core.model import Job, SourceKind
 from killsyncd.sync.job_source import LOOK_AGAIN
 
 MOST_UNKNOWN = 10_000
@@ -34,7 +35,8 @@ log = get_logger(__name__)
 class MessageConsumer:
     """Deliveries turned into jobs; a delivery is acknowledged when its job is done.
 
-    dial: opens a connection. paused: whether nothing shall be consumed.
+    dial: opens a connection. rows: of every kind, for as long as there is no broker. queues: consumed, each
+    with the rows that its messages point at. paused: whether nothing shall be consumed.
     """
 
     def __init__(
@@ -42,17 +44,18 @@ class MessageConsumer:
         settings: AmqpSettings,
         dial: Callable[[], Awaitable[AmqpConnection]],
         rows: AnnouncedRows,
+        queues: Sequence[Announcer],
         publisher: MessagePublisher,
         clock: Clock,
         paused: Callable[[], bool],
     ) -> None:
         self._settings = settings
-        self._name = settings.name
         self._rows = rows
+        self._queues = queues
         self._publisher = publisher
         self._clock = clock
         self._paused = paused
-        self._waiting: deque[DeliveredMessage] = deque()
+        self._waiting: deque[tuple[Announcer, DeliveredMessage]] = deque()
         self._working: dict[int, DeliveredMessage] = {}
         self._moves: set[asyncio.Task[None]] = set()
         self._unknown: set[int] = set()
@@ -62,9 +65,9 @@ class MessageConsumer:
         self.consuming = False
         self.received = 0
         # Its probes count the messages: this connection is never blocked.
-        queues = (settings.name, dead(settings.name))
+        names = tuple(name for each in queues for name in (each.name, dead(each.name)))
         self.link = ReconnectingConnection(
-            "consuming", label(settings.url), queues, dial, self._consume, publisher.watched
+            "consuming", label(settings.url), names, dial, self._consume, self._watched
         )
 
     def switched(self) -> None:
@@ -105,39 +108,47 @@ class MessageConsumer:
 
     async def _job_of_first(self) -> Job | None:
         """Do what the first delivery says; it stays the first one where that fails."""
-        delivery = self._waiting[0]
+        queue, delivery = first = self._waiting[0]
         try:
-            message = messages.read(delivery.body, delivery.header.properties.priority)
+            message = messages.read(delivery.body, delivery.header.properties.priority, queue.kind)
         except BadInput as error:
-            self._drop(delivery)
-            self._set_aside(delivery, error.message)
+            self._drop(first)
+            self._set_aside(queue, delivery, error.message)
             return None
-        result = await self._rows.summon(message)
-        self._drop(delivery)
+        result = await queue.rows.summon(message)
+        self._drop(first)
         if result.job is not None:
             self._working[result.job.source_id] = delivery
             return result.job
         if not result.known:
-            self._log_unknown(message.character_id)
+            self._log_unknown(queue.kind, message.subject_id)
         await _ack(delivery)
         return None
 
-    def _drop(self, delivery: DeliveredMessage) -> None:
+    def _drop(self, waiting: tuple[Announcer, DeliveredMessage]) -> None:
         # Its connection may have ended meanwhile, and all of its deliveries with it.
         with suppress(ValueError):
-            self._waiting.remove(delivery)
+            self._waiting.remove(waiting)
 
-    def _log_unknown(self, character_id: int) -> None:
-        if character_id not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
-            self._unknown.add(character_id)
-            log.info("a message for somebody who never logged in here", character_id=character_id)
+    def _log_unknown(self, kind: SourceKind, subject_id: int) -> None:
+        if subject_id not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
+            self._unknown.add(subject_id)
+            if kind is SourceKind.CORPORATION:
+                told = "a message for a corporation that none of our pilots is in"
+                log.info(told, corporation_id=subject_id)
+            else:
+                log.info("a message for somebody who never logged in here", character_id=subject_id)
 
-    def _set_aside(self, delivery: DeliveredMessage, reason: str) -> None:
+    def _watched(self, found: list[tuple[int, int]]) -> None:
+        for place, each in enumerate(self._queues):
+            each.watched(found[2 * place], found[2 * place + 1])
+
+    def _set_aside(self, queue: Announcer, delivery: DeliveredMessage, reason: str) -> None:
         """Move what cannot be read to the dead queue: published there first, then acknowledged here."""
-        log.warning("a message cannot be read", reason=reason, moved_to=dead(self._name))
+        log.warning("a message cannot be read", reason=reason, moved_to=dead(queue.name))
 
         async def move() -> None:
-            await self._publisher.publish(dead(self._name), delivery.body, 0, {REASON: reason})
+            await self._publisher.publish(dead(queue.name), delivery.body, 0, {REASON: reason})
             await _ack(delivery)
 
         task = asyncio.create_task(move(), name="move-message")
@@ -148,13 +159,14 @@ class MessageConsumer:
         """What lives on the connection: consume, unless paused, as long as the channel works."""
         channel = await connection.channel(confirms=False)
         asked_at = asyncio.get_running_loop().time()
-        waiting = await declare(channel, self._name)
+        waiting = [await declare(channel, each.name) for each in self._queues]
         async with asyncio.timeout(ANSWER_SECONDS):
             await unbroken(channel.basic_qos(prefetch_count=self._settings.prefetch))
         cancelled = asyncio.Event()
         channel.on_consumer_cancel_callbacks.add(lambda frame: cancelled.set())
         self.link.healthy()
-        self._publisher.renewed(waiting, asked_at)
+        for each, messages_there in zip(self._queues, waiting, strict=True):
+            each.renewed(messages_there, asked_at)
         self._down_since = None
         try:
             while True:
@@ -162,13 +174,12 @@ class MessageConsumer:
                 if self._paused():
                     await self._until(channel, self._switched, cancelled)
                     continue
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    said = await unbroken(channel.basic_consume(self._name, self._delivered))
+                tags = [await self._begin(channel, each) for each in self._queues]
                 self.consuming = True
                 while not self._paused():
                     await self._until(channel, self._switched, cancelled)
                     self._switched.clear()
-                await self._stop_consuming(channel, said.consumer_tag or "")
+                await self._stop_consuming(channel, tags)
         finally:
             self.consuming = False
             self._waiting.clear()  # the broker gives them to whoever asks next
@@ -190,19 +201,27 @@ class MessageConsumer:
         if channel.is_closed:
             raise ConnectionError("the channel was closed")
 
-    async def _stop_consuming(self, channel: AbstractChannel, tag: str) -> None:
+    async def _begin(self, channel: AbstractChannel, queue: Announcer) -> str:
+        """Consume a queue; answers the consumer's tag."""
+
+        async def delivered(delivery: DeliveredMessage) -> None:
+            self.received += 1
+            self._waiting.append((queue, delivery))
+            self._signal.ring()
+
+        async with asyncio.timeout(ANSWER_SECONDS):
+            said = await unbroken(channel.basic_consume(queue.name, delivered))
+        return said.consumer_tag or ""
+
+    async def _stop_consuming(self, channel: AbstractChannel, tags: Sequence[str]) -> None:
         """Paused: what was delivered and not begun goes back to where others can get it."""
         self.consuming = False
         async with asyncio.timeout(ANSWER_SECONDS):
-            await unbroken(channel.basic_cancel(tag))
+            for tag in tags:
+                await unbroken(channel.basic_cancel(tag))
             while self._waiting:
-                delivery = self._waiting.popleft()
+                _, delivery = self._waiting.popleft()
                 await unbroken(channel.basic_nack(_tag(delivery), requeue=True))
-
-    async def _delivered(self, delivery: DeliveredMessage) -> None:
-        self.received += 1
-        self._waiting.append(delivery)
-        self._signal.ring()
 
 
 def _tag(delivery: DeliveredMessage) -> int:

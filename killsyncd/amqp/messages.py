@@ -2,6 +2,9 @@
 
     userId, characterId, characterName, queuedAt, expiresAt, lastKillmailId?, mode?
 
+In the queue for corporations' lists, which the later system has beside the other, with corporationId and
+corporationName after these three: whose list it is; userId and the others then say by whose token.
+
 `mode` is ours: a message that has it points at a row and asks for nothing by itself.
 One without it is of the old system, and asks for a sync: without `lastKillmailId` for a
 full walk. Its tokens are never read; the stored ones are the real ones.
@@ -16,7 +19,7 @@ import orjson
 
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
-from killsyncd.core.model import PRIORITY_PRODUCER, SyncMode
+from killsyncd.core.model import PRIORITY_PRODUCER, SourceKind, SyncMode
 from killsyncd.sync.job_source import Announcement, WakeupMessage
 
 HELD = "held-by-killsyncd"
@@ -34,6 +37,11 @@ def build(request: Announcement, access_token: str | None) -> bytes:
         "userId": request.user_id,
         "characterId": request.character_id,
         "characterName": request.character_name,
+    }
+    if request.source.kind is SourceKind.CORPORATION:
+        message["corporationId"] = request.source.subject_id
+        message["corporationName"] = request.subject_name or str(request.source.subject_id)
+    message |= {
         "queuedAt": _iso(utc(request.queued_at)),
         "expiresAt": _iso(request.expires_at or utc(request.queued_at)),
     }
@@ -46,8 +54,11 @@ def build(request: Announcement, access_token: str | None) -> bytes:
     return orjson.dumps(message)
 
 
-def read(body: bytes, priority: int | None) -> WakeupMessage:
-    """What a message asks for. Raises BadInput with a reason that shows nothing of its content."""
+def read(body: bytes, priority: int | None, kind: SourceKind = SourceKind.CHARACTER) -> WakeupMessage:
+    """What a message asks for. kind: of the lists that its queue is for.
+
+    Raises BadInput with a reason that shows nothing of its content.
+    """
     if len(body) > MAX_BYTES:
         raise BadInput(f"it has {len(body)} bytes, and {MAX_BYTES} are allowed")
     try:
@@ -56,11 +67,10 @@ def read(body: bytes, priority: int | None) -> WakeupMessage:
         raise BadInput("it is not JSON") from None
     if not isinstance(message, dict):
         raise BadInput("it is not a JSON object")
-    character_id = message.get("characterId")
-    if not isinstance(character_id, int) or not _is_id(character_id):
-        raise BadInput(
-            "characterId is missing" if character_id is None else "characterId is not an id of EVE"
-        )
+    key = "corporationId" if kind is SourceKind.CORPORATION else "characterId"
+    subject_id = message.get(key)
+    if not isinstance(subject_id, int) or not _is_id(subject_id):
+        raise BadInput(f"{key} is missing" if subject_id is None else f"{key} is not an id of EVE")
     last = message.get("lastKillmailId")
     if last is not None and not _is_id(last):
         raise BadInput("lastKillmailId is not an id")
@@ -68,7 +78,7 @@ def read(body: bytes, priority: int | None) -> WakeupMessage:
     if mode is not None and mode not in SyncMode.__members__:
         raise BadInput("mode is none that is known")
     return WakeupMessage(
-        character_id=character_id,
+        subject_id=subject_id,
         priority=min(MAX_PRIORITY, max(0, PRIORITY_PRODUCER if priority is None else priority)),
         ours=mode is not None,
         full=last is None if mode is None else mode == SyncMode.FULL_SYNC,

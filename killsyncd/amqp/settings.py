@@ -15,7 +15,8 @@ class AmqpSettings:
     """Where the broker is, and how its queue is used.
 
     prefetch: jobs at once. password: apart from the url, so that nothing shows it. without_broker: seconds
-    without a connection after which jobs are claimed from the rows alone.
+    without a connection after which jobs are claimed from the rows alone. corporation_name: of the second
+    queue.
     """
 
     url: str
@@ -23,3 +24,4 @@ class AmqpSettings:
     prefetch: int
     password: Secret | None = None
     without_broker: float = WITHOUT_BROKER
+    corporation_name: str = "esi_corporation_killmails_queue"

@@ -25,6 +25,7 @@ from killsyncd.auth.token_manager import TokenManager
 from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
+from killsyncd.core.model import SourceKind
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
 from killsyncd.daemon.build_values import background_tasks, build_static_data
@@ -229,8 +230,10 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
     def paused() -> bool:
         return pauses.paused() or space.low
 
-    queue = QueueAnnouncements(store, config.queue.name, holder)
-    broker = _broker(config, queue, events, clock, paused, auth.tokens)
+    second = config.queue.corporation_name if config.corporations.enabled else None
+    queue = QueueAnnouncements(store, config.queue.name, holder, second=second)
+    corporations = QueueAnnouncements(store, second, holder, SourceKind.CORPORATION) if second else None
+    broker = _broker(config, queue, corporations, events, clock, paused, auth.tokens)
     if broker is not None:
         await broker.check()
         tasks.background["broker"] = broker.run
@@ -308,6 +311,7 @@ def _producer(
 def _broker(
     config: Config,
     rows: QueueAnnouncements,
+    corporations: QueueAnnouncements | None,
     events: Events,
     clock: Clock,
     paused: Callable[[], bool],
@@ -317,9 +321,11 @@ def _broker(
     queue = config.queue
     if queue.embedded:
         return None
-    settings = AmqpSettings(queue.url, queue.name, queue.concurrency, queue.password)
+    settings = AmqpSettings(
+        queue.url, queue.name, queue.concurrency, queue.password, corporation_name=queue.corporation_name
+    )
     token_of = tokens.access_token if queue.include_tokens else None
-    return AmqpQueue(settings, rows, events, clock, paused, token_of)
+    return AmqpQueue(settings, rows, events, clock, paused, token_of, corporations)
 
 
 def build_operations(

@@ -36,7 +36,11 @@ def of_report(report: StatusReport) -> Iterator[Metric]:
     for code in [*CODES, *(each for each in counts if each not in CODES)]:
         problems.add_metric([code], counts[code])
     yield problems
-    yield _gauge("killsyncd_queue_messages", "Jobs waiting in the queue.", report.queue.messages)
+    yield _gauge(
+        "killsyncd_queue_messages",
+        "Jobs waiting in the queues.",
+        sum(each.messages for each in report.queues),
+    )
     yield _gauge(
         "killsyncd_queue_consumers", "Daemons that work the queue, 0 while paused.", report.consumers
     )

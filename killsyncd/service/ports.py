@@ -162,7 +162,8 @@ class RetryNames(Protocol):
 class QueueDepthRows(Protocol):
     """The queue of sync requests."""
 
-    async def depth(self) -> QueueDepth: ...
+    async def depths(self) -> list[QueueDepth]:
+        """Every queue: the first is that of pilots' lists."""
 
 
 @dataclass(frozen=True, slots=True)

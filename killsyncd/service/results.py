@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,15 +143,16 @@ class Waiting:
 class StatusReport:
     """Is it syncing, and if not, why.
 
-    pending_details: mails listed and not stored yet; pending_eta: seconds that ESI's budget needs
-    for them, None where that is not known. waiting: what waits for ESI and until when: details first,
-    then the 200 lists that wait longest. consumers: daemons that work the queue, 0 while paused.
-    rss_bytes: resident memory of the daemon; uptime: seconds.
+    pending_details: mails listed and not stored yet; pending_eta: seconds that ESI's budget needs for them,
+    None where that is not known. waiting: what waits for ESI and until when: details first, then the 200
+    lists that wait longest. queue: the first of the queues. consumers: daemons that work the queue, 0 while
+    paused. rss_bytes: resident memory of the daemon; uptime: seconds.
     """
 
     syncing: bool
     problems: list[Problem]
     queue: QueueDepth
+    queues: list[QueueDepth]
     consumers: int
     pending_details: int
     pending_eta: float | None
@@ -171,6 +172,10 @@ class StatusReport:
     started_at: datetime
     uptime: float
     rss_bytes: int | None
+
+    def by_queue(self) -> list[StatusReport]:
+        """A row a queue: the report as each of them sees it."""
+        return [replace(self, queue=each) for each in self.queues]
 
 
 @dataclass(frozen=True, slots=True)

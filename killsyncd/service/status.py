@@ -62,17 +62,17 @@ class StatusReporter:
 
         A database that fails is a problem like others: then what it would tell is left out.
         """
-        facts, depth = StatusFacts.unknown(self._clock.now()), QueueDepth("", 0, 0, {})
+        facts, depths = StatusFacts.unknown(self._clock.now()), [QueueDepth("", 0, 0, {})]
         budgets: list[Budget] = []
         eta: float | None = None
         try:
             async with deadline(DATABASE_SECONDS):
-                facts, depth = await self._rows.status_facts(), await self._queue.depth()
+                facts, depths = await self._rows.status_facts(), await self._queue.depths()
                 if self._esi is not None:
                     budgets = list(await self._esi.budgets())
                     eta = await self._esi.eta(facts.pending) if facts.pending else None
         except Unavailable as error:
-            facts, depth = StatusFacts.unknown(self._clock.now()), QueueDepth("", 0, 0, {})
+            facts, depths = StatusFacts.unknown(self._clock.now()), [QueueDepth("", 0, 0, {})]
             problems = self._without_database(error)
         else:
             self._database_failing_since = None
@@ -82,7 +82,8 @@ class StatusReporter:
         return StatusReport(
             syncing=health.syncing(problems),
             problems=problems,
-            queue=depth,
+            queue=depths[0],
+            queues=depths,
             consumers=0 if paused else facts.daemons,
             pending_details=facts.pending,
             pending_eta=eta if facts.pending else 0.0,

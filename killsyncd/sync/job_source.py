@@ -13,7 +13,7 @@ from typing import Protocol
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events, Wakeup
-from killsyncd.core.model import Job, SyncMode
+from killsyncd.core.model import Job, Source, SyncMode
 from killsyncd.sync.ports import SyncRequestRows
 
 LOOK_AGAIN = 15.0
@@ -32,7 +32,11 @@ class JobSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A sync request that is due and has no message yet. expires_at: of the access token."""
+    """A sync request that is due and has no message yet.
+
+    source, subject_name: whose list it is. user_id, character_id, character_name: who lends the access token;
+    expires_at: when that ends.
+    """
 
     source_id: int
     user_id: str
@@ -43,6 +47,8 @@ class Announcement:
     queued_at: float
     expires_at: datetime | None
     last_killmail_id: int | None
+    source: Source
+    subject_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,11 @@ class WakeupMessage:
     """What a message asks for.
 
     ours: it only points at a row; others (of the format before us) ask for a sync themselves.
-    full: a walk through the whole list. queued_at: seconds since 1970, None where it does not say.
+    subject_id: of the character, or of the corporation in the queue for these. full: a walk through the whole
+    list. queued_at: seconds since 1970, None where it does not say.
     """
 
-    character_id: int
+    subject_id: int
     priority: int
     ours: bool
     full: bool = False
@@ -62,7 +69,7 @@ class WakeupMessage:
 
 @dataclass(frozen=True, slots=True)
 class WakeupResult:
-    """What came of a message. job: claimed, if there was a request. known: whether it is a user of ours."""
+    """What came of a message. job: claimed, if there was a request. known: whether it is a list of ours."""
 
     job: Job | None
     known: bool = True

@@ -8,8 +8,10 @@ import pytest
 
 from killsyncd.core.model import Affiliation, Origin, SourceKind, UserState
 from killsyncd.core.sources import Refusal, SourceState
+from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.repositories.sources import SourceRepository
+from killsyncd.sync.job_source import WakeupMessage
 from tests.contract.conftest import Backend
 from tests.support.storage_world import Pilot, StorageWorld
 
@@ -244,3 +246,48 @@ async def test_switched_off_nothing_is_wanted_and_the_state_says_so(
     await rows.settle()
     (found,) = await sources.all(SourceKind.CORPORATION)
     assert found.state is SourceState.OK
+
+
+async def test_a_corporation_s_want_is_announced_in_its_own_queue_and_claimed_by_its_message(
+    world: StorageWorld, rows: CorporationRepository, sources: SourceRepository
+) -> None:
+    (pilot,) = await logged_in(world, 1)
+    await place(rows, c1=CORPORATION)
+    await rows.settle()
+    source = await source_of(world)
+    users = QueueAnnouncements(world.store, "users", world.holder, second="corporations")
+    queue = QueueAnnouncements(world.store, "corporations", world.holder, SourceKind.CORPORATION)
+    await world.want(pilot)
+    await sources.queue([source], 8, Origin.LOGIN)
+    assert (await users.due(), await queue.due()) == (1, 1)
+    assert [(each.name, each.messages) for each in await users.depths()] == [
+        ("users", 1),
+        ("corporations", 1),
+    ]
+    (of_pilot,) = await users.announce(10, None)
+    (of_corporation,) = await queue.announce(10, None)
+    assert (of_pilot.source.kind, of_corporation.source.kind) == (
+        SourceKind.CHARACTER,
+        SourceKind.CORPORATION,
+    )
+    assert (of_corporation.character_id, of_corporation.source.subject_id) == (1, CORPORATION)
+    ours = WakeupMessage(CORPORATION, 8, ours=True)
+    assert (await users.summon(ours)).known is False, "a corporation is no pilot"
+    found = await queue.summon(ours)
+    assert found.job is not None
+    assert (found.job.source_id, found.job.user_id) == (source, pilot.user_id)
+
+
+async def test_an_old_message_asks_for_the_corporation_s_list_by_the_stored_tokens(
+    world: StorageWorld, rows: CorporationRepository
+) -> None:
+    (pilot,) = await logged_in(world, 1)
+    await place(rows, c1=CORPORATION)
+    await rows.settle()
+    queue = QueueAnnouncements(world.store, "corporations", world.holder, SourceKind.CORPORATION)
+    found = await queue.summon(WakeupMessage(CORPORATION, 3, ours=False, full=True))
+    assert found.job is not None
+    assert (found.job.mode, found.job.user_id) == ("FULL_SYNC", pilot.user_id)
+    stranger = await queue.summon(WakeupMessage(OTHER, 3, ours=False, full=True))
+    assert (stranger.job, stranger.known) == (None, False)
+    assert await world.value("SELECT COUNT(*) FROM sources WHERE kind = 'corporation'") == 1

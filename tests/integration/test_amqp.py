@@ -13,7 +13,7 @@ import pamqp.frame
 import pytest
 from pamqp import commands
 
-from killsyncd.amqp import AmqpQueue, AmqpSettings, connection, consumer, publisher
+from killsyncd.amqp import AmqpQueue, AmqpSettings, announcer, connection, consumer, publisher
 from killsyncd.amqp import publisher as outbox
 from killsyncd.amqp import reconnect as link
 from killsyncd.config.secret import Secret
@@ -47,10 +47,10 @@ pytestmark = pytest.mark.amqp
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "PROBE_SECONDS", 0.2)
-    for module in (connection, consumer, publisher):
+    for module in (announcer, connection, consumer, publisher):
         monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(outbox, "LOST_SECONDS", 0.5)
-    monkeypatch.setattr(outbox, "LOOK_AGAIN", 0.3)
+    monkeypatch.setattr(announcer, "LOST_SECONDS", 0.5)
+    monkeypatch.setattr(announcer, "LOOK_AGAIN", 0.3)
 
 
 @pytest.fixture
@@ -347,7 +347,7 @@ class TestHealing:
         await eventually(lambda: has(broker, 1))
         assert await broker.get() is not None
         await eventually(lambda: true(house.queue.facts().messages == 0))
-        await asyncio.sleep(outbox.LOST_SECONDS)
+        await asyncio.sleep(announcer.LOST_SECONDS)
         house.paused = False
         house.events.tell("switches")
         assert (await house.take()).character_id == 1

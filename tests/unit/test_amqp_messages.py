@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from killsyncd.amqp import messages
 from killsyncd.core.errors import BadInput
-from killsyncd.core.model import SyncMode
+from killsyncd.core.model import Source, SourceKind, SyncMode
 from killsyncd.sync.job_source import Announcement, WakeupMessage
 
 OLD: dict[str, Any] = {
@@ -32,7 +33,16 @@ def read(message: Any, priority: int | None = 5) -> WakeupMessage:
 
 def wanted(mode: SyncMode, last: int | None = 123) -> Announcement:
     return Announcement(
-        7, "u7", 95465499, "Jöhn", mode, 8, QUEUED, datetime(2026, 1, 6, 15, 30, tzinfo=UTC), last
+        7,
+        "u7",
+        95465499,
+        "Jöhn",
+        mode,
+        8,
+        QUEUED,
+        datetime(2026, 1, 6, 15, 30, tzinfo=UTC),
+        last,
+        Source(SourceKind.CHARACTER, 95465499),
     )
 
 
@@ -104,6 +114,45 @@ def test_old_workers_get_an_access_token_and_never_the_refresh_token() -> None:
     made = json.loads(messages.build(wanted(SyncMode.INCREMENTAL), "access"))
     assert (made["accessToken"], made["refreshToken"]) == ("access", "held-by-killsyncd")
     assert set(made) == {*OLD, "mode"}
+
+
+CORPORATION = {**OLD, "corporationId": 98000001, "corporationName": "Byron Works"}
+
+
+def of_corporation(mode: SyncMode = SyncMode.INCREMENTAL, name: str | None = "Byron Works") -> Announcement:
+    return replace(wanted(mode), source=Source(SourceKind.CORPORATION, 98000001), subject_name=name)
+
+
+def test_a_corporation_s_message_is_the_later_format_and_says_by_whose_token() -> None:
+    made = json.loads(messages.build(of_corporation(), None))
+    assert made == {
+        "userId": "u7",
+        "characterId": 95465499,
+        "characterName": "Jöhn",
+        "corporationId": 98000001,
+        "corporationName": "Byron Works",
+        "queuedAt": "2026-01-06T14:30:00.000Z",
+        "expiresAt": "2026-01-06T15:30:00.000Z",
+        "lastKillmailId": 123,
+        "mode": "INCREMENTAL",
+    }
+    assert set(json.loads(messages.build(of_corporation(), "access"))) == {*CORPORATION, "mode"}
+    nameless = json.loads(messages.build(of_corporation(name=None), None))
+    assert nameless["corporationName"] == "98000001", "that worker insists on a name"
+
+
+def test_an_old_message_of_a_corporation_asks_for_its_list_and_not_for_the_pilot_s() -> None:
+    def found(message: dict[str, Any]) -> WakeupMessage:
+        return messages.read(json.dumps(message).encode(), 5, SourceKind.CORPORATION)
+
+    assert found(CORPORATION) == WakeupMessage(98000001, 5, ours=False, full=False, queued_at=QUEUED)
+    assert found({"corporationId": 7}) == WakeupMessage(7, 5, ours=False, full=True)
+    with pytest.raises(BadInput, match="corporationId is missing"):
+        found(OLD)
+    with pytest.raises(BadInput, match="corporationId is not an id"):
+        found({**CORPORATION, "corporationId": "98000001"})
+    ours = messages.read(messages.build(of_corporation(), None), 8, SourceKind.CORPORATION)
+    assert (ours.subject_id, ours.ours) == (98000001, True)
 
 
 def test_our_own_messages_point_and_ask_nothing() -> None:

@@ -12,6 +12,7 @@ def test_nothing_is_claimed_while_the_database_is_away() -> None:
         "syncing": False,
         "problems": [problem],
         "queue": {"name": "", "messages": 0, "working": 0, "byPriority": {}},
+        "queues": [],
         "version": "1.0",
         "uptime": 3600.0,
         "rssBytes": 50 << 20,

@@ -65,10 +65,11 @@ class StatusHub:
                 while told == self._version:
                     await self._news.wait()
                 told = self._version
+                assert self._report is not None, "taken before the first version"
                 # The context has nothing to load: everything is in the report.
                 yield Event(
                     ("status", told),
-                    [self._report],
+                    self._report.by_queue(),
                     lambda: Context(self._services, FeedEpoch(""), shared=True),
                 )
         finally:
@@ -78,7 +79,7 @@ class StatusHub:
         return Context(self._services, FeedEpoch(""), shared=True)
 
     def _take(self, report: StatusReport) -> None:
-        shown = (report.queue, report.consumers)
+        shown = (report.queues, report.consumers)
         if shown == self._shown:
             return
         self._shown = shown

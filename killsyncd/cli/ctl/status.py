@@ -51,7 +51,7 @@ def lines(status: dict[str, Any]) -> list[str]:
 
 def _work(status: dict[str, Any]) -> list[str]:
     return [
-        _row("queue", _queue(status)),
+        *(_row("queue", _queue(each, status)) for each in status["queues"]),
         _row("pending", _pending(status)),
         *(_row("waiting" if not index else "", each) for index, each in enumerate(_waiting(status))),
         *(_row("budgets" if not index else "", each) for index, each in enumerate(_budgets(status))),
@@ -64,8 +64,7 @@ def _row(name: str, text: str) -> str:
     return f"{name:<10}{text}"
 
 
-def _queue(status: dict[str, Any]) -> str:
-    queue = status["queue"]
+def _queue(queue: dict[str, Any], status: dict[str, Any]) -> str:
     by_priority = sorted(queue["byPriority"].items(), key=lambda each: -int(each[0]))
     parts = ", ".join(f"{jobs} at priority {priority}" for priority, jobs in by_priority)
     waiting = f"{queue['messages']} waiting, {queue['working']} in work" + (f" ({parts})" if parts else "")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.core.model import Origin, SyncMode
+from killsyncd.core.model import Origin, Source, SourceKind, SyncMode
+from killsyncd.storage.repositories.sources import queue_source
 from killsyncd.storage.repositories.sync_requests import SyncRequests
-from killsyncd.storage.repositories.users import queue_user
 from killsyncd.storage.repository import reads, writes
-from killsyncd.storage.transaction import Many, Run, Tx, as_datetime, one
+from killsyncd.storage.transaction import Many, Run, Store, Tx, as_datetime, one
 from killsyncd.sync.job_source import Announcement, WakeupMessage, WakeupResult
 
 NEVER = 1e9
@@ -21,7 +21,18 @@ NEVER = 1e9
 
 
 class QueueAnnouncements(SyncRequests):
-    """The queue's rows, as RabbitMQ's side sees them."""
+    """The queue's rows of one kind of list, as the side of RabbitMQ that has a queue for it sees them."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        holder: str,
+        kind: SourceKind = SourceKind.CHARACTER,
+        second: str | None = None,
+    ) -> None:
+        super().__init__(store, name, holder, second)
+        self._kind = kind
 
     @writes
     def announce(self, limit: int, lost_after: float | None) -> Tx[list[Announcement]]:
@@ -30,7 +41,8 @@ class QueueAnnouncements(SyncRequests):
         lost_after: seconds after which a message that nobody got counts as lost; None for never.
         """
         stale = NEVER if lost_after is None else lost_after
-        rows = yield Run("wants.unannounced", {"stale": stale, "limit": limit})
+        values = {"kind": self._kind.value, "stale": stale, "limit": limit}
+        rows = yield Run("wants.unannounced", values)
         found = [
             Announcement(
                 source_id=int(row["source_id"]),
@@ -42,6 +54,8 @@ class QueueAnnouncements(SyncRequests):
                 queued_at=float(row["queued_at"]),
                 expires_at=as_datetime(row["expires_at"]),
                 last_killmail_id=None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
+                source=Source(SourceKind(row["kind"]), int(row["subject_id"])),
+                subject_name=row["subject_name"],
             )
             for row in rows
         ]
@@ -60,16 +74,21 @@ class QueueAnnouncements(SyncRequests):
     @writes
     def summon(self, summons: WakeupMessage) -> Tx[WakeupResult]:
         """Do what a message says: want what it asks for, and claim what is wanted and due."""
-        row = one((yield Run("wants.summoned", {"character_id": summons.character_id})))
-        if row is None or row["source_id"] is None:
+        key = {"kind": self._kind.value, "subject_id": summons.subject_id}
+        row = one((yield Run("wants.summoned", key)))
+        if row is None:
             return WakeupResult(None, known=False)
         if not summons.ours:
-            synced = as_datetime(row["last_killmail_sync_at"])
+            synced = as_datetime(row["last_sync_at"])
             at = row["full_walk_at"] if summons.full else (synced.timestamp() if synced else None)
             # A sync that ended after the message was queued is the one it asked for.
             if at is None or summons.queued_at is None or float(at) < summons.queued_at:
-                yield from queue_user(
-                    str(row["user_id"]), summons.priority, Origin.MESSAGE, skip_within=None, full=summons.full
+                yield from queue_source(
+                    int(row["source_id"]),
+                    summons.priority,
+                    Origin.MESSAGE,
+                    skip_within=None,
+                    full=summons.full,
                 )
         job = yield from self.claim.tx(int(row["source_id"]))
         if job is None:
@@ -80,5 +99,5 @@ class QueueAnnouncements(SyncRequests):
     @reads
     def due(self) -> Tx[int]:
         """Wants that wait for nothing but somebody to claim them."""
-        row = one((yield Run("wants.due", {})))
+        row = one((yield Run("wants.due", {"kind": self._kind.value})))
         return int(row["n"]) if row is not None else 0

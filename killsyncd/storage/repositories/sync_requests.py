@@ -6,6 +6,8 @@ full; a row asked for again while it is worked on stays for another round.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from killsyncd.core.model import Job, Origin, QueueDepth, Source, SourceKind, SyncMode, WaitsFor
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Row, Run, Store, Tx, one
@@ -60,11 +62,15 @@ def finish(job: Job, holder: str) -> Tx[bool]:
 
 
 class SyncRequests(Repository):
-    """The queue's rows, as the consumer sees them."""
+    """The queue's rows, as the consumer sees them.
 
-    def __init__(self, store: Store, name: str, holder: str) -> None:
+    name: of the queue. second: of the one for corporations' lists, None where there is one queue for all.
+    """
+
+    def __init__(self, store: Store, name: str, holder: str, second: str | None = None) -> None:
         super().__init__(store)
         self._name = name
+        self._second = second
         self._holder = holder
 
     @writes
@@ -124,11 +130,26 @@ class SyncRequests(Repository):
 
     @reads
     def depth(self) -> Tx[QueueDepth]:
-        """Jobs waiting, jobs worked on, jobs by priority."""
+        """Of the first queue: jobs waiting, jobs worked on, jobs by priority."""
+        return (yield from self.depths.tx())[0]
+
+    @reads
+    def depths(self) -> Tx[list[QueueDepth]]:
+        """The same of every queue."""
         rows = yield Run("wants.depth", {})
-        by_priority = {int(row["priority"]): int(row["jobs"]) for row in rows}
-        working = sum(int(row["working"]) for row in rows)
-        return QueueDepth(self._name, sum(by_priority.values()) - working, working, by_priority)
+        if self._second is None:
+            return [_depth(self._name, rows)]
+        corporations = [row for row in rows if row["kind"] == SourceKind.CORPORATION]
+        others = [row for row in rows if row["kind"] != SourceKind.CORPORATION]
+        return [_depth(self._name, others), _depth(self._second, corporations)]
+
+
+def _depth(name: str, rows: Sequence[Row]) -> QueueDepth:
+    by_priority: dict[int, int] = {}
+    for row in rows:
+        by_priority[int(row["priority"])] = by_priority.get(int(row["priority"]), 0) + int(row["jobs"])
+    working = sum(int(row["working"]) for row in rows)
+    return QueueDepth(name, sum(by_priority.values()) - working, working, by_priority)
 
 
 def _job(row: Row) -> Job:

@@ -60,14 +60,15 @@ JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
 WHERE w.holder IS NULL AND {readable};
 
 -- name: depth
-SELECT priority, COUNT(*) AS jobs, SUM(CASE WHEN holder IS NULL THEN 0 ELSE 1 END) AS working
-FROM wants GROUP BY priority;
+SELECT s.kind, w.priority, COUNT(*) AS jobs, SUM(CASE WHEN w.holder IS NULL THEN 0 ELSE 1 END) AS working
+FROM wants w JOIN sources s ON s.id = w.source_id GROUP BY s.kind, w.priority;
 
 -- name: unannounced
 SELECT w.source_id, w.mode, w.priority, w.queued_at, u.id AS user_id, u.character_id, u.character_name,
-       u.last_killmail_id, u.expires_at
+       s.kind, s.subject_id, s.last_killmail_id, u.expires_at, n.name AS subject_name
 FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
-WHERE w.holder IS NULL AND w.not_before <= {now} AND {readable}
+LEFT JOIN names n ON n.id = s.subject_id
+WHERE s.kind = :kind AND w.holder IS NULL AND w.not_before <= {now} AND {readable}
   AND (w.message_at < {now} - :stale OR w.message_priority < w.priority)
 ORDER BY w.priority DESC, w.queued_at LIMIT :limit {skip_locked_w};
 
@@ -79,9 +80,7 @@ UPDATE wants SET message_at = 0, message_priority = -1 WHERE source_id = :source
 
 -- name: due
 SELECT COUNT(*) AS n FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
-WHERE w.holder IS NULL AND w.not_before <= {now} AND {readable};
+WHERE s.kind = :kind AND w.holder IS NULL AND w.not_before <= {now} AND {readable};
 
 -- name: summoned
-SELECT u.id AS user_id, u.last_killmail_sync_at, s.id AS source_id, s.full_walk_at
-FROM users u LEFT JOIN sources s ON {own_list}
-WHERE u.character_id = :character_id;
+SELECT id AS source_id, last_sync_at, full_walk_at FROM sources WHERE kind = :kind AND subject_id = :subject_id;

@@ -20,7 +20,7 @@ problem = ObjectType("Problem")
 
 @query.field("workerStatus")
 async def _worker_status(_: Any, info: Info) -> list[StatusReport]:
-    return [await context_of(info).status()]
+    return (await context_of(info).status()).by_queue()
 
 
 @query.field("status")
