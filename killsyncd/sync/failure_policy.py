@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,8 @@ MALFORMED = 6
 PATIENCE = 12
 """Attempts at a mail whose error may be temporary; they take about an hour."""
 
+_ID = re.compile(rb'"killmail_id"\s*:\s*(\d{1,20})')
+
 SLICE = 1 << 19
 """Bytes of JSON that are decoded in one go; then everybody else has a turn."""
 
@@ -52,9 +55,16 @@ class Verdict:
     quarantine: bool
 
 
-def looks_whole(raw: bytes) -> bool:
-    """Whether this may be a mail, at a glance: a page of HTML, or half of one, is told without decoding."""
-    return raw.lstrip()[:1] == b"{" and raw.rstrip()[-1:] == b"}"
+def glance(raw: bytes, killmail_id: int) -> None:
+    """Look whether this may be the mail that was asked for, without decoding it. Raises MalformedResponse.
+
+    What is plainly something else (HTML, half a mail, another one) is counted before more is asked for.
+    """
+    if raw.lstrip()[:1] != b"{" or raw.rstrip()[-1:] != b"}":
+        raise MalformedResponse("it is no JSON object")
+    found = _ID.search(raw)
+    if found is None or int(found[1]) != killmail_id:
+        raise MalformedResponse("another killmail than the one asked for")
 
 
 def unpack(delivery: Delivery) -> Arrival:

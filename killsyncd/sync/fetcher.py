@@ -17,9 +17,9 @@ from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import DetailsWait, Ref, WaitsFor
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.ratelimit.permits import Permit
-from killsyncd.esi.responses import Downtime, EsiError, MalformedResponse, MustWait, RateLimited
+from killsyncd.esi.responses import Downtime, EsiError, MustWait, RateLimited
 from killsyncd.sync.batch import Delivery
-from killsyncd.sync.failure_policy import FailurePolicy, looks_whole
+from killsyncd.sync.failure_policy import FailurePolicy, glance
 from killsyncd.sync.mail_writer import MailWriter
 from killsyncd.sync.pending_mails import PendingMails
 from killsyncd.sync.ports import DetailLedger, MailStore
@@ -223,8 +223,7 @@ class Fetcher:
     async def _fetch(self, permit: Permit, ref: Ref) -> None:
         try:
             answer = await self._esi.killmail(permit, ref.killmail_id, ref.killmail_hash)
-            if not looks_whole(answer.raw):
-                raise MalformedResponse("it is no JSON object")
+            glance(answer.raw, ref.killmail_id)
         except MustWait:
             # The budget was spent or ESI went down meanwhile: nothing counts, it stays pending.
             await self._give_back(ref)

@@ -70,7 +70,7 @@ class DaemonProcess:
         self.config = folder / "killsyncd.toml"
         self.log = folder / "daemon.log"
         self.database = folder / "killsyncd.db"
-        self._environ = {
+        self.environ = {
             key: value for key, value in os.environ.items() if not key.startswith(("KILLSYNCD_", "XDG_"))
         } | {"HOME": str(folder), "PYTHONPATH": str(ROOT), **(environ or {})}
         sections: dict[str, dict[str, Any]] = {
@@ -103,7 +103,7 @@ class DaemonProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environ,
+                env=self.environ,
                 cwd=self.folder,
             )
         if wait:
@@ -174,7 +174,7 @@ class DaemonProcess:
             capture_output=True,
             text=True,
             timeout=timeout * PATIENCE,
-            env=self._environ,
+            env=self.environ,
             cwd=self.folder,
             input=stdin,
             check=False,

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import math
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +33,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS = 2
+
+SLOW_WRITE = 5.0
+"""Seconds after which a write that waits is told as trouble; SQLite itself gives up much later."""
 
 
 class _SqliteConnection(aiosqlite.Connection):
@@ -65,6 +70,7 @@ class SqliteStore:
         self._worked = False
         self._trouble: str | None = None
         self._identity = _identity(path)
+        self._writing: dict[object, float] = {}
         self.stuck = False
 
     @classmethod
@@ -101,12 +107,16 @@ class SqliteStore:
             before = connection.total_changes
             return drive(connection, tx(*args, **kwargs), True), connection.total_changes != before
 
+        call = object()
+        self._writing[call] = time.monotonic()
         try:
             result, changed = await self._hop(self._writer, run)
         except Unavailable as error:
             self._trouble = error.message
             self.stuck = isinstance(error.__cause__, sqlite3.Error) and "locked" in str(error.__cause__)
             raise
+        finally:
+            del self._writing[call]
         if changed or self.stuck:  # what changes nothing works on a full disk, too
             self._trouble, self.stuck = None, False
         return result
@@ -118,6 +128,11 @@ class SqliteStore:
             return (
                 f"{self.path} was removed or replaced while it was in use: what is stored now is lost "
                 "with the next stop, unless killsyncd backup --output FILE saves it first"
+            )
+        waits = time.monotonic() - next(iter(self._writing.values()), math.inf)
+        if self._trouble is None and waits >= SLOW_WRITE:
+            return (
+                f"a write has waited for {waits:.0f} s: another program holds {self.path}, or its disk hangs"
             )
         return self._trouble
 
