@@ -4,6 +4,7 @@ VENV ?= .venv
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 TEST_ARGS ?=
+TORTURE_ARGS ?= --jobs 3
 # How many tests run side by side; 0: one after the other, in the process itself.
 WORKERS ?= auto
 
@@ -25,7 +26,7 @@ SERVERLESS := not (postgres or amqp or node or browser)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo venv test test-all lint format types layers docs man completions check bench binary deb dist lock clean distclean python
+.PHONY: help demo venv test test-all lint format types layers docs man completions check bench torture binary deb dist lock clean distclean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -66,6 +67,9 @@ completions: $(VENV)/.dev  ## write the completions of bash, zsh and fish again 
 	$(BIN)/python -m killsyncd.cli.manual . --only completions
 
 check: lint types layers test  ## all of the above, as CI does it
+
+torture: $(VENV)/.dev  ## faults of every kind, and what is lost by them: a table (TORTURE_ARGS="--long kill-sync")
+	@$(BIN)/python -m bench.torture $(TORTURE_ARGS)
 
 bench: $(VENV)/.dev  ## the table of measurements (minutes; nothing in it is a test)
 	@$(BIN)/python -m bench $(BENCH_ARGS)

@@ -1,0 +1,73 @@
+"""`python -m bench.torture [--long] [--seed N] [ROW ...]`: the table; exit 1 where a row does not hold."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.torture.kills import KILLS
+from bench.torture.pauses import PAUSES
+from bench.torture.power import POWER
+from bench.torture.rig import Outcome, Row, scene
+from bench.torture.storms import STORMS
+
+ROWS: dict[str, Row] = {**KILLS, **POWER, **STORMS, **PAUSES}
+HEADER = (
+    "| fault | tried | lost | doubled | early | recovery p99 | figures | |\n|---|---|---|---|---|---|---|---|"
+)
+
+
+def line(name: str, found: Outcome) -> str:
+    """A row of the table."""
+    recovery = "" if found.recovery_p99 is None else f"{found.recovery_p99:.1f} s"
+    figures = ", ".join(f"{key} {value}" for key, value in found.figures.items())
+    verdict = "ok" if found.ok else "FAILED: " + "; ".join(found.wrong or ["see the counts"])
+    return (
+        f"| {name} | {found.tried} | {found.lost} | {found.doubled} | {found.early} | {recovery} "
+        f"| {figures} | {verdict} |"
+    )
+
+
+def main() -> int:
+    """Provoke, count, tell."""
+    parser = argparse.ArgumentParser(prog="python -m bench.torture", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all without one")
+    parser.add_argument("--long", action="store_true", help="the thorough form: an hour or more")
+    parser.add_argument("--seed", type=int, default=None, help="of a run that is to be repeated")
+    parser.add_argument("--jobs", type=int, default=1, help="rows at once; most of their time is waiting")
+    chosen = parser.parse_args()
+    if unknown := [each for each in chosen.rows if each not in ROWS]:
+        parser.error(f"there is no row {', '.join(unknown)}; known: {', '.join(ROWS)}")
+    seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
+    print(f"seed {seed}\n\n{HEADER}", flush=True)
+    failed = 0
+    names = chosen.rows or list(ROWS)
+    with ThreadPoolExecutor(chosen.jobs) as pool:
+        for name, found in zip(
+            names, pool.map(lambda each: play(each, seed, chosen.long), names), strict=True
+        ):
+            failed += not found.ok
+            print(line(name, found), flush=True)
+    return 1 if failed else 0
+
+
+def play(name: str, seed: int, long: bool) -> Outcome:
+    """One row, in a folder of its own. A row that fails is told as such, and the others run."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="killsyncd-torture-") as folder:
+        try:
+            with scene(Path(folder), seed, long) as stage:
+                found = ROWS[name](stage)
+        except Exception as error:
+            found = Outcome(wrong=[f"{type(error).__name__}: {' '.join(str(error).split())[-400:]}"])
+    found.figures["in"] = f"{time.monotonic() - began:.0f} s"
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
