@@ -48,6 +48,7 @@ def main() -> int:
     failed = 0
     names = chosen.rows or list(ROWS)
     with ThreadPoolExecutor(chosen.jobs) as pool:
+        outcomes = pool.map(lambda each: play(each, seed, chosen.long), names)
         for name, found in zip(
             names, pool.map(lambda each: play(each, seed, chosen.long), names), strict=True
         ):

@@ -23,7 +23,7 @@ ODD_IN_A_ROW = 3
 """Answers in a row whose cache life is odd before it counts as the route's."""
 
 SINKS_AFTER = 20
-"""Answers in a row, all cached for clearly less than the route's cache life: then that was wrong or is over."""
+"""Answers in a row, all cached for clearly less than the route's cache life: that was wrong, or is over."""
 
 CLEARLY = 0.75
 """So much of the route's cache life: less than that is clearly less."""
