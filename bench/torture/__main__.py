@@ -49,9 +49,7 @@ def main() -> int:
     names = chosen.rows or list(ROWS)
     with ThreadPoolExecutor(chosen.jobs) as pool:
         outcomes = pool.map(lambda each: play(each, seed, chosen.long), names)
-        for name, found in zip(
-            names, pool.map(lambda each: play(each, seed, chosen.long), names), strict=True
-        ):
+        for name, found in zip(names, outcomes, strict=True):
             failed += not found.ok
             print(line(name, found), flush=True)
     return 1 if failed else 0
