@@ -83,6 +83,8 @@ class Origin(enum.StrEnum):
     LOGIN = "login"
     MANUAL = "manual"
     PRODUCER = "producer"
+    ACTIVE = "active"
+    """The producer, sooner than its interval: the list showed a fresh kill lately."""
     MESSAGE = "message"
 
 

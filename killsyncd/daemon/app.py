@@ -78,6 +78,7 @@ class App:
         return {
             "producer.interval": produce,
             "producer.min_age": produce,
+            "producer.active_for": produce,
             "producer.full_walk": consume,
             "producer.max_pages": consume,
             "queue.skip_within": skip,

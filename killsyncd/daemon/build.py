@@ -269,7 +269,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
     tasks.background["names"] = names.run
     tasks.background["switches"] = pauses.run
     await _corporations(runtime, tasks, storage, esi)
-    producer = _producer(runtime, tasks, storage, lambda: pauses.producer_paused() or space.low)
+    producer = _producer(runtime, tasks, storage, esi, lambda: pauses.producer_paused() or space.low)
     return Sync(consumer, fetcher, producer, broker, queue, space)
 
 
@@ -290,7 +290,7 @@ async def _corporations(runtime: Runtime, tasks: Tasks, storage: Storage, esi: E
 
 
 def _producer(
-    runtime: Runtime, tasks: Tasks, storage: Storage, paused: Callable[[], bool]
+    runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiClient, paused: Callable[[], bool]
 ) -> Producer | None:
     if not runtime.config.producer.enabled:
         return None
@@ -298,6 +298,7 @@ def _producer(
         producer_settings(runtime.config),
         runs=ProducerRuns(storage.store, storage.member.id),
         sources=SourceRepository(storage.store),
+        esi_now=esi.esi_now,
         events=runtime.events,
         clock=runtime.clock,
         rng=runtime.rng,

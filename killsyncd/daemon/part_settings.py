@@ -44,4 +44,7 @@ def consumer_settings(config: Config) -> ConsumerSettings:
 
 def producer_settings(config: Config) -> ProducerSettings:
     """For `Producer`."""
-    return ProducerSettings(interval=config.producer.interval, min_age=config.producer.min_age)
+    producer = config.producer
+    return ProducerSettings(
+        interval=producer.interval, min_age=producer.min_age, active_for=producer.active_for
+    )

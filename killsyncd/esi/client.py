@@ -134,6 +134,7 @@ class EsiClient:
         cached_for: float | None = None,
         before_ask: BeforeAsk | None = None,
         character_id: int | None = None,
+        keep: float = 0.0,
     ) -> ListPage:
         """One page of a list; see `KillmailLists.page`."""
         return await self._lists.page(
@@ -145,6 +146,7 @@ class EsiClient:
             cached_for=cached_for,
             before_ask=before_ask,
             character_id=character_id,
+            keep=keep,
         )
 
     def cache_seconds(self, kind: SourceKind) -> float:

@@ -54,6 +54,7 @@ class KillmailLists:
         cached_for: float | None = None,
         before_ask: BeforeAsk | None = None,
         character_id: int | None = None,
+        keep: float = 0.0,
     ) -> ListPage:
         """One page of a list: `GET /characters/{id}/killmails/recent`, or a corporation's.
 
@@ -61,7 +62,8 @@ class KillmailLists:
         etag: of what the ledger holds of this page. not_before: its `Expires`; after a request that
         was never answered (a crash, a time-out) `asked_at + cache_seconds(kind)`. cached_for: the seconds
         that this is after the answer (None: cache_seconds); no clock makes us wait for longer. before_ask:
-        told ESI's time right before the request; must write it down as the page's asked_at.
+        told ESI's time right before the request; must write it down as the page's asked_at. keep: the part of
+        the window (0..1) that it leaves alone.
 
         Raises NotBefore, RateLimited, Downtime (wait until `until`, no attempt counts); EsiStatus (401,
         403, 404, 5xx), MalformedResponse, NoResponseReceived, NotSent. Where its `at` is set, ESI has nothing
@@ -89,6 +91,7 @@ class KillmailLists:
                 character_id=subject_id if character_id is None else character_id,
                 before_ask=before_ask,
                 ttl=life,
+                keep=keep,
             )
         )
         self._cached.answered(key)

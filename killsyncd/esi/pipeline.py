@@ -65,7 +65,7 @@ class EsiRequest:
     """resource: what counts as one thing for the downtime gate. cap: bytes of the body. ttl: seconds that an
     answer may be cached, for when there is none; 0 where nothing forbids to ask again at once.
     probe: the status, which may be asked while the gate is closed. again: a lost connection is worth one
-    more try at once."""
+    more try at once. keep: the part of the bucket's limit (0..1) that it must leave for others."""
 
     route: str
     method: str
@@ -79,6 +79,7 @@ class EsiRequest:
     ttl: float = 0.0
     probe: bool = False
     again: bool = False
+    keep: float = 0.0
 
 
 class RequestPipeline:
@@ -166,7 +167,7 @@ class RequestPipeline:
             permit.release()
         if request.route == DETAIL:
             return (await self._permits.details(1, heavy=permit.heavy if permit is not None else False))[0]
-        return await self._permits.single(request.route, request.character_id)
+        return await self._permits.single(request.route, request.character_id, keep=request.keep)
 
     async def _send(
         self, request: EsiRequest, permit: Permit, asked_at: float, *, first: bool = True

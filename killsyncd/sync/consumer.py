@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from killsyncd.auth.grant import GrantUnusable, LenderLost, ListRefused, SsoUnavailable
@@ -17,7 +16,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, StateLog, get_logger
-from killsyncd.core.model import Job, SourceKind, SyncMode, WaitsFor, Walk
+from killsyncd.core.model import Job, Origin, SyncMode, WaitsFor, Walk
 from killsyncd.core.retry import full_jitter, retry
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
@@ -26,7 +25,8 @@ from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.list_reader import LeaseLost, ListReader, is_gone
 from killsyncd.sync.ports import SyncRequestRows, WalkLedger
 from killsyncd.sync.settings import ConsumerSettings
-from killsyncd.sync.walk import Outcome, PageWritten, Sighted, SourceState, too_close_to_expiry
+from killsyncd.sync.summary import Summary, whose
+from killsyncd.sync.walk import Outcome, PageWritten, SourceState, too_close_to_expiry
 
 T = TypeVar("T")
 
@@ -46,28 +46,6 @@ EVERYBODY = "error-limit"
 
 STUCK_AFTER = 3
 """After so many failures in a row of a page behind the first the walk begins anew."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a job did, as the log tells it: new, skipped, errors, total.
-
-    skipped: listed by this source before. errors: listed, and their details failed so far or are quarantined.
-    """
-
-    pages: int = 0
-    total: int = 0
-    new: int = 0
-    skipped: int = 0
-    errors: int = 0
-
-    def add(self, page: Sighted) -> None:
-        """One page more."""
-        self.pages += 1
-        self.total += page.listed
-        self.new += page.new
-        self.skipped += page.listed - page.new
-        self.errors += page.failing
 
 
 class Consumer:
@@ -172,7 +150,7 @@ class Consumer:
             stopped.cancel()
 
     async def _work(self, job: Job) -> None:
-        log = self._log.bind(**_whose(job))
+        log = self._log.bind(**whose(job))
         self.working += 1
         try:
             await self._try(job, log)
@@ -195,6 +173,11 @@ class Consumer:
                 # For everybody: ten thousand jobs must not be taken and given back, over and over.
                 pause = min(LONGEST_CLOSED, error.until - self._clock.now())
                 self._closed_until = max(self._closed_until, self._clock.monotonic() + pause)
+            elif isinstance(error, RateLimited) and job.origin is Origin.ACTIVE:
+                # Half of a list's window is for the interval: the producer's next run goes on with it, or
+                # what it leaves does then.
+                until, why = self._clock.now() + self._settings.interval, "the rest of its budget is kept"
+                return await self._give_back(job, until, job.attempts, why, log, None)
             # No failure: no attempt counts. A little apart, so that not all come back at once.
             until = error.until + self._rng.uniform(0.0, 1.0)
             await self._give_back(job, until, job.attempts, error.message, log, error.waits_for)
@@ -277,7 +260,7 @@ class Consumer:
         attempts: int,
         reason: str,
         log: Logger,
-        waits_for: WaitsFor = WaitsFor.RETRY,
+        waits_for: WaitsFor | None = WaitsFor.RETRY,
     ) -> None:
         # Never at once: an error that says "now" again and again must not make this a busy loop.
         until = max(until, self._clock.now() + LEAST_PAUSE)
@@ -388,14 +371,6 @@ class Consumer:
         log.info("the list changed while it was read; reading it again later", torn=torn)
         why = "the list changed while it was read"
         await self._give_back(job, until, job.attempts, why, log, WaitsFor.CACHE)
-
-
-def _whose(job: Job) -> dict[str, Any]:
-    """Whose list it is, for the log."""
-    if job.source.kind is SourceKind.CORPORATION:
-        name, via = job.subject_name or "", job.character_name
-        return {"corporation": name, "corporation_id": job.source.subject_id, "via": via}
-    return {"character": job.character_name, "character_id": job.character_id}
 
 
 def _stuck(job: Job, error: EsiError) -> bool:

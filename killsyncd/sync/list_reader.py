@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.logging import Logger
-from killsyncd.core.model import Job, PageState, SyncMode, WaitsFor, Walk
+from killsyncd.core.model import Job, Origin, PageState, SyncMode, WaitsFor, Walk
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import ClockWrong, EsiError, EsiStatus, NotBefore
 from killsyncd.sync.lending import ListTokens
@@ -23,6 +23,10 @@ ESI's that say so for ever, and an answer in full costs one token more."""
 def is_gone(error: EsiError) -> bool:
     """Whether ESI says, in its own words, that there is no such page; a gateway says 404 in HTML."""
     return isinstance(error, EsiStatus) and error.status == 404 and bool(error.detail)
+
+
+KEPT = 0.5
+"""The part of a list's window that is left alone by what is asked sooner than the interval."""
 
 
 class LeaseLost(KillsyncdError):
@@ -117,6 +121,7 @@ class ListReader:
                 cached_for=self._cached_for(job, known),
                 before_ask=before_ask,
                 character_id=job.character_id,
+                keep=KEPT if job.origin is Origin.ACTIVE else 0.0,
             )
         except ClockWrong:
             raise

@@ -165,6 +165,13 @@ class DueSources(Protocol):
         """ESI's lists that can be read, were not since `before`, and do not wait already; longest ago
         first."""
 
+    async def active(self, active_for: float, expired_by: float, limit: int) -> list[int]:
+        """Lists that showed a fresh kill within `active_for` seconds, whose answer was cached until
+        `expired_by` (ESI's clock) at most, and that nobody has asked for; longest ago first."""
+
+    async def next_active(self, active_for: float) -> float | None:
+        """Until when the first of those lists is cached, by ESI's clock; None without any."""
+
     async def queue(
         self,
         source_ids: Sequence[int],

@@ -15,6 +15,7 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.model import PRIORITY_PRODUCER, Origin
+from killsyncd.esi.routes import AFTER_EXPIRES
 from killsyncd.sync.ports import DueSources, ProducerRunRows
 from killsyncd.sync.settings import ProducerSettings
 
@@ -23,12 +24,16 @@ CHUNK = 200
 
 LONGEST_JITTER = 60.0
 
+LOOK_AGAIN = 15.0
+"""Seconds after which it is looked whether something is due, although nobody said so."""
+
 SHOWN = 20
 """Lists named one by one in the log; more are counted."""
 
 
 class Producer:
-    """Background sync. paused: whether nobody shall be queued by itself."""
+    """Background sync. esi_now: ESI's clock, never ahead of it. paused: whether nobody shall be queued by
+    itself."""
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class Producer:
         *,
         runs: ProducerRunRows,
         sources: DueSources,
+        esi_now: Callable[[], float],
         events: Events,
         clock: Clock,
         rng: random.Random,
@@ -43,6 +49,7 @@ class Producer:
     ) -> None:
         self._runs = runs
         self._sources = sources
+        self._esi_now = esi_now
         self._events = events
         self._clock = clock
         self._rng = rng
@@ -64,15 +71,15 @@ class Producer:
         with self._signal.ringing_at(stopping):
             while not stopping.is_set():
                 self.progress = self._clock.monotonic()
-                wait = 15.0
+                wait = LOOK_AGAIN
                 if not self._paused():
                     try:
-                        wait = await self.round()
+                        wait = min(await self.round(), await self.queue_active())
                     except Unavailable as error:
                         self._states.set("run", "failing", "background sync failed", reason=error.message)
                     else:
                         self._states.set("run", "ok", "background sync works again")
-                await self._signal.wait(self._clock, min(15.0, wait))
+                await self._signal.wait(self._clock, min(LOOK_AGAIN, wait))
 
     async def round(self) -> float:
         """Run if it is due; answers the seconds until it is."""
@@ -91,6 +98,24 @@ class Producer:
             await self._runs.finish(queued, self._settings.interval + jitter)
             state = await self._runs.state()
         return max(0.05, state.next_run_at - state.now) if state.holder is None else 2.0
+
+    async def queue_active(self) -> float:
+        """Queue lists that showed a fresh kill lately, as soon as ESI has news of them.
+
+        Answers the seconds until the next one is due. Which of a list's tokens they may spend, the
+        consumer keeps.
+        """
+        active_for = self._settings.active_for
+        if active_for <= 0.0:
+            return LOOK_AGAIN
+        now = self._esi_now() - AFTER_EXPIRES
+        due = await self._sources.active(active_for, now, CHUNK)
+        if due:
+            await self._sources.queue(due, PRIORITY_PRODUCER, Origin.ACTIVE)
+            self._events.tell("wants")
+            self._log.debug("lists that fought are read again", lists=len(due))
+        following = await self._sources.next_active(active_for)
+        return LOOK_AGAIN if following is None else max(0.5, following - now)
 
     async def _queue_everybody(self) -> int:
         began = self._clock.monotonic()

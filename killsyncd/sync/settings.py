@@ -18,7 +18,9 @@ class ConsumerSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProducerSettings:
-    """interval: between two runs. min_age: of the last sync of whoever is queued."""
+    """interval: between two runs. min_age: of the last sync of whoever is queued. active_for: a list that
+    showed a fresh kill within so long is read as soon as ESI has news of it; 0: none is."""
 
     interval: float
     min_age: float
+    active_for: float = 0.0

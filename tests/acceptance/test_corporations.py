@@ -89,3 +89,18 @@ def test_one_director_brings_home_what_forty_members_lost_and_won(stage: Stage) 
     counted = eve.counters()
     assert counted["refetches"] == 0
     assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
+
+
+def test_who_fights_is_listed_as_soon_as_esi_has_news_and_others_by_the_interval(stage: Stage) -> None:
+    eve = stage.eve(pilots=2, history=2, cache=3)
+    fighter, quiet = [each["character_id"] for each in eve.pilots()]
+    daemon = stage.daemon(eve, {"producer": {"interval": "10m", "min_age": "1s", "active_for": "1h"}})
+    eve.add_mails(1, [fighter], age=30)
+    stage.log_in(daemon, eve)
+    daemon.wait_stored(len(eve.mails()))
+    for _ in range(3):
+        made = eve.add_mails(1, [fighter])
+        wait_stored(daemon, {each["killmail_id"] for each in made})
+    lists = eve.counters()["lists"]
+    assert lists[str(fighter)] >= 4
+    assert lists[str(quiet)] == 1

@@ -553,3 +553,20 @@ async def test_eta_and_budgets(tmp_path: Path) -> None:
         (view,) = [each for each in await home.esi.budgets() if each.group == "killmail"]
         assert (view.limit, view.remaining, view.window_seconds) == (20, 18, 900)
         assert view.next_tokens_at is not None
+
+
+async def test_what_is_asked_sooner_leaves_half_of_a_list_s_window(tmp_path: Path) -> None:
+    """Of 30 tokens 15 are left for others, also after a restart: what is spent is written down."""
+    async with house(tmp_path, pilots=1, cache=0.0) as home:
+        token, source = home.token(home.pilot), character(home.pilot)
+
+        async def ask(number: int) -> None:
+            await home.esi.list_page(source, 1, token=token, keep=0.5)
+
+        asked, limited = await until_limited(ask)
+        assert limited.group == "char-killmail"
+        spent = home.sim.counters()["tokens_spent"]["char-killmail"]
+        assert spent == 2 * asked
+        assert 0 < spent <= 15
+        await home.esi.list_page(source, 1, token=token)
+        assert home.sim.counters()["breaches"] == 0

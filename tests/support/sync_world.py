@@ -102,6 +102,7 @@ class PlayedLists:
         cached_for: float | None = None,
         before_ask: Callable[[float], Awaitable[None]] | None = None,
         character_id: int | None = None,
+        keep: float = 0.0,
     ) -> ListPage:
         if self.esi_now() < not_before:
             raise NotBefore("still cached", not_before)

@@ -762,3 +762,20 @@ async def test_a_clock_that_was_wrong_leads_to_a_full_walk(core: SyncWorld, pilo
     await core.work(pilot)
     mode = await core.world.value("SELECT mode FROM walks ORDER BY id DESC LIMIT 1")
     assert mode == "FULL_SYNC"
+
+
+async def test_what_is_asked_sooner_leaves_the_rest_of_the_window_to_the_interval(
+    core: SyncWorld, pilot: Pilot
+) -> None:
+    """It is no trouble that anybody is told of, and the producer's next run goes on with it."""
+    core.lists.script = {1: [RateLimited("dry", core.clock.now() + 30.0, group="char-killmail", dry=True)]}
+    await core.world.want(pilot, origin=Origin.ACTIVE)
+    await core.work(pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["not_before"] == pytest.approx(core.clock.now() + 600.0)
+    assert await core.world.value("SELECT waits_for FROM wants") is None
+    await wanted(core, pilot)
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["not_before"] == 0.0

@@ -13,6 +13,7 @@ from killsyncd.storage.repositories.producer_runs import ProducerRuns
 from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.sync.producer import LONGEST_JITTER, Producer
 from killsyncd.sync.settings import ProducerSettings
+from tests.support.storage_world import Pilot
 from tests.support.sync_world import SyncWorld, eventually
 
 INTERVAL = 600.0
@@ -25,11 +26,12 @@ async def core(tmp_path: Path) -> AsyncIterator[SyncWorld]:
         yield core
 
 
-def make(core: SyncWorld) -> Producer:
+def make(core: SyncWorld, active_for: float = 0.0) -> Producer:
     return Producer(
-        ProducerSettings(INTERVAL, MIN_AGE),
+        ProducerSettings(INTERVAL, MIN_AGE, active_for),
         runs=ProducerRuns(core.world.store, core.world.holder),
         sources=SourceRepository(core.world.store),
+        esi_now=core.clock.now,
         events=core.events,
         clock=core.clock,
         rng=random.Random(1),
@@ -159,3 +161,67 @@ async def test_what_was_put_off_for_years_is_wanted_now(core: SyncWorld) -> None
     await make(core).round()
     assert await core.claim(pilot) is not None
     assert len((await core.world.ledger.pending_of(pilot.source_id, 5)).refs) == 1
+
+
+# -- sooner than the interval --------------------------------------------------------------------
+
+HOUR = 3600.0
+
+
+async def fought(core: SyncWorld, pilot: Pilot, ago: float, cached_for: float) -> None:
+    """The pilot's list showed a kill of `ago` seconds before, and is cached for so long."""
+    now = core.clock.now()
+    await core.world.listed(pilot, 1)
+    await core.world.rows(
+        "UPDATE sources SET last_fresh_at = :at WHERE id = :id", at=now - ago, id=pilot.source_id
+    )
+    await core.world.rows(
+        "UPDATE pages SET expires_at = :at WHERE source_id = :id", at=now + cached_for, id=pilot.source_id
+    )
+
+
+async def origins(core: SyncWorld) -> dict[int, str]:
+    rows = await core.world.rows("SELECT source_id, origin FROM wants")
+    return {int(row[0]): str(row[1]) for row in rows}
+
+
+async def test_who_fought_is_listed_as_soon_as_esi_has_news(core: SyncWorld) -> None:
+    """Others wait for the interval, and so does who fought long ago."""
+    quick, quiet, long_ago = [await core.world.pilot(90000001 + each) for each in range(3)]
+    await fought(core, quick, 600.0, 100.0)
+    await core.world.listed(quiet, 2)
+    await fought(core, long_ago, HOUR + 1.0, 100.0)
+    producer = make(core, HOUR)
+    assert await producer.queue_active() == pytest.approx(101.0)
+    assert await origins(core) == {}, "ESI's answer is cached"
+    core.clock.tick(101.5)
+    await producer.queue_active()
+    assert await origins(core) == {quick.source_id: "active"}
+    assert await producer.queue_active() == 15.0, "once"
+
+
+async def test_switched_off_nobody_is_listed_sooner(core: SyncWorld) -> None:
+    pilot = await core.world.pilot(90000001)
+    await fought(core, pilot, 60.0, -10.0)
+    await make(core, 0.0).queue_active()
+    assert await origins(core) == {}
+
+
+async def test_every_pilot_is_in_every_run_also_who_is_to_be_listed_sooner(core: SyncWorld) -> None:
+    """And then it may spend what others may."""
+    pilot = await core.world.pilot(90000001)
+    await fought(core, pilot, 60.0, -10.0)
+    producer = make(core, HOUR)
+    await producer.queue_active()
+    assert await origins(core) == {pilot.source_id: "active"}
+    await core.world.rows("UPDATE sources SET last_sync_at = NULL")
+    await producer.round()
+    assert await origins(core) == {pilot.source_id: "producer"}
+
+
+async def test_a_list_that_did_not_answer_is_left_to_the_interval(core: SyncWorld) -> None:
+    pilot = await core.world.pilot(90000001)
+    await fought(core, pilot, 60.0, -10.0)
+    await core.world.rows("UPDATE pages SET asked_at = answered_at + 5")
+    await make(core, HOUR).queue_active()
+    assert await origins(core) == {}

@@ -142,8 +142,11 @@ class PermitOffice:
 
     # One request
 
-    async def single(self, route: str, character_id: int | None) -> Permit:
-        """A permit for one request, from the database. Raises RateLimited, Unavailable."""
+    async def single(self, route: str, character_id: int | None, *, keep: float = 0.0) -> Permit:
+        """A permit for one request, from the database. keep: the part of the limit (0..1) to leave alone.
+
+        Raises RateLimited, Unavailable.
+        """
         bucket = self.bucket(route, character_id)
         self.check(route, bucket)
         while self._must_wait_its_turn(route):
@@ -158,7 +161,7 @@ class PermitOffice:
                 bucket,
                 want=holds,
                 least=holds,
-                keep=0.0,
+                keep=keep,
                 limit=limit,
                 window=window,
                 life=LONGEST_LIFE,

@@ -193,7 +193,21 @@ class SourceRepository(Repository):
     def due(self, before: datetime) -> Tx[list[int]]:
         """ESI's lists that can be read, were not since `before`, and do not wait already; longest ago
         first."""
-        return [int(row[0]) for row in (yield Run("sources.due", {"before": before}))]
+        values = {"before": before, "active": Origin.ACTIVE.value}
+        return [int(row[0]) for row in (yield Run("sources.due", values))]
+
+    @reads
+    def active(self, active_for: float, expired_by: float, limit: int) -> Tx[list[int]]:
+        """Lists that showed a fresh kill within `active_for` seconds, whose answer was cached until
+        `expired_by` (ESI's clock) at most, and that nobody has asked for; longest ago first."""
+        values = {"active_for": active_for, "expired_by": expired_by, "limit": limit}
+        return [int(row[0]) for row in (yield Run("sources.active", values))]
+
+    @reads
+    def next_active(self, active_for: float) -> Tx[float | None]:
+        """Until when the first of those lists is cached, by ESI's clock; None without any."""
+        row = one((yield Run("sources.next_active", {"active_for": active_for})))
+        return None if row is None or row["due"] is None else float(row["due"])
 
     @writes
     def queue(

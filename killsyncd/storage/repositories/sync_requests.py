@@ -44,7 +44,9 @@ def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_befor
     # Somebody who asks while the job is worked on wants another look; the producer just comes round,
     # and a message lay in its queue for who knows how long.
     asked_during = row["holder"] is not None and origin in (Origin.LOGIN, Origin.MANUAL)
-    if changed or asked_during or not_before < float(row["not_before"]):
+    # What is asked for by everybody's rule may spend more than what is only asked for sooner.
+    promoted = row["origin"] == Origin.ACTIVE and origin is not Origin.ACTIVE and row["holder"] is None
+    if changed or asked_during or promoted or not_before < float(row["not_before"]):
         yield Run("wants.widen", widened)
     return mode
 

@@ -75,7 +75,7 @@ JOIN users u ON u.id = s.via_user_id
 JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
 WHERE s.kind IN ({a_character}, {a_corporation}) AND {readable}
   AND (s.last_sync_at IS NULL OR s.last_sync_at < :before OR s.last_sync_at > {now_time})
-  AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id)
+  AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id AND w.origin <> :active)
 ORDER BY s.last_sync_at NULLS FIRST, s.id;
 
 -- name: queue_facts
@@ -89,3 +89,22 @@ LEFT JOIN names n ON n.id = s.subject_id
 LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
 LEFT JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
 WHERE s.id = :source_id;
+
+-- name: active
+-- Lists that showed a fresh kill lately, whose answer is not cached any more, and that nobody has asked for yet.
+SELECT s.id FROM sources s
+JOIN users u ON u.id = s.via_user_id
+JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
+JOIN pages p ON p.source_id = s.id AND p.page = 1
+WHERE s.last_fresh_at > {now} - CAST(:active_for AS {real}) AND s.kind IN ({a_character}, {a_corporation}) AND {readable}
+  AND p.answered_at >= p.asked_at AND p.expires_at <= :expired_by
+  AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id)
+ORDER BY p.expires_at LIMIT :limit;
+
+-- name: next_active
+SELECT MIN(p.expires_at) AS due FROM sources s
+JOIN users u ON u.id = s.via_user_id
+JOIN pages p ON p.source_id = s.id AND p.page = 1
+WHERE s.last_fresh_at > {now} - CAST(:active_for AS {real}) AND s.kind IN ({a_character}, {a_corporation}) AND {readable}
+  AND p.answered_at >= p.asked_at
+  AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id);

@@ -1,5 +1,5 @@
 -- name: of_source
-SELECT source_id, mode, priority, not_before, holder, version FROM wants WHERE source_id = :source_id {for_update};
+SELECT source_id, mode, priority, origin, not_before, holder, version FROM wants WHERE source_id = :source_id {for_update};
 
 -- name: insert
 INSERT INTO wants (source_id, mode, priority, origin, queued_at, not_before)
