@@ -14,6 +14,7 @@ from killsyncd.api.graphql.engine import Engine, schema_text
 from killsyncd.api.graphql.errors import BAD_USER_INPUT, INTERNAL, Unauthenticated, plain
 from killsyncd.api.graphql.feed import FeedHub
 from killsyncd.api.graphql.http import GraphqlHttp, prefers_html, respond
+from killsyncd.api.graphql.mail_documents import MailDocuments
 from killsyncd.api.graphql.status_feed import StatusHub
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.api.graphql.websocket import GraphqlWs
@@ -81,6 +82,8 @@ class ApiServer:
             cookie_suffix=f"_{config.port}" if config.port else "",
         )
         self._engine = Engine(services)
+        self.documents = MailDocuments(self._engine)
+        """Mails as GraphQL gives them, for webhooks."""
         self._live = SubscriptionContext(services, FeedHub(services), StatusHub(services))
         self._http = GraphqlHttp(self._engine)
         self._logins = LoginPages(services.operations, callback_url)

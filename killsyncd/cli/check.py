@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 
 from killsyncd.cli import check_start, checking
+from killsyncd.cli.check_addresses import addresses
 from killsyncd.cli.check_documents import documents
 from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
 from killsyncd.config.ownership import explained
@@ -59,6 +60,7 @@ def _checks(call: Invocation) -> Iterator[checking.Finding]:
         ("daemon", lambda: check_start.in_use(config, runs=runs) or checking.control(config)),
         ("listen", lambda: check_start.listening(config, runs=runs)),
         ("callback", lambda: check_start.callback(config)),
+        ("addresses", lambda: addresses(config)),
         ("clock", lambda: checking.clock(config)),
         ("space", lambda: checking.space(config)),
     )

@@ -28,6 +28,7 @@ from killsyncd.config.schema import (
 from killsyncd.config.secret import Secret, SecretFileRefused, open_to_others, read_secret_file
 from killsyncd.config.sockets import SocketCandidate, control_sockets
 from killsyncd.config.types import seconds_of
+from killsyncd.config.webhooks import WebhookConfig
 
 __all__ = [
     "KILLMAIL_SCOPE",
@@ -47,6 +48,7 @@ __all__ = [
     "SecurityConfig",
     "SocketCandidate",
     "SsoConfig",
+    "WebhookConfig",
     "control_sockets",
     "from_mapping",
     "host_of",

@@ -34,6 +34,10 @@ def unknown_variable(where: str, variable: str) -> ConfigMistake | None:
     """
     if variable.startswith(f"{PREFIX}TEST_"):
         return None
+    if variable.startswith(f"{PREFIX}WEBHOOKS_"):
+        return ConfigMistake(
+            where, "is unknown: webhooks stand in the file alone, as [[webhooks]]", "", variable
+        )
     for section in SECTIONS:
         start = f"{PREFIX}{section}_".upper()
         if variable.startswith(start):
@@ -52,6 +56,9 @@ def unknown_variable(where: str, variable: str) -> ConfigMistake | None:
 
 def unknown_section(where: str, section: str, table: object) -> ConfigMistake:
     """What is said of a section that is none, or of a key outside of any."""
+    if match := nearest(section, ["webhooks"], 0.75):
+        guess = f"did you mean [[{match}]], in two brackets, once for each?"
+        return ConfigMistake(where, f"is an unknown section; {guess}", _plain(section))
     if not isinstance(table, Mapping):
         homes = [each for each in SECTIONS if section in keys_of(each)]
         guess = f"; did you mean the one of [{homes[0]}]?" if homes else ""

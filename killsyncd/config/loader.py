@@ -21,6 +21,8 @@ from killsyncd.config.paths import Directories, candidates, find_places
 from killsyncd.config.schema import REQUIRED, SECTIONS, Config, Key, keys_of
 from killsyncd.config.secret import SecretFileRefused, open_to_others, read_secret_file
 from killsyncd.config.types import BadValue
+from killsyncd.config.webhooks import SECTION as WEBHOOKS
+from killsyncd.config.webhooks import read_webhooks
 from killsyncd.core.errors import ConfigError
 
 CONFIG_FILE_BYTES = 1_000_000
@@ -49,8 +51,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     file = path or _named(environ) or next((each for each in candidates(environ) if _exists(each)), None)
     mistakes: list[ConfigMistake] = []
     given: dict[tuple[str, str], RawValue] = {}
+    tables: object = None
     if file is not None:
         private, document = _read(file, places)
+        tables = document.pop(WEBHOOKS, None)
         mistakes += _take_document(document, str(file), private, given)
     from_file = len(given)
     mistakes += _take_environment(environ, given)
@@ -64,11 +68,11 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     if file is None:
         looked = ", ".join(str(each) for each in candidates(environ))
         hint = f"No configuration file was found ({looked}); name one with --config FILE.\n  {REFERENCE}"
-    return _build(given, places, source, str(file) if file else "configuration", mistakes, hint)
+    return _build(given, places, source, str(file) if file else "configuration", mistakes, hint, tables)
 
 
 def from_mapping(
-    sections: Mapping[str, Mapping[str, object]],
+    sections: Mapping[str, object],
     environ: Mapping[str, str] | None = None,
     source: str = "a mapping",
 ) -> Config:
@@ -78,8 +82,10 @@ def from_mapping(
     not looked at. Passwords in URLs are fine: memory is private.
     """
     given: dict[tuple[str, str], RawValue] = {}
-    mistakes = _take_document(sections, source, True, given)
-    return _build(given, find_places(environ or {}), source, source, mistakes, REFERENCE)
+    document = {section: table for section, table in sections.items() if section != WEBHOOKS}
+    mistakes = _take_document(document, source, True, given)
+    places = find_places(environ or {})
+    return _build(given, places, source, source, mistakes, REFERENCE, sections.get(WEBHOOKS))
 
 
 # --- the file -----------------------------------------------------------------------------------
@@ -209,6 +215,7 @@ def _build(
     where: str,
     mistakes: list[ConfigMistake],
     hint: str,
+    tables: object = None,
 ) -> Config:
     sections: dict[str, dict[str, Any]] = {}
     for section in SECTIONS:
@@ -227,6 +234,8 @@ def _build(
                 _take_value(section, key, about, one, places, values, mistakes)
     origins = {f"{section}.{key}": one.where for (section, key), one in given.items()}
     crosschecks.run(sections, origins, given, where, mistakes)
+    webhooks = read_webhooks(tables, where, places, mistakes)
+    crosschecks.webhooks_find_what_they_need(webhooks, sections, where, mistakes)
     if mistakes:
         raise ConfigMistakes(mistakes, hint)
     return Config(
@@ -234,6 +243,7 @@ def _build(
         source=source,
         state_directory=places.state,
         runtime_directory=places.runtime,
+        webhooks=webhooks,
         origins=MappingProxyType(origins),
     )
 

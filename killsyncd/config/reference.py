@@ -15,6 +15,7 @@ from pathlib import Path
 
 from killsyncd.config.environment import variable_of
 from killsyncd.config.schema import REQUIRED, SECTIONS, keys_of
+from killsyncd.config.webhooks import webhook_keys
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,30 @@ def markdown() -> str:
                 cells = [f"`{each.key}`", default, each.allowed, each.meaning]
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
+    lines += [_WEBHOOKS, "| key | default | must be | |", "|---|---|---|---|"]
+    for name, about in webhook_keys().items():
+        default = "**required**" if about.raw is REQUIRED else f"`{toml(about.raw)}`"
+        cells = [f"`{name}`", default, about.kind.allowed, about.meaning]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines).rstrip("\n") + "\n"
 
+
+_WEBHOOKS = """\
+## [[webhooks]]
+
+Where killmails go: one table a webhook, as many as are needed. [webhooks.md](webhooks.md) has examples, and
+what happens when something goes wrong. They stand in the file alone, not in the environment; a reload
+(SIGHUP) takes over new, changed and removed ones. The files of `url_file` and `secret_file` may be systemd
+credentials: `LoadCredential=webhooks.NAME.url_file:/etc/killsyncd/NAME.url`.
+"""
+
+_WEBHOOKS_EXAMPLE = """\
+# A webhook: where killmails go. One table each; docs/webhooks.md says more.
+#[[webhooks]]
+#name = "corp-kills"
+#kind = "discord"
+#url_file = "/etc/killsyncd/corp-kills.url"
+"""
 
 _EXAMPLE = """\
 # killsyncd's configuration. Copy it to ~/.config/killsyncd/killsyncd.toml or /etc/killsyncd/killsyncd.toml
@@ -147,6 +170,13 @@ def example() -> str:
                 )
                 lines.append(f'{each.key} = ""' if each.required else f"#{each.key} = {each.default}")
         lines.append("")
+    lines.append(_WEBHOOKS_EXAMPLE.rstrip("\n"))
+    for name, about in webhook_keys().items():
+        if name not in ("name", "kind", "url_file"):
+            lines += textwrap.wrap(
+                about.meaning, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+            )
+            lines.append(f"#{name} = {toml(about.raw)}")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

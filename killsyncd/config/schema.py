@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from killsyncd.config import types as kinds
 from killsyncd.config.secret import Secret
 from killsyncd.config.types import ValueType
 from killsyncd.core.sources import KILLMAIL_SCOPE as KILLMAIL_SCOPE
+
+if TYPE_CHECKING:
+    from killsyncd.config.webhooks import WebhookConfig
 
 T = TypeVar("T")
 
@@ -300,6 +303,11 @@ class ApiConfig:
         "Names the daemon answers to, besides loopback names and the callback's host.",
     )
     images: bool = key(False, kinds.flag(), "Pictures from CCP's image server on the dashboard.")
+    public_url: str = key(
+        "",
+        kinds.optional_http_url(),
+        "Where people reach the dashboard, for links in webhooks. Empty: no links.",
+    )
     token: Secret | None = _none()
 
     @property
@@ -357,7 +365,7 @@ class LogConfig:
 class Config:
     """A configuration that holds.
 
-    source: what it was read from, for people.
+    source: what it was read from, for people. webhooks: one a table `[[webhooks]]`.
     origins: `section.key` to where its value came from; keys that are at their default are absent.
     state_directory, runtime_directory: `$STATE` and `$RUNTIME`; neither need exist yet.
     """
@@ -378,6 +386,7 @@ class Config:
     source: str
     state_directory: Path
     runtime_directory: Path
+    webhooks: tuple[WebhookConfig, ...] = ()
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 

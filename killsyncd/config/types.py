@@ -286,6 +286,14 @@ def http_url(*, bare: bool) -> ValueType[str]:
     return ValueType("address", allowed, read)
 
 
+def optional_http_url() -> ValueType[str]:
+    """A base address as above, or nothing."""
+    address = http_url(bare=True)
+    return ValueType(
+        "address", f"{address.allowed}, or empty", lambda raw: "" if raw == "" else address.read(raw)
+    )
+
+
 def _is_host(host: str) -> bool:
     try:
         ip_address(host.partition("%")[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -10,6 +10,7 @@ from killsyncd.config.errors import ConfigMistake, shown
 from killsyncd.config.schema import host_of, is_loopback, keys_of
 from killsyncd.config.secret import Secret
 from killsyncd.config.types import split_listen
+from killsyncd.config.webhooks import WebhookConfig
 
 FASTEST = 150
 """Requests a second: the burst that ESI bears."""
@@ -62,6 +63,23 @@ def run(
                 "(umask 077; openssl rand -hex 32 > /etc/killsyncd/api.token)"
             )
             mistakes.append(ConfigMistake(origins.get("api.listen", where), problem, "api", "token_file"))
+
+
+def webhooks_find_what_they_need(
+    webhooks: Sequence[WebhookConfig],
+    sections: Mapping[str, Mapping[str, Any]],
+    where: str,
+    mistakes: list[ConfigMistake],
+) -> None:
+    """A filter by regions, classes or groups needs static data, one by value needs prices."""
+    for each in webhooks:
+        for section, needed, what in (
+            ("static_data", each.needs_static_data, "regions, security and ship_groups need"),
+            ("prices", each.needs_prices, "min_value and mention_min_value need"),
+        ):
+            if needed and sections.get(section, {}).get("enabled") is False:
+                problem = f"{what} [{section}] enabled = true"
+                mistakes.append(ConfigMistake(where, problem, "[webhooks]", each.name))
 
 
 EXAMPLES = {"sso": ("client_id", "0123456789abcdef0123456789abcdef"), "esi": ("contact", "you@example.com")}

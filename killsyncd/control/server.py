@@ -20,6 +20,7 @@ from killsyncd.control import requests as bodies
 from killsyncd.control.ports import Backup
 from killsyncd.control.requests import answer, failure, flag, number, numbers, query, read_body, text, texts
 from killsyncd.control.socket import ControlSocket
+from killsyncd.control.webhooks import webhook_routes
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
@@ -27,6 +28,7 @@ from killsyncd.http.connections import ConnectionLimits, Connections, open_files
 from killsyncd.service import FeedLine, jsonable
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.service.operations import Operations, queue_remedy
+from killsyncd.service.webhooks import WebhookOperations
 
 BackupMaker = Callable[[], AbstractAsyncContextManager[Backup]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -48,7 +50,13 @@ class ControlServer:
     backup: makes a copy to send away; None where the database is backed up by other means.
     """
 
-    def __init__(self, operations: Operations, exchange: ImportExport, backup: BackupMaker | None) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        exchange: ImportExport,
+        backup: BackupMaker | None,
+        webhooks: WebhookOperations | None = None,
+    ) -> None:
         self._operations = operations
         self._exchange = exchange
         self._backup = backup
@@ -80,6 +88,8 @@ class ControlServer:
                 web.post("/v1/backup", self._send_backup),
             ]
         )
+        if webhooks is not None:
+            app.add_routes(webhook_routes(webhooks))
         # A client that went away ends what it had asked for; what was committed stays.
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS

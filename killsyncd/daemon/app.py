@@ -11,6 +11,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.text import count
 from killsyncd.daemon.part_settings import consumer_settings, producer_settings
+from killsyncd.daemon.reload import WEBHOOKS
 from killsyncd.daemon.runtime import Tasks
 from killsyncd.daemon.servers import Servers
 from killsyncd.esi.client import EsiClient
@@ -21,6 +22,7 @@ from killsyncd.storage.transaction import Store
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
 from killsyncd.sync.producer import Producer
+from killsyncd.webhooks.manager import Webhooks
 
 STANDS_STILL = 180.0
 """Seconds without progress after which a task is stuck: the slowest request ends far sooner."""
@@ -41,6 +43,7 @@ class App:
     consumer: Consumer
     fetcher: Fetcher
     producer: Producer | None
+    webhooks: Webhooks
     tasks: Tasks
     servers: Servers
     addresses: dict[str, str] = field(default_factory=dict)
@@ -82,6 +85,7 @@ class App:
             "producer.full_walk": consume,
             "producer.max_pages": consume,
             "queue.skip_within": skip,
+            WEBHOOKS: lambda config: self.webhooks.reconfigure(config.webhooks),
         }
 
     async def listen(self, stack: AsyncExitStack, environ: Mapping[str, str]) -> None:

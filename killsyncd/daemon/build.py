@@ -37,8 +37,9 @@ from killsyncd.daemon.part_settings import (
 )
 from killsyncd.daemon.peers import PeerEvents
 from killsyncd.daemon.runtime import Runtime, Tasks
-from killsyncd.daemon.servers import build_servers
+from killsyncd.daemon.servers import Shown, build_servers
 from killsyncd.daemon.startup import await_store
+from killsyncd.daemon.webhooks import LateDocuments, build_webhooks
 from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag
 from killsyncd.service.disk_space import DiskSpace
@@ -49,7 +50,6 @@ from killsyncd.service.operations import Operations
 from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.document_repair import repair_documents
-from killsyncd.storage.name_index import index_names
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.probe import keep_probing
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
@@ -127,11 +127,13 @@ async def build(
     tasks.workers["operations"] = operations.run
     stack.push_async_callback(operations.aclose)
     build_static_data(runtime, tasks, storage.store, storage.member.id)
+    documents = LateDocuments()
+    webhooks, hooks = build_webhooks(runtime, tasks, storage.store, storage.member.id, documents)
     lag = LoopLag(clock)
     tasks.background["lag"] = lag.run
-    servers = build_servers(
-        runtime, storage.store, storage.member.id, operations, esi, sync.consumer, sync.fetcher, lag
-    )
+    shown = Shown(operations, hooks, esi, sync.consumer, sync.fetcher, lag)
+    servers = build_servers(runtime, storage.store, storage.member.id, shown)
+    documents.source = servers.api.documents
     tasks.background["garbage"] = lambda: garbage.collect(clock, lambda: servers.api.busy)
     tasks.background["watcher"] = build_monitor(runtime, tasks, storage, esi, auth, sync).run
     return App(
@@ -146,6 +148,7 @@ async def build(
         consumer=sync.consumer,
         fetcher=sync.fetcher,
         producer=sync.producer,
+        webhooks=webhooks,
         tasks=tasks,
         servers=servers,
     )
@@ -161,7 +164,6 @@ async def build_storage(runtime: Runtime, tasks: Tasks, stopping: asyncio.Event)
     tasks.background["member"] = lambda: member.run(on_lost=lambda: events.tell("refs"))
     tasks.background["probe"] = lambda: keep_probing(store, clock)
     tasks.background["documents"] = lambda: repair_documents(store, clock)
-    tasks.background["name_words"] = lambda: index_names(store, clock)
     if not store.exclusive:
         peers = PeerEvents(store, events, clock)
         tasks.background["peers"] = peers.run

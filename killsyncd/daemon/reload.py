@@ -16,6 +16,9 @@ from killsyncd.core.logging import get_logger
 
 Apply = Callable[[Config], None]
 
+WEBHOOKS = "webhooks"
+"""All tables `[[webhooks]]` together, among the names of keys."""
+
 log = get_logger(__name__)
 
 
@@ -67,7 +70,7 @@ class Reloader:
 
 
 def differing(running: Config, wanted: Config) -> list[str]:
-    """Keys, as `section.key`, whose value or whose file's content is another one."""
+    """Keys, as `section.key` (or `webhooks`), whose value or whose file's content is another one."""
     found = []
     for section in SECTIONS:
         ours, theirs = getattr(running, section), getattr(wanted, section)
@@ -76,12 +79,17 @@ def differing(running: Config, wanted: Config) -> list[str]:
                 about.fills and getattr(ours, about.fills) != getattr(theirs, about.fills)
             ):
                 found.append(f"{section}.{key}")
+    if running.webhooks != wanted.webhooks:
+        found.append(WEBHOOKS)
     return found
 
 
 def _with(running: Config, wanted: Config, changed: Sequence[str]) -> Config:
     """What runs now: the keys that were applied, and only they."""
     for name in changed:
+        if name == WEBHOOKS:
+            running = replace(running, webhooks=wanted.webhooks)
+            continue
         section, _, key = name.partition(".")
         part = replace(getattr(running, section), **{key: getattr(getattr(wanted, section), key)})
         running = replace(running, **{section: part})

@@ -21,6 +21,7 @@ from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag, Metrics, MetricSources
 from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
+from killsyncd.service.webhooks import WebhookOperations
 from killsyncd.storage.probe import touch
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
@@ -54,21 +55,33 @@ class Servers:
         return {"api": address, "control": listening.address}
 
 
-def build_servers(
-    runtime: Runtime,
-    store: Store,
-    holder: str,
-    operations: Operations,
-    esi: EsiClient,
-    consumer: Consumer,
-    fetcher: Fetcher,
-    lag: LoopLag,
-) -> Servers:
+@dataclass(frozen=True)
+class Shown:
+    """What the servers show: the use cases, and what is counted by the tasks."""
+
+    operations: Operations
+    webhooks: WebhookOperations
+    esi: EsiClient
+    consumer: Consumer
+    fetcher: Fetcher
+    lag: LoopLag
+
+
+def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> Servers:
     """Make the servers. holder: this daemon's id in the database."""
     config, clock, events = runtime.config, runtime.clock, runtime.events
+    operations = shown.operations
     path = config.database.sqlite_path
     metrics = Metrics(
-        MetricSources(operations, MetricsRepository(store), esi, consumer, fetcher, lag),
+        MetricSources(
+            operations,
+            MetricsRepository(store),
+            shown.esi,
+            shown.consumer,
+            shown.fetcher,
+            shown.lag,
+            shown.webhooks,
+        ),
         clock,
         started_at=runtime.started_at,
         database=path.parent if path is not None else None,
@@ -87,7 +100,7 @@ def build_servers(
     api = ApiServer(
         config.api,
         config.sso.callback_url,
-        ApiServices(KillmailSearch(store), operations, clock, Limits()),
+        ApiServices(KillmailSearch(store), operations, clock, Limits(), shown.webhooks),
         sessions=SessionRepository(store, clock),
         events=events,
         readiness=readiness,
@@ -97,7 +110,9 @@ def build_servers(
         ImportExportRepository(store, KillmailWriter(store, holder)), clock, stored=lambda: _imported(events)
     )
     servers = Servers(
-        api, ControlServer(operations, exchange, _backup_maker(store, clock)), config.control.socket
+        api,
+        ControlServer(operations, exchange, _backup_maker(store, clock), shown.webhooks),
+        config.control.socket,
     )
     return servers
 

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -49,6 +50,14 @@ class MetricSources:
     consumer: Consumer
     fetcher: Fetcher
     lag: LoopLag
+    webhooks: WebhookMeasures | None = None
+
+
+class WebhookMeasures(Protocol):
+    """What is measured of webhooks (`WebhookOperations`)."""
+
+    def counts(self) -> dict[tuple[str, str], int]: ...
+    async def waiting(self) -> dict[str, int]: ...
 
 
 class Metrics:
@@ -90,7 +99,7 @@ class Metrics:
             return self._text
 
     async def _gather(self) -> Iterable[Metric]:
-        report, measures = await asyncio.gather(self._report(), self._measured())
+        report, measures, waiting = await asyncio.gather(self._report(), self._measured(), self._waiting())
         families = [*self._own(), *self._esi_families(), *process_families(self._started_at)]
         families.append(
             gauge(
@@ -105,6 +114,8 @@ class Metrics:
             families.extend(samples.of_report(report))
         if measures is not None:
             families.extend(samples.of_measures(measures))
+        if self._sources.webhooks is not None:
+            families.extend(samples.of_webhooks(self._sources.webhooks.counts(), waiting))
         return families
 
     async def _report(self) -> StatusReport | None:
@@ -117,6 +128,15 @@ class Metrics:
         try:
             async with deadline(DATABASE_SECONDS):
                 return await self._sources.rows.measure()
+        except Unavailable:
+            return None
+
+    async def _waiting(self) -> dict[str, int] | None:
+        if self._sources.webhooks is None:
+            return None
+        try:
+            async with deadline(DATABASE_SECONDS):
+                return await self._sources.webhooks.waiting()
         except Unavailable:
             return None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, PRIORITY_PRODUCER, UserState
 from killsyncd.service import Budget, StatusReport
@@ -112,6 +112,28 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
         )
     if measures.size_bytes is not None:
         yield _gauge("killsyncd_database_size_bytes", "Size of the database.", measures.size_bytes)
+
+
+def of_webhooks(counts: Mapping[tuple[str, str], int], waiting: Mapping[str, int] | None) -> Iterator[Metric]:
+    """Webhooks by name, which the configuration bounds."""
+    requests = CounterMetricFamily(
+        "killsyncd_webhook_requests",
+        "Requests of webhooks by what came of them: `delivered`, `refused` (this mail for good), `stopped` "
+        "(everything), `wait` (429) or `failed`.",
+        labels=["webhook", "outcome"],
+    )
+    for (name, outcome), count in sorted(counts.items()):
+        requests.add_metric([name, outcome], count)
+    yield requests
+    if waiting is not None:
+        family = GaugeMetricFamily(
+            "killsyncd_webhook_waiting",
+            "Killmails of the feed that a webhook has not settled yet.",
+            labels=["webhook"],
+        )
+        for name, count in sorted(waiting.items()):
+            family.add_metric([name], count)
+        yield family
 
 
 def _lag(now: float, readable_since: Sequence[float]) -> GaugeMetricFamily:

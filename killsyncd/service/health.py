@@ -218,6 +218,24 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "nothing to do: it is asked again then, after a day at the latest",
                 "ESI says that a pilot's list is cached for far longer than usual.",
             ),
+            ProblemKind(
+                "webhook_stopped",
+                False,
+                "killsyncd ctl webhooks shows which, and what to do",
+                "The other side of a webhook refuses everything (401, 404): nothing more is sent there.",
+            ),
+            ProblemKind(
+                "webhook_failing",
+                False,
+                "killsyncd ctl webhooks shows how it goes; it is tried again by itself",
+                "A webhook has not got through for five minutes. What it would send waits.",
+            ),
+            ProblemKind(
+                "webhook_refused",
+                False,
+                "put the name right in the configuration, and reload (SIGHUP)",
+                "A webhook's filter names what nobody knows. Nothing is sent meanwhile, and nothing is lost.",
+            ),
         )
     }
 )

@@ -14,6 +14,7 @@ from killsyncd.core.errors import BadInput, NotFound
 from .config import KILLMAIL_SCOPE
 from .faults import Fault
 from .state import SimulatorState
+from .webhooks import TROUBLES
 from .world import Pilot, WorldMail
 
 Json = dict[str, Any]
@@ -116,6 +117,33 @@ class RemoteOperations:
     def rotate_keys(self, keep_old: bool = True) -> str:
         """Sign with a new key."""
         return self._sim.keys.rotate(keep_old=keep_old)
+
+    # Webhooks
+
+    def webhooks(self, limit: int | str = 100) -> Json:
+        """What Discord and the receiver took last, how many requests came, and what broke a rule."""
+        targets = self._sim.webhooks
+        return {
+            "requests": targets.requests,
+            "breaches": targets.breaches,
+            "taken": [
+                {"hook": each.hook, "id": each.id, "answered": each.answered, "body": each.body}
+                for each in targets.taken[-int(limit) :]
+            ],
+        }
+
+    def webhook_trouble(self, kinds: Sequence[str], retry_after: float = 1.0) -> None:
+        """What happens to the next requests of webhooks, one each: 429, 429-bare, 500, hang, drop, 404,
+        400, or
+        an empty word."""
+        known = ("", *TROUBLES)
+        for each in kinds:
+            if each not in known:
+                raise BadInput(
+                    f"webhook_trouble: no trouble is called {each!r}", f"Known: {', '.join(known)}."
+                )
+        self._sim.webhooks.retry_after = float(retry_after)
+        self._sim.webhooks.trouble(kinds)
 
     # Killmails
 

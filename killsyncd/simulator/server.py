@@ -89,6 +89,7 @@ class Simulator(SimulatorState, Levers):
     async def stop(self) -> None:
         """Close the port and end what hangs."""
         self._closing.set()
+        self.webhooks.closing.set()
         if self._growth is not None:
             self._growth.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -147,6 +148,12 @@ class Simulator(SimulatorState, Levers):
             raise
         finally:
             self.ledger.leave(call.route, status)
+            self._answered.set()
+
+    async def _ask_webhooks(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self.webhooks.handle(request)
+        finally:
             self._answered.set()
 
     async def _ask_sso(self, request: web.BaseRequest, call: RoutedRequest, path: str) -> web.StreamResponse:

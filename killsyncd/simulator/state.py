@@ -15,6 +15,7 @@ from .ledger import RequestLedger
 from .listing import Lists
 from .sso import SsoRoutes
 from .tokens import Keys
+from .webhooks import WebhookTargets
 from .world import World
 
 
@@ -37,6 +38,7 @@ class SimulatorState:
         self.trouble = Faults(self.config.seed)
         for raw in self.config.faults:
             self.trouble.add(Fault.from_json(raw), self.clock.monotonic())
+        self.webhooks = WebhookTargets(self.clock)
         self.latency = self.config.latency
         self.rate = self.config.rate
         self.late = self.config.late

@@ -26,6 +26,7 @@ import pytest
 from killsyncd.cli.main import build_parser
 from killsyncd.cli.manual import read_parser
 from killsyncd.config.schema import SECTIONS, keys_of
+from killsyncd.config.webhooks import webhook_keys
 from tests.support import DaemonProcess, debian, machine, wait_for
 from tests.support.documents import (
     FOREGROUND,
@@ -262,6 +263,9 @@ class TestBlocks:
         for block in blocks(file):
             if block.language == "toml":
                 for section, table in tomllib.loads(block.text).items():
+                    if section == "webhooks":
+                        assert all(set(each) <= set(webhook_keys()) for each in table), block.where
+                        continue
                     assert section in SECTIONS, f"{block.where}: [{section}]"
                     assert set(table) <= set(keys_of(section)), f"{block.where}: [{section}]"
 

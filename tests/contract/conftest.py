@@ -42,15 +42,22 @@ class Sqlite:
     """A file in the test's folder, its time a clock that the test moves."""
 
     def __init__(self, path: Path) -> None:
-        self.clock = ManualClock()
+        self.clock: Clock = ManualClock()
         self.path = path
         self._store: SqliteStore | None = None
+
+    async def with_clock(self, clock: Clock) -> Sqlite:
+        """The same file with another clock, for tests that wait for real sockets."""
+        await self.close()
+        self._store, self.clock = None, clock
+        return self
 
     async def open(self) -> Migratable:
         self._store = self._store or await SqliteStore.open(self.path, self.clock)
         return self._store
 
     async def pass_time(self, seconds: float) -> None:
+        assert isinstance(self.clock, ManualClock), "real time passes by itself"
         self.clock.tick(seconds)
 
     async def close(self) -> None:

@@ -611,7 +611,7 @@ async def test_check_creates_nothing(tmp_path: Path) -> None:
     assert code == 0
     assert list(found) == [
         *("configuration", "database", "queue", "key", "modes", "places", "daemon", "listen", "callback"),
-        *("clock", "space"),
+        *("addresses", "clock", "space"),
     ]
     assert found["clock"]["status"] == "warn"  # there is no ESI at port 9
     assert sorted(each.name for each in path.parent.iterdir()) == ["killsyncd.toml"]

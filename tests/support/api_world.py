@@ -33,6 +33,7 @@ from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.sync_requests import SyncRequests
 from killsyncd.storage.repositories.users import UserRepository
 from killsyncd.storage.transaction import Bulk, Many, Run, Sql, Store, Tx
+from killsyncd.sync.batch import Stored
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -195,8 +196,8 @@ class ApiWorld:
         )
         return registered.user_id
 
-    async def add(self, *mails: dict[str, Any], named: bool = True) -> list[StoredMail]:
-        """Store mails in one commit, as an import does, and say so."""
+    async def add(self, *mails: dict[str, Any], named: bool = True, fresh: bool = False) -> list[StoredMail]:
+        """Store mails in one commit, as an import does, and say so. fresh: as if ESI's lists brought them."""
         if not self.import_source:
             self.import_source = await self.store.write(_import_source)
         arrivals, ids = [], set()
@@ -205,9 +206,18 @@ class ApiWorld:
             mail = decode(raw)
             ids |= entity_ids(mail)
             arrivals.append(Arrival(mail, compute_hash(mail), raw, self.clock.now()))
-        stored = await self.storing.import_mails(self.import_source, arrivals, sorted(ids), self.clock.now())
-        if named:
-            await self.store.write(_name, sorted(ids))
+        importing = self.storing.import_mails.tx
+
+        def put() -> Tx[Stored]:
+            done = yield from importing(self.import_source, arrivals, sorted(ids), self.clock.now())
+            if named:
+                yield from _name(sorted(ids))
+            if fresh:
+                for each in done.mails:
+                    yield from _fresh(each.killmail_id)
+            return done
+
+        stored = await self.counting.write(put)
         self.events.tell("feed")
         return stored.mails
 
@@ -219,6 +229,7 @@ class ApiWorld:
         attackers: int = 3,
         items: int = 4,
         apart: float = 60.0,
+        fresh: bool = False,
     ) -> list[StoredMail]:
         """Store mails, a minute apart, the last of them now; the pilot shoots in each."""
         now = self.clock.now()
@@ -234,7 +245,7 @@ class ApiWorld:
                     items=items,
                 )
             )
-        return await self.add(*mails)
+        return await self.add(*mails, fresh=fresh)
 
     async def make_fresh(self, *killmail_ids: int) -> None:
         """Mark mails as fresh: only those from ESI's lists are by themselves."""

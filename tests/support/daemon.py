@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -49,7 +49,7 @@ def free_port() -> int:
 class DaemonProcess:
     """A daemon of its own in a folder of its own, against an EVE at `eve`.
 
-    settings: sections of the configuration that differ from the test's usual ones.
+    settings: sections of the configuration that differ from the test's usual ones. webhooks: `[[webhooks]]`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class DaemonProcess:
         eve: str,
         *,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
+        webhooks: Sequence[Mapping[str, Any]] = (),
         client_id: str = CLIENT_ID,
         environ: Mapping[str, str] | None = None,
         port: int | None = None,
@@ -90,7 +91,7 @@ class DaemonProcess:
         }
         for section, values in (settings or {}).items():
             sections.setdefault(section, {}).update(values)
-        self.config.write_text(_toml(sections))
+        self.config.write_text(_toml(sections) + _tables("webhooks", webhooks))
         self.process: subprocess.Popen[bytes] | None = None
 
     # Life
@@ -269,6 +270,14 @@ def wait_for(
         if time.monotonic() > deadline:
             raise TimeoutError(why() if callable(why) else why)
         time.sleep(every)
+
+
+def _tables(name: str, tables: Sequence[Mapping[str, Any]]) -> str:
+    """An array of tables."""
+    return "".join(
+        f"[[{name}]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in each.items())
+        for each in tables
+    )
 
 
 def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:

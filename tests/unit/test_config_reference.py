@@ -11,6 +11,7 @@ import pytest
 from killsyncd import config
 from killsyncd.config import reference
 from killsyncd.config.schema import REQUIRED, SECTIONS, keys_of
+from killsyncd.config.webhooks import webhook_keys
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "killsyncd.toml.example"
@@ -22,13 +23,15 @@ def test_up_to_date(name: str) -> None:
 
 
 def test_example_with_every_comment_taken_off_holds_the_defaults() -> None:
-    text = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", EXAMPLE.read_text("utf-8"))
+    text = re.sub(r"(?m)^#(?=[a-z_]+ = |\[\[)", "", EXAMPLE.read_text("utf-8"))
     document = tomllib.loads(text)
     expected = {
         section: {key: "" if about.raw is REQUIRED else about.raw for key, about in keys_of(section).items()}
         for section in SECTIONS
     }
-    assert document == expected
+    webhook = {name: about.raw for name, about in webhook_keys().items()}
+    shown = {"name": "corp-kills", "kind": "discord", "url_file": "/etc/killsyncd/corp-kills.url"}
+    assert document == expected | {"webhooks": [webhook | shown]}
 
 
 def test_example_filled_in_loads(tmp_path: Path) -> None:

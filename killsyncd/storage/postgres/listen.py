@@ -15,7 +15,7 @@ from typing import Any
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.storage.postgres.errors import translated
 
-CHANNELS = ("feed", "wants", "refs", "switches", "grants")
+CHANNELS = ("feed", "wants", "refs", "switches", "grants", "webhooks")
 """What is told after a reconnect."""
 
 _CHANNEL = "killsyncd"

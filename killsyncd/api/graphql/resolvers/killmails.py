@@ -19,8 +19,7 @@ from killsyncd.core.model import User
 from killsyncd.core.read_model import (
     Attacker,
     DayActivity,
-    EntityKind,
-    ItemOfMail,
+    Item,
     Mail,
     MailFilter,
     MailPage,
@@ -95,8 +94,7 @@ plain(
 
 @killmail.field("solarSystem")
 def _solar_system(mail: Mail, info: Info) -> Entity:
-    name = context_of(info).loaders.system_name(mail.solar_system_id)
-    return Entity(mail.solar_system_id, name, EntityKind.SYSTEM)
+    return Entity(mail.solar_system_id, context_of(info).loaders.system_name(mail.solar_system_id))
 
 
 @killmail.field("feedCursor")
@@ -122,10 +120,10 @@ def _final_blow(mail: Mail, info: Info) -> Awaitable[Attacker | None]:
 
 
 @killmail.field("items")
-async def _items(mail: Mail, info: Info) -> list[ItemOfMail]:
+async def _items(mail: Mail, info: Info) -> list[Item]:
     context = context_of(info)
     await context.paid((await context.loaders.size.load(mail.killmail_id)).items)
-    return [ItemOfMail(each, mail) for each in await context.loaders.items.load(mail.killmail_id)]
+    return await context.loaders.items.load(mail.killmail_id)
 
 
 @killmail.field("users")
@@ -154,13 +152,13 @@ entity(victim, **_WHO)
 plain(victim, damageTaken="damage_taken", position="position")
 entity(attacker, **_WHO, weaponType="weapon_type_id")
 plain(attacker, damageDone="damage_done", finalBlow="final_blow", securityStatus="security_status")
-entity(item, itemType="item.item_type_id")
+entity(item, itemType="item_type_id")
 plain(
     item,
-    flag="item.flag",
-    quantityDropped="item.quantity_dropped",
-    quantityDestroyed="item.quantity_destroyed",
-    singleton="item.singleton",
+    flag="flag",
+    quantityDropped="quantity_dropped",
+    quantityDestroyed="quantity_destroyed",
+    singleton="singleton",
     items="items",
 )
 

@@ -1,0 +1,419 @@
+"""One webhook's way along the feed: filter, wait for names and value, build, send, write down, go on.
+
+In order, one mail after the other. Before a request leaves, the database says for which mail; what came of
+it and
+the new place in the feed are written together. A daemon that dies in between leaves one mail in doubt,
+which is
+sent again, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from killsyncd.config import WebhookConfig
+from killsyncd.core.clock import Clock
+from killsyncd.core.errors import BadInput, NotFound, Unavailable
+from killsyncd.core.events import Events, Wakeup
+from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
+from killsyncd.webhooks import request
+from killsyncd.webhooks.answers import PACE, Outcome, back_off, outcome_of
+from killsyncd.webhooks.filters import MailFilter, Verdict
+from killsyncd.webhooks.http import WebhookSender
+from killsyncd.webhooks.model import (
+    NAMES_PATIENCE,
+    Candidate,
+    Ours,
+    PaceWindow,
+    Shown,
+    Sides,
+    WebhookState,
+)
+from killsyncd.webhooks.names import NotYetKnown, resolve
+from killsyncd.webhooks.ports import (
+    LEASE_SECONDS,
+    MailDocuments,
+    MailReader,
+    WebhookMails,
+    WebhookRows,
+)
+
+SLICE = 50
+"""Mails of the feed that are looked at together."""
+
+LOOK_AGAIN = 5.0
+"""Seconds after which the feed, and whoever else delivers, is looked at although nobody said anything."""
+
+CLAIM_AGAIN = 2.0
+UNKNOWN_AGAIN = 1.0
+"""Seconds after which names or a value that are missing are looked for again."""
+
+RESOLVE_AGAIN = 30.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What deliverers share. public_url: of the dashboard. agent: who we are. values: mails get a value.
+
+    pace: of requests by kind, Discord's own unless a test has another.
+    """
+
+    rows: WebhookRows
+    mails: WebhookMails
+    reading: MailReader
+    documents: MailDocuments
+    sender: WebhookSender
+    events: Events
+    clock: Clock
+    rng: random.Random
+    public_url: str = ""
+    agent: str = "killsyncd"
+    values: bool = False
+    pace: dict[str, tuple[PaceWindow, ...]] | None = None
+
+    def pace_of(self, kind: str) -> tuple[PaceWindow, ...]:
+        """How often a webhook of this kind may be asked."""
+        return (self.pace or PACE)[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A mail whose turn it is. known: the webhook's position in the database. position: everything up to it
+    is
+    settled, left_out mails of it by the filter."""
+
+    one: Candidate
+    verdict: Verdict
+    outcome: str
+    known: int
+    position: int
+    left_out: int
+
+
+class Candidates:
+    """Mails with what filters ask of them, and as messages show them. Used by deliverers and by
+    `--explain`.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def of(self, mails: Sequence[Mail]) -> list[Candidate]:
+        """Read what is known of mails; those that were erased meanwhile are left out."""
+        parts, ids = self._parts, [each.killmail_id for each in mails]
+        if not ids:
+            return []
+        victims = await parts.reading.victims(ids)
+        pilots = await parts.mails.characters_of(ids)
+        corporations = await parts.mails.corporations_of(ids)
+        places = await parts.mails.places(sorted({each.solar_system_id for each in mails}))
+        ships = await parts.mails.ships(sorted({each.ship_type_id for each in victims.values()}))
+        values = await parts.mails.values(ids)
+        return [
+            Candidate(
+                mail,
+                victims[mail.killmail_id],
+                pilots.get(mail.killmail_id, Sides()),
+                corporations.get(mail.killmail_id, Sides()),
+                places.get(mail.solar_system_id),
+                ships.get(victims[mail.killmail_id].ship_type_id),
+                values.get(mail.killmail_id),
+            )
+            for mail in mails
+            if mail.killmail_id in victims
+        ]
+
+    async def shown(self, one: Candidate, outcome: str, *, test: bool = False, again: bool = False) -> Shown:
+        """A mail with the names that a message shows."""
+        killmail_id = one.mail.killmail_id
+        blow = (await self._parts.reading.final_blows([killmail_id])).get(killmail_id)
+        ids = [one.mail.solar_system_id, one.victim.ship_type_id]
+        for each in (one.victim, blow):
+            if each is not None:
+                ids += [
+                    id_
+                    for id_ in (
+                        each.character_id,
+                        each.corporation_id,
+                        each.alliance_id,
+                        each.faction_id,
+                        each.ship_type_id,
+                    )
+                    if id_ is not None
+                ]
+        names = await self._parts.reading.names(sorted(set(ids)))
+        return Shown(one, outcome, blow, names, test=test, again=again)
+
+    async def request(self, shown: Shown, config: WebhookConfig) -> request.Request:
+        """What is sent for it. Raises Unavailable, NotFound."""
+        if config.kind == "discord":
+            return request.discord(shown, config, self._parts.public_url)
+        if config.kind == "zkillboard":
+            return request.published(shown, config, self._parts.agent)
+        data = await self._parts.documents.of(shown.candidate.mail.killmail_id)
+        return request.signed(shown, config, data, self._parts.clock.now())
+
+
+class Deliverer:
+    """Delivers for one webhook, wherever this daemon holds its row."""
+
+    def __init__(self, config: WebhookConfig, parts: Parts) -> None:
+        self.config = config
+        self.trouble: BadInput | NotYetKnown | None = None
+        """Why its filter cannot be used."""
+        self.counts: dict[str, int] = {}
+        """Outcomes since the start of the process, by verdict."""
+        self._parts = parts
+        self._clock = parts.clock
+        self._candidates = Candidates(parts)
+        self._filter: MailFilter | None = None
+        self._signal = Wakeup()
+        self._stopping = asyncio.Event()
+        self._log = log.bind(webhook=config.name)
+        self._states = StateLog(self._log)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Deliver until `stopping`; the request under way ends first."""
+        self._stopping = stopping
+        offs = [
+            self._parts.events.on(each, self._signal.ring) for each in ("feed", "named", "values", "webhooks")
+        ]
+        try:
+            with self._signal.ringing_at(stopping):
+                while not stopping.is_set():
+                    pause = await self._guarded()
+                    if pause > 0.0 and not stopping.is_set():
+                        await self._signal.wait(self._clock, pause)
+        finally:
+            for off in offs:
+                off()
+        try:
+            await self._parts.rows.release(self.config.name)
+        except Unavailable:
+            pass  # it falls with the lease
+
+    async def _guarded(self) -> float:
+        try:
+            pause = await self._round()
+        except Unavailable as error:
+            self._states.set("round", "failing", "webhook cannot go on", reason=error.message)
+            return LOOK_AGAIN
+        self._states.set("round", "ok", "webhook goes on")
+        return pause
+
+    async def filter(self) -> MailFilter:
+        """The filter with its names resolved. Raises BadInput, NotYetKnown, Unavailable."""
+        if self._filter is None:
+            self._filter = await resolve(self.config, self._parts.mails)
+        return self._filter
+
+    async def _round(self) -> float:
+        """One stretch of the feed; answers how long to wait before the next."""
+        rows, name = self._parts.rows, self.config.name
+        try:
+            conditions = await self.filter()
+        except (BadInput, NotYetKnown) as error:
+            self.trouble = error
+            self._states.set("filter", "refused", "webhook's filter cannot be used", reason=error.message)
+            return RESOLVE_AGAIN
+        self.trouble = None
+        self._states.set("filter", "ok", "webhook's filter can be used")
+        state = await rows.claim(name, LEASE_SECONDS)
+        if state is None:
+            return CLAIM_AGAIN
+        if state.paused_at is not None or state.stopped_at is not None:
+            return LOOK_AGAIN
+        if state.not_before > state.now:
+            return min(state.not_before - state.now, LOOK_AGAIN)
+        if state.sending_id is not None:
+            await rows.doubt(name)
+        return await self._go_along(state, conditions)
+
+    async def _go_along(self, state: WebhookState, conditions: MailFilter) -> float:
+        found = await self._slice(state)
+        ours = await self._parts.mails.our_side()
+        candidates = {
+            each.mail.killmail_id: each for each in await self._candidates.of([m.mail for m in found.mails])
+        }
+        known = position = state.position  # as the database has it; and what is settled
+        left_out = 0
+        for feed_mail in found.mails:
+            one = candidates.get(feed_mail.mail.killmail_id)
+            verdict = self._judge(one, conditions, ours, state) if one is not None else None
+            if one is None or verdict is None or verdict.refused is not None:
+                position, left_out = feed_mail.mail.feed_position, left_out + 1
+                continue
+            step = Step(one, verdict, conditions.outcome(one, ours), known, position, left_out)
+            pause = await self._deliver(step, state)
+            if pause is not None or self._stopping.is_set():
+                return pause or 0.0
+            known, position, left_out = feed_mail.mail.feed_position, feed_mail.mail.feed_position, 0
+            state = replace(state, attempts=0, sending_id=None)
+        if found.reached > known:
+            await self._parts.rows.advance(self.config.name, known, found.reached, left_out)
+        return 0.0 if found.reached < state.feed_end else LOOK_AGAIN
+
+    async def _slice(self, state: WebhookState) -> FeedSlice:
+        """The next stretch of the feed. What is no news is not even read, unless it is sent once more."""
+        fresh_only = self.config.fresh_only and not state.replaying
+        found = await self._parts.reading.feed_after(state.position, SLICE, fresh_only=fresh_only)
+        if not state.replaying:
+            return found
+        inside: list[FeedMail] = [each for each in found.mails if each.mail.feed_position <= state.replay_to]
+        if len(inside) == len(found.mails) and found.reached <= state.replay_to:
+            return found
+        return FeedSlice(inside, min(found.reached, state.replay_to))
+
+    def _judge(
+        self, one: Candidate, conditions: MailFilter, ours: Ours, state: WebhookState
+    ) -> Verdict | None:
+        """What the filter says; None: the replay does not ask for this mail."""
+        replayed = one.mail.feed_position <= state.replay_to
+        if replayed and one.mail.killmail_time.timestamp() < state.replay_since:
+            return None
+        return conditions.judge(one, ours, replayed=replayed, patient=self._patient(one, state))
+
+    def _patient(self, one: Candidate, state: WebhookState) -> bool:
+        return state.now - one.mail.created_at.timestamp() < NAMES_PATIENCE
+
+    async def _deliver(self, step: Step, state: WebhookState) -> float | None:
+        """Send one mail. None: it is settled; else seconds to wait before it is looked at again."""
+        rows, name, mail = self._parts.rows, self.config.name, step.one.mail
+        wait = await self._not_yet(step, state)
+        if wait > 0.0:
+            if step.position > step.known:
+                await rows.advance(name, step.known, step.position, step.left_out)
+            return wait
+        again = state.sending_id == mail.killmail_id
+        if again and await self._arrived(state):
+            await rows.advance(name, step.known, mail.feed_position, step.left_out)
+            return None
+        shown = await self._candidates.shown(step.one, step.outcome, again=again)
+        try:
+            wanted = await self._candidates.request(shown, self.config)
+        except NotFound:  # erased a moment ago
+            await rows.advance(name, step.known, mail.feed_position, step.left_out + 1)
+            return None
+        held_up = await self._begun(step)
+        if held_up > 0.0:
+            return held_up
+        answer = await self._parts.sender.post(
+            wanted.url, wanted.body, wanted.headers, timeout=wanted.timeout
+        )
+        outcome = outcome_of(self.config.kind, answer)
+        self.counts[outcome.verdict] = self.counts.get(outcome.verdict, 0) + 1
+        return await self._written(outcome, step, state)
+
+    async def _begun(self, step: Step) -> float:
+        """Write down that the request leaves now, as soon as the pace allows it; else seconds to come
+        again.
+        """
+        while True:
+            held_up = await self._parts.rows.begin(
+                self.config.name,
+                step.one.mail.killmail_id,
+                step.known,
+                step.position,
+                step.left_out,
+                self._parts.pace_of(self.config.kind),
+            )
+            if held_up is None:
+                return CLAIM_AGAIN
+            if held_up <= 0.0:
+                return 0.0
+            if held_up > LOOK_AGAIN or self._stopping.is_set():
+                return LOOK_AGAIN
+            await self._clock.sleep(held_up)
+
+    async def _not_yet(self, step: Step, state: WebhookState) -> float:
+        """Seconds before a mail may go: its delay, and names and value for two minutes after it was
+        stored.
+        """
+        one, verdict = step.one, step.verdict
+        left = one.mail.killmail_time.timestamp() + self.config.delay - state.now
+        if self.config.delay > 0.0 and left > 0.0:
+            return min(left, LOOK_AGAIN)
+        if not self._patient(one, state):
+            return 0.0
+        if verdict.open is not None:
+            return UNKNOWN_AGAIN
+        if self.config.kind == "zkillboard":
+            return 0.0
+        if self._parts.values and one.value is None and await self._parts.mails.has_prices():
+            return UNKNOWN_AGAIN
+        return UNKNOWN_AGAIN if await self._parts.mails.nameless(one.mail.killmail_id) else 0.0
+
+    async def _arrived(self, state: WebhookState) -> bool:
+        """Whether the request in doubt was answered after all, to a daemon that had lost the row by then."""
+        assert state.sending_id is not None, "only for one in doubt"
+        known = await self._parts.rows.deliveries(self.config.name, [state.sending_id])
+        found = known.get(state.sending_id)
+        return found is not None and found.refused is None and found.at >= (state.sending_at or 0.0)
+
+    async def _written(self, outcome: Outcome, step: Step, state: WebhookState) -> float | None:
+        """Write down what came of a request, as often as it takes: nobody else knows it."""
+        while True:
+            try:
+                return await self._write(outcome, step, state)
+            except Unavailable as error:
+                self._states.set("write", "failing", "what was sent cannot be noted", reason=error.message)
+                if self._stopping.is_set():
+                    raise
+                await self._clock.sleep(1.0)
+
+    async def _write(self, outcome: Outcome, step: Step, state: WebhookState) -> float | None:
+        rows, name, mail = self._parts.rows, self.config.name, step.one.mail
+        if outcome.verdict in ("delivered", "refused"):
+            refused = outcome.reason if outcome.verdict == "refused" else None
+            await rows.settle(
+                name,
+                mail.killmail_id,
+                step.position,
+                mail.feed_position,
+                message_id=outcome.message_id,
+                channel=outcome.channel,
+                refused=refused,
+                wait=outcome.wait,
+            )
+            self._states.set("send", "ok", "webhook delivers again")
+            if refused is not None:
+                self._log.warning("a mail was set aside", killmail_id=mail.killmail_id, reason=refused)
+            return None
+        if outcome.verdict == "stopped":
+            await rows.stop(name, outcome.reason)
+            self._log.error("webhook stopped", reason=outcome.reason)
+            return LOOK_AGAIN
+        counts = outcome.verdict == "failed"
+        wait = outcome.wait or back_off(state.attempts, self._parts.rng)
+        await rows.failed(name, outcome.reason, wait, counts=counts, doubtful=outcome.doubtful)
+        if outcome.everybody or outcome.channel_wide:
+            await rows.hold_up(name, wait, everybody=outcome.everybody)
+        if counts:
+            self._states.set("send", "failing", "webhook does not deliver", reason=outcome.reason)
+        return min(wait, LOOK_AGAIN)
+
+
+def without_filter(config: WebhookConfig) -> WebhookConfig:
+    """The same webhook with no condition, for a test of the way to it."""
+    empty: tuple[str, ...] = ()
+    return replace(
+        config,
+        outcome="any",
+        min_value=0.0,
+        regions=empty,
+        systems=empty,
+        security=empty,
+        ship_groups=empty,
+        ship_types=empty,
+        pilots=empty,
+        corporations=empty,
+        exclude_npc=False,
+        exclude_pods=False,
+        fresh_only=False,
+    )

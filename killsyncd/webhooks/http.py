@@ -1,0 +1,98 @@
+"""One request to a webhook: bounded in bytes and time, no redirects, and nothing of the address in what is
+said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+
+from killsyncd import __version__
+from killsyncd.webhooks.answers import Answer
+
+TIMEOUT = 25.0
+"""Seconds for a whole request; zKillboard answers after 28 by itself and gets more."""
+
+ZKILLBOARD_TIMEOUT = 40.0
+CONNECT_TIMEOUT = 10.0
+LONGEST_ANSWER = 64 * 1024
+
+_HEADERS = (
+    "Retry-After",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset-After",
+    "X-RateLimit-Global",
+    "X-RateLimit-Scope",
+)
+
+
+class WebhookSender:
+    """Sends requests; one for all webhooks."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout: float = TIMEOUT
+    ) -> Answer:
+        """Send a body. Never raises for what the other side does."""
+        try:
+            async with self._open().post(
+                url,
+                data=body,
+                headers={"Content-Type": "application/json", **headers},
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout, connect=CONNECT_TIMEOUT),
+            ) as response:
+                told = {name: response.headers[name] for name in _HEADERS if name in response.headers}
+                return Answer(response.status, told, await _beginning(response))
+        except aiohttp.ClientConnectorError as error:
+            return Answer(error=f"no connection: {_kind(error)}")
+        except aiohttp.ConnectionTimeoutError:
+            return Answer(error="no connection in time")
+        except TimeoutError:
+            return Answer(error=f"no answer in {timeout:g} s", lost=True)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Answer(error=f"the connection broke: {type(error).__name__}", lost=True)
+
+    async def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # A connection each: on one that is kept nobody knows whether a request has arrived when the other
+            # side closes it just then.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"killsyncd/{__version__}"},
+            )
+        return self._session
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The answer's body, or nothing where it is longer than any that means something, or breaks off.
+
+    The status stands by then: a broken body changes nothing of what it says.
+    """
+    kept = b""
+    try:
+        async for chunk in response.content.iter_chunked(8192):
+            kept += chunk
+            if len(kept) > LONGEST_ANSWER:
+                return b""
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return b""
+    return kept
+
+
+def _kind(error: aiohttp.ClientConnectorError) -> str:
+    """What the system says, without the host, which may be private."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate does not hold"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name is not known"
+    return error.os_error.strerror or type(error.os_error).__name__

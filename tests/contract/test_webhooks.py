@@ -1,0 +1,172 @@
+"""Webhooks along the feed: delivery, order, pace, trouble, pauses, replays; on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from killsyncd.core.clock import SystemClock
+from killsyncd.storage.transaction import Sql, Tx
+from tests.contract.conftest import Backend, Sqlite
+from tests.support.api_world import PILOT, ApiWorld
+from tests.support.webhook_world import WebhookWorld
+
+DISCORD = {"name": "corp", "kind": "discord"}
+JSON = {"name": "tool", "kind": "json", "signed": True}
+
+
+@pytest.fixture
+async def hooks(backend: Backend, tmp_path: Path) -> AsyncIterator[WebhookWorld]:
+    clock = SystemClock()
+    if isinstance(backend, Sqlite):  # real sockets need real time, and so does the pace in the database
+        backend = await backend.with_clock(clock)
+    api = ApiWorld(await backend.open(), clock)
+    await api.pilot()
+    async with WebhookWorld.begin(api.store, api, tmp_path) as world:
+        yield world
+
+
+async def test_each_mail_once_and_in_order(hooks: WebhookWorld) -> None:
+    await hooks.add_fresh(3)  # before the webhooks: no news to them
+    async with hooks.running(DISCORD, JSON):
+        ids = await hooks.add_fresh(12)
+        await hooks.settled("corp")
+        await hooks.settled("tool")
+    assert hooks.taken("100") == ids
+    assert hooks.taken("tool") == ids
+    assert hooks.targets.breaches == []
+    corp, tool = await hooks.rows.all()
+    assert (corp.delivered, tool.delivered, corp.set_aside) == (12, 12, 0)
+    kept = await hooks.rows.deliveries("corp", ids)
+    assert [kept[each].message_id for each in ids] == [m.id for m in hooks.targets.taken if m.hook == "100"]
+
+
+async def test_what_is_no_news_is_left_out_and_a_replay_sends_it(hooks: WebhookWorld) -> None:
+    async with hooks.running(JSON):
+        old = [each.killmail_id for each in await hooks.api.add_some(120)]
+        await hooks.settled("tool")
+        assert hooks.taken("tool") == []
+        since = hooks.api.clock.now() - 30.5 * 60.0
+        assert await hooks.rows.replay("tool", since) == 31
+        hooks.api.events.tell("webhooks")
+        await hooks.settled("tool")
+        fresh = await hooks.add_fresh(2)
+        await hooks.settled("tool")
+    assert hooks.taken("tool") == [*old[-31:], *fresh]
+
+
+async def test_a_receiver_that_fails_is_asked_again_and_nothing_is_lost(hooks: WebhookWorld) -> None:
+    hooks.targets.trouble(["500", "", "429", "", "400", "", "drop"])
+    hooks.targets.retry_after = 0.3
+    async with hooks.running(JSON):
+        ids = await hooks.add_fresh(6)
+        await _quick(hooks)
+        await hooks.settled("tool")
+    taken = hooks.taken("tool")
+    assert list(dict.fromkeys(taken)) == [each for each in ids if each != ids[2]]
+    assert len(taken) == len(set(taken)) + 1  # the one that was dropped after it was taken
+    (state,) = await hooks.rows.all()
+    assert (state.delivered, state.set_aside, state.error) == (5, 1, None)
+    (aside,) = await hooks.rows.set_aside("tool", 10)
+    assert aside.killmail_id == ids[2]
+    assert aside.refused == "the receiver answers 400"
+    double = next(m for m in hooks.targets.taken if taken.count(int(m.body["data"]["id"])) == 2)
+    assert [m.body["id"] for m in hooks.targets.taken].count(double.body["id"]) == 2
+
+
+async def _quick(hooks: WebhookWorld) -> None:
+    """Failures are tried again at once: their pauses are looked at elsewhere."""
+
+    def hurry() -> Tx[None]:
+        yield Sql("UPDATE webhooks SET not_before = 0 WHERE failing_at IS NOT NULL", {})
+
+    async def through() -> bool:
+        await hooks.api.store.write(hurry)
+        hooks.api.events.tell("webhooks")
+        (state,) = await hooks.rows.all()
+        return state.position >= state.feed_end
+
+    await hooks.until(through)
+
+
+async def test_discord_asks_to_wait_and_nothing_comes_early(hooks: WebhookWorld) -> None:
+    hooks.targets.trouble(["429", "", "429", "429"])
+    hooks.targets.retry_after = 0.4
+    async with hooks.running(DISCORD, {**DISCORD, "name": "other"}):
+        hooks.targets.channels = {"100": "7", "101": "7"}
+        ids = await hooks.add_fresh(25)
+        await hooks.settled("corp")
+        await hooks.settled("other")
+    assert hooks.targets.breaches == []
+    assert hooks.taken("100") == hooks.taken("101") == ids
+
+
+async def test_a_webhook_that_is_gone_stops_and_goes_on_with_another_address(hooks: WebhookWorld) -> None:
+    hooks.targets.trouble(["404"])
+    async with hooks.running(DISCORD) as webhooks:
+        ids = await hooks.add_fresh(2)
+
+        async def stopped() -> bool:
+            return (await hooks.rows.all())[0].stopped_at is not None
+
+        await hooks.until(stopped)
+        (state,) = await hooks.rows.all()
+        assert state.error == "Discord answers 404 (Unknown Webhook)"
+        assert hooks.taken("100") == []
+        webhooks.reconfigure(hooks.configs({**DISCORD, "path": "/api/webhooks/555/new"}))
+        await hooks.settled("corp")
+    assert hooks.taken("555") == ids
+
+
+async def test_pause_and_resume(hooks: WebhookWorld) -> None:
+    async with hooks.running(JSON):
+        assert await hooks.rows.pause("tool")
+        assert not await hooks.rows.pause("tool")
+        ids = await hooks.add_fresh(2)
+        hooks.api.events.tell("webhooks")
+        assert hooks.taken("tool") == []
+        assert await hooks.rows.resume("tool")
+        hooks.api.events.tell("webhooks")
+        await hooks.settled("tool")
+    assert hooks.taken("tool") == ids
+
+
+async def test_new_and_removed_ones(hooks: WebhookWorld) -> None:
+    async with hooks.running(JSON) as webhooks:
+        first = await hooks.add_fresh(1)
+        await hooks.settled("tool")
+        webhooks.reconfigure(hooks.configs({**JSON, "name": "second"}))
+
+        async def changed() -> bool:
+            names = [each.name for each in await hooks.rows.all()]
+            # Another daemon of a shared database may still have the one that was removed here.
+            return names == (["second"] if hooks.api.store.exclusive else ["second", "tool"])
+
+        await hooks.until(changed)
+        second = await hooks.add_fresh(1)
+        await hooks.settled("second")
+    assert (hooks.taken("tool"), hooks.taken("second")) == (first, second)
+
+
+async def test_filters_of_who_and_where(hooks: WebhookWorld) -> None:
+    async with hooks.running(
+        {**JSON, "name": "losses", "outcome": "loss"},
+        {**JSON, "name": "kills", "outcome": "kill", "pilots": ["aldo abrakov"]},
+        {**JSON, "name": "somebody", "pilots": [95_999_999]},
+    ):
+        ids = await hooks.add_fresh(3)
+        for name in ("losses", "kills", "somebody"):
+            await hooks.settled(name)
+    assert hooks.taken("losses") == hooks.taken("somebody") == []
+    assert hooks.taken("kills") == ids
+    assert PILOT
+
+
+async def test_a_name_that_nobody_knows_is_told_with_the_nearest(hooks: WebhookWorld) -> None:
+    async with hooks.running({**JSON, "pilots": ["Aldo Abrakof"]}) as webhooks:
+        await hooks.until(lambda: webhooks.deliverer("tool").trouble is not None)
+        trouble = webhooks.deliverer("tool").trouble
+    assert trouble is not None
+    assert "no pilot is called 'Aldo Abrakof'; did you mean 'Aldo Abrakov'?" in trouble.message
