@@ -6,9 +6,12 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
+
+from tests.support.side_by_side import InGroups, longest_first
 
 # Tests start hundreds of interpreters, and without bytecode each of them compiles the whole project first.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -36,3 +39,15 @@ def _what_a_failure_leaves_open() -> Iterator[None]:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two a core: most tests wait for sockets, processes and databases."""
     return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InGroups | None:
+    """Groups stay together."""
+    return InGroups(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A long test that starts last keeps one worker busy and the others idle."""
+    if hasattr(config, "workerinput"):
+        items[:] = longest_first(items, int(config.workerinput["workercount"]))

@@ -27,7 +27,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(120)
 @pytest.mark.timeout(600)
 @pytest.mark.xdist_group("deb")
 class TestThePackage:

@@ -62,7 +62,7 @@ def ask(port: int) -> dict[str, Any]:
         return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(90)
 @pytest.mark.timeout(300)
 def test_it_goes_on_for_twenty_minutes(tmp_path: Path) -> None:
     """Not the clock but the rounds are counted: a pilot's 30 tokens were gone after some eighteen of them."""

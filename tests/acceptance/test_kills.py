@@ -19,7 +19,7 @@ IN_FLIGHT = 20
 LIST_LIFE = 3.0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
 @pytest.mark.timeout(480)
 @pytest.mark.parametrize("part", range(DAEMONS))
 def test_fifty_kills_at_random_moments(stage: Stage, part: int) -> None:
@@ -101,7 +101,7 @@ def check_what_a_kill_leaves(daemon: DaemonProcess, where: str) -> None:
         assert rows.execute(counted).fetchone()[0] == 0, where
 
 
-@pytest.mark.slow
+@pytest.mark.slow(65)
 @pytest.mark.timeout(600)
 def test_fifteen_kills_leave_no_more_booked_than_esi_counts(stage: Stage) -> None:
     """What a dead daemon had reserved goes by ESI's count as soon as its requests have certainly ended."""

@@ -9,7 +9,7 @@ from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
 from tests.support.mails import assert_whole, listed_ids, stored_ids, wait_home
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_one_that_fails_long_and_one_that_is_refused(stage: Stage) -> None:
     """The first is stored later, the second quarantined with its reason; neither stops, hides or passes
     anything, over a kill either, and `ctl retry` brings it home when what refused it is gone."""

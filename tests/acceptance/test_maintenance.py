@@ -34,7 +34,7 @@ def exposure(said: dict[str, Any]) -> int:
     return round(float(match[1]) * 10)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(300)
 @pytest.mark.xdist_group("maintenance")
 class TestCredentials:
@@ -62,7 +62,7 @@ class TestCredentials:
         assert found["restored_start"]["code"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(300)
 @pytest.mark.xdist_group("maintenance")
 class TestBackups:
@@ -95,7 +95,7 @@ class TestBackups:
             assert backup[name] == tighter.get(name, daemon[name]), name
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 @pytest.mark.timeout(300)
 @pytest.mark.xdist_group("maintenance")
 class TestMaintain:

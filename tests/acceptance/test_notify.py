@@ -86,7 +86,7 @@ def test_a_manager_that_does_not_read_holds_nothing_up(stage: Stage, manager: Ma
     manager.wait(lambda said: said == "READY=1")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(45)
 def test_the_watchdog_is_fed_by_progress(stage: Stage, manager: Manager) -> None:
     """ESI may hang for as long as it likes; a database that somebody keeps locked is no progress."""
     eve = stage.eve(pilots=1, history=10, cache=2)

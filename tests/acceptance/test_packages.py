@@ -20,7 +20,7 @@ from tests.support import free_port
 
 ROOT = Path(__file__).parents[2]
 BINARY = os.environ.get("KILLSYNCD_TEST_BINARY", "")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("packages")]
+pytestmark = [pytest.mark.slow(60), pytest.mark.timeout(300), pytest.mark.xdist_group("packages")]
 
 
 def checkout(folder: Path) -> Path:

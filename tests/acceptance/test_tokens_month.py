@@ -12,13 +12,13 @@ import pytest
 
 from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
 from tests.support.mails import assert_whole, wait_home
-from tests.support.stopped_daemon import let_waiting_pass
+from tests.support.stopped_daemon import an_hour_later
 
 LIVES = 15
 """Ten minutes of tokens that live forty seconds."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(30)
 def test_users_go_on_syncing_through_many_tokens(stage: Stage) -> None:
     """Tokens of three seconds, replaced refresh tokens, restarts between: nobody logs in again."""
     eve = stage.eve(
@@ -62,7 +62,7 @@ def test_a_revoked_grant_says_so_and_a_login_heals_it(stage: Stage) -> None:
     eve.revoke(gone)
     wait_for(lambda: _codes(daemon) == [("login_doubtful", gone)], 20)
     assert _state(daemon, gone) == "ok", "one answer is no verdict"
-    _an_hour_later(daemon)
+    an_hour_later(daemon)
     wait_for(lambda: _state(daemon, gone) == "needs_login", 20)
     status = daemon.ctl("status")
     assert status["syncing"]
@@ -91,10 +91,10 @@ def test_a_refusal_that_passes_costs_nobody_the_login(stage: Stage) -> None:
     wait_home(daemon, eve, pilots)
     eve.script("oauth", "sso.token", body="invalid_grant", status=400)
     wait_for(lambda: _codes(daemon) == [("login_doubtful", each) for each in pilots], 20)
-    _an_hour_later(daemon)
+    an_hour_later(daemon)
     wait_for(lambda: {_state(daemon, each) for each in pilots} == {"needs_login"}, 20)
     eve.clear_faults()
-    _an_hour_later(daemon)
+    an_hour_later(daemon)
     wait_for(lambda: {_state(daemon, each) for each in pilots} == {"ok"}, 20)
     eve.add_mails(2, pilots)
     wait_home(daemon, eve, pilots)
@@ -126,12 +126,6 @@ def test_who_was_logged_out_is_left_and_quiet(stage: Stage) -> None:
     stage.log_in(daemon, eve, gone)
     wait_home(daemon, eve, [gone, fine])
     assert _state(daemon, gone) == "ok"
-
-
-def _an_hour_later(daemon: DaemonProcess) -> None:
-    daemon.stop(signal.SIGTERM)
-    let_waiting_pass(daemon)
-    daemon.start()
 
 
 def _codes(daemon: DaemonProcess) -> list[tuple[str, int]]:

@@ -9,6 +9,7 @@ import pytest
 from killsyncd.simulator import CLIENT_ID
 from tests.support import QUICK, Stage, pilots_of
 from tests.support.browser_world import QUICK_EVE, SYNCING, Open, mail, running
+from tests.support.stopped_daemon import ask_the_sso_again
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -132,14 +133,16 @@ class TestProblems:
         page.see(SYNCING)
 
     def test_a_lost_login_shows_with_a_way_back(self, stage: Stage, open_page: Open) -> None:
-        eve, daemon = running(stage, token_life=40)
+        eve, daemon = running(stage, token_life=10)
         stage.log_in(daemon, eve)
         lost, _ = pilots_of(eve)
         page = open_page(colorScheme="light")
         page.goto(daemon.url)
         page.see(SYNCING)
         eve.revoke(lost)
-        page.see("#pilots >> text=Login needed", 180_000)  # believed after two refusals a minute apart
+        ask_the_sso_again(daemon)
+        page.see("#pilots >> text=Login needed", 60_000)
+        page.complaints()  # of the daemon that was away
         page.see(".problem >> text=killsyncd login")
         assert page.js("document.querySelector('#pilots .who-remedy a').pathname") == "/auth/login"
         page.assert_accessible()

@@ -260,16 +260,19 @@ def wait_for(
 ) -> Any:
     """Ask until it holds; answers what it said. Raises TimeoutError with `why`.
 
-    timeout: seconds, for a test that runs alone.
+    timeout: seconds, for a test that runs alone. every: seconds between two questions, more where they are
+    dear: a command that is started over and over takes the machine from what is waited for.
     """
     deadline = time.monotonic() + timeout * PATIENCE
     while True:
+        asked = time.monotonic()
         answer = holds()
         if answer:
             return answer
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise TimeoutError(why() if callable(why) else why)
-        time.sleep(every)
+        time.sleep(max(every, min(1.0, 2.0 * (now - asked))))
 
 
 def _tables(name: str, tables: Sequence[Mapping[str, Any]]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import time
 
-from tests.support.daemon import DaemonProcess
+from tests.support.daemon import DaemonProcess, wait_for
 
 HOUR = 3600.0
 
@@ -38,3 +39,17 @@ def let_waiting_pass(daemon: DaemonProcess, *, longest_cache: float = 3.0) -> No
         books.commit()
     finally:
         books.close()
+
+
+def an_hour_later(daemon: DaemonProcess) -> None:
+    """Stop the daemon, let an hour go by for what waits, and start it again."""
+    daemon.stop(signal.SIGTERM)
+    let_waiting_pass(daemon)
+    daemon.start()
+
+
+def ask_the_sso_again(daemon: DaemonProcess) -> None:
+    """A login that the SSO has refused once, as soon as that is so, is asked about again at once."""
+    refused = "SELECT COUNT(*) FROM grants WHERE refused_since IS NOT NULL"
+    wait_for(lambda: daemon.value(refused), 60, daemon.tail)
+    an_hour_later(daemon)
