@@ -83,7 +83,7 @@ async def test_the_stream_has_what_is_posted_from_now_on() -> None:
 
 
 async def test_the_days_history_wrong_hashes_and_what_nobody_posted() -> None:
-    async with universe() as (sim, caller, clock):
+    async with universe() as (sim, caller, _):
         pilot = sim.pilots()[0]["character_id"]
         one, two, three = (each["killmail_id"] for each in sim.add_mails(3, [pilot], age=600))
         sim.zkillboard(unposted=[two], wrong=[three])
@@ -95,7 +95,7 @@ async def test_the_days_history_wrong_hashes_and_what_nobody_posted() -> None:
 
 
 async def test_faults_strike_it_like_everything_else() -> None:
-    async with universe() as (sim, caller, clock):
+    async with universe() as (sim, caller, _):
         sim.script("status", "zkb.*", status=503, body="Reinforced mode", count=1)
         answer = await caller.ask("/r2z2/ephemeral/sequence.json")
         assert (answer.status, answer.body) == (503, b"Reinforced mode")
