@@ -73,6 +73,77 @@ def part_store(given: dict[str, Any]) -> None:
         connection.execute("COMMIT")
 
 
+def part_poll(given: dict[str, Any]) -> None:
+    """Nothing but a GET that is answered 304, and one write transaction for it, for every list some times."""
+    import uvloop
+
+    uvloop.run(_poll(given))
+
+
+async def _poll(given: dict[str, Any]) -> None:
+    import aiohttp
+
+    headers = given["headers"]
+    write = await _writer_of(given)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
+        waiting = iter([each for _ in range(given["rounds"]) for each in headers.items()])
+
+        async def worker() -> None:
+            for path, header in waiting:
+                async with session.get(given["base"] + path, headers=header) as answer:
+                    assert answer.status == 304, answer.status
+                    await answer.read()
+                await write()
+
+        await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
+
+
+async def _writer_of(given: dict[str, Any]) -> Any:
+    """One row updated in a transaction of its own, as durably as the daemon writes."""
+    if given["postgres"]:
+        import asyncpg
+
+        pool = await asyncpg.create_pool(given["postgres"], min_size=4, max_size=4)
+        await pool.execute("CREATE TABLE IF NOT EXISTS bare (id INT PRIMARY KEY, n INT)")
+        await pool.execute("INSERT INTO bare VALUES (1, 0) ON CONFLICT DO NOTHING")
+
+        async def write() -> None:
+            async with pool.acquire() as server, server.transaction():
+                await server.execute("UPDATE bare SET n = n + 1 WHERE id = $1", 1)
+
+        return write
+    file = sqlite3.connect(given["folder"] / "bare.db", isolation_level=None)
+    file.execute("PRAGMA journal_mode = WAL")
+    file.execute("PRAGMA synchronous = FULL")
+    file.execute("CREATE TABLE bare (id INTEGER PRIMARY KEY, n INTEGER)")
+    file.execute("INSERT INTO bare VALUES (1, 0)")
+
+    async def write_file() -> None:
+        file.execute("BEGIN IMMEDIATE")
+        file.execute("UPDATE bare SET n = n + 1 WHERE id = ?", (1,))
+        file.execute("COMMIT")
+
+    return write_file
+
+
+async def _validators(given: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The headers of each list's next request: what a first one answered."""
+    import aiohttp
+
+    found = {}
+    async with aiohttp.ClientSession() as session:
+        for path, token in given["lists"]:
+            headers = {
+                "Authorization": f"Bearer {token}",
+                "X-Compatibility-Date": "2026-08-18",
+                "User-Agent": "killsyncd-bench/1 (bench@killsyncd.invalid)",
+            }
+            async with session.get(given["base"] + path, headers=headers) as answer:
+                assert answer.status == 200, answer.status
+                found[path] = {**headers, "If-None-Match": answer.headers["ETag"]}
+    return found
+
+
 def _prepare_store(given: dict[str, Any], folder: Path) -> None:
     """The rows that the daemon has stored, as they stand in its database, in batches by its feed."""
     from killsyncd.core.killmail import decode, entity_ids
@@ -119,7 +190,7 @@ def _prepare_store(given: dict[str, Any], folder: Path) -> None:
     given["connection"], given["batches"] = connection, batches
 
 
-PARTS = {"get": part_get, "decode": part_decode, "store": part_store}
+PARTS = {"get": part_get, "decode": part_decode, "store": part_store, "poll": part_poll}
 
 
 def main() -> None:
@@ -129,9 +200,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if name == "get":
             import aiohttp  # noqa: F401 - imported before the clock starts
-            import uvloop  # noqa: F401
+            import uvloop
         elif name == "decode":
             given["bodies"] = asyncio.run(_get(given["base"], given["paths"]))
+        elif name == "poll":
+            import asyncpg  # noqa: F401
+            import uvloop  # noqa: F401
+
+            given["headers"], given["folder"] = asyncio.run(_validators(given)), Path(folder)
         else:
             _prepare_store(given, Path(folder))
         before, began = _spent(), time.perf_counter()

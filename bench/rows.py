@@ -16,6 +16,7 @@ import psutil
 from bench.attacks import loop_hold, memory
 from bench.feed import feed
 from bench.lists import lists
+from bench.quiet import quiet_poll
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, log_in, wait_for
@@ -329,6 +330,7 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "limits": limits,
     "latency": latency,
     "tokens": tokens,
+    "quiet-poll": quiet_poll,
     "feed": feed,
     "small-things": small_things,
     "loop-hold": loop_hold,

@@ -72,14 +72,15 @@ class TokenManager:
 
     # -- for those who need tokens -----------------------------------------------------------
 
-    async def access_token(self, user_id: str) -> str:
+    async def access_token(self, user_id: str, grant: GrantRow | None = None) -> str:
         """A token that holds for at least some seconds, renewed before it is handed out where needed.
 
+        grant: the user's, where somebody has just read it.
         Raises NotFound, GrantUnusable (only a login helps), Unavailable (try later; an
         SsoUnavailable's `retry_after` says when), TokenRefused (what the SSO gave does not
         verify; nobody is disabled, try later), KeyRefused (not our key).
         """
-        return await self._token(user_id, None)
+        return await self._token(user_id, None, grant)
 
     async def force_refresh(self, user_id: str, rejected_access_token: str) -> str:
         """Another token than the one that ESI answered with 401.
@@ -167,8 +168,8 @@ class TokenManager:
 
     # -- one refresh at a time -----------------------------------------------------------------
 
-    async def _token(self, user_id: str, rejected: str | None) -> str:
-        row = await self._usable(user_id)
+    async def _token(self, user_id: str, rejected: str | None, known: GrantRow | None = None) -> str:
+        row = await self._usable(user_id) if known is None else self._if_usable(known)
         token = self._stored(row, rejected)
         if token is not None and self._clock.now() < row.renew_at:
             if await self._holds(row, token):
@@ -241,12 +242,14 @@ class TokenManager:
         row = await self._grants.load(user_id)
         if row is None:
             raise NotFound(f"there is no user {user_id}", "killsyncd ctl users lists those there are.")
-        if row.list_refused:
-            self._list_refused.add(user_id)  # counted before a restart, or by another daemon
         return row
 
     async def _usable(self, user_id: str) -> GrantRow:
-        row = await self._load(user_id)
+        return self._if_usable(await self._load(user_id))
+
+    def _if_usable(self, row: GrantRow) -> GrantRow:
+        if row.list_refused:
+            self._list_refused.add(row.user_id)  # counted before a restart, or by another daemon
         if row.state is not UserState.OK:
             unusable(row.state, row.state_reason or "")
         return row

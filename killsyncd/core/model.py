@@ -181,6 +181,7 @@ class Job:
 
     source_id: the source's row. subject_name: of what its list is of, None until it is known. user_id,
     character_id, character_name: who lends the access token. last_killmail_id: of the source.
+    start: what the claim read besides (`sync.job_start.JobStart`), None where it read nothing more.
     """
 
     source_id: int
@@ -196,6 +197,7 @@ class Job:
     version: int
     last_killmail_id: int | None
     subject_name: str | None = None
+    start: object | None = field(default=None, compare=False, repr=False)
 
 
 class Doubt(enum.StrEnum):
@@ -272,15 +274,11 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class PendingOf:
-    """What one source waits for: the newest mails to fetch now; how many in all, or at least so many.
-
-    heavy: it leaves the last part of the window to the others however few they are.
-    """
+    """What one source waits for: the newest mails to fetch now; how many in all, or at least so many."""
 
     refs: list[Ref]
     total: int
     weight: int
-    heavy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

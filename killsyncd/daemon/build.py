@@ -29,7 +29,6 @@ from killsyncd.core.model import SourceKind
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
 from killsyncd.daemon.build_values import background_tasks, build_static_data
-from killsyncd.daemon.build_zkillboard import build_zkillboard, zkillboard_tasks
 from killsyncd.daemon.part_settings import (
     consumer_settings,
     esi_settings,
@@ -58,6 +57,7 @@ from killsyncd.storage.repositories.budgets import BudgetRepository
 from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
+from killsyncd.storage.repositories.job_starts import JobStarts
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.ledger import LedgerRepository
 from killsyncd.storage.repositories.names import NameRepository
@@ -79,7 +79,6 @@ from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.name_resolver import NameResolver
 from killsyncd.sync.pause import Pauses
 from killsyncd.sync.producer import Producer
-from killsyncd.zkillboard.walk import Reading
 
 
 @dataclass(frozen=True)
@@ -237,8 +236,11 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         return pauses.paused() or space.low
 
     second = config.queue.corporation_name if config.corporations.enabled else None
-    queue = QueueAnnouncements(store, config.queue.name, holder, second=second)
-    corporations = QueueAnnouncements(store, second, holder, SourceKind.CORPORATION) if second else None
+    starts = JobStarts(store, holder)
+    queue = QueueAnnouncements(store, config.queue.name, holder, second=second, start=starts.of)
+    corporations = (
+        QueueAnnouncements(store, second, holder, SourceKind.CORPORATION, start=starts.of) if second else None
+    )
     broker = _broker(config, queue, corporations, events, clock, paused, auth.tokens)
     if broker is not None:
         await broker.check()
@@ -268,7 +270,6 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         listed=fetcher.listed,
     )
     names = NameResolver(esi=esi, rows=NameRepository(store), events=events, clock=clock)
-    build_zkillboard(runtime, tasks, store, holder, Reading(fetcher.listed, paused))
     tasks.workers["consumer"] = consumer.run
     tasks.workers["fetcher"] = fetcher.run
     tasks.progress["consumer"] = lambda: consumer.progress
@@ -355,7 +356,7 @@ def build_operations(
             producer_enabled=runtime.config.producer.enabled,
             version=__version__,
             started_at=runtime.started_at,
-            background=background_tasks(runtime.config) | zkillboard_tasks(runtime.config),
+            background=background_tasks(runtime.config),
         ),
         runtime.events,
         runtime.health,

@@ -80,6 +80,7 @@ def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> 
             shown.consumer,
             shown.fetcher,
             shown.lag,
+            store.counts.by_kind,
             shown.webhooks,
         ),
         clock,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -26,12 +27,13 @@ from killsyncd.esi.caching import cache_end
 from killsyncd.esi.downtime import DowntimeGate, GateClosed
 from killsyncd.esi.http import DETAIL_CAP, OTHER_CAP, EsiHttp
 from killsyncd.esi.lists import KillmailLists
-from killsyncd.esi.pipeline import BeforeAsk, EsiRequest, EsiStats, RequestPipeline
+from killsyncd.esi.pipeline import EsiRequest, EsiStats, RequestPipeline
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.permits import Permit, PermitOffice
-from killsyncd.esi.ratelimit.ports import BudgetStore
+from killsyncd.esi.ratelimit.ports import Alongside, BudgetStore
 from killsyncd.esi.ratelimit.report import BudgetReport
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
+from killsyncd.esi.ratelimit.windows import Settlement
 from killsyncd.esi.responses import (
     Affiliations,
     BudgetView,
@@ -52,6 +54,8 @@ log = get_logger(__name__)
 MOST_NAMES = 1000
 
 _TIDY_EVERY = 3600.0
+_WITH_ITS_PAGE = 0.25
+"""Seconds in which the price of a list's page should be written together with the page, and not by us."""
 _DETAIL = EsiRequest(DETAIL, "GET", "", resource="", cap=0)
 
 
@@ -113,6 +117,7 @@ class EsiClient:
             store, self._permits, self._limits, self._time, per_second=settings.requests_per_second
         )
         self._tidied_at = clock.monotonic()
+        self._pages_since: float | None = None
         self._states = StateLog(log)
 
     async def start(self) -> None:
@@ -132,7 +137,7 @@ class EsiClient:
         etag: str | None = None,
         not_before: float = 0.0,
         cached_for: float | None = None,
-        before_ask: BeforeAsk | None = None,
+        alongside: Alongside | None = None,
         character_id: int | None = None,
         keep: float = 0.0,
     ) -> ListPage:
@@ -144,10 +149,17 @@ class EsiClient:
             etag=etag,
             not_before=not_before,
             cached_for=cached_for,
-            before_ask=before_ask,
+            alongside=alongside,
             character_id=character_id,
             keep=keep,
         )
+
+    def settling(self) -> AbstractContextManager[Settlement]:
+        """What requests have cost and is not written down yet, for a transaction of the block's.
+
+        Left alone it is written a moment later by itself.
+        """
+        return self._accounting.settling()
 
     def cache_seconds(self, kind: SourceKind) -> float:
         """How long such a list is cached: the longest that was ever seen, at first what the
@@ -337,6 +349,8 @@ class EsiClient:
         """What is due now; answers after how many seconds to look again."""
         now = self._clock.monotonic()
         self._permits.pool.sweep(self._limits.of(DETAIL))
+        if self._waits_for_pages(now):
+            return _WITH_ITS_PAGE
         try:
             if self._accounting.busy:
                 self._accounting.note_time()
@@ -359,6 +373,18 @@ class EsiClient:
         if self._time.known and not self._time.sure:
             return max(1.0, self._status.left())
         return 1.0 if self._permits.pool.busy or self._accounting.busy else _TIDY_EVERY
+
+    def _waits_for_pages(self, now: float) -> bool:
+        """Whether all there is to settle are prices of lists' pages, and for a moment only."""
+        if not self._accounting.only_lists:
+            self._pages_since = None
+            return False
+        if self._pages_since is None:
+            self._pages_since = now
+        if now - self._pages_since < _WITH_ITS_PAGE:
+            return True
+        self._pages_since = None
+        return False
 
     async def close(self) -> None:
         """Settle what can be settled, and close all connections. What is still in flight stays booked."""

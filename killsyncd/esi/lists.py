@@ -14,7 +14,8 @@ from killsyncd.core.server_clock import ServerTime
 from killsyncd.esi import decoding
 from killsyncd.esi.caching import CacheEnd, CacheWaits, cache_end, read_made_at
 from killsyncd.esi.http import LIST_CAP, HttpResponse
-from killsyncd.esi.pipeline import BeforeAsk, EsiRequest, RequestPipeline
+from killsyncd.esi.pipeline import EsiRequest, RequestPipeline
+from killsyncd.esi.ratelimit.ports import Alongside
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.responses import ListPage, MalformedResponse, NotBefore
 from killsyncd.esi.routes import AFTER_EXPIRES, LISTS
@@ -52,7 +53,7 @@ class KillmailLists:
         etag: str | None = None,
         not_before: float = 0.0,
         cached_for: float | None = None,
-        before_ask: BeforeAsk | None = None,
+        alongside: Alongside | None = None,
         character_id: int | None = None,
         keep: float = 0.0,
     ) -> ListPage:
@@ -61,9 +62,9 @@ class KillmailLists:
         source: a character or a corporation. token: an access token of character_id (None: of the source).
         etag: of what the ledger holds of this page. not_before: its `Expires`; after a request that
         was never answered (a crash, a time-out) `asked_at + cache_seconds(kind)`. cached_for: the seconds
-        that this is after the answer (None: cache_seconds); no clock makes us wait for longer. before_ask:
-        told ESI's time right before the request; must write it down as the page's asked_at. keep: the part of
-        the window (0..1) that it leaves alone.
+        that this is after the answer (None: cache_seconds); no clock makes us wait for longer. alongside:
+        writes ESI's time down as the page's asked_at, in the transaction that reserves the request's tokens.
+        keep: the part of the window (0..1) that it leaves alone.
 
         Raises NotBefore, RateLimited, Downtime (wait until `until`, no attempt counts); EsiStatus (401,
         403, 404, 5xx), MalformedResponse, NoResponseReceived, NotSent. Where its `at` is set, ESI has nothing
@@ -89,7 +90,7 @@ class KillmailLists:
                 cap=LIST_CAP,
                 headers=headers,
                 character_id=subject_id if character_id is None else character_id,
-                before_ask=before_ask,
+                alongside=alongside,
                 ttl=life,
                 keep=keep,
             )

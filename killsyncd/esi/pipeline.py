@@ -19,6 +19,7 @@ from killsyncd.esi.downtime import DowntimeGate
 from killsyncd.esi.http import BrokenResponse, ConnectFailed, EsiHttp, HttpResponse, NoResponse
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.permits import Permit, PermitOffice
+from killsyncd.esi.ratelimit.ports import Alongside
 from killsyncd.esi.ratelimit.windows import Pacer
 from killsyncd.esi.responses import (
     Downtime,
@@ -64,6 +65,7 @@ class EsiStats:
 class EsiRequest:
     """resource: what counts as one thing for the downtime gate. cap: bytes of the body. ttl: seconds that an
     answer may be cached, for when there is none; 0 where nothing forbids to ask again at once.
+    before_ask: told before it is sent. alongside: written in the transaction that reserves its tokens.
     probe: the status, which may be asked while the gate is closed. again: a lost connection is worth one
     more try at once. keep: the part of the bucket's limit (0..1) that it must leave for others."""
 
@@ -76,6 +78,7 @@ class EsiRequest:
     body: bytes | None = field(default=None, repr=False)
     character_id: int | None = None
     before_ask: BeforeAsk | None = None
+    alongside: Alongside | None = field(default=None, repr=False)
     ttl: float = 0.0
     probe: bool = False
     again: bool = False
@@ -123,9 +126,9 @@ class RequestPipeline:
                 self.raise_if_down(request, consume=True)
                 if permit is None or not self._still_good(permit):
                     permit = await self._fresh(request, permit)
-                self._permits.check(request.route, permit.chunk.bucket)
-                self._permits.check_left(permit, self._details_flying)
-                asked_at = self._time.not_before()
+                # What is known of ESI's clock gets narrower: never before what was written down as asked.
+                asked_at = max(self._time.not_before(), permit.chunk.spent_at)
+                self._check(request, permit, asked_at)
                 if request.before_ask is not None:
                     await request.before_ask(asked_at)
                 return await self._send(request, permit, asked_at)
@@ -137,6 +140,16 @@ class RequestPipeline:
         finally:
             if permit is not None and permit.open:
                 permit.release()
+
+    def _check(self, request: EsiRequest, permit: Permit, asked_at: float) -> None:
+        """Raises RateLimited where nothing may be sent by this permit any more."""
+        try:
+            self._permits.check(request.route, permit.chunk.bucket)
+            self._permits.check_left(permit, self._details_flying)
+        except RateLimited as error:
+            if request.alongside is not None:
+                error.at = asked_at  # it is written down as asked, and was not
+            raise
 
     def raise_if_down(self, request: EsiRequest, *, consume: bool = False) -> None:
         """Raises Downtime while the gate is closed. consume: use up the single request let through."""
@@ -167,7 +180,9 @@ class RequestPipeline:
             permit.release()
         if request.route == DETAIL:
             return (await self._permits.details(1, heavy=permit.heavy if permit is not None else False))[0]
-        return await self._permits.single(request.route, request.character_id, keep=request.keep)
+        return await self._permits.single(
+            request.route, request.character_id, request.alongside, keep=request.keep
+        )
 
     async def _send(
         self, request: EsiRequest, permit: Permit, asked_at: float, *, first: bool = True

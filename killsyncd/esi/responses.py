@@ -26,7 +26,7 @@ class ListPage:
     status: 200 or 304. entries: (id, hash) in ESI's order, doubles included; None for 304: unchanged.
     etag, last_modified: as sent, None where absent. pages: `X-Pages`, None where it is missing.
     expires_at, date: ESI's clock, seconds since 1970. at: ESI's clock, when it was answered; never
-    before what `before_ask` was told. made_at: when ESI made this list, as far as the answer tells; None
+    before `alongside` was told. made_at: when ESI made this list, as far as the answer tells; None
     where it tells nothing. set_aside: what else stood there.
     """
 

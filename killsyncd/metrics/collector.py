@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +42,7 @@ MOST_GROUPS = 20
 
 @dataclass(frozen=True, slots=True)
 class MetricSources:
-    """What is counted and measured by others."""
+    """What is counted and measured by others. transactions: on the database since the start, by kind."""
 
     operations: Operations
     rows: MeasuredRows
@@ -50,6 +50,7 @@ class MetricSources:
     consumer: Consumer
     fetcher: Fetcher
     lag: LoopLag
+    transactions: Callable[[], Mapping[str, int]]
     webhooks: WebhookMeasures | None = None
 
 
@@ -169,6 +170,14 @@ class Metrics:
             ),
         ):
             yield CounterMetricFamily(name, text, value=value)
+        transactions = CounterMetricFamily(
+            "killsyncd_database_transactions",
+            "Transactions begun on the database: `read` or `write`.",
+            labels=["kind"],
+        )
+        for kind, count in self._sources.transactions().items():
+            transactions.add_metric([kind], count)
+        yield transactions
         lag = HistogramMetricFamily(
             "killsyncd_event_loop_lag_seconds", "By how much a timer of one second rang late."
         )

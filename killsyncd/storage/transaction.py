@@ -107,6 +107,18 @@ Step = Run | Many | Bulk | Sql
 Tx = Generator[Step, Rows, T]
 
 
+@dataclass(slots=True)
+class TransactionCounts:
+    """Transactions that were begun; one that was run again counts once."""
+
+    reads: int = 0
+    writes: int = 0
+
+    def by_kind(self) -> dict[str, int]:
+        """As metrics show them."""
+        return {"read": self.reads, "write": self.writes}
+
+
 class Store(Protocol):
     """A database that transactions run on."""
 
@@ -118,6 +130,9 @@ class Store(Protocol):
 
     stuck: bool
     """Writes wait for somebody's lock and get nowhere: no progress, as the watchdog means it."""
+
+    counts: TransactionCounts
+    """Transactions since the start."""
 
     @property
     def trouble(self) -> str | None:

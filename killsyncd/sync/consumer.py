@@ -21,12 +21,13 @@ from killsyncd.core.retry import full_jitter, retry
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
 from killsyncd.sync.job_source import JobSource
+from killsyncd.sync.job_start import JobStart
 from killsyncd.sync.lending import ListTokens
-from killsyncd.sync.list_reader import LeaseLost, ListReader, is_gone
+from killsyncd.sync.list_reader import ListReader, is_gone
 from killsyncd.sync.ports import SyncRequestRows, WalkLedger
 from killsyncd.sync.settings import ConsumerSettings
 from killsyncd.sync.summary import Summary, whose
-from killsyncd.sync.walk import Outcome, PageWritten, SourceState, too_close_to_expiry
+from killsyncd.sync.walk import LeaseLost, Outcome, PageWritten, SourceState, too_close_to_expiry, wider
 
 T = TypeVar("T")
 
@@ -302,13 +303,11 @@ class Consumer:
         self._states.set("rows", "ok", "the queue can be read and written again")
 
     async def _sync(self, job: Job, log: Logger) -> Summary:
-        source = await self._ledger.source_state(job.source_id)
-        if source is None:
-            raise LeaseLost("the source is gone")
-        walk = await self._ledger.open_walk(job.source_id, self._how_far(job, source))
+        walk, start = await self._begin(job)
         summary = Summary()
         while True:
-            written = await self._page(job, walk, log)
+            written = await self._page(job, walk, log, start)
+            start = None
             summary.add(written.sighted)
             walk = written.walk
             if written.sighted.listed > written.sighted.stored:
@@ -328,10 +327,21 @@ class Consumer:
                 await self._ledger.restart_walk(walk)
                 raise NotBefore("the list is about to change", self._esi.wall(written.expires_at))
 
-    async def _page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
+    async def _begin(self, job: Job) -> tuple[Walk, JobStart | None]:
+        """The walk to go on with, and what else was read when the job was claimed."""
+        start = job.start if isinstance(job.start, JobStart) else None
+        source = start.source if start is not None else await self._ledger.source_state(job.source_id)
+        if source is None:
+            raise LeaseLost("the source is gone")
+        mode = self._how_far(job, source)
+        if start is not None and wider(mode, start.walk.mode) is start.walk.mode:
+            return start.walk, start
+        return await self._ledger.open_walk(job.source_id, mode), None
+
+    async def _page(self, job: Job, walk: Walk, log: Logger, start: JobStart | None) -> PageWritten:
         self._progress = self._clock.monotonic()
         try:
-            return await self._reader.next_page(job, walk, log)
+            return await self._reader.next_page(job, walk, log, start)
         except EsiError as error:
             if walk.next_page > 1 and _stuck(job, error):
                 # A walk that goes on where it stopped would stop there again, and news on the first

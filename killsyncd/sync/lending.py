@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from killsyncd.auth.grant import GrantUnusable, LenderLost
+from killsyncd.auth.grant import GrantRow, GrantUnusable, LenderLost
 from killsyncd.auth.lending import refusal_of
 from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.clock import Clock
@@ -29,10 +29,13 @@ class ListTokens:
         self._clock = clock
         self._given: dict[int, tuple[str, float]] = {}  # source: to whom, and when that was written down
 
-    async def token(self, job: Job) -> str:
-        """A valid access token. Raises as `TokenManager.access_token`, and LenderLost."""
+    async def token(self, job: Job, grant: GrantRow | None = None) -> str:
+        """A valid access token. grant: where it was just read.
+
+        Raises as `TokenManager.access_token`, and LenderLost.
+        """
         try:
-            return await self._tokens.access_token(job.user_id)
+            return await self._tokens.access_token(job.user_id, grant)
         except GrantUnusable as error:
             await self._lost(job, error)
 

@@ -5,15 +5,16 @@ A page's validators (`ETag`, `Expires`) are committed together with what the pag
 
 from __future__ import annotations
 
-from killsyncd.core.errors import KillsyncdError
+from killsyncd.auth.grant import GrantRow
 from killsyncd.core.logging import Logger
 from killsyncd.core.model import Job, Origin, PageState, SyncMode, WaitsFor, Walk
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import ClockWrong, EsiError, EsiStatus, NotBefore
+from killsyncd.sync.job_start import JobStart
 from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.ports import WalkLedger
 from killsyncd.sync.settings import ConsumerSettings
-from killsyncd.sync.walk import PageNews, PageWritten
+from killsyncd.sync.walk import LeaseLost, PageNews, PageWritten
 
 BELIEVED = 3600.0
 """Seconds for which a first page may be "unchanged" (304) before it is asked for whole: there are nodes of
@@ -29,10 +30,6 @@ KEPT = 0.5
 """The part of a list's window that is left alone by what is asked sooner than the interval."""
 
 
-class LeaseLost(KillsyncdError):
-    """Somebody else has the job now, or its source was erased. Nothing of ours was written."""
-
-
 class ListReader:
     """Reads and writes down one page after the other. settings: may be replaced at any time."""
 
@@ -44,13 +41,18 @@ class ListReader:
         self._tokens = tokens
         self.settings = settings
 
-    async def next_page(self, job: Job, walk: Walk, log: Logger) -> PageWritten:
-        """The walk's next page.
+    async def next_page(
+        self, job: Job, walk: Walk, log: Logger, start: JobStart | None = None
+    ) -> PageWritten:
+        """The walk's next page. start: what is known of it and of the grant, where that was just read.
 
         Raises LeaseLost, EsiError, ListRefused, LenderLost, GrantUnusable, TokenRefused, Unavailable.
         """
         page = walk.next_page
-        known = await self._ledger.page_state(job.source_id, page)
+        if start is None:
+            known, grant = await self._ledger.page_state(job.source_id, page), None
+        else:
+            known, grant = start.page, start.grant
         if known is not None and page > 1 and self._same_generation(known, walk):
             # What we hold is fresh by HTTP's own rules and of this generation: as good as asked for.
             at = known.answered_at
@@ -65,9 +67,10 @@ class ListReader:
                 held=known.body_at >= at,
             )
         else:
-            news = await self._ask(job, walk, known, log)
+            news = await self._ask(job, walk, known, grant, log)
             await self._tokens.accepted(job)
-        written = await self._ledger.write_page(job, walk, news, self.settings.max_pages)
+        with self._esi.settling() as settlement:
+            written = await self._ledger.write_page(job, walk, news, self.settings.max_pages, settlement)
         if not written.held:
             raise LeaseLost("the lease is lost")
         return written
@@ -80,8 +83,10 @@ class ListReader:
         sent = walk.mode is SyncMode.INCREMENTAL or known.body_at >= known.answered_at
         return answered and fresh and same and sent
 
-    async def _ask(self, job: Job, walk: Walk, known: PageState | None, log: Logger) -> PageNews:
-        token = await self._tokens.token(job)
+    async def _ask(
+        self, job: Job, walk: Walk, known: PageState | None, grant: GrantRow | None, log: Logger
+    ) -> PageNews:
+        token = await self._tokens.token(job, grant)
         try:
             return await self._ask_with(job, walk, known, token)
         except EsiStatus as refusal:
@@ -103,14 +108,7 @@ class ListReader:
         return known.etag
 
     async def _ask_with(self, job: Job, walk: Walk, known: PageState | None, token: str) -> PageNews:
-        page, asked = walk.next_page, False
-
-        async def before_ask(at: float) -> None:
-            nonlocal asked
-            if not await self._ledger.before_ask(job.source_id, page, at):
-                raise LeaseLost("the lease is lost")
-            asked = True
-
+        page = walk.next_page
         try:
             answer = await self._esi.list_page(
                 job.source,
@@ -119,7 +117,7 @@ class ListReader:
                 etag=self._etag(walk, known),
                 not_before=self._lawful_at(job, known),
                 cached_for=self._cached_for(job, known),
-                before_ask=before_ask,
+                alongside=self._ledger.asking(job.source_id, page),
                 character_id=job.character_id,
                 keep=KEPT if job.origin is Origin.ACTIVE else 0.0,
             )
@@ -133,7 +131,7 @@ class ListReader:
                 return empty
             # Without an answer asked_at stands: until ESI's cache has certainly passed, the page
             # is not asked for again.
-            if asked and error.at is not None:
+            if error.at is not None:
                 await self._ledger.page_refused(
                     job.source_id, page, error.at, error.expires_at or 0.0, gone=is_gone(error)
                 )

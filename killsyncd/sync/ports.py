@@ -24,6 +24,8 @@ from killsyncd.core.model import (
     Walk,
 )
 from killsyncd.core.sources import Member, Refusal
+from killsyncd.esi.ratelimit.ports import Alongside
+from killsyncd.esi.ratelimit.windows import Settlement
 from killsyncd.esi.responses import ResolvedName
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.walk import PageNews, PageWritten, SourceState
@@ -71,11 +73,19 @@ class WalkLedger(Protocol):
     async def page_state(self, source_id: int, page: int) -> PageState | None:
         """What is known of a page; None when it was never asked for."""
 
-    async def before_ask(self, source_id: int, page: int, at: float) -> bool:
-        """Write down that a page is about to be asked for. False: the lease is lost, don't ask."""
+    def asking(self, source_id: int, page: int) -> Alongside:
+        """Writes down that a page is about to be asked for, with the reservation of the tokens.
 
-    async def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> PageWritten:
-        """One page in one transaction: what it listed, its validators, the walk's progress, the job's end."""
+        Raises LeaseLost: don't ask.
+        """
+
+    async def write_page(
+        self, job: Job, walk: Walk, news: PageNews, max_pages: int, settlement: Settlement | None = None
+    ) -> PageWritten:
+        """One page in one transaction: what it listed, its validators, the walk's progress, the job's end.
+
+        settlement: what requests have cost, to be written down besides.
+        """
 
     async def page_refused(
         self, source_id: int, page: int, at: float, expires_at: float, *, gone: bool = False

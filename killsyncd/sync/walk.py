@@ -13,8 +13,13 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from killsyncd.core.errors import KillsyncdError
 from killsyncd.core.model import Doubt, SyncMode, Walk
 from killsyncd.esi.responses import SetAside
+
+
+class LeaseLost(KillsyncdError):
+    """Somebody else has the job now, or its source was erased. Nothing of ours was written."""
 
 
 class Outcome(enum.StrEnum):
@@ -90,6 +95,14 @@ class PageSeen:
     pages: int
     last_modified: str | None
     known_whole: bool
+
+
+_WIDTH = {SyncMode.INCREMENTAL: 0, SyncMode.FIRST_SYNC: 1, SyncMode.FULL_SYNC: 2}
+
+
+def wider(first: SyncMode, second: SyncMode) -> SyncMode:
+    """The one that walks further."""
+    return max(first, second, key=lambda mode: _WIDTH[mode])
 
 
 def is_torn(walk: Walk, seen: PageSeen) -> bool:

@@ -103,6 +103,7 @@ def metrics_of(
         "consumer": tasks,
         "fetcher": tasks,
         "lag": LoopLag(world.timed.clock),
+        "transactions": world.store.counts.by_kind,
     }
     sources = MetricSources(**{**parts, **changes})  # type: ignore[arg-type]
     clock = world.timed.clock

@@ -30,6 +30,7 @@ from killsyncd.esi.responses import (
     TooLarge,
 )
 from killsyncd.simulator import Simulator, SimulatorConfig
+from killsyncd.storage.transaction import Tx
 from tests.support.esi_world import character, door_on, house, postgres_doors, wait_for_permit
 from tests.support.server_urls import create_database, drop_database
 
@@ -54,11 +55,12 @@ async def test_a_list_its_validators_and_its_mails(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         told: list[float] = []
 
-        async def before_ask(at: float) -> None:
+        def alongside(at: float) -> Tx[None]:
             told.append(at)
+            yield from ()
 
         page = await home.esi.list_page(
-            character(home.pilot), 1, token=home.token(home.pilot), before_ask=before_ask
+            character(home.pilot), 1, token=home.token(home.pilot), alongside=alongside
         )
         assert page.status == 200
         assert page.pages == 1
@@ -363,11 +365,12 @@ async def test_a_list_goes_wrong(tmp_path: Path) -> None:
         token = home.token(home.pilot)
         asked = []
 
-        async def before_ask(at: float) -> None:
+        def alongside(at: float) -> Tx[None]:
             asked.append(at)
+            yield from ()
 
         async def ask() -> object:
-            return await home.esi.list_page(character(home.pilot), 1, token=token, before_ask=before_ask)
+            return await home.esi.list_page(character(home.pilot), 1, token=token, alongside=alongside)
 
         home.sim.script("status", "character_killmails", status=500, count=1)
         with pytest.raises(EsiStatus) as refused:
@@ -392,11 +395,12 @@ async def test_the_list_is_not_sent_when_it_cannot_be_written_down(tmp_path: Pat
     async with house(tmp_path, pilots=1) as home:
         token = home.token(home.pilot)
 
-        async def refuse(at: float) -> None:
+        def refuse(at: float) -> Tx[None]:
+            yield from ()
             raise KeyError("the lease is lost")
 
         with pytest.raises(KeyError):
-            await home.esi.list_page(character(home.pilot), 1, token=token, before_ask=refuse)
+            await home.esi.list_page(character(home.pilot), 1, token=token, alongside=refuse)
         assert home.sim.counters()["requests"].get("esi.character_killmails") is None
         page = await home.esi.list_page(character(home.pilot), 1, token=token)
         assert page.status == 200

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
-from killsyncd.auth.grant import GrantUnusable, ListRefused
+from killsyncd.auth.grant import GrantRow, GrantUnusable, ListRefused
 from killsyncd.auth.refusals import LIST_PAUSES
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events
 from killsyncd.core.model import Job, Source, SourceKind, UserState
+from killsyncd.esi.ratelimit.ports import Alongside
 from killsyncd.esi.responses import EsiError, KillmailResponse, ListPage, NotBefore
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.corporations import CorporationRepository
+from killsyncd.storage.repositories.job_starts import JobStarts
+from killsyncd.storage.repositories.sync_requests import SyncRequests
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Tx
 from killsyncd.sync.consumer import Consumer
@@ -71,8 +74,9 @@ class FlakyStore:
 class PlayedLists:
     """ESI's lists. `script`: what each page answers, in turn; the last one for ever."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: ManualClock, store: FlakyStore) -> None:
         self._clock = clock
+        self._store = store
         self.script: dict[int, list[Scripted]] = {}
         self.asked: list[tuple[int, str, str | None]] = []
 
@@ -100,7 +104,7 @@ class PlayedLists:
         etag: str | None = None,
         not_before: float = 0.0,
         cached_for: float | None = None,
-        before_ask: Callable[[float], Awaitable[None]] | None = None,
+        alongside: Alongside | None = None,
         character_id: int | None = None,
         keep: float = 0.0,
     ) -> ListPage:
@@ -110,14 +114,23 @@ class PlayedLists:
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception) and not isinstance(answer, EsiError):
             raise answer
-        if before_ask is not None and getattr(answer, "until", None) is None:
-            await before_ask(self.esi_now())
+        if alongside is not None and getattr(answer, "until", None) is None:
+            await self._reserve(alongside)
         self.asked.append((page, token, etag))
         if isinstance(answer, EsiError) and answer.at is not None:
             answer.at = self.esi_now()  # a script is written before
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def _reserve(self, alongside: Alongside) -> None:
+        def reserve() -> Tx[None]:
+            yield from alongside(self.esi_now())
+
+        await self._store.write(reserve)
+
+    def settling(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def cache_seconds(self, kind: SourceKind) -> float:
         return 300.0
@@ -140,7 +153,7 @@ class PlayedTokens:
         self.scope = False
         self.accepted = 0
 
-    async def access_token(self, user_id: str) -> str:
+    async def access_token(self, user_id: str, grant: GrantRow | None = None) -> str:
         if self.fault is not None:
             raise self.fault
         return self.token
@@ -219,8 +232,10 @@ class SyncWorld:
         self.clock = clock
         self.store = store
         self.world = world
+        starts = JobStarts(store, world.holder)  # type: ignore[arg-type]
+        self.world.wants = SyncRequests(store, "queue", world.holder, start=starts.of)  # type: ignore[arg-type]
         self.events = Events()
-        self.lists = PlayedLists(clock)
+        self.lists = PlayedLists(clock, store)
         self.tokens = PlayedTokens()
         self.details = PlayedDetails(clock)
         self.paused = False

@@ -8,12 +8,13 @@ All times are ESI's unless named otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.server_clock import ServerTime
-from killsyncd.esi.ratelimit.ports import BudgetStore
+from killsyncd.esi.ratelimit.ports import Alongside, BudgetStore
 from killsyncd.esi.ratelimit.windows import (
     LONGEST_LIFE,
     MARGIN,
@@ -24,6 +25,8 @@ from killsyncd.esi.ratelimit.windows import (
     Reservation,
     ReservationRequest,
     ReservationResult,
+    Settlement,
+    character_of,
 )
 
 NOTE_EVERY = 60.0
@@ -114,15 +117,16 @@ class RateLimitAccounting:
         life: float,
         gate: str = "",
         look: bool = False,
+        alongside: Alongside | None = None,
     ) -> ReservationResult:
         """Take tokens, to be spent within `life` seconds. gate: one more that must be open.
 
-        The rest as in `ReservationRequest`. Raises Unavailable.
+        alongside: a part of the same transaction. The rest as in `ReservationRequest`.
+        Raises Unavailable, and what alongside raises.
 
         A cancelled caller leaves no tokens behind: what was reserved for it is billed as unused.
         """
-        bills, seen = self._bills, self._fresh_observations()
-        self._bills, self._seen = {}, {}
+        bills, seen = self._take()
         ask = ReservationRequest(
             bucket,
             want,
@@ -139,7 +143,7 @@ class RateLimitAccounting:
             forget=self._time.sure,
             look=look,
         )
-        work = asyncio.ensure_future(self._store.reserve(ask))
+        work = asyncio.ensure_future(self._store.reserve(ask, alongside))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -156,6 +160,21 @@ class RateLimitAccounting:
             self._bills = bills | self._bills
         elif work.result().tokens:
             self._bills[work.result().id] = Reservation(work.result().id, bucket, 0, 0.0)
+
+    @contextmanager
+    def settling(self) -> Iterator[Settlement]:
+        """What waits to be settled, for a transaction of the block's: where that fails it waits on."""
+        bills, seen = self._take()
+        try:
+            yield Settlement(tuple(bills.values()), seen)
+        except BaseException:
+            self._bills = bills | self._bills  # the same bill twice is the same as once
+            raise
+
+    def _take(self) -> tuple[dict[int, Reservation], tuple[Observation, ...]]:
+        bills, seen = self._bills, self._fresh_observations()
+        self._bills, self._seen = {}, {}
+        return bills, seen
 
     def bill(self, chunk: Chunk) -> None:
         """A reservation is over; the next write settles it."""
@@ -238,6 +257,12 @@ class RateLimitAccounting:
         """Whether something waits to be written."""
         return bool(self._bills or self._writes)
 
+    @property
+    def only_lists(self) -> bool:
+        """Whether something waits, and nothing but prices of requests with a character's token."""
+        lists = all(character_of(each.bucket.subject) is not None for each in self._bills.values())
+        return bool(self._bills) and lists and not self._writes
+
     async def flush(self) -> None:
         """Write what waits. Raises Unavailable; then it goes on waiting."""
         async with self._flushing:
@@ -248,13 +273,8 @@ class RateLimitAccounting:
                     del self._writes[key]
             if not self._bills:
                 return
-            bills, seen = self._bills, self._fresh_observations()
-            self._bills, self._seen = {}, {}
-            try:
-                await self._store.settle(tuple(bills.values()), seen)
-            except BaseException:
-                self._bills = bills | self._bills  # the same bill twice is the same as once
-                raise
+            with self.settling() as settlement:
+                await self._store.settle(settlement.bills, settlement.observations)
 
     @property
     def last_time(self) -> float:

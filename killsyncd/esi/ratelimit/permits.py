@@ -17,6 +17,7 @@ from killsyncd.esi.decoding import read_date, read_number
 from killsyncd.esi.http import HttpResponse
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.detail_pool import DetailPool, limited
+from killsyncd.esi.ratelimit.ports import Alongside
 from killsyncd.esi.ratelimit.route_limits import RouteLimits
 from killsyncd.esi.ratelimit.windows import (
     LONGEST_LIFE,
@@ -142,10 +143,18 @@ class PermitOffice:
 
     # One request
 
-    async def single(self, route: str, character_id: int | None, *, keep: float = 0.0) -> Permit:
-        """A permit for one request, from the database. keep: the part of the limit (0..1) to leave alone.
+    async def single(
+        self,
+        route: str,
+        character_id: int | None,
+        alongside: Alongside | None = None,
+        *,
+        keep: float = 0.0,
+    ) -> Permit:
+        """A permit for one request, from the database. alongside: a part of the same transaction.
 
-        Raises RateLimited, Unavailable.
+        keep: the part of the limit (0..1) to leave alone.
+        Raises RateLimited, Unavailable, and what alongside raises.
         """
         bucket = self.bucket(route, character_id)
         self.check(route, bucket)
@@ -166,6 +175,7 @@ class PermitOffice:
                 window=window,
                 life=LONGEST_LIFE,
                 gate=self._gate(route),
+                alongside=alongside,
             )
             if not grant.tokens:
                 raise limited(self._time, bucket.group, grant.next_at, "no tokens left", dry=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Protocol
 
 from killsyncd.esi.ratelimit.windows import (
     Bucket,
@@ -15,6 +15,9 @@ from killsyncd.esi.ratelimit.windows import (
     Usage,
 )
 
+Alongside = Callable[[float], Generator[Any, Any, None]]
+"""A part of a transaction, made by the storage that runs it, given ESI's time at which tokens are spent."""
+
 
 class BudgetStore(Protocol):
     """The authority on what is spent: a database that all daemons of one address share.
@@ -22,8 +25,11 @@ class BudgetStore(Protocol):
     Every method raises Unavailable where the database does not answer; then nothing may be spent.
     """
 
-    async def reserve(self, ask: ReservationRequest) -> ReservationResult:
-        """Write bills and observations, then take tokens, in one transaction."""
+    async def reserve(self, ask: ReservationRequest, alongside: Alongside | None = None) -> ReservationResult:
+        """Write bills and observations, then take tokens, in one transaction.
+
+        alongside: where tokens are granted, written in the same; what it raises undoes all of it.
+        """
 
     async def settle(self, bills: Sequence[Reservation], observations: Sequence[Observation]) -> None:
         """Write what reservations really used. Twice the same bill is the same as once."""

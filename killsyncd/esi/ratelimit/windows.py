@@ -151,6 +151,14 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is to be written down sometime, of reservations that are over and of what ESI said meanwhile."""
+
+    bills: tuple[Reservation, ...] = ()
+    observations: tuple[Observation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReservationRequest:
     """A request for tokens. Everything in it happens in one transaction.
 
@@ -182,12 +190,16 @@ class ReservationRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReservationResult:
-    """The database's answer. tokens 0: none; ask again at `next_at`. used: in the window, this included."""
+    """The database's answer. tokens 0: none; ask again at `next_at`. used: in the window, this included.
+
+    spent_at: ESI's time at which they were taken, and which whatever was written alongside has.
+    """
 
     id: int
     tokens: int
     next_at: float
     used: int
+    spent_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +260,7 @@ class Chunk:
         "id",
         "last_part",
         "send_by",
+        "spent_at",
         "used",
     )
 
@@ -257,6 +270,7 @@ class Chunk:
         """granted_at, send_by: monotonic seconds; nothing of it may be sent after send_by.
         last_part: it is of the window's last part, which heavy sources leave to the others."""
         self.id = grant.id
+        self.spent_at = grant.spent_at
         self.bucket = bucket
         self.granted = grant.tokens
         self.granted_at = granted_at

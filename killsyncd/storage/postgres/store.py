@@ -35,7 +35,7 @@ from killsyncd.storage.postgres.errors import (
 from killsyncd.storage.postgres.listen import listening, say
 from killsyncd.storage.postgres.outcomes import happened, leave_token, ready
 from killsyncd.storage.postgres.pool import Pool, Session, keep_alive
-from killsyncd.storage.transaction import Tx
+from killsyncd.storage.transaction import TransactionCounts, Tx
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,6 +104,7 @@ class PostgresStore:
         self._begin_read = ""
         self._hurried = False
         self.trouble: str | None = None
+        self.counts = TransactionCounts()
 
     @classmethod
     async def open(
@@ -161,6 +162,7 @@ class PostgresStore:
         A caller that is cancelled before COMMIT undoes it; during COMMIT it still ends one way
         or the other. Raises RowRefused, Unavailable, SchemaRefused.
         """
+        self.counts.writes += 1
         try:
             return await self._persist(lambda: tx(*args, **kwargs), True)
         except Unavailable as error:
@@ -173,6 +175,7 @@ class PostgresStore:
         Raises Unavailable, READ_DEADLINE after the call at the latest: a server that takes connections
         and answers nothing must not hold whoever asks.
         """
+        self.counts.reads += 1
         try:
             async with asyncio.timeout(READ_DEADLINE):
                 return await self._persist(lambda: tx(*args, **kwargs), False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from killsyncd.esi.ratelimit.ports import Alongside
 from killsyncd.esi.ratelimit.windows import (
     FORGOTTEN_AFTER,
     MARGIN,
@@ -43,7 +44,8 @@ def _look(ask: ReservationRequest, used: int) -> Tx[int]:
     return 0 if row is not None and int(row["n"]) else tokens
 
 
-def _settle(bills: Sequence[Reservation], observations: Sequence[Observation]) -> Tx[None]:
+def settle(bills: Sequence[Reservation], observations: Sequence[Observation]) -> Tx[None]:
+    """Write down what reservations really used, and what ESI says. A part for other transactions."""
     # Observations first: at their moment the reservations were still counted whole, and comparing
     # with the lower true price could take our own requests for somebody else's.
     for seen in observations:
@@ -107,12 +109,12 @@ class BudgetRepository(Repository):
     """What is spent of ESI's budgets; see `esi.ratelimit.ports.BudgetStore`."""
 
     @writes
-    def reserve(self, ask: ReservationRequest) -> Tx[ReservationResult]:
+    def reserve(self, ask: ReservationRequest, alongside: Alongside | None = None) -> Tx[ReservationResult]:
         where = {"grp": ask.bucket.group, "subject": ask.bucket.subject}
         yield Run("budgets.bucket", where)
         row = one((yield Run("budgets.lock", where)))
         shut_until = float(row["blocked_until"]) if row is not None else 0.0
-        yield from _settle(ask.bills, ask.observations)
+        yield from settle(ask.bills, ask.observations)
         if ask.forget:
             yield Run("budgets.purge", {"before": ask.now - FORGOTTEN_AFTER})
         for gate in ask.gates:
@@ -140,11 +142,13 @@ class BudgetRepository(Repository):
         spend = {**where, "tokens": tokens, "returns_at": returns_at, "open_until": open_until}
         row = one((yield Run("budgets.spend", spend)))
         assert row is not None, "INSERT ... RETURNING answers its row"
-        return ReservationResult(int(row["id"]), tokens, ask.now, used + tokens)
+        if alongside is not None:
+            yield from alongside(ask.spent_at)
+        return ReservationResult(int(row["id"]), tokens, ask.now, used + tokens, ask.spent_at)
 
     @writes
     def settle(self, bills: Sequence[Reservation], observations: Sequence[Observation]) -> Tx[None]:
-        return (yield from _settle(bills, observations))
+        return (yield from settle(bills, observations))
 
     @writes
     def block(self, bucket: Bucket, until: float) -> Tx[None]:

@@ -6,18 +6,13 @@ full; a row asked for again while it is worked on stays for another round.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from killsyncd.core.model import Job, Origin, QueueDepth, Source, SourceKind, SyncMode, WaitsFor
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Row, Run, Store, Tx, one
-
-_WIDTH = {SyncMode.INCREMENTAL: 0, SyncMode.FIRST_SYNC: 1, SyncMode.FULL_SYNC: 2}
-
-
-def wider(first: SyncMode, second: SyncMode) -> SyncMode:
-    """The one that walks further."""
-    return max(first, second, key=lambda mode: _WIDTH[mode])
+from killsyncd.sync.walk import wider
 
 
 def ask(source_id: int, mode: SyncMode, priority: int, origin: Origin, not_before: float) -> Tx[SyncMode]:
@@ -67,13 +62,22 @@ class SyncRequests(Repository):
     """The queue's rows, as the consumer sees them.
 
     name: of the queue. second: of the one for corporations' lists, None where there is one queue for all.
+    start: what is read for a job in the transaction that claims it; see `JobStarts`.
     """
 
-    def __init__(self, store: Store, name: str, holder: str, second: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        holder: str,
+        second: str | None = None,
+        start: Callable[[Job], Tx[object | None]] | None = None,
+    ) -> None:
         super().__init__(store)
         self._name = name
         self._second = second
         self._holder = holder
+        self._start = start
 
     @writes
     def claim(self, source_id: int | None = None) -> Tx[Job | None]:
@@ -88,7 +92,10 @@ class SyncRequests(Repository):
         if claimed is None:
             return None
         row = one((yield Run("wants.job", {"source_id": claimed["source_id"]})))
-        return _job(row) if row is not None else None
+        if row is None:
+            return None
+        job = _job(row)
+        return job if self._start is None else replace(job, start=(yield from self._start(job)))
 
     @writes
     def finish(self, job: Job) -> Tx[bool]:

@@ -12,12 +12,16 @@ from datetime import datetime
 
 from killsyncd.core.clock import utc
 from killsyncd.core.model import FRESH_SECONDS, Doubt, Job, PageState, SyncMode, Walk
+from killsyncd.esi.ratelimit.ports import Alongside
+from killsyncd.esi.ratelimit.windows import Settlement
 from killsyncd.esi.responses import SetAside
 from killsyncd.storage.repositories import sync_requests as wants
+from killsyncd.storage.repositories.budgets import settle
 from killsyncd.storage.repositories.sightings import derive_last_ids, sight
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Many, Row, Run, Store, Tx, as_datetime, one
 from killsyncd.sync.walk import (
+    LeaseLost,
     Outcome,
     PageNews,
     PageSeen,
@@ -27,6 +31,7 @@ from killsyncd.sync.walk import (
     after_page,
     doubt_after,
     is_torn,
+    wider,
 )
 
 LISTED_FOR = 89 * 86_400.0
@@ -58,7 +63,7 @@ class Walks(Repository):
             assert row is not None, "INSERT ... RETURNING answers its row"
             return _walk(row)
         walk = _walk(row)
-        broad = wants.wider(walk.mode, mode)
+        broad = wider(walk.mode, mode)
         if broad is walk.mode:
             return walk
         # What an incremental walk has passed without stopping counts for the full one too.
@@ -112,9 +117,22 @@ class Walks(Repository):
         yield Run("ledger.page_asked", {"source_id": source_id, "page": page, "at": at})
         return True
 
+    def asking(self, source_id: int, page: int) -> Alongside:
+        """The same as a part of the transaction that reserves the request's tokens; it raises LeaseLost."""
+
+        def note(at: float) -> Tx[None]:
+            if not (yield from self.before_ask.tx(source_id, page, at)):
+                raise LeaseLost("the lease is lost")
+
+        return note
+
     @writes
-    def write_page(self, job: Job, walk: Walk, news: PageNews, max_pages: int) -> Tx[PageWritten]:
-        """One page, one transaction: sightings, refs, validators, progress, and the job's end."""
+    def write_page(
+        self, job: Job, walk: Walk, news: PageNews, max_pages: int, settlement: Settlement | None = None
+    ) -> Tx[PageWritten]:
+        """One page, one transaction: sightings, refs, validators, progress, its cost, and the job's end."""
+        if settlement is not None:
+            yield from settle(settlement.bills, settlement.observations)
         lost = PageWritten(False, Outcome.GO_ON, walk, 0.0)
         held = one((yield Run("ledger.held", {"source_id": job.source_id})))
         source = one((yield Run("ledger.source", {"source_id": job.source_id})))

@@ -27,7 +27,7 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
 from killsyncd.storage.sqlite.driver import DIALECT, drive, teach_binding
 from killsyncd.storage.sqlite.errors import translated
-from killsyncd.storage.transaction import RowRefused, Tx
+from killsyncd.storage.transaction import RowRefused, TransactionCounts, Tx
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,6 +72,7 @@ class SqliteStore:
         self._identity = _identity(path)
         self._writing: dict[object, float] = {}
         self.stuck = False
+        self.counts = TransactionCounts()
 
     @classmethod
     async def open(
@@ -102,6 +103,8 @@ class SqliteStore:
 
         A caller that is cancelled stops waiting; the transaction still ends one way or the other.
         """
+
+        self.counts.writes += 1
 
         def run(connection: sqlite3.Connection) -> tuple[T, bool]:
             before = connection.total_changes
@@ -138,6 +141,7 @@ class SqliteStore:
 
     async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading transaction on one snapshot; cancelling it interrupts the statement."""
+        self.counts.reads += 1
         reader = await self._free.get()
         work = asyncio.ensure_future(
             self._hop(reader, lambda connection: drive(connection, tx(*args, **kwargs), False))
