@@ -279,6 +279,26 @@ class PricesConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ZkillboardConfig:
+    """zKillboard, a third party: the mails that pilots were on without being victim or final blow."""
+
+    enabled: bool = key(
+        False,
+        kinds.flag(),
+        "Whether it is asked which mails our pilots and corporations were on; the mails still come from ESI.",
+    )
+    api_url: str = key(
+        "https://zkillboard.com/api",
+        kinds.http_url(bare=True),
+        "Its lists, by pilot and corporation. Nothing is asked there unless `enabled` is true.",
+    )
+    stream_url: str = key("https://r2z2.zkillboard.com", kinds.http_url(bare=True), "Its live stream (R2Z2).")
+    stream: bool = key(
+        True, kinds.flag(), "Whether the live stream is read, too: news within minutes instead of an hour."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ApiConfig:
     """GraphQL, dashboard, login and metrics over HTTP."""
 
@@ -379,6 +399,7 @@ class Config:
     refresher: RefresherConfig
     static_data: StaticDataConfig
     prices: PricesConfig
+    zkillboard: ZkillboardConfig
     api: ApiConfig
     control: ControlConfig
     security: SecurityConfig
@@ -401,6 +422,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "refresher": RefresherConfig,
         "static_data": StaticDataConfig,
         "prices": PricesConfig,
+        "zkillboard": ZkillboardConfig,
         "api": ApiConfig,
         "control": ControlConfig,
         "security": SecurityConfig,

@@ -45,7 +45,7 @@ def run(
     _examples(sections, origins, where, mistakes)
     for section in ("sso", "esi"):
         _in_the_clear(section, "base_url", TOKENS_TRAVEL, sections[section], origins, where, mistakes)
-    for section, key in (("static_data", "url"), ("prices", "history_url")):
+    for section, key in THIRD_PARTIES:
         _in_the_clear(section, key, COULD_BE_CHANGED, sections[section], origins, where, mistakes)
     api = sections["api"]
     token = api.get("token")
@@ -101,6 +101,12 @@ def _examples(
             mistakes.append(ConfigMistake(origin, problem, section, key, shown(key, example)))
 
 
+THIRD_PARTIES = (
+    ("static_data", "url"),
+    ("prices", "history_url"),
+    ("zkillboard", "api_url"),
+    ("zkillboard", "stream_url"),
+)
 TOKENS_TRAVEL = "for access tokens must not travel readable"
 COULD_BE_CHANGED = "for whoever is on the way could change what comes"
 

@@ -25,6 +25,8 @@ VALUES = "values"
 OVERRIDDEN = "values_overridden"
 LATER = "values_later"
 UNKNOWN = "values_unknown"
+ZKILLBOARD = "zkillboard"
+ZKILLBOARD_STREAM = "zkillboard_stream"
 
 LOOK_EVERY = 60.0
 """Seconds after which a task looks again whether it is due, and whether another daemon is still at it."""
@@ -94,6 +96,8 @@ class PeriodicTask:
     """
 
     name: str
+    longest_retry = LONGEST_RETRY
+    """Seconds between two attempts at most, while they fail."""
 
     def __init__(self, rows: TaskRows, clock: Clock, rng: random.Random, tell: Callable[[], None]) -> None:
         self._rows = rows
@@ -145,7 +149,7 @@ class PeriodicTask:
 
     async def _failed(self, state: TaskState, error: KillsyncdError) -> float:
         failures = state.failures + (1 if getattr(error, "counts", True) else 0)
-        wait = full_jitter(max(1, failures), first=FIRST_RETRY, cap=LONGEST_RETRY, rng=self._rng)
+        wait = full_jitter(max(1, failures), first=FIRST_RETRY, cap=self.longest_retry, rng=self._rng)
         wait = max(wait, getattr(error, "until", 0.0) - self._clock.now())
         if isinstance(error, BadInput):  # asking again in a minute brings the same
             failures, wait = max(failures, TOLD_AFTER), max(wait, LONGEST_RETRY / 2)

@@ -274,11 +274,15 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class PendingOf:
-    """What one source waits for: the newest mails to fetch now; how many in all, or at least so many."""
+    """What one source waits for: the newest mails to fetch now; how many in all, or at least so many.
+
+    heavy: it leaves the last part of the window to the others however few they are.
+    """
 
     refs: list[Ref]
     total: int
     weight: int
+    heavy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

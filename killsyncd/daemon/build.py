@@ -29,6 +29,7 @@ from killsyncd.core.model import SourceKind
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
 from killsyncd.daemon.build_values import background_tasks, build_static_data
+from killsyncd.daemon.build_zkillboard import build_zkillboard, zkillboard_tasks
 from killsyncd.daemon.part_settings import (
     consumer_settings,
     esi_settings,
@@ -79,6 +80,7 @@ from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.name_resolver import NameResolver
 from killsyncd.sync.pause import Pauses
 from killsyncd.sync.producer import Producer
+from killsyncd.zkillboard.walk import Reading
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         listed=fetcher.listed,
     )
     names = NameResolver(esi=esi, rows=NameRepository(store), events=events, clock=clock)
+    build_zkillboard(runtime, tasks, store, holder, Reading(fetcher.listed, paused))
     tasks.workers["consumer"] = consumer.run
     tasks.workers["fetcher"] = fetcher.run
     tasks.progress["consumer"] = lambda: consumer.progress
@@ -356,7 +359,7 @@ def build_operations(
             producer_enabled=runtime.config.producer.enabled,
             version=__version__,
             started_at=runtime.started_at,
-            background=background_tasks(runtime.config),
+            background=background_tasks(runtime.config) | zkillboard_tasks(runtime.config),
         ),
         runtime.events,
         runtime.health,

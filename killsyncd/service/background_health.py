@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from killsyncd.core.background import HISTORY, PRICES, REMEDY, STATIC_DATA, TOLD_AFTER, TaskState
+from killsyncd.core.background import (
+    HISTORY,
+    PRICES,
+    REMEDY,
+    STATIC_DATA,
+    TOLD_AFTER,
+    ZKILLBOARD,
+    ZKILLBOARD_STREAM,
+    TaskState,
+)
 from killsyncd.core.model import Problem
 from killsyncd.core.text import span
 
 OLD = 2 * 86_400.0
 """Seconds after which what a task keeps counts as old, however seldom it could try."""
 
-CODES = {STATIC_DATA: "static_data_old", PRICES: "prices_old", HISTORY: "market_history_failing"}
+CODES = {
+    STATIC_DATA: "static_data_old",
+    PRICES: "prices_old",
+    HISTORY: "market_history_failing",
+    ZKILLBOARD: "zkillboard_failing",
+    ZKILLBOARD_STREAM: "zkillboard_stream_failing",
+}
 
 _WHAT = {
     STATIC_DATA: "the static data",
     PRICES: "ESI's prices",
     HISTORY: "the market's history",
+    ZKILLBOARD: "zKillboard's lists",
+    ZKILLBOARD_STREAM: "zKillboard's live stream",
 }
 
 

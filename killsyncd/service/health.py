@@ -206,6 +206,18 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "EVE Ref's market history could not be read; a later day's prices stand in.",
             ),
             ProblemKind(
+                "zkillboard_failing",
+                False,
+                _AGAIN,
+                "zKillboard's lists could not be read; what ESI lists comes as ever.",
+            ),
+            ProblemKind(
+                "zkillboard_stream_failing",
+                False,
+                _AGAIN,
+                "zKillboard's live stream could not be read; its lists fill what is missed.",
+            ),
+            ProblemKind(
                 "price_overrides_bad",
                 False,
                 "correct the lines, then have the file read again: kill -HUP the daemon, or systemctl reload "

@@ -222,6 +222,25 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownThroughZkillboard:
+    """What zKillboard, a third party, has told of a character.
+
+    known_from: time of the oldest stored mail that it told of. known_to: up to when what was posted there is
+    known; None while its list was not read to the end. listed: mails that it told of. never_listed: those of
+    them that no list of ESI has shown. pending, quarantined: of those listed. bad_entries: that could not be
+    read.
+    """
+
+    known_from: datetime | None
+    known_to: datetime | None
+    listed: int
+    never_listed: int
+    pending: int
+    quarantined: int
+    bad_entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """What can be claimed for one character.
 
@@ -232,7 +251,7 @@ class Verified:
     complete_from means that earlier syncs brought it.
     missing: listed, but neither stored nor wanted. Always 0, or there is a mistake in killsyncd.
     unreadable: entries of the list that cannot be read (`failed` has them): what they are is not known.
-    walks_cut, walks_torn: among the last 50 walks.
+    walks_cut, walks_torn: among the last 50 walks. zkillboard: None where it was never asked.
     """
 
     character_id: int
@@ -251,11 +270,13 @@ class Verified:
     walks_torn: int
     last_full_walk_at: datetime | None
     unreadable: int
+    zkillboard: KnownThroughZkillboard | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SeenThrough:
-    """Through whom a mail came. source: `character` or `import`; character_*: None for an import."""
+    """Through whom a mail came. source: its kind. character_id: None for a corporation and an import;
+    character_name: the subject's name, None for an import."""
 
     source: str
     character_id: int | None

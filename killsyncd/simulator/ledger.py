@@ -26,6 +26,11 @@ RULES = {
     "pkce_missing": "no PKCE S256 challenge, or no verifier",
     "pkce_wrong": "the verifier does not belong to the challenge",
     "state_missing": "a login without state",
+    "third_party_agent": "a third party was asked without a way to reach the operator",
+    "third_party_gzip": "a third party was asked for an answer that is not packed",
+    "third_party_path": "a query, no trailing slash, or a page that does not exist at a third party",
+    "third_party_pace": "a third party was asked more often than it asks for",
+    "third_party_early": "a third party was asked again for what was to be kept, or waited for",
     "redirect_mismatch": "a redirect_uri that is not registered, or another one at the token endpoint",
 }
 """Every rule that a breach can name."""

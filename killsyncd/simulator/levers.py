@@ -153,6 +153,28 @@ class Levers:
         """Show these mails in the lists of these pilots too."""
         self.perform("share", {"killmail_ids": list(killmail_ids), "pilots": list(pilots)})
 
+    def zkillboard(
+        self,
+        *,
+        unposted: Iterable[int] = (),
+        wrong: Iterable[int] = (),
+        strangers: int = 0,
+        forget: bool = False,
+    ) -> Json:
+        """zKillboard as it stands: `sequence` of the stream, `requests` so far, `unposted`, `wrong`.
+
+        unposted: mails that nobody has posted there after all. wrong: mails that it knows by a wrong hash.
+        strangers: so many new mails with none of our pilots. forget: a day is over, the files of the stream
+        are gone.
+        """
+        arguments = {
+            "unposted": list(unposted),
+            "wrong": list(wrong),
+            "strangers": strangers,
+            "forget": forget,
+        }
+        return cast("Json", self.perform("zkillboard", arguments))
+
     def expire_lists(self, character_id: int | None = None) -> None:
         """End the life of cached lists at once, whatever was promised: tears a walk."""
         self.perform("expire_lists", {"character_id": character_id})

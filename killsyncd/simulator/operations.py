@@ -154,7 +154,9 @@ class RemoteOperations:
             ids = list(world.mails)
         else:
             pilot = self._pilot(int(character_id))
-            ids = world.took_part.get(pilot.character_id, []) if took_part else world.listed(pilot.mails)
+            ids = (
+                list(world.took_part.get(pilot.character_id, ())) if took_part else world.listed(pilot.mails)
+            )
         return [self._mail_json(world.mails[key]) for key in ids]
 
     def mail(self, killmail_id: int | str) -> Any:
@@ -208,6 +210,28 @@ class RemoteOperations:
         if corporation is None:
             raise NotFound(f"there is no corporation {corporation_id}", "`pilots` names those there are.")
         return [self._mail_json(world.mails[key]) for key in world.listed(corporation.mails)]
+
+    def zkillboard(
+        self,
+        unposted: Sequence[int] = (),
+        wrong: Sequence[int] = (),
+        strangers: int = 0,
+        forget: bool = False,
+    ) -> Json:
+        """Take mails off zKillboard, give it wrong hashes, post strangers' mails, end the stream's files."""
+        board, world = self._sim.board, self._sim.world
+        board.unposted.update(self._mail(key).killmail_id for key in unposted)
+        board.wrong.update(self._mail(key).killmail_id for key in wrong)
+        for _ in range(strangers):
+            world.new_mail([])
+        if forget:
+            board.forget()
+        return {
+            "sequence": board.sequence,
+            "unposted": sorted(board.unposted),
+            "wrong": sorted(board.wrong),
+            "requests": board.requests,
+        }
 
     def expire_lists(self, character_id: int | None = None) -> None:
         """End cached lists."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import random
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from .pages import index_page
 from .routes import esi_call
 from .sso import sso_call
 from .state import SimulatorState
+from .zkillboard import zkillboard_call
 
 logger = logging.getLogger(__name__)
 
@@ -127,10 +129,12 @@ class Simulator(SimulatorState, Levers):
             return await self._admin(request, path)
         if path == "/":
             return wire.whole(index_page(self.base_url), self.clock)
-        call = sso_call(path)
         ask = self._ask_sso
+        call = sso_call(path)
         if call is None:
             call, ask = export_call(request.method, path), self._ask_files
+        if call is None:
+            call, ask = zkillboard_call(path), self._ask_zkillboard
         if call is None:
             call, ask = esi_call(request.method, path), self._ask_esi
         self.ledger.enter(self.clock.monotonic())
@@ -202,6 +206,26 @@ class Simulator(SimulatorState, Levers):
         if fault is None or fault.processed or fault.kind in _PROCESSED:
             answer = self.files.answer(call, request.headers)
         return await self._send(request, answer, fault)
+
+    async def _ask_zkillboard(
+        self, request: web.BaseRequest, call: RoutedRequest, path: str
+    ) -> web.StreamResponse:
+        board = self.board
+        refused = board.look_at(call, path, request.query_string, request.headers)
+        if refused is not None:
+            return wire.whole(refused, self.clock)
+        fault = await self._strike(call, path)
+        answer: Response | None = None
+        if fault is None or fault.processed or fault.kind in _PROCESSED:
+            answer = board.answer(call, path)
+            if fault is None and call.route == "zkb.list":
+                board.told(path)
+        if fault is not None:
+            return await self._send(request, answer, fault)
+        assert answer is not None
+        if answer.status == 200:
+            answer.body, answer.headers["Content-Encoding"] = gzip.compress(answer.body, 5), "gzip"
+        return wire.whole(answer, self.clock)
 
     async def _ask_esi(self, request: web.BaseRequest, call: RoutedRequest, path: str) -> web.StreamResponse:
         headers, address = request.headers, request.remote or ""

@@ -17,6 +17,7 @@ from .sso import SsoRoutes
 from .tokens import Keys
 from .webhooks import WebhookTargets
 from .world import World
+from .zkillboard import ZkillboardRoutes
 
 
 class SimulatorState:
@@ -35,6 +36,7 @@ class SimulatorState:
         self.esi = EsiRoutes(self.config, self.clock, self.world, self.lists, self.ledger)
         self.files = ExportFiles(self.config, self.clock, self.world.universe)
         self.sso = SsoRoutes(self.config, self.world, self.grants, self.ledger)
+        self.board = ZkillboardRoutes(self.clock, self.world, self.ledger)
         self.trouble = Faults(self.config.seed)
         for raw in self.config.faults:
             self.trouble.add(Fault.from_json(raw), self.clock.monotonic())

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import random
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -109,7 +109,8 @@ class World:
         self.pilots: dict[int, Pilot] = {}
         self.corporations: dict[int, Corporation] = {}
         self.mails: dict[int, WorldMail] = {}
-        self.took_part: dict[int, list[int]] = {}
+        self.on_new_mail: Callable[[WorldMail], None] = lambda mail: None
+        self.took_part: dict[int, dict[int, None]] = {}
         """Character or corporation -> mails that it is on, also those that no list shows (assists)."""
         self.newest_id = 0
         self.bad_ids: set[int] = set(config.bad_ids)
@@ -248,7 +249,10 @@ class World:
             self.show(killmail_id, self.pilots[party.character_id])
         if kind == "structure" and cast.victim is not None:
             self.corporations[cast.victim.corporation_id].mails[killmail_id] = None
-        self._took_part(killmail_id, [party for party in (cast.victim, *cast.shooters) if party])
+        entities = {entity for party in cast.shooters for entity in party[:2]}
+        if cast.victim is not None:
+            entities |= set(cast.victim[1:2] if kind == "structure" else cast.victim[:2])
+        self._took_part(killmail_id, entities)
         return mail
 
     def show(self, killmail_id: int, pilot: Pilot) -> None:
@@ -256,10 +260,10 @@ class World:
         pilot.mails.append(killmail_id)
         self.corporations[pilot.corporation_id].mails[killmail_id] = None
 
-    def _took_part(self, killmail_id: int, parties: Iterable[Party]) -> None:
-        entities = {entity for party in parties for entity in (party.character_id, party.corporation_id)}
+    def _took_part(self, killmail_id: int, entities: Iterable[int | None]) -> None:
         for entity in entities:
-            self.took_part.setdefault(entity, []).append(killmail_id)
+            if entity is not None and killmail_id not in self.took_part.setdefault(entity, {}):
+                self.took_part[entity][killmail_id] = None
 
     def new_mail(
         self,
@@ -288,7 +292,10 @@ class World:
             age = max(age, self.random.uniform(60, 1800))
         else:
             killmail_id = self._next_id(now)
-        return self._put(killmail_id, int(now - age), self._cast(crew, kind, loss=loss, assist=assist), kind)
+        cast = self._cast(crew, kind, loss=loss, assist=assist)
+        mail = self._put(killmail_id, int(now - age), cast, kind)
+        self.on_new_mail(mail)
+        return mail
 
     def fight(self, *, late: bool = False, age: float = 0.0, kind: str = "") -> WorldMail:
         """A new mail of one pilot, or of several of one corporation, as the configuration mixes them."""
@@ -336,10 +343,10 @@ class World:
             for category in ("character", "corporation", "alliance", "faction"):
                 if (entity := row.get(f"{category}_id")) is not None:
                     self._roles[entity] = category
-        named = (victim.get("character_id"), *(row.get("character_id") for row in document["attackers"]))
-        ours = [self.pilots[key].party() for key in named if key in self.pilots]
-        if killmail_id not in self.took_part.get(ours[0].character_id if ours else 0, ()):
-            self._took_part(killmail_id, ours)
+        rows = (victim, *document["attackers"])
+        self._took_part(
+            killmail_id, [row.get(key) for key in ("character_id", "corporation_id") for row in rows]
+        )
         for pilot in pilots:
             if killmail_id not in pilot.mails:
                 self.show(killmail_id, pilot)

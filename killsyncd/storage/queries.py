@@ -20,6 +20,7 @@ SHARED = {
     # Joins a user u to the source s that is their own list, and no other that is read with their token.
     "a_character": f"'{SourceKind.CHARACTER}'",
     "a_corporation": f"'{SourceKind.CORPORATION}'",
+    "a_zkillboard": f"'{SourceKind.ZKILLBOARD}'",
     "own_list": f"s.kind = '{SourceKind.CHARACTER}' AND s.subject_id = u.character_id",
 }
 

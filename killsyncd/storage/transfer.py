@@ -27,7 +27,7 @@ from killsyncd.storage.schema import Table, converters, tables
 from killsyncd.storage.transaction import Bulk, Rows, Run, Sql, Store, Tx, one
 
 LEFT_BEHIND = frozenset({"daemons", "outcomes"})
-SINGLE = frozenset({"feed", "producer"})
+SINGLE = frozenset({"feed", "producer", "zkillboard_stream"})
 """Tables with one row, which a new database has already."""
 
 BATCH = 5000

@@ -27,11 +27,24 @@ _TIDY_ABOVE = 1024
 
 
 class _Source:
-    __slots__ = ("beyond", "entry", "filled", "finish", "floor", "held", "key", "newest", "start", "weight")
+    __slots__ = (
+        "always_heavy",
+        "beyond",
+        "entry",
+        "filled",
+        "finish",
+        "floor",
+        "held",
+        "key",
+        "newest",
+        "start",
+        "weight",
+    )
 
     def __init__(self, key: int, weight: float, finish: float) -> None:
         self.key = key
         self.weight = weight
+        self.always_heavy = False
         self.finish = finish
         self.start = finish
         self.entry = -1  # number of the one heap entry that is valid
@@ -123,14 +136,18 @@ class FairQueue:
         found.filled = max(found.filled, len(found.held))
         self._place(found)
 
-    def refill(self, source: int, weight: float, ids: Iterable[int], *, beyond: int) -> None:
+    def refill(
+        self, source: int, weight: float, ids: Iterable[int], *, beyond: int, heavy: bool = False
+    ) -> None:
         """Replace what is held of this source by what the ledger says.
 
         ids: its newest pending ones that can be fetched now, `room` of them if there are so many.
         beyond: how many more wait in the ledger, those whose next attempt is not due included (at
         least; 0 is exact).
+        heavy: it counts as heavy however little is pending.
         """
         found = self._source(source, weight)
+        found.always_heavy = heavy
         told = set(ids)
         fetchable = told - self._in_flight
         for killmail_id in found.held - fetchable:
@@ -251,7 +268,7 @@ class FairQueue:
             if not source.beyond:
                 self._forget(source)
             return
-        heavy = source.pending > self._heavy_above
+        heavy = source.always_heavy or source.pending > self._heavy_above
         # Even numbers are light entries, odd ones heavy: a source that changed sides needs a new one.
         if source.entry >= 0 and source.entry % 2 == heavy:
             return

@@ -129,5 +129,9 @@ class PendingMails:
             self._refs[ref.killmail_id] = ref
         beyond = max(0, pending.total - len(pending.refs))
         self.queue.refill(
-            source, float(max(1, pending.weight)), [ref.killmail_id for ref in refs], beyond=beyond
+            source,
+            float(max(1, pending.weight)),
+            [ref.killmail_id for ref in refs],
+            beyond=beyond,
+            heavy=pending.heavy,
         )

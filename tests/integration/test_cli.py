@@ -282,7 +282,7 @@ async def test_ctl_failed_retry_verify_explain_logout(served: ControlWorld) -> N
     assert ended.out.startswith("12  ESI answered 422; 4 attempts, listed ")
     assert "(through Ada)" in ended.out
     ended = await served.ctl("verify")
-    assert ended.out.startswith("Ada (1): complete from ")
+    assert ended.out.startswith("Ada (1): complete by ESI from ")
     assert "2 listed, 0 pending, 1 quarantined" in ended.out
     ended = await served.ctl("explain", "11")
     assert ended.code == 0

@@ -87,6 +87,7 @@ class DaemonProcess:
             "security": {"key_file": str(folder / "killsyncd.key")},
             "static_data": {"url": f"{eve}/static-data/tranquility"},
             "prices": {"history_url": f"{eve}/market-history"},
+            "zkillboard": {"api_url": f"{eve}/zkillboard/api", "stream_url": f"{eve}/r2z2"},
             "log": {"format": "json"},
         }
         for section, values in (settings or {}).items():

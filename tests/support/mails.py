@@ -68,9 +68,12 @@ def stored_ids(daemon: DaemonProcess) -> set[int]:
         return {int(row[0]) for row in rows.execute("SELECT killmail_id FROM killmails")}
 
 
-def listed_ids(eve: RemoteLevers, pilots: Iterable[int]) -> set[int]:
-    """The ids that these pilots' lists show, whatever the caches still say."""
-    return {int(mail["killmail_id"]) for pilot in pilots for mail in eve.mails(pilot)}
+def listed_ids(eve: RemoteLevers, pilots: Iterable[int], *, took_part: bool = False) -> set[int]:
+    """The ids that these pilots' lists show, whatever the caches still say.
+
+    took_part: of all mails that they are on, also those that ESI shows to others alone.
+    """
+    return {int(mail["killmail_id"]) for pilot in pilots for mail in eve.mails(pilot, took_part=took_part)}
 
 
 def wait_home(daemon: DaemonProcess, eve: RemoteLevers, pilots: Iterable[int], timeout: float = 60.0) -> None:
@@ -87,9 +90,11 @@ def wait_home(daemon: DaemonProcess, eve: RemoteLevers, pilots: Iterable[int], t
     )
 
 
-def assert_whole(daemon: DaemonProcess, eve: RemoteLevers, pilots: Iterable[int]) -> None:
+def assert_whole(
+    daemon: DaemonProcess, eve: RemoteLevers, pilots: Iterable[int], *, took_part: bool = False
+) -> None:
     """The stored set is EVE's; every mail stands in the feed once, and its parts belong to it."""
-    assert stored_ids(daemon) == listed_ids(eve, pilots)
+    assert stored_ids(daemon) == listed_ids(eve, pilots, took_part=took_part)
     with daemon.rows() as rows:
         positions = [row[0] for row in rows.execute("SELECT feed_position FROM killmails ORDER BY 1")]
         assert positions == list(range(1, len(positions) + 1)), "the feed has a gap or a double"

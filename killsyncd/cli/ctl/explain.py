@@ -40,8 +40,7 @@ def lines(answer: dict[str, Any]) -> list[str]:
     if answer["killmailTime"]:
         found.append(f"  killed   {day_time(answer['killmailTime'])}")
     for each in answer["seen"]:
-        through = "an import" if each["source"] == "import" else each["characterName"] or each["characterId"]
-        found.append(f"  listed   {day_time(each['listedAt'])} through {through}")
+        found.append(f"  listed   {day_time(each['listedAt'])} through {_through(each)}")
     if answer["fetchedAt"]:
         found.append(f"  fetched  {day_time(answer['fetchedAt'])}")
     if answer["storedAt"]:
@@ -52,3 +51,15 @@ def lines(answer: dict[str, Any]) -> list[str]:
     if answer["nextTryAt"]:
         found.append(f"  again    {day_time(answer['nextTryAt'])}")
     return found
+
+
+def _through(seen: dict[str, Any]) -> str:
+    """The source that listed it, in words."""
+    who = str(seen["characterName"] or seen["characterId"])
+    match seen["source"]:
+        case "import":
+            return "an import"
+        case "zkillboard":
+            return f"zKillboard, which says that {who} was on it"
+        case _:
+            return who

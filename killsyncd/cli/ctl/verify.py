@@ -32,6 +32,8 @@ def run(args: Namespace, call: Invocation) -> int:
         return EXIT_OK
     for each in answer["characters"]:
         out(line(each))
+        if each["zkillboard"]:
+            out(f"  {zkillboard_line(each['zkillboard'])}")
     if not answer["characters"]:
         out("Nobody has logged in yet.")
         say("  killsyncd login")
@@ -42,7 +44,7 @@ def line(each: dict[str, Any]) -> str:
     """One character."""
     who = f"{each['characterName']} ({each['characterId']})"
     if each["completeFrom"]:
-        claim = f"complete from {day_time(each['completeFrom'])} to {day_time(each['completeTo'])}"
+        claim = f"complete by ESI from {day_time(each['completeFrom'])} to {day_time(each['completeTo'])}"
     else:
         claim = f"nothing can be claimed yet: {each['why']}"
     parts = [
@@ -61,3 +63,18 @@ def line(each: dict[str, Any]) -> str:
     if each["keptSince"]:
         parts.append(f"oldest mail {each['keptSince'][:10]}")
     return f"{who}: {claim}; {', '.join(parts)}"
+
+
+def zkillboard_line(told: dict[str, Any]) -> str:
+    """What zKillboard told of a character."""
+    begun = told["knownFrom"][:10] if told["knownFrom"] else "nothing yet"
+    if told["knownTo"]:
+        claim = f"known through zKillboard from {begun} to {day_time(told['knownTo'])}"
+    else:
+        claim = "zKillboard's list was not read to its end yet"
+    parts = [f"{told['listed']:,} mails", f"{told['neverListed']:,} that ESI never listed"]
+    if told["pending"] or told["quarantined"]:
+        parts.append(f"{told['pending']:,} pending, {told['quarantined']:,} quarantined")
+    if told["badEntries"]:
+        parts.append(f"{count(told['badEntries'], 'entry', 'entries')} unreadable")
+    return f"{claim}; {', '.join(parts)}"

@@ -202,6 +202,7 @@ class KillmailWriter(Repository):
                 "ledger.ref_failed",
                 {
                     "killmail_id": killmail_id,
+                    "killmail_hash": batch[killmail_id].killmail_hash,
                     "holder": self._holder,
                     "state": "quarantined",
                     "reason": reason,

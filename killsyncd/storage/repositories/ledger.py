@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from killsyncd.core.model import HEAVY_PENDING, PendingOf, Ref
+from killsyncd.core.model import HEAVY_PENDING, PendingOf, Ref, SourceKind
 from killsyncd.storage.repositories.sightings import try_another_hash
 from killsyncd.storage.repositories.walks import LISTED_FOR, Walks
 from killsyncd.storage.repository import reads, writes
 from killsyncd.storage.transaction import Ids, Many, Row, Run, Tx, one
+
+_ALWAYS_HEAVY = (SourceKind.ZKILLBOARD, SourceKind.IMPORT)
+"""Kinds of sources whose mails nobody waits for: they come after what ESI lists, however few they are."""
 
 
 def _ref(row: Row) -> Ref:
@@ -57,7 +60,12 @@ class LedgerRepository(Walks):
         rows = yield Run(
             "ledger.pending_of", {"source_id": source_id, "limit": limit, "holder": self._holder}
         )
-        return PendingOf([_ref(row) for row in rows], int(counted["pending"]), int(counted["weight"]))
+        return PendingOf(
+            [_ref(row) for row in rows],
+            int(counted["pending"]),
+            int(counted["weight"]),
+            heavy=counted["kind"] in _ALWAYS_HEAVY,
+        )
 
     @reads
     def ripe_sources(self, after: float) -> Tx[tuple[list[int], float]]:
@@ -94,8 +102,8 @@ class LedgerRepository(Walks):
     ) -> Tx[bool]:
         """A detail did not come: when to try again, or why it never will by itself.
 
-        False: it has not failed yet: another daemon has it, or it was listed with another hash as well,
-        which is tried next.
+        False: it has not failed yet: another daemon has it, or it was listed with another hash as well (or
+        meanwhile), which is tried next.
         """
         row = one(
             (
@@ -103,6 +111,7 @@ class LedgerRepository(Walks):
                     "ledger.ref_failed",
                     {
                         "killmail_id": ref.killmail_id,
+                        "killmail_hash": ref.killmail_hash,
                         "holder": self._holder,
                         "state": "quarantined" if quarantine else "pending",
                         "reason": reason,

@@ -48,8 +48,22 @@ def sight(source_id: int, listed: Sequence[tuple[int, str]], at: float) -> Tx[Si
     for each in wanted:
         if each in refs and str(refs[each]["state"]) == "quarantined":
             yield from try_another_hash(each, refs[each])
+        elif each in refs and str(refs[each]["killmail_hash"]) != first[each]:
+            yield from _take_esis_hash(source_id, each, first[each], refs[each])
     failing = [each for each in refs.values() if each["state"] == "quarantined" or each["attempts"]]
     return Sighted(len(entries), len(fresh_ids), len(entries) - len(wanted), len(failing))
+
+
+def _take_esis_hash(source_id: int, killmail_id: int, listed: str, ref: Row) -> Tx[None]:
+    """A mail is fetched by the hash that ESI lists, where a third party had said another one before."""
+    wanted = str(ref["killmail_hash"])
+    tried = [*str(ref["tried"]).split(), wanted]
+    if listed in tried:
+        return
+    values = {"source_id": source_id, "killmail_id": killmail_id, "killmail_hash": wanted}
+    if (yield Run("ledger.third_party_hash", values)):
+        again = {"killmail_id": killmail_id, "killmail_hash": listed, "tried": " ".join(tried)}
+        yield Run("ledger.ref_second_hash", again)
 
 
 def try_another_hash(killmail_id: int, ref: Row) -> Tx[bool]:

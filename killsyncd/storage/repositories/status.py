@@ -249,8 +249,8 @@ class StatusRepository(Repository):
         seen = [
             SeenThrough(
                 str(row["kind"]),
-                int(row["subject_id"]) if row["kind"] == SourceKind.CHARACTER else None,
-                row["character_name"],
+                None if row["character_id"] is None else int(row["character_id"]),
+                row["character_name"] or row["name"],
                 utc(float(row["listed_at"])),
             )
             for row in (yield Run("operations.seen_through", {"killmail_id": killmail_id}))

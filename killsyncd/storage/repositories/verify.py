@@ -8,9 +8,11 @@ from types import MappingProxyType
 
 from killsyncd.core.clock import utc
 from killsyncd.core.model import Doubt
-from killsyncd.service import Verified
+from killsyncd.service import KnownThroughZkillboard, Verified
 from killsyncd.storage.repositories.users import user_from
+from killsyncd.storage.repositories.zkillboard import subject_from
 from killsyncd.storage.transaction import Row, Run, Tx, as_datetime, one
+from killsyncd.zkillboard.walk import known_until
 
 REACH = timedelta(days=90)
 """How far back ESI's lists go."""
@@ -42,10 +44,13 @@ def verify(user_ids: Sequence[str]) -> Tx[list[Verified]]:
 def _verify_one(row: Row) -> Tx[Verified]:
     user = user_from(row)
     source = one((yield Run("operations.source_of", {"user_id": user.id})))
+    zkillboard = yield from _through_zkillboard(user.character_id)
     if source is None:
         why = "this character was never listed"
         nothing = (None, None, None, 0, 0, 0, 0, 0, 0, None, 0)
-        return Verified(user.character_id, user.character_name, user.shown_state, False, why, *nothing)
+        return Verified(
+            user.character_id, user.character_name, user.shown_state, False, why, *nothing, zkillboard
+        )
     key = {"source_id": int(source["id"])}
     walks = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.walks_by_state", key))}
     wanted = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.wanted_of", key))}
@@ -81,6 +86,31 @@ def _verify_one(row: Row) -> Tx[Verified]:
         walks_torn=walks.get("torn", 0),
         last_full_walk_at=utc(float(source["full_walk_at"])) if source["full_walk_at"] is not None else None,
         unreadable=gaps[3],
+        zkillboard=zkillboard,
+    )
+
+
+def _through_zkillboard(character_id: int) -> Tx[KnownThroughZkillboard | None]:
+    source = one((yield Run("zkillboard.source_of", {"subject_id": character_id})))
+    if source is None:
+        return None
+    key = {"source_id": int(source["id"])}
+    row = one((yield Run("zkillboard.subject", key)))
+    if row is None:
+        return None
+    oldest = one((yield Run("operations.oldest_of", key)))
+    listed = one((yield Run("operations.listed_of", key)))
+    never = one((yield Run("zkillboard.never_listed", key)))
+    wanted = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.wanted_of", key))}
+    until = known_until(subject_from(row), row["read_at"])
+    return KnownThroughZkillboard(
+        known_from=as_datetime(oldest["killmail_time"]) if oldest else None,
+        known_to=None if until is None else utc(until),
+        listed=int(listed["n"]) if listed else 0,
+        never_listed=int(never["n"]) if never else 0,
+        pending=wanted.get("pending", 0),
+        quarantined=wanted.get("quarantined", 0),
+        bad_entries=int(row["bad_entries"]),
     )
 
 

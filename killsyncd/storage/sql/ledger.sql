@@ -103,7 +103,19 @@ WHERE source_id = :source_id AND killmail_id {in_ids};
 UPDATE sightings SET killmail_hash = :killmail_hash WHERE source_id = :source_id AND killmail_id = :killmail_id;
 
 -- name: hashes
-SELECT killmail_hash FROM sightings WHERE killmail_id = :killmail_id ORDER BY killmail_hash;
+-- What ESI's own lists say goes before what others say.
+SELECT g.killmail_hash FROM sightings g JOIN sources s ON s.id = g.source_id WHERE g.killmail_id = :killmail_id
+GROUP BY g.killmail_hash
+ORDER BY MIN(CASE WHEN s.kind IN ({a_character}, {a_corporation}) THEN 0 ELSE 1 END), g.killmail_hash;
+
+-- name: third_party_hash
+-- A row where a list of ESI's is read, and the hash by which the mail is to be fetched is only what others said.
+SELECT 1 AS found FROM sources s WHERE s.id = :source_id AND s.kind IN ({a_character}, {a_corporation}) AND EXISTS (
+    SELECT 1 FROM sightings o WHERE o.killmail_id = :killmail_id AND o.killmail_hash = :killmail_hash
+) AND NOT EXISTS (
+    SELECT 1 FROM sightings o JOIN sources t ON t.id = o.source_id
+    WHERE o.killmail_id = :killmail_id AND o.killmail_hash = :killmail_hash
+      AND t.kind IN ({a_character}, {a_corporation}));
 
 -- name: stored
 SELECT killmail_id FROM killmails WHERE killmail_id {in_ids};
@@ -139,6 +151,7 @@ UPDATE refs SET holder = NULL WHERE killmail_id {in_ids} AND holder = :holder;
 UPDATE refs SET state = :state, reason = :reason, attempts = :attempts, refusals = :refusals,
     not_before = :not_before, holder = NULL, changed_at = {now}
 WHERE killmail_id = :killmail_id AND state = 'pending' AND (holder IS NULL OR holder = :holder)
+  AND killmail_hash = :killmail_hash
 RETURNING killmail_hash, tried;
 
 -- name: refs_gone
@@ -191,7 +204,7 @@ WHERE r.state = 'pending' AND {fetched} GROUP BY rs.source_id, s.weight;
 -- name: pending_count
 -- Counted up to a limit: who asks wants to know whether there is more, and how much more is not worth a walk
 -- through all that a first sync has pending.
-SELECT s.weight, (SELECT COUNT(*) FROM (
+SELECT s.weight, s.kind, (SELECT COUNT(*) FROM (
     SELECT 1 FROM ref_sources rs CROSS JOIN refs r
     WHERE rs.source_id = s.id AND r.killmail_id = rs.killmail_id AND r.state = 'pending' LIMIT :limit
 ) AS counted) AS pending

@@ -23,7 +23,9 @@ SELECT 1;
 LOCK TABLE sightings IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: sources
-SELECT s.id FROM users u JOIN sources s ON {own_list} WHERE u.id = :user_id;
+-- The pilot's own: the list at ESI, and what zKillboard says of the character.
+SELECT s.id FROM users u JOIN sources s ON s.subject_id = u.character_id AND s.kind IN ({a_character}, {a_zkillboard})
+WHERE u.id = :user_id ORDER BY s.id;
 
 -- name: wanted
 SELECT killmail_id FROM ref_sources WHERE source_id = :source_id ORDER BY killmail_id;

@@ -105,7 +105,7 @@ class TestMails:
         duel = made.new_mail([victim, winner, helper], loss=True)
         assist = made.new_mail([helper], assist=True)
         assert [pilot.mails for pilot in (victim, winner, helper)] == [[duel.killmail_id]] * 2 + [[]]
-        assert made.took_part[helper.character_id] == [duel.killmail_id, assist.killmail_id]
+        assert list(made.took_part[helper.character_id]) == [duel.killmail_id, assist.killmail_id]
         assert ours_on(made, orjson.loads(made.body_of(assist))) == 1
         tower = made.new_mail([victim], kind="structure", loss=True)
         assert tower.killmail_id not in victim.mails, "a structure has no pilot"

@@ -1,0 +1,61 @@
+"""The rest of the fight, through zKillboard: what no list of ESI shows is stored, once, and politely."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support import QUICK, Stage, pilots_of, wait_for
+from tests.support.mails import assert_whole, listed_ids, wait_home
+
+ON = {"zkillboard": {"enabled": True}}
+PATIENT = 60.0
+
+
+def verified(daemon: Any) -> dict[int, Any]:
+    """What `verify` says of zKillboard, by pilot."""
+    return {each["characterId"]: each["zkillboard"] for each in daemon.ctl("verify")["characters"]}
+
+
+def test_every_mail_with_one_of_ours_on_it_is_stored_once(stage: Stage) -> None:
+    """Lists of ESI, lists of zKillboard and its stream tell of the same fights; a mail is asked for once."""
+    eve = stage.eve(pilots=3, history=40, sharing=0.5, assists=0.5, cache=5)
+    daemon = stage.daemon(eve, {**QUICK, **ON})
+    pilots = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, pilots)
+    ours = listed_ids(eve, pilots, took_part=True)
+    wait_for(lambda: daemon.stored() == len(ours), PATIENT, daemon.tail)
+    wait_for(lambda: all(each["knownTo"] for each in verified(daemon).values()), PATIENT, daemon.tail)
+
+    eve.zkillboard(strangers=3)
+    eve.add_mails(2, pilots[:1], assist=True)
+    eve.add_mails(1, pilots, shared=True)
+    wait_for(lambda: daemon.stored() == len(ours) + 3, PATIENT, daemon.tail)
+    wait_home(daemon, eve, pilots)
+    assert_whole(daemon, eve, pilots, took_part=True)
+    seen = eve.counters()
+    assert set(seen["details"].values()) == {1}
+    assert seen["tokens_spent"]["killmail"] <= 1.05 * 2 * daemon.stored()
+    everywhere = listed_ids(eve, pilots)
+    for pilot, told in verified(daemon).items():
+        took_part = listed_ids(eve, [pilot], took_part=True)
+        assert told["listed"] == len(took_part)
+        assert told["neverListed"] == len(took_part - everywhere)
+        assert (told["pending"], told["quarantined"], told["badEntries"]) == (0, 0, 0)
+    only = next(iter(ours - everywhere))
+    assert {each["source"] for each in daemon.ctl("explain", str(only))["seen"]} == {"zkillboard"}
+    assert daemon.ctl("status")["problems"] == []
+    assert "known through zKillboard from" in daemon.command("ctl", "verify").stdout
+
+
+def test_switched_off_not_one_request_leaves_for_it(stage: Stage) -> None:
+    eve = stage.eve(pilots=2, history=5, assists=1, cache=2)
+    daemon = stage.daemon(eve, QUICK)
+    pilots = pilots_of(eve)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, pilots)
+    eve.add_mails(1, pilots, shared=True)
+    wait_home(daemon, eve, pilots)
+    assert eve.zkillboard()["requests"] == 0
+    assert set(verified(daemon).values()) == {None}
+    assert daemon.value("SELECT COUNT(*) FROM sources WHERE kind = 'zkillboard'") == 0
