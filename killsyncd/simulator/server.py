@@ -129,6 +129,8 @@ class Simulator(SimulatorState, Levers):
             return await self._admin(request, path)
         if path == "/":
             return wire.whole(index_page(self.base_url), self.clock)
+        if self.webhooks.takes(path):
+            return await self._ask_webhooks(request)
         ask = self._ask_sso
         call = sso_call(path)
         if call is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -179,5 +180,4 @@ def shown_security(security: float) -> str:
     """As the game shows it: rounded half up to one decimal, and 0.1 for what is above 0 and below 0.05."""
     if 0.0 < security < 0.05:
         return "0.1"
-    tenths = int(security * 10 + 0.5) if security >= 0 else -int(-security * 10 + 0.5)
-    return f"{tenths / 10:.1f}"
+    return f"{math.floor(security * 10 + 0.5) / 10 + 0.0:.1f}"
