@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
 from typing import Protocol
 
 from killsyncd.core.model import User
 from killsyncd.core.read_model import (
     Attacker,
     DayActivity,
+    EntityKind,
     FeedPoint,
     FeedSlice,
+    Found,
     Involved,
     Item,
     Mail,
     MailFilter,
     MailPage,
     MailSize,
+    MailValue,
     Order,
+    SystemFacts,
+    TypeFacts,
     Victim,
 )
 
@@ -53,7 +58,18 @@ class KillmailReader(Protocol):
         characters: frozenset[int] | None = None,
         fresh_only: bool = False,
     ) -> FeedSlice: ...
+    async def systems(self, ids: Sequence[int]) -> dict[int, SystemFacts]: ...
+    async def types(self, ids: Sequence[int]) -> dict[int, TypeFacts]: ...
+    async def values(self, ids: Sequence[int]) -> dict[int, MailValue]: ...
+    async def search(self, text: str, kinds: Collection[EntityKind] | None, first: int) -> list[Found]: ...
     async def activity(self, days: int, now: datetime) -> list[DayActivity]: ...
+
+
+class StackPrices(Protocol):
+    """What items were worth."""
+
+    async def stack_cents(self, day: date, item: Item) -> int | None:
+        """An item, without what it holds, on the day of its kill; None where its type has no price."""
 
 
 class EndedSessions(Protocol):

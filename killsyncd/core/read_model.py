@@ -1,7 +1,7 @@
 """What is read of stored killmails: rows as values, filters, pages. The store fills them,
 the API shows them.
 
-Knows nobody, so that neither side knows the other.
+Neither side knows the other.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from killsyncd.core.errors import KillsyncdError
+from killsyncd.core.security import SecurityClass
 
 COUNTED_TO = 10_000
 """A connection's total is exact up to here, and then stays at this."""
@@ -30,12 +31,16 @@ class Role(enum.StrEnum):
 
 
 class Order(enum.StrEnum):
-    """Orders of a list of mails: by the time of the kill, or by that of storing (the feed's order)."""
+    """Orders of a list of mails: by the time of the kill, by that of storing (the feed's order), by value.
+
+    By value: what is not valued comes last.
+    """
 
     TIME_DESC = "TIME_DESC"
     TIME_ASC = "TIME_ASC"
     STORED_ASC = "STORED_ASC"
     STORED_DESC = "STORED_DESC"
+    VALUE_DESC = "VALUE_DESC"
 
     @property
     def by_time(self) -> bool:
@@ -45,7 +50,7 @@ class Order(enum.StrEnum):
     @property
     def descending(self) -> bool:
         """Whether the newest comes first."""
-        return self in (Order.TIME_DESC, Order.STORED_DESC)
+        return self in (Order.TIME_DESC, Order.STORED_DESC, Order.VALUE_DESC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ class MailFilter:
 
     role narrows character, corporation and alliance to victims or attackers, and is nothing without
     them. ship_type_id: of the ship that was lost. since <= time of the kill < until.
-    killmail_ids: one of these. any_of: one of these holds.
+    killmail_ids: one of these. any_of: one of these holds. min_value, max_value: of the whole mail, in
+    hundredths of an ISK, both included; a mail whose value is not known is not within them.
     """
 
     character_id: int | None = None
@@ -73,6 +79,13 @@ class MailFilter:
     war_id: int | None = None
     killmail_ids: tuple[int, ...] | None = None
     any_of: tuple[MailFilter, ...] | None = None
+    region_id: int | None = None
+    constellation_id: int | None = None
+    security_class: SecurityClass | None = None
+    ship_group_id: int | None = None
+    ship_category_id: int | None = None
+    min_value: int | None = None
+    max_value: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,69 @@ class Mail:
     solo: bool
     npc: bool
     created_at: datetime
+    total: int | None = None
+    """In hundredths of an ISK; read for lists in the order of value only."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailValue:
+    """What a mail was worth, in hundredths of an ISK (see pricing/valuation.py)."""
+
+    total: int
+    destroyed: int
+    dropped: int
+    ship: int
+    fitted: int
+    cargo: int
+    unpriced: tuple[int, ...]
+    priced_on: date | None
+    method: str
+
+
+class EntityKind(enum.StrEnum):
+    """What an id of EVE is of; ids of two kinds may be the same number."""
+
+    CHARACTER = "CHARACTER"
+    CORPORATION = "CORPORATION"
+    ALLIANCE = "ALLIANCE"
+    FACTION = "FACTION"
+    SYSTEM = "SYSTEM"
+    CONSTELLATION = "CONSTELLATION"
+    REGION = "REGION"
+    TYPE = "TYPE"
+    GROUP = "GROUP"
+    CATEGORY = "CATEGORY"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something that a search found."""
+
+    id: int
+    name: str
+    kind: EntityKind
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFacts:
+    """What the static data say of a system. security: as CCP has it, not rounded."""
+
+    security: float
+    region_id: int
+    region: str | None
+    constellation_id: int
+    constellation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TypeFacts:
+    """What the static data say of a type; its group and category may be missing in them."""
+
+    name: str
+    group_id: int | None
+    group: str | None
+    category_id: int | None
+    category: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +216,19 @@ class Item:
     quantity_destroyed: int | None
     singleton: int
     items: list[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOfMail:
+    """An item and the mail that it is on, which its value hangs on."""
+
+    item: Item
+    mail: Mail
+
+    @property
+    def items(self) -> list[ItemOfMail]:
+        """What it holds."""
+        return [ItemOfMail(each, self.mail) for each in self.item.items]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ from killsyncd.service.operations import Operations
 from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.document_repair import repair_documents
+from killsyncd.storage.name_index import index_names
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.probe import keep_probing
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
@@ -167,6 +168,7 @@ async def build_storage(runtime: Runtime, tasks: Tasks, stopping: asyncio.Event)
     tasks.background["member"] = lambda: member.run(on_lost=lambda: events.tell("refs"))
     tasks.background["probe"] = lambda: keep_probing(store, clock)
     tasks.background["documents"] = lambda: repair_documents(store, clock)
+    tasks.background["name_words"] = lambda: index_names(store, clock)
     if not store.exclusive:
         peers = PeerEvents(store, events, clock)
         tasks.background["peers"] = peers.run

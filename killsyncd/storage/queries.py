@@ -57,6 +57,12 @@ MACROS: dict[str, dict[str, str]] = {
         "for_update": "",
         "in_ids": "IN (SELECT value FROM json_each(:ids))",
         "in": "IN (SELECT value FROM json_each(:%s))",
+        # `SELECT o.killmail_id FROM {each:ids} CROSS JOIN {lateral} SELECT ... c.value ... {end_lateral}`:
+        # what a subquery that gives killmail ids gives for each id of a parameter.
+        "each": "(SELECT value FROM json_each(:%s)) c",
+        "lateral": "killmails o WHERE o.killmail_id IN (SELECT killmail_id FROM (",
+        "end_lateral": ") i)",
+        "binary": "COLLATE BINARY",
         "kill_epoch": "CAST(strftime('%s', k.killmail_time) AS INTEGER)",
         **SHARED,
         **_conditions("0"),
@@ -81,6 +87,10 @@ MACROS: dict[str, dict[str, str]] = {
         "for_update": "FOR NO KEY UPDATE",
         "in_ids": "= ANY(:ids::bigint[])",
         "in": "= ANY(:%s::bigint[])",
+        "each": "unnest(:%s::bigint[]) AS c(value)",
+        "lateral": "LATERAL (",
+        "end_lateral": ") o",
+        "binary": 'COLLATE "C"',
         "kill_epoch": "CAST(extract(epoch FROM k.killmail_time) AS BIGINT)",
         **SHARED,
         **_conditions("FALSE"),

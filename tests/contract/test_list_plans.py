@@ -9,10 +9,12 @@ import pytest
 
 from killsyncd.core.clock import utc
 from killsyncd.core.read_model import MailFilter, Order, Role
+from killsyncd.core.security import SecurityClass
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.transaction import Sql, Step, Tx
 from tests.contract.conftest import Backend
 from tests.support.api_world import PILOT, ApiWorld, mail_json
+from tests.support.catalogue import FRIGATES, REGION, fill_catalogue
 
 NOW = datetime.fromisoformat("2026-06-01T00:00:00+00:00")
 
@@ -31,6 +33,11 @@ FILTERS = {
     "npc": (MailFilter(npc=True), ["killmails_by_npc"]),
     "two": (MailFilter(min_attackers=2), ["killmails_of_2"]),
     "a fleet": (MailFilter(min_attackers=120), ["killmails_of_100"]),
+    "region": (MailFilter(region_id=REGION), ["killmails_by_system"]),
+    "class": (MailFilter(security_class=SecurityClass.LOW), ["killmails_by_system"]),
+    "group": (MailFilter(ship_group_id=FRIGATES), ["victims_by_ship"]),
+    "worth": (MailFilter(min_value=150_000_000_000), ["killmail_values_of_1b"]),
+    "worth little": (MailFilter(max_value=100), ["killmail_values_of_0"]),
     "any": (
         MailFilter(any_of=(MailFilter(character_id=PILOT), MailFilter(war_id=5))),
         ["victims_by_character", "attackers_by_character", "killmails_by_war"],
@@ -97,6 +104,7 @@ async def api(backend: Backend, store: Migratable) -> ApiWorld:
     for mail in mails[::20]:
         mail["war_id"] = 5
     await world.add(*mails)
+    await fill_catalogue(store)
     return world
 
 

@@ -11,11 +11,25 @@ import pytest
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
+from killsyncd.core.security import SecurityClass
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories import filtering
 from killsyncd.storage.repositories import search as reading_module
 from tests.contract.conftest import Backend
 from tests.support.api_world import PILOT, ApiWorld, mail_json
+from tests.support.catalogue import (
+    CHARGE,
+    CONSTELLATION,
+    CRUISERS,
+    FRIGATES,
+    REGION,
+    SHIPS,
+    SYSTEMS,
+    WORMHOLES,
+    fill_catalogue,
+    group_of,
+    put_values,
+)
 
 OTHER = 90_000_002
 
@@ -49,6 +63,23 @@ def sample(now: float) -> list[dict[str, Any]]:
     return mails
 
 
+def value_of(mail: dict[str, Any]) -> int | None:
+    """In hundredths of an ISK; every third mail is not valued yet."""
+    killmail_id: int = mail["killmail_id"]
+    return None if killmail_id % 3 == 0 else 10 ** (killmail_id % 14) + killmail_id % 5
+
+
+async def add_sample(api: ApiWorld) -> list[dict[str, Any]]:
+    """The sample, stored, with values and what the static data know of it."""
+    mails = sample(api.clock.now())
+    for part in (mails[:20], mails[20:]):
+        assert len(await api.add(*part)) == len(part)
+    await fill_catalogue(api.store)
+    values = {each["killmail_id"]: value_of(each) for each in mails}
+    await put_values(api.store, {each: value for each, value in values.items() if value is not None})
+    return mails
+
+
 def holds(mail: dict[str, Any], given: MailFilter) -> bool:
     """The filter, said again in Python."""
     victims, shooters = [mail["victim"]], mail["attackers"]
@@ -60,6 +91,7 @@ def holds(mail: dict[str, Any], given: MailFilter) -> bool:
         if "character_id" not in each and not 1_000_000 <= each["corporation_id"] < 2_000_000
     ]
     at = datetime.fromisoformat(mail["killmail_time"])
+    system = SYSTEMS[mail["solar_system_id"]]
     checks = [
         (given.character_id, lambda wanted: any(each.get("character_id") == wanted for each in sides)),
         (given.corporation_id, lambda wanted: any(each["corporation_id"] == wanted for each in sides)),
@@ -83,16 +115,23 @@ def holds(mail: dict[str, Any], given: MailFilter) -> bool:
         ),
         (given.war_id, lambda wanted: mail.get("war_id") == wanted),
         (given.killmail_ids, lambda wanted: mail["killmail_id"] in wanted),
+        (given.region_id, lambda wanted: system[1] == wanted),
+        (given.constellation_id, lambda wanted: system[0] == wanted),
+        (given.security_class, lambda wanted: system[3] == wanted),
+        (given.ship_group_id, lambda wanted: group_of(mail["victim"]["ship_type_id"]) == wanted),
+        (
+            given.ship_category_id,
+            lambda wanted: wanted == SHIPS and group_of(mail["victim"]["ship_type_id"]) is not None,
+        ),
+        (given.min_value, lambda wanted: value_of(mail) is not None and (value_of(mail) or 0) >= wanted),
+        (given.max_value, lambda wanted: value_of(mail) is not None and (value_of(mail) or 0) <= wanted),
         (given.any_of, lambda wanted: any(holds(mail, each) for each in wanted)),
     ]
     return all(check(wanted) for wanted, check in checks if wanted is not None)
 
 
 async def test_every_filter_and_order_gives_what_it_says_page_by_page(api: ApiWorld) -> None:
-    mails = sample(api.clock.now())
-    for part in (mails[:20], mails[20:]):
-        stored = await api.add(*part)
-        assert len(stored) == len(part)
+    mails = await add_sample(api)
     now = utc(int(api.clock.now()))
     victim = mails[0]["victim"]
     filters = [
@@ -124,12 +163,15 @@ async def test_every_filter_and_order_gives_what_it_says_page_by_page(api: ApiWo
         await check(api, mails, positions, given, order)
 
 
-async def check(api: ApiWorld, mails: list[Any], positions: Any, given: MailFilter, order: Order) -> None:
+async def check(api: ApiWorld, mails: list[Any], positions: Any, given: MailFilter, order: Order) -> int:
     """A list, page by page, and its total, against the filter as Python says it."""
     expected = [each["killmail_id"] for each in mails if holds(each, given)]
 
     def place(killmail_id: int) -> Any:
         mail = positions[killmail_id]
+        if order is Order.VALUE_DESC:
+            value = value_of({"killmail_id": killmail_id})
+            return (-1 if value is None else value, killmail_id)
         return (mail.killmail_time, killmail_id) if order.by_time else mail.feed_position
 
     expected.sort(key=place, reverse=order.descending)
@@ -144,6 +186,7 @@ async def check(api: ApiWorld, mails: list[Any], positions: Any, given: MailFilt
         after = page.edges[-1].cursor
     assert found == expected, (given, order)
     assert await api.reading.count(given) == len(expected)
+    return len(found)
 
 
 def some_filter(rng: random.Random, mails: list[dict[str, Any]], now: datetime, depth: int = 0) -> MailFilter:
@@ -166,6 +209,13 @@ def some_filter(rng: random.Random, mails: list[dict[str, Any]], now: datetime, 
         "attacker_ship_type_id": shooter["ship_type_id"],
         "final_blow_character_id": rng.choice((PILOT, OTHER)),
         "war_id": mail.get("war_id", 7),
+        "region_id": rng.choice((REGION, WORMHOLES, 1)),
+        "constellation_id": CONSTELLATION,
+        "security_class": rng.choice(list(SecurityClass)[:4]),
+        "ship_group_id": rng.choice((FRIGATES, CRUISERS)),
+        "ship_category_id": rng.choice((SHIPS, CHARGE)),
+        "min_value": 10 ** rng.randrange(14),
+        "max_value": 10 ** rng.randrange(14),
         "killmail_ids": tuple(rng.sample(range(990, 1070), rng.choice((0, 5, 40)))),
     }
     chosen = {name: values[name] for name in rng.sample(sorted(values), rng.choice((1, 1, 2, 3)))}
@@ -176,19 +226,21 @@ def some_filter(rng: random.Random, mails: list[dict[str, Any]], now: datetime, 
     return MailFilter(**chosen)
 
 
-@pytest.mark.parametrize("few", [filtering.FEW, 3])
+@pytest.mark.parametrize(("few", "many_ids"), [(filtering.FEW, 300), (3, 300), (filtering.FEW, 0), (3, 0)])
 async def test_filters_of_any_kind_give_what_they_say(
-    api: ApiWorld, monkeypatch: pytest.MonkeyPatch, few: int
+    api: ApiWorld, monkeypatch: pytest.MonkeyPatch, few: int, many_ids: int
 ) -> None:
     """Also where so many mails match that a list in another order tests them one by one."""
     monkeypatch.setattr(filtering, "FEW", few)
-    mails = sample(api.clock.now())
-    await api.add(*mails)
+    monkeypatch.setattr(filtering, "MANY_IDS", many_ids)
+    mails = await add_sample(api)
     positions = {each.killmail_id: each for each in (await everything(api))}
     rng = random.Random(13)
+    found = 0
     for _ in range(60):
         given = some_filter(rng, mails, utc(int(api.clock.now())))
-        await check(api, mails, positions, given, rng.choice(list(Order)))
+        found += await check(api, mails, positions, given, rng.choice(list(Order)))
+    assert found > 200
 
 
 async def everything(api: ApiWorld) -> list[Any]:

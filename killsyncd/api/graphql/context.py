@@ -10,10 +10,10 @@ from typing import Any, TypeVar, cast
 from killsyncd.api.graphql.budget import Reservation
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.loaders import Loaders
-from killsyncd.api.ports import KillmailReader
+from killsyncd.api.ports import KillmailReader, StackPrices
 from killsyncd.core.clock import Clock
 from killsyncd.core.model import User
-from killsyncd.core.read_model import FeedEpoch, Mail, MailFilter, MailPage
+from killsyncd.core.read_model import EntityKind, FeedEpoch, Mail, MailFilter, MailPage
 from killsyncd.service import StatusReport
 from killsyncd.service.operations import Operations
 from killsyncd.service.webhooks import WebhookOperations
@@ -23,13 +23,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """What lives as long as the daemon."""
+    """What lives as long as the daemon. prices: None where none are kept."""
 
     reading: KillmailReader
     operations: Operations
     clock: Clock
     limits: Limits
     webhooks: WebhookOperations | None = None
+    prices: StackPrices | None = None
 
 
 class Context:
@@ -95,10 +96,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """An id of EVE and its name, which may still have to be read."""
+    """An id of EVE and its name, which may still have to be read. kind: None where nothing hangs on it."""
 
     id: int
     name: str | asyncio.Future[str | None] | None
+    kind: EntityKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ from graphql.execution.values import VariableValues
 _STATEMENTS = {
     ("Query", "activity"): 5_000,
     ("Query", "killmails"): 50,
+    ("Query", "search"): 500,
+    ("Killmail", "value"): 2,
+    ("Fitting", "eft"): 10,
     ("Query", "status"): 500,
     ("Query", "webhooks"): 1_000,
     ("Query", "workerStatus"): 500,

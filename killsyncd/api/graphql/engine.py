@@ -58,6 +58,7 @@ EPOCH_PATIENCE = 5.0
 _RULES = (*specified_rules, *recommended_rules)
 _SHORT_TEXT = 1_000  # characters; looked through in a few milliseconds
 _LONGEST_MESSAGE = 1_000
+_NAMED = ("name", "eft")
 _GARBAGE = 100_000  # values of queries that were cut short, until what they left is collected
 
 
@@ -79,7 +80,7 @@ def schema_text() -> str:
 class Prepared:
     """A query that was looked through: a document that can be executed, or what is wrong with it.
 
-    key: SHA-256 of the text. names: whether it asks for any `name`. pages: whether it asks for any page.
+    key: SHA-256 of the text. names: whether it asks for any name. pages: whether it asks for any page.
     cursors: whether it asks for any mail's `feedCursor`. weight: what it costs to remember, in tokens.
     """
 
@@ -339,7 +340,7 @@ class Engine:
         return Prepared(
             key,
             document,
-            names=any(name == "name" for _, name in fields.found),
+            names=any(name in _NAMED for _, name in fields.found),
             pages=any(name == "killmails" for _, name in fields.found),
             cursors=("Killmail", "feedCursor") in fields.found,
             weight=tokens + len(text) // 256,

@@ -44,6 +44,11 @@ def filter_of(given: dict[str, Any], limits: Limits) -> MailFilter:
     return _filter(given, limits, "filter", [limits.alternatives])
 
 
+def _cents(isk: float | None) -> int | None:
+    """ISK as the database has them; what is beyond all values is as good as the largest."""
+    return None if isk is None else round(max(-1.0, min(isk, 1e16)) * 100)
+
+
 def _filter(given: dict[str, Any], limits: Limits, name: str, left: list[int]) -> MailFilter:
     """One of them. left: how many more there may be, in one place for all."""
 
@@ -74,6 +79,13 @@ def _filter(given: dict[str, Any], limits: Limits, name: str, left: list[int]) -
         final_blow_character_id=an_id("finalBlowCharacterId"),
         war_id=an_id("warId"),
         killmail_ids=None if ids is None else tuple({id_of(each, f"{name}.killmailIds") for each in ids}),
+        region_id=an_id("regionId"),
+        constellation_id=an_id("constellationId"),
+        security_class=given.get("securityClass"),
+        ship_group_id=an_id("shipGroupId"),
+        ship_category_id=an_id("shipCategoryId"),
+        min_value=_cents(given.get("minValue")),
+        max_value=_cents(given.get("maxValue")),
         any_of=None
         if alternatives is None
         else tuple(_filter(each, limits, f"{name}.any", left) for each in alternatives),

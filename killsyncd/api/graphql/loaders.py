@@ -14,7 +14,19 @@ from typing import Any, Generic, TypeVar
 from killsyncd.api.ports import KillmailReader
 from killsyncd.core.errors import NotFound
 from killsyncd.core.model import User
-from killsyncd.core.read_model import Attacker, Involved, Item, Mail, MailPage, MailSize, Role, Victim
+from killsyncd.core.read_model import (
+    Attacker,
+    Involved,
+    Item,
+    Mail,
+    MailPage,
+    MailSize,
+    MailValue,
+    Role,
+    SystemFacts,
+    TypeFacts,
+    Victim,
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -255,6 +267,11 @@ class Loaders:
             turns, self._pages, _no_page
         )
         self.count: BatchLoader[int, int] = BatchLoader(turns, reading.counts_of, int)
+        self.value: BatchLoader[int, MailValue | None] = BatchLoader(turns, self._values, _none, beforehand)
+        self.system_facts: BatchLoader[int, SystemFacts | None] = BatchLoader(
+            turns, reading.systems, _none, systems
+        )
+        self.type_facts: BatchLoader[int, TypeFacts | None] = BatchLoader(turns, reading.types, _none)
         self._late_names: BatchLoader[int, str | None] = BatchLoader(turns, self._read_names, _none, systems)
 
     def name(self, id_: int) -> str | None:
@@ -313,6 +330,16 @@ class Loaders:
     async def _mails(self, ids: list[int]) -> dict[int, Mail]:
         found = await self._reading.mails(ids)
         await self.know_systems(found.values())
+        return found
+
+    async def types_of(self, ids: Iterable[int]) -> dict[int, TypeFacts]:
+        """What the static data say of these types, as far as they know them."""
+        found = {each: self.type_facts.load(each) for each in set(ids)}
+        return {each: facts for each, future in found.items() if (facts := await future) is not None}
+
+    async def _values(self, ids: list[int]) -> dict[int, MailValue]:
+        found = await self._reading.values(ids)
+        await self.know(type_id for each in found.values() for type_id in each.unpriced)
         return found
 
     async def _victims(self, ids: list[int]) -> dict[int, Victim]:

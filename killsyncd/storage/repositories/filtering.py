@@ -15,10 +15,17 @@ from typing import Any
 
 from killsyncd.core.read_model import MailFilter, Order, Role
 from killsyncd.storage.repositories import paging
+from killsyncd.storage.repositories.catalogue import Sets
 from killsyncd.storage.transaction import Ids
 
 FEWEST = (1000, 250, 100, 50, 25, 10, 5, 2)
 """Numbers of attackers that have an index of the mails with at least so many (migration lists_in_order)."""
+
+WORTH = (10_000_000_000_000, 1_000_000_000_000, 100_000_000_000, 10_000_000_000, 1_000_000_000, 0)
+"""Values, in hundredths of an ISK, that have an index of the mails worth at least so much."""
+
+MANY_IDS = 300
+"""So many systems or types are not walked one by one."""
 
 COUNTED = 2_000
 """Mails of a condition that are counted to see which of several is the rarest."""
@@ -29,10 +36,26 @@ FEW = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Mails in the order of their time. condition: on the table's alias, `k` for killmails, else `d`."""
+    """Mails in the order of their time. condition: on the table's alias, `k` for killmails, else `d`.
+
+    ids: the parameter whose every id has mails in that order, as `c.value` in the condition; None: there are
+    none, the index as a whole has.
+    """
 
     table: str
     condition: str
+    ids: str | None = None
+
+    @property
+    def source(self) -> str:
+        """What to select from for mails in whatever order."""
+        each = "" if self.ids is None else f"{{each:{self.ids}}} CROSS JOIN "
+        return f"{each}{self.table} {self.alias}"
+
+    @property
+    def alias(self) -> str:
+        """Of the table."""
+        return "k" if self.of_mails else "d"
 
     @property
     def of_mails(self) -> bool:
@@ -45,12 +68,13 @@ class Condition:
     """What must hold of a mail `k`. indexes: together they have every mail that it holds for.
 
     exact: they have no other. A test that looks into another table of the mail says `{same_time}` and
-    `{plain}` where `_opaque` decides by which index.
+    `{plain}` where `_opaque` decides by which index. wide: its index is of too many ids to walk each of them.
     """
 
     test: str
     indexes: tuple[Index, ...] = ()
     exact: bool = True
+    wide: bool = False
 
 
 @dataclass(slots=True)
@@ -77,10 +101,10 @@ class Filter:
 _SIDES = {Role.VICTIM: ("victims",), Role.ATTACKER: ("attackers",), None: ("victims", "attackers")}
 
 
-def take_apart(given: MailFilter) -> Filter:
-    """A filter as conditions, the narrowest kinds first."""
+def take_apart(given: MailFilter, sets: Sets) -> Filter:
+    """A filter as conditions, the narrowest kinds first. sets: of the filter, from `sets_of`."""
     found = Filter(since=_whole(given.since), until=_whole(given.until))
-    found.conditions = _conditions(given, found)
+    found.conditions = _conditions(given, sets, found)
     return found
 
 
@@ -88,7 +112,7 @@ def _whole(moment: datetime | None) -> datetime | None:
     return None if moment is None else paging.whole_seconds(moment)
 
 
-def _conditions(given: MailFilter, into: Filter) -> list[Condition]:
+def _conditions(given: MailFilter, sets: Sets, into: Filter) -> list[Condition]:
     conditions = []
 
     def on_mail(*names: str) -> None:
@@ -112,11 +136,50 @@ def _conditions(given: MailFilter, into: Filter) -> list[Condition]:
     in_tables(sides, "alliance_id", given.alliance_id)
     in_tables(("attackers",), "ship_type_id", given.attacker_ship_type_id)
     if given.any_of is not None:
-        conditions.append(_any_of(given.any_of, into))
+        conditions.append(_any_of(given.any_of, sets, into))
+    conditions += _of_sets(given, sets, into)
+    if given.min_value is not None or given.max_value is not None:
+        conditions.append(_worth(given.min_value, given.max_value, into))
     if given.min_attackers is not None:
         conditions.append(_of_so_many(given.min_attackers, into))
     on_mail("npc", "solo")
     return conditions
+
+
+def _of_sets(given: MailFilter, sets: Sets, into: Filter) -> list[Condition]:
+    """Where the system, or the ship that was lost, is one of many."""
+    found = []
+    systems, types = sets.systems_of(given), sets.types_of(given)
+    if systems is not None:
+        name = into.param(systems)[1:]
+        index = Index("killmails", "k.solar_system_id = c.value", name)
+        test = f"k.solar_system_id {{in:{name}}}"
+        found.append(Condition(test, (index,), wide=len(systems) > MANY_IDS))
+    if types is not None:
+        name = into.param(types)[1:]
+        index = Index("victims", "d.ship_type_id = c.value", name)
+        test = (
+            "EXISTS (SELECT 1 FROM victims x WHERE x.killmail_id = k.killmail_id"
+            f" AND {{plain}}x.ship_type_id {{in:{name}}})"
+        )
+        found.append(Condition(test, (index,), wide=len(types) > MANY_IDS))
+    return found
+
+
+def _worth(least: int | None, most: int | None, into: Filter) -> Condition:
+    """A value within limits."""
+    known = next(each for each in WORTH if each <= max(0, least or 0))
+    parts = [] if least is None else [f"T.total >= {into.param(least)}"]
+    parts += [] if most is None else [f"T.total <= {into.param(most)}"]
+    condition = " AND ".join(parts)
+    test = (
+        "EXISTS (SELECT 1 FROM killmail_values x WHERE x.killmail_id = k.killmail_id"
+        f" AND {condition.replace('T.', 'x.')})"
+    )
+    return Condition(
+        test,
+        (Index("killmail_values", f"d.total >= {known} AND {condition.replace('T.', 'd.')}"),),
+    )
 
 
 def _of_mail(condition: str) -> Condition:
@@ -143,17 +206,17 @@ def _in_tables(tables: Sequence[str], column: str, param: str, more: str) -> Con
     return Condition(test, tuple(Index(table, condition) for table in tables))
 
 
-def _any_of(alternatives: Sequence[MailFilter], into: Filter) -> Condition:
+def _any_of(alternatives: Sequence[MailFilter], sets: Sets, into: Filter) -> Condition:
     """One of these holds: tested as they stand, walked through an index of each, if each has one."""
     tests, indexes, exact, walkable = [], list[Index](), True, True
-    for each in alternatives:
-        conditions = _conditions(each, into)
+    for alternative in alternatives:
+        conditions = _conditions(alternative, sets, into)
         of_each = [condition.test for condition in conditions]
-        for moment, sign in ((_whole(each.since), ">="), (_whole(each.until), "<")):
+        for moment, sign in ((_whole(alternative.since), ">="), (_whole(alternative.until), "<")):
             if moment is not None:
                 of_each.append(f"k.killmail_time {sign} {into.param(moment)}")
         tests.append(f"({' AND '.join(of_each) or '1 = 1'})")
-        best = next((condition for condition in conditions if condition.indexes), None)
+        best = next((each for each in conditions if each.indexes and not each.wide), None)
         walkable = walkable and best is not None
         indexes += best.indexes if best is not None else ()
         exact = exact and len(of_each) == 1 and best is not None and best.exact
@@ -166,7 +229,7 @@ def counts(candidates: Sequence[Condition], given: Filter, limit: int) -> str:
     parts = []
     for number, each in enumerate(candidates):
         of_each = [
-            f"(SELECT COUNT(*) FROM (SELECT 1 FROM {index.table} {_alias(index)} "
+            f"(SELECT COUNT(*) FROM (SELECT 1 FROM {index.source} "
             f"WHERE {' AND '.join([index.condition, *_range(index, given)])} LIMIT {limit}) AS n{number})"
             for index in each.indexes
         ]
@@ -178,12 +241,7 @@ def in_time(
     given: Filter, driver: Condition | None, order: Order, after: paging.Key | None
 ) -> tuple[str, dict[str, Any]]:
     """The ids of the next mails of a list in the order of time: `:limit` of each index that is walked."""
-    walks = [
-        f"SELECT killmail_id FROM ({_walk(given, driver, index, order, after is not None)}) AS w{number}"
-        for number, index in enumerate(
-            driver.indexes if driver is not None else (Index("killmails", "1 = 1"),)
-        )
-    ]
+    walks = _walks(given, driver, order, after is not None)
     return " UNION ALL ".join(walks), given.params | _after(after)
 
 
@@ -195,10 +253,15 @@ def counted(given: Filter, driver: Condition | None) -> str:
 
 def _walks(given: Filter, driver: Condition | None, order: Order, goes_on: bool) -> list[str]:
     indexes = driver.indexes if driver is not None else (Index("killmails", "1 = 1"),)
-    return [
-        f"SELECT killmail_id FROM ({_walk(given, driver, index, order, goes_on)}) AS w{number}"
-        for number, index in enumerate(indexes)
-    ]
+    found = []
+    for number, index in enumerate(indexes):
+        walk = _walk(given, driver, index, order, goes_on)
+        if index.ids is not None:
+            walk = (
+                f"SELECT o.killmail_id FROM {{each:{index.ids}}} CROSS JOIN {{lateral}}{walk}{{end_lateral}}"
+            )
+        found.append(f"SELECT killmail_id FROM ({walk}) AS w{number}")
+    return found
 
 
 def in_another_order(given: Filter, driver: Condition | None) -> list[str]:
@@ -208,7 +271,7 @@ def in_another_order(given: Filter, driver: Condition | None) -> list[str]:
     if driver is None:
         return tests
     ids = [
-        f"SELECT {_alias(index)}.killmail_id FROM {index.table} {_alias(index)} "
+        f"SELECT {index.alias}.killmail_id FROM {index.source} "
         f"WHERE {' AND '.join([index.condition, *_range(index, given)])}"
         for index in driver.indexes
     ]
@@ -217,7 +280,7 @@ def in_another_order(given: Filter, driver: Condition | None) -> list[str]:
 
 def _walk(given: Filter, driver: Condition | None, index: Index, order: Order, goes_on: bool) -> str:
     """Mails of one index in the order of time, with the conditions that it does not stand for."""
-    alias, time = _alias(index), "killmail_time" if index.of_mails else "killed_at"
+    alias, time = index.alias, "killmail_time" if index.of_mails else "killed_at"
     tests = [index.condition, *_range(index, given)]
     if goes_on:
         sign = "<" if order.descending else ">"
@@ -245,10 +308,6 @@ def _opaque(test: str, same_time: str) -> str:
     # Without the time, the mail's own rows are the shorter way: a plus keeps the column's index out.
     told = test.replace("{same_time}", same_time).replace("{plain}", "" if same_time else "+")
     return f"CASE WHEN {told} THEN 1 ELSE 0 END = 1"
-
-
-def _alias(index: Index) -> str:
-    return "k" if index.of_mails else "d"
 
 
 def _range(index: Index, given: Filter) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from killsyncd.esi.responses import ResolvedName
+from killsyncd.storage.name_index import words
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Many, Run, Tx, one
 from killsyncd.sync.ports import NameWaits
@@ -37,6 +38,7 @@ class NameRepository(Repository):
                 "names.resolved",
                 [{"id": each.id, "name": each.name, "category": each.category} for each in names],
             )
+            yield words([(each.id, each.name) for each in names])
         if unknown:
             told = {f"wait{number}": wait for number, wait in enumerate(waits, start=1)}
             yield Many("names.unknown", [{"id": each, **told} for each in unknown])

@@ -18,6 +18,9 @@ from killsyncd.core.read_model import Mail, Order
 from killsyncd.storage.transaction import Ids
 
 MAX_CURSOR = 120
+UNVALUED = -1
+"""Stands for the value of a mail that has none."""
+
 _MAX_INT = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
@@ -30,6 +33,8 @@ def encode_cursor(mail: Mail, order: Order) -> str:
     if order.by_time:
         # Microseconds as a whole number: a float loses some, and text would be longer.
         key = [0, (mail.killmail_time - _EPOCH) // timedelta(microseconds=1), mail.killmail_id]
+    elif order is Order.VALUE_DESC:
+        key = [2, UNVALUED if mail.total is None else mail.total, mail.killmail_id]
     else:
         key = [1, mail.feed_position, mail.killmail_id]
     return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
@@ -48,7 +53,11 @@ def decode_cursor(cursor: str, order: Order) -> Key:
     except (binascii.Error, ValueError):
         raise wrong from None
     whole = isinstance(key, list) and len(key) == 3 and all(type(each) is int for each in key)
-    if not whole or key[0] != (0 if order.by_time else 1) or any(abs(each) > _MAX_INT for each in key):
+    if (
+        not whole
+        or key[0] != (0 if order.by_time else 2 if order is Order.VALUE_DESC else 1)
+        or any(abs(each) > _MAX_INT for each in key)
+    ):
         raise wrong
     if not order.by_time:
         return key[1], key[2]
@@ -83,6 +92,9 @@ def order_by(order: Order) -> str:
 
 
 def beyond(order: Order, key: Key) -> tuple[str, dict[str, Any]]:
-    """The condition that a mail comes after this key, in an order that is not that of time."""
+    """The condition that a mail comes after this key."""
     sign = "<" if order.descending else ">"
+    if order.by_time:
+        after = {"after_time": key[0], "after_id": key[1]}
+        return f"(k.killmail_time, k.killmail_id) {sign} (:after_time, :after_id)", after
     return f"k.feed_position {sign} :after_position", {"after_position": key[0]}

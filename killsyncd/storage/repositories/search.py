@@ -7,7 +7,7 @@ asked for: whoever shows a page of 100 mails pays for a constant number of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeVar
 
@@ -34,9 +34,11 @@ from killsyncd.core.read_model import (
 )
 from killsyncd.storage.documents import document_of
 from killsyncd.storage.repositories import filtering, paging
+from killsyncd.storage.repositories.by_value import by_value
+from killsyncd.storage.repositories.catalogue import CatalogueReads, sets_of
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.users import user_from
-from killsyncd.storage.repository import Repository, reads
+from killsyncd.storage.repository import reads
 from killsyncd.storage.transaction import Ids, Row, Rows, Run, Sql, Tx, needed_datetime, one
 
 V = TypeVar("V")
@@ -125,7 +127,7 @@ async def _items(rows: Rows) -> dict[int, list[Item]]:
     return found
 
 
-class KillmailSearch(Repository):
+class KillmailSearch(CatalogueReads):
     """The store as GraphQL and the feed see it. Every method raises Unavailable when the store is."""
 
     async def page(self, given: MailFilter, order: Order, first: int, after: str | None = None) -> MailPage:
@@ -137,9 +139,15 @@ class KillmailSearch(Repository):
     @reads
     def count(self, given: MailFilter) -> Tx[int]:
         """How many mails there are, exact up to COUNTED_TO."""
-        wanted = filtering.take_apart(given)
-        driver, _ = yield from _rarest(wanted, filtering.COUNTED)
-        text = filtering.counted(wanted, driver)
+        wanted = filtering.take_apart(given, (yield from sets_of(given)))
+        driver, few = yield from _driver(wanted)
+        if few:
+            conditions = " AND ".join(filtering.in_another_order(wanted, driver))
+            text = (
+                f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k WHERE {conditions} LIMIT :limit) AS n"
+            )
+        else:
+            text = filtering.counted(wanted, driver)
         row = one((yield Sql(text, {**wanted.params, "limit": COUNTED_TO})))
         return int(row["n"]) if row is not None else 0
 
@@ -270,22 +278,20 @@ class KillmailSearch(Repository):
 
     @reads
     def _list(self, given: MailFilter, order: Order, limit: int, after: paging.Key | None) -> Tx[list[Mail]]:
-        wanted = filtering.take_apart(given)
-        if order.by_time:
-            driver, _ = yield from _rarest(wanted, filtering.COUNTED)
+        wanted = filtering.take_apart(given, (yield from sets_of(given)))
+        driver, few = yield from _driver(wanted, in_time=order.by_time)
+        if order.by_time and not few:
             ids, params = filtering.in_time(wanted, driver, order, after)
-            where = f"k.killmail_id IN ({ids})"
-        else:
-            driver, few = yield from _rarest(wanted, filtering.FEW, always=True)
-            conditions = filtering.in_another_order(wanted, driver if few else None)
-            params = dict(wanted.params)
-            if after is not None:
-                condition, more = paging.beyond(order, after)
-                conditions.append(condition)
-                params |= more
-            where = " AND ".join(conditions) or "1 = 1"
-        text = f"SELECT {_MAIL} FROM killmails k WHERE {where} ORDER BY {paging.order_by(order)} LIMIT :limit"
-        return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
+            return (yield from _page_of([f"k.killmail_id IN ({ids})"], params, order, limit))
+        conditions = filtering.in_another_order(wanted, driver if few else None)
+        if order is Order.VALUE_DESC:
+            return (yield from by_value(_MAIL, _mail, conditions, wanted.params, limit, after, few=few))
+        params = dict(wanted.params)
+        if after is not None:
+            condition, more = paging.beyond(order, after)
+            conditions.append(condition)
+            params |= more
+        return (yield from _page_of(conditions, params, order, limit))
 
     @reads
     def _of_characters(
@@ -325,22 +331,38 @@ class KillmailSearch(Repository):
         return (yield Run("reading.involved", {"ids": Ids(ids)}))
 
 
-def _rarest(
-    wanted: filtering.Filter, limit: int, *, always: bool = False
-) -> Tx[tuple[filtering.Condition | None, bool]]:
-    """The condition with the fewest mails that an index has, and whether it has fewer than the limit.
+def _page_of(
+    conditions: Sequence[str], params: Mapping[str, object], order: Order, limit: int
+) -> Tx[list[Mail]]:
+    text = (
+        f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions) or '1 = 1'} "
+        f"ORDER BY {paging.order_by(order)} LIMIT :limit"
+    )
+    return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
 
-    always: find that out also where there is nothing to choose.
+
+def _driver(wanted: filtering.Filter, *, in_time: bool = True) -> Tx[tuple[filtering.Condition | None, bool]]:
+    """The condition that a list is driven by, and whether its mails are few enough to be sorted.
+
+    in_time: the order is that of time, so that an index can be walked; few are then only those of a condition
+    that none can be walked for.
     """
     candidates = wanted.candidates
-    if not candidates or (len(candidates) == 1 and not always):
+    wide = any(each.wide for each in candidates)
+    if not candidates or (len(candidates) == 1 and in_time and not wide):
         return (candidates[0] if candidates else None), False
-    text = filtering.counts(candidates, wanted, limit)
-    row = one((yield Sql(text, wanted.params)))
+    limit = filtering.COUNTED if in_time and not wide else filtering.FEW
+    row = one((yield Sql(filtering.counts(candidates, wanted, limit), wanted.params)))
     assert row is not None, "an aggregate has a row"
-    found = [int(row[f"c{number}"]) for number in range(len(candidates))]
-    best = found.index(min(found))
-    return candidates[best], found[best] < limit
+    found = sorted(
+        ((int(row[f"c{number}"]), number) for number in range(len(candidates))), key=lambda each: each
+    )
+    count, best = found[0]
+    if not in_time or candidates[best].wide:
+        if count < limit:
+            return candidates[best], True
+        best = next((number for _, number in found if not candidates[number].wide), -1)
+    return (candidates[best] if best >= 0 else None), False
 
 
 def _few(rows: Rows, what: str) -> Rows:

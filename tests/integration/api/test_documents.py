@@ -13,6 +13,7 @@ from killsyncd.core.clock import utc
 from tests.integration.api.conftest import Running
 from tests.integration.api.test_sockets import connect
 from tests.support.api_world import PILOT, mail_json
+from tests.support.catalogue import REGION, fill_catalogue
 
 TEXT = (Path(__file__).parents[3] / "docs" / "graphql.md").read_text("utf-8")
 QUERIES = re.findall(r"^```graphql\n(.*?)^```$", TEXT, re.M | re.S)
@@ -25,6 +26,8 @@ VARIABLES: dict[str, Any] = {
     "corporation": "98000001",
     "system": "30000001",
     "scout": str(PILOT),
+    "region": str(REGION),
+    "text": "Delve",
     "after": None,
 }
 
@@ -36,6 +39,7 @@ def test_there_are_ten_useful_ones() -> None:
 @pytest.mark.parametrize("query", QUERIES)
 async def test_it_works_as_it_stands(api: Running, query: str) -> None:
     await api.world.pilot()
+    await fill_catalogue(api.world.store)
     await api.world.add(mail_json(7, utc(int(api.world.clock.now())), victim=PILOT, attackers=[None] * 40))
     await api.world.add_some(3)
     variables = {name: value for name, value in VARIABLES.items() if f"${name}:" in query}

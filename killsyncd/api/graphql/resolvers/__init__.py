@@ -1,6 +1,6 @@
 """How each field of the schema is read: a module a subject, each with its file or part in `schema/`."""
 
-from killsyncd.api.graphql.resolvers import killmails, status, users, webhooks
+from killsyncd.api.graphql.resolvers import killmails, status, users, values, webhooks
 from killsyncd.api.graphql.resolvers.roots import mutation, query, subscription
 
 BINDABLES = [
@@ -11,4 +11,5 @@ BINDABLES = [
     *users.BINDABLES,
     *killmails.BINDABLES,
     *webhooks.BINDABLES,
+    *values.BINDABLES,
 ]

@@ -10,6 +10,7 @@ from ariadne import ObjectType
 from graphql import GraphQLResolveInfo
 
 from killsyncd.api.graphql.context import Context, Entity
+from killsyncd.core.read_model import EntityKind
 
 Info = GraphQLResolveInfo
 
@@ -33,12 +34,24 @@ def attribute_of(attribute: str) -> Callable[[Any, Info], Any]:
 def entity(kind: ObjectType, **fields: str) -> None:
     """Fields that are an id and its name; the name was read together with the row."""
     for name, attribute in fields.items():
-        kind.set_field(name, entity_of(attrgetter(attribute)))
+        kind.set_field(name, entity_of(attrgetter(attribute), KINDS[name]))
 
 
-def entity_of(get: Callable[[Any], int | None]) -> Callable[[Any, Info], Entity | None]:
+KINDS = {
+    "character": EntityKind.CHARACTER,
+    "corporation": EntityKind.CORPORATION,
+    "alliance": EntityKind.ALLIANCE,
+    "faction": EntityKind.FACTION,
+    "shipType": EntityKind.TYPE,
+    "weaponType": EntityKind.TYPE,
+    "itemType": EntityKind.TYPE,
+}
+"""Of what a field of this name is an id."""
+
+
+def entity_of(get: Callable[[Any], int | None], kind: EntityKind) -> Callable[[Any, Info], Entity | None]:
     def resolve(source: Any, info: Info) -> Entity | None:
         id_ = get(source)
-        return None if id_ is None else Entity(id_, info.context.loaders.name(id_))
+        return None if id_ is None else Entity(id_, info.context.loaders.name(id_), kind)
 
     return resolve

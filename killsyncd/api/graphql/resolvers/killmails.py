@@ -19,7 +19,8 @@ from killsyncd.core.model import User
 from killsyncd.core.read_model import (
     Attacker,
     DayActivity,
-    Item,
+    EntityKind,
+    ItemOfMail,
     Mail,
     MailFilter,
     MailPage,
@@ -94,7 +95,8 @@ plain(
 
 @killmail.field("solarSystem")
 def _solar_system(mail: Mail, info: Info) -> Entity:
-    return Entity(mail.solar_system_id, context_of(info).loaders.system_name(mail.solar_system_id))
+    name = context_of(info).loaders.system_name(mail.solar_system_id)
+    return Entity(mail.solar_system_id, name, EntityKind.SYSTEM)
 
 
 @killmail.field("feedCursor")
@@ -120,10 +122,10 @@ def _final_blow(mail: Mail, info: Info) -> Awaitable[Attacker | None]:
 
 
 @killmail.field("items")
-async def _items(mail: Mail, info: Info) -> list[Item]:
+async def _items(mail: Mail, info: Info) -> list[ItemOfMail]:
     context = context_of(info)
     await context.paid((await context.loaders.size.load(mail.killmail_id)).items)
-    return await context.loaders.items.load(mail.killmail_id)
+    return [ItemOfMail(each, mail) for each in await context.loaders.items.load(mail.killmail_id)]
 
 
 @killmail.field("users")
@@ -152,13 +154,13 @@ entity(victim, **_WHO)
 plain(victim, damageTaken="damage_taken", position="position")
 entity(attacker, **_WHO, weaponType="weapon_type_id")
 plain(attacker, damageDone="damage_done", finalBlow="final_blow", securityStatus="security_status")
-entity(item, itemType="item_type_id")
+entity(item, itemType="item.item_type_id")
 plain(
     item,
-    flag="flag",
-    quantityDropped="quantity_dropped",
-    quantityDestroyed="quantity_destroyed",
-    singleton="singleton",
+    flag="item.flag",
+    quantityDropped="item.quantity_dropped",
+    quantityDestroyed="item.quantity_destroyed",
+    singleton="item.singleton",
     items="items",
 )
 
