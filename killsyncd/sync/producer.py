@@ -24,6 +24,9 @@ CHUNK = 200
 
 LONGEST_JITTER = 60.0
 
+WORKED_OFF = 2.0
+"""Seconds that a list takes to be read; until when its answer is cached is known then."""
+
 LOOK_AGAIN = 15.0
 """Seconds after which it is looked whether something is due, although nobody said so."""
 
@@ -114,6 +117,7 @@ class Producer:
             await self._sources.queue(due, PRIORITY_PRODUCER, Origin.ACTIVE)
             self._events.tell("wants")
             self._log.debug("lists that fought are read again", lists=len(due))
+            return WORKED_OFF
         following = await self._sources.next_active(active_for)
         return LOOK_AGAIN if following is None else max(0.5, following - now)
 

@@ -98,9 +98,83 @@ def test_who_fights_is_listed_as_soon_as_esi_has_news_and_others_by_the_interval
     eve.add_mails(1, [fighter], age=30)
     stage.log_in(daemon, eve)
     daemon.wait_stored(len(eve.mails()))
-    for _ in range(3):
+    for _ in range(2):
         made = eve.add_mails(1, [fighter])
         wait_stored(daemon, {each["killmail_id"] for each in made})
     lists = eve.counters()["lists"]
-    assert lists[str(fighter)] >= 4
+    assert lists[str(fighter)] >= 3
     assert lists[str(quiet)] == 1
+
+
+def test_who_logged_in_before_is_not_walked_again_when_corporations_are_switched_on(stage: Stage) -> None:
+    """A daemon that read pilots' lists gets the setting: the corporation asks for a new login, nothing is
+    listed or fetched twice, and what the Director brings is only what was not there."""
+    eve = stage.eve(pilots=6, history=10, pilots_per_corporation=6)
+    pilots = [each["character_id"] for each in eve.pilots()]
+    corporation = eve.pilots()[0]["corporation_id"]
+    daemon = stage.daemon(eve)
+    stage.log_in(daemon, eve, *pilots[:2])
+    daemon.wait_stored(len({each["killmail_id"] for pilot in pilots[:2] for each in eve.mails(pilot)}))
+    wait_for(lambda: daemon.value("SELECT COUNT(*) FROM wants") == 0, 20)
+    assert daemon.stop() == 0
+    daemon.config.write_text(daemon.config.read_text() + "[corporations]\nenabled = true\n")
+    daemon.start()
+    wait_for(lambda: source(daemon, corporation), 20, daemon.tail)
+    assert source(daemon, corporation)["via"] is None, "no login carries the scope yet"
+    lists = eve.counters()["lists"]
+    assert lists == {str(each): 1 for each in pilots[:2]}
+    stage.log_in(daemon, eve, pilots[0])
+    wait_stored(daemon, listed(eve, corporation))
+    counted = eve.counters()
+    assert counted["lists"] == {**lists, str(corporation): 1}
+    assert set(counted["details"].values()) == {1}
+    assert counted["refusals"] == {}
+
+
+def test_a_passing_refusal_is_doubted_and_a_lost_role_is_the_corporation_s_state_alone(stage: Stage) -> None:
+    eve = stage.eve(pilots=3, history=4, cache=2, no_limits=True)
+    director, member, _ = [each["character_id"] for each in eve.pilots()]
+    corporation = eve.pilots()[0]["corporation_id"]
+    daemon = stage.daemon(eve, CORPORATIONS)
+    stage.log_in(daemon, eve, director, member)
+    wait_stored(daemon, listed(eve, corporation))
+
+    def state() -> str:
+        return str(
+            daemon.value(
+                "SELECT believed FROM lenders l JOIN users u ON u.id = l.user_id "
+                "WHERE u.character_id = ? AND l.refusal IS NOT NULL",
+                director,
+            )
+        )
+
+    eve.director(director, yes=False)
+    wait_for(lambda: state() == "0", 30, daemon.tail)
+    refused = eve.counters()["refusals"]
+    assert refused[f"{corporation}/{director}"] == 1
+    made = eve.add_mails(1, [director])
+    wait_stored(daemon, {each["killmail_id"] for each in made})
+    assert eve.counters()["refusals"][f"{corporation}/{director}"] == 1, "not asked again and again"
+    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
+    eve.director(director)
+    stage.log_in(daemon, eve, director)
+    made = eve.add_mails(1, [eve.pilots()[2]["character_id"]])
+    wait_stored(daemon, {each["killmail_id"] for each in made})
+
+
+def test_a_director_who_logs_out_leaves_the_source_and_who_is_erased_only_takes_the_own_list(
+    stage: Stage,
+) -> None:
+    eve = stage.eve(pilots=4, history=5, cache=2, sharing=0, no_limits=True)
+    director, member, *_ = [each["character_id"] for each in eve.pilots()]
+    corporation = eve.pilots()[0]["corporation_id"]
+    daemon = stage.daemon(eve, CORPORATIONS)
+    stage.log_in(daemon, eve, director, member)
+    everything = listed(eve, corporation)
+    wait_stored(daemon, everything)
+    daemon.ctl("logout", str(member), "--erase")
+    assert daemon.stored() == len(everything), "the corporation's list shows them, too"
+    daemon.ctl("logout", str(director), "--erase")
+    assert source(daemon, corporation)["via"] is None
+    assert daemon.stored() == len(everything)
+    assert daemon.value("SELECT COUNT(*) FROM users") == 0

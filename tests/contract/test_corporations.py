@@ -184,9 +184,11 @@ async def test_a_new_login_is_asked_again(world: StorageWorld, rows: Corporation
     await rows.settle()
     await rows.refused(await source_of(world), pilot.user_id, Refusal.ROLE, "no")
     assert await rows.settle() == []
+    await world.want(Pilot(pilot.user_id, await source_of(world), 1), not_before=await world.now() + 900.0)
     await logged_in(world, 1)
     (again,) = await rows.settle()
     assert again.member.lender.user_id == pilot.user_id
+    assert await world.wants.claim(await source_of(world)) is not None, "what waited waits no more"
 
 
 async def test_whoever_changes_corporation_lends_to_the_new_one_alone(

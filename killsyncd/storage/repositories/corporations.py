@@ -39,6 +39,8 @@ def lend(source_id: int) -> Tx[tuple[Member | None, float | None]]:
     user_id = None if chosen is None else chosen.lender.user_id
     if user_id != current:
         yield Run("corporations.lend", {"source_id": source_id, "user_id": user_id})
+        if chosen is not None:
+            yield Run("corporations.go_on", {"source_id": source_id})
     if chosen is not None:
         return chosen, 0.0
     again = next_question(members, now)

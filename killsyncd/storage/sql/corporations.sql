@@ -73,3 +73,7 @@ UPDATE sources SET via_user_id = NULL WHERE kind = {a_corporation} AND via_user_
 
 -- name: off_wants
 DELETE FROM wants WHERE source_id IN (SELECT id FROM sources WHERE kind = {a_corporation});
+
+-- name: go_on
+-- What waited for the reader before, or for a day to be over, waits no more.
+UPDATE wants SET not_before = 0 WHERE source_id = :source_id AND holder IS NULL AND not_before > {now};
