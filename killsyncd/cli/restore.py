@@ -29,7 +29,8 @@ Refuses while a daemon runs. The backup is checked before anything is touched: o
 views or triggers are not killsyncd's own is refused. The database that was there is kept beside it. A copy
 made before an update (killsyncd.db.schema-NNNN) is restored the same way. Live feeds begin anew (cursors from
 before are refused), and what ESI remembers of us (spent budgets, cached lists) is carried over from the
-database that is replaced. Pilots whose refresh token was replaced since the backup have to log in again.
+database that is replaced. Pilots who logged out since the backup stay logged out; those whose refresh token
+was replaced since have to log in again.
 
 examples:
   killsyncd restore killsyncd-2026-11-18.tar
@@ -66,13 +67,25 @@ def run(args: Namespace, call: Invocation) -> int:
         )
     if wants_json(args):
         kept = str(done.kept) if done.kept else None
-        out_json({"database": str(target), "kept": kept, "backup": archives.describe(done.manifest)})
+        out_json(
+            {
+                "database": str(target),
+                "kept": kept,
+                "backup": archives.describe(done.manifest),
+                "loggedOut": done.logged_out,
+            }
+        )
         return EXIT_OK
     counts = done.manifest.counts
     out(
         f"Restored {count(counts['killmails'], 'killmail')} of {count(counts['users'], 'user')}, "
         f"as of {day_time(done.manifest.created_at)}, to {target}."
     )
+    if done.logged_out:
+        say(
+            f"{count(done.logged_out, 'pilot')} had logged out since, and "
+            f"{'stays' if done.logged_out == 1 else 'stay'} logged out."
+        )
     if done.kept:
         say(f"The database that was there is kept: {done.kept}")
     return EXIT_OK

@@ -18,11 +18,12 @@ import pytest
 from killsyncd.core.errors import BadInput, KeyRefused, Refused, SchemaRefused, Unavailable
 from killsyncd.core.model import SyncMode
 from killsyncd.storage.migrations import migrations
+from killsyncd.storage.repositories.revocations import logout
 from killsyncd.storage.sqlite import backup as backups
 from killsyncd.storage.sqlite.restore import Restored, restore
 from tests.support.clocks import START
 from tests.support.control_world import control_world
-from tests.support.storage_world import StorageWorld
+from tests.support.storage_world import Pilot, StorageWorld
 
 SCHEMA = max(each.number for each in migrations())
 
@@ -160,6 +161,29 @@ async def test_what_was_asked_when_is_carried_over_for_pilots_whom_the_backup_la
     gate = "SELECT value FROM gates WHERE name = 'list-asked:character:7:{}'"
     assert value(target, gate.format(1)) == 9e9
     assert value(target, gate.format(2)) == 9e9 + 300
+
+
+async def test_who_logged_out_since_the_backup_stays_logged_out(world: StorageWorld, tmp_path: Path) -> None:
+    stayed = await world.pilot(2, "Bea")
+    target, path = tmp_path / "home" / "killsyncd.db", tmp_path / "b.tar"
+    (ada,) = await world.rows("SELECT id FROM users WHERE character_id = 1")
+    await world.want(Pilot(ada["id"], 1, 1))
+    await written(world, path)
+    assert await logout(world.store, ada["id"], erase=False) is not None
+    await world.rows("INSERT INTO revocations (character_id, refresh_token) VALUES (7, :t)", t=b"earlier")
+    for _ in range(2):  # also where it was restored before
+        copy = tmp_path / "copy.db"
+        copy.unlink(missing_ok=True)
+        with closing(sqlite3.connect(target)) as there:
+            there.execute("VACUUM INTO ?", (str(copy),))
+        done = restored(path, copy)
+        assert done.logged_out == 1
+        assert value(copy, "SELECT state || ': ' || state_reason FROM users WHERE character_id = 1") == (
+            "left: logged out"
+        )
+        assert value(copy, "SELECT GROUP_CONCAT(user_id) FROM grants") == stayed.user_id
+        assert value(copy, "SELECT COUNT(*) FROM wants") == 0
+        assert value(copy, "SELECT COUNT(*) FROM revocations") == 2, "Ada's, and the one from before"
 
 
 async def test_where_nobody_can_tell_what_was_asked_the_cache_is_waited_out(

@@ -5,7 +5,7 @@ ours to the letter before anything of it is run, and the place of the database i
 
 The feed gets a new epoch, so that cursors from before are refused and not taken for other places, and
 what ESI remembers of us is carried over from the database that is replaced: spent budgets, and until when
-lists must not be asked for.
+lists must not be asked for. So is who logged out since: a backup brings nobody's consent back.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ _ANOTHER = "take another backup; nothing was changed"
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What `restore` did. kept: where the database lies that was there before, None without one."""
+    """What `restore` did. kept: where the database lies that was there before, None without one.
+
+    logged_out: pilots who had logged out since the backup, and stay logged out.
+    """
 
     manifest: Manifest
     kept: Path | None
+    logged_out: int = 0
 
 
 def restore(
@@ -66,7 +70,9 @@ def restore(
         manifest = _inspect(path, fresh, archive, newest_schema, accept)
         with closing(open_file(fresh, writable=True)) as connection:
             history = _begin_anew(connection, now)
-            told = target.exists() and target.stat().st_size > 0 and _carry_over(connection, target)
+            there = target.exists() and target.stat().st_size > 0
+            told = _carry_over(connection, target) if there else None
+            logged_out = _stay_logged_out(connection, target) if there else 0
             if told != history:
                 _wait_out_the_cache(connection, now)
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -81,7 +87,7 @@ def restore(
     finally:
         for each in (fresh, Path(f"{fresh}-journal"), Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
             each.unlink(missing_ok=True)
-    return Restored(manifest, kept)
+    return Restored(manifest, kept, logged_out)
 
 
 def _refuse_itself(path: Path, target: Path) -> None:
@@ -194,13 +200,64 @@ def _carry_over(connection: sqlite3.Connection, old: Path) -> str | None:
     return told
 
 
-def _shared_columns(connection: sqlite3.Connection, table: str) -> str:
+def _stay_logged_out(connection: sqlite3.Connection, old: Path) -> int:
+    """Log out whoever logged out since the backup, and keep the revocations that EVE has not confirmed yet.
+
+    Answers how many pilots that are. Says nothing of pilots who were erased since: they are in no database.
+    """
+    with suppress(sqlite3.Error):  # as in `_carry_over`
+        connection.execute("ATTACH DATABASE ? AS old", (f"{old.absolute().as_uri()}?mode=ro",))
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            # Before schema 4 there was no state of its own for them; its migration reads the reason.
+            left = "left" if "refusals" in _columns(connection, "main", "revocations") else "needs_login"
+            gone = [row[0] for row in connection.execute(_LEFT_SINCE)]
+            ids = [(each,) for each in gone]
+            connection.executemany("DELETE FROM grants WHERE user_id = ?", ids)
+            connection.executemany(
+                "UPDATE users SET state = ?, state_reason = 'logged out', expires_at = NULL WHERE id = ?",
+                [(left, each) for each in gone],
+            )
+            connection.executemany(_WANTS_OF, ids)
+            connection.executemany(
+                "UPDATE sources SET via_user_id = NULL WHERE kind = 'corporation' AND via_user_id = ?", ids
+            )
+            columns = _shared_columns(connection, "revocations", without="id")
+            connection.execute(
+                f"INSERT INTO main.revocations ({columns}) SELECT {columns} FROM old.revocations o"
+                " WHERE NOT EXISTS (SELECT 1 FROM main.revocations m WHERE m.refresh_token = o.refresh_token)"
+            )
+            connection.execute("COMMIT")
+            return len(gone)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.execute("DETACH DATABASE old")
+    return 0
+
+
+# Until schema 4 'needs_login' with that reason; before a migration the database in place may be one of these.
+_LEFT_SINCE = """
+SELECT m.id FROM main.users m JOIN old.users o ON o.character_id = m.character_id
+WHERE (o.state = 'left' OR (o.state = 'needs_login' AND o.state_reason = 'logged out'))
+    AND EXISTS (SELECT 1 FROM main.grants g WHERE g.user_id = m.id)
+"""
+
+_WANTS_OF = """
+DELETE FROM wants WHERE source_id IN (
+    SELECT s.id FROM sources s JOIN users u ON u.character_id = s.subject_id
+    WHERE s.kind = 'character' AND u.id = ?)
+"""
+
+
+def _columns(connection: sqlite3.Connection, schema: str, table: str) -> list[str]:
+    return [str(row[1]) for row in connection.execute(f"PRAGMA {schema}.table_info({table})")]
+
+
+def _shared_columns(connection: sqlite3.Connection, table: str, *, without: str = "") -> str:
     """The columns that both have: the backup may be of an older schema than the database it replaces."""
-    main, old = (
-        [str(row[1]) for row in connection.execute(f"PRAGMA {schema}.table_info({table})")]
-        for schema in ("main", "old")
-    )
-    return ", ".join(each for each in main if each in old)
+    main, old = (_columns(connection, schema, table) for schema in ("main", "old"))
+    return ", ".join(each for each in main if each in old and each != without)
 
 
 # A list that was asked for since the backup must not be asked for before its Expires. The ETag goes:
