@@ -188,6 +188,14 @@ class PauseChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PilotGroup:
+    """Pilots that are one player's, by their names."""
+
+    name: str
+    pilots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A quarantined mail, and through whom it came."""
 

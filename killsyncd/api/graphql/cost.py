@@ -35,6 +35,12 @@ _STATEMENTS = {
     ("Query", "activity"): 5_000,
     ("Query", "killmails"): 50,
     ("Query", "search"): 500,
+    ("Query", "statistics"): 2_000,
+    ("Query", "ranking"): 5_000,
+    **{
+        ("Statistics", name): 2_000
+        for name in ("shipsFlown", "shipsKilled", "shipsLost", "systems", "regions", "opponents")
+    },
     ("Killmail", "value"): 2,
     ("Fitting", "eft"): 10,
     ("Query", "status"): 500,

@@ -144,6 +144,13 @@ class CatalogueReads(Repository):
         }
 
     @reads
+    def region_names(self, ids: Sequence[int]) -> Tx[dict[int, str]]:
+        """Regions by id."""
+        return {
+            int(row["region_id"]): row["name"] for row in (yield Run("catalogue.regions", {"ids": Ids(ids)}))
+        }
+
+    @reads
     def values(self, ids: Sequence[int]) -> Tx[dict[int, MailValue]]:
         """What mails were worth; those that are not valued yet are absent."""
         return {

@@ -37,6 +37,7 @@ from killsyncd.storage.repositories import filtering, paging
 from killsyncd.storage.repositories.by_value import by_value
 from killsyncd.storage.repositories.catalogue import CatalogueReads, sets_of
 from killsyncd.storage.repositories.feed import feed_point
+from killsyncd.storage.repositories.statistics import StatisticsReads
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.repository import reads
 from killsyncd.storage.transaction import Ids, Row, Rows, Run, Sql, Tx, needed_datetime, one
@@ -127,7 +128,7 @@ async def _items(rows: Rows) -> dict[int, list[Item]]:
     return found
 
 
-class KillmailSearch(CatalogueReads):
+class KillmailSearch(CatalogueReads, StatisticsReads):
     """The store as GraphQL and the feed see it. Every method raises Unavailable when the store is."""
 
     async def page(self, given: MailFilter, order: Order, first: int, after: str | None = None) -> MailPage:

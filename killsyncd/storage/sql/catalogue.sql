@@ -12,6 +12,9 @@ FROM types t LEFT JOIN type_groups g ON g.group_id = t.group_id
 LEFT JOIN type_categories c ON c.category_id = g.category_id
 WHERE t.type_id {in_ids};
 
+-- name: regions
+SELECT region_id, name FROM regions WHERE region_id {in_ids};
+
 -- name: values
 SELECT killmail_id, total, destroyed, dropped, ship, fitted, cargo, unpriced, priced_on, method
 FROM killmail_values WHERE killmail_id {in_ids};

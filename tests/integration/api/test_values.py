@@ -11,6 +11,7 @@ import pytest
 
 from killsyncd.core.clock import utc
 from killsyncd.esi.responses import ResolvedName
+from killsyncd.service import rfc3339
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.transaction import Bulk
 from tests.integration.api.conftest import Running
@@ -18,6 +19,47 @@ from tests.support import real_static
 from tests.support.api_world import PILOT, mail_json
 from tests.support.catalogue import CONSTELLATION, FRIGATES, REGION, SHIPS, fill_catalogue, put_values
 from tests.unit.test_fitting import count_text
+
+
+async def test_statistics_and_ranking(api: Running) -> None:
+    await api.world.pilot()
+    await fill_catalogue(api.world.store)
+    now = utc(int(api.world.clock.now()))
+    await api.world.add(
+        mail_json(1, now - timedelta(days=1), attackers=[PILOT], system=30_000_001),
+        mail_json(2, now - timedelta(days=2), victim=PILOT, attackers=[95_000_001], system=30_000_003),
+        mail_json(3, now - timedelta(days=70), attackers=[None, PILOT]),
+    )
+    await put_values(api.world.store, {1: 300_000_000_000, 2: 100_000_000_000})
+    times = {"from": rfc3339(now - timedelta(days=30)), "to": rfc3339(now)}
+    query = """query($from: DateTime!, $to: DateTime!, $c: ID, $o: Boolean, $k: ID) {
+      statistics(from: $from, to: $to, characterId: $c, ours: $o, corporationId: $k) {
+        kills losses solo finalBlows iskDestroyed iskLost efficiency
+        regions { entity { name kind } kills losses } systems(first: 1) { entity { id security } }
+        opponents { kills } shipsFlown { entity { name group { name } } } } }"""
+    for given in ({}, {"o": True}, {"c": str(PILOT)}):
+        found = (await api.ask(query, {**times, **given}))["statistics"]
+        assert (found["kills"], found["losses"], found["solo"], found["finalBlows"]) == (1, 1, 1, 1)
+        assert (found["iskDestroyed"], found["iskLost"], found["efficiency"]) == (3e9, 1e9, 0.75)
+        assert {each["entity"]["name"] for each in found["regions"]} == {"Delve", "A-R00001"}
+    assert (await api.ask(query, {**times, "k": "1"}))["statistics"]["efficiency"] is None
+    assert "more than one" in (await api.refused(query, {**times, "o": True, "c": "1"}))["message"]
+    assert "from is not" in (await api.refused(query, {"from": times["to"], "to": times["from"]}))["message"]
+    ranking = await api.ask(
+        "query($from: DateTime!, $to: DateTime!) { ranking(from: $from, to: $to, by: ISK_DESTROYED) {"
+        " rank name kills efficiency users { characterId } } }",
+        times,
+    )
+    assert ranking["ranking"] == [
+        {
+            "rank": 1,
+            "name": "Aldo Abrakov",
+            "kills": 1,
+            "efficiency": 0.75,
+            "users": [{"characterId": str(PILOT)}],
+        }
+    ]
+
 
 NAMES = [
     (90_000_500, "character", "Aldo Abrakov"),

@@ -1,6 +1,6 @@
 """How each field of the schema is read: a module a subject, each with its file or part in `schema/`."""
 
-from killsyncd.api.graphql.resolvers import killmails, status, users, values, webhooks
+from killsyncd.api.graphql.resolvers import killmails, statistics, status, users, values, webhooks
 from killsyncd.api.graphql.resolvers.roots import mutation, query, subscription
 
 BINDABLES = [
@@ -12,4 +12,5 @@ BINDABLES = [
     *killmails.BINDABLES,
     *webhooks.BINDABLES,
     *values.BINDABLES,
+    *statistics.BINDABLES,
 ]
