@@ -19,6 +19,7 @@ from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Sql, Tx, one
 from tests.support.clocks import ManualClock
+from tests.support.new_database import open_migrated
 from tests.support.server_urls import create_database, drop_database
 from tests.support.storage_world import StorageWorld
 
@@ -41,9 +42,10 @@ class Backend(Protocol):
 class Sqlite:
     """A file in the test's folder, its time a clock that the test moves."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, empty: bool = True) -> None:
         self.clock: Clock = ManualClock()
         self.path = path
+        self._open = SqliteStore.open if empty else open_migrated
         self._store: SqliteStore | None = None
 
     async def with_clock(self, clock: Clock) -> Sqlite:
@@ -53,7 +55,7 @@ class Sqlite:
         return self
 
     async def open(self) -> Migratable:
-        self._store = self._store or await SqliteStore.open(self.path, self.clock)
+        self._store = self._store or await self._open(self.path, self.clock)
         return self._store
 
     async def pass_time(self, seconds: float) -> None:
@@ -122,10 +124,7 @@ POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
 
 async def _backend(kind: str, path: Path, request: pytest.FixtureRequest, empty: bool) -> Backend:
     if kind == "sqlite":
-        backend: Backend = Sqlite(path / "killsyncd.db")
-        if not empty:
-            await migrate(await backend.open())
-        return backend
+        return Sqlite(path / "killsyncd.db", empty=empty)
     template = None if empty else request.getfixturevalue("postgres_template")
     return Postgres(await create_database(template))
 

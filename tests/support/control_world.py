@@ -29,14 +29,13 @@ from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
 from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
-from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.revocations import Revocations
 from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.sqlite import backup as backups
-from killsyncd.storage.sqlite.store import SqliteStore
+from tests.support.new_database import open_migrated
 from tests.support.storage_world import StorageWorld
 
 ROOT = Path(__file__).parents[2]
@@ -171,8 +170,7 @@ async def execute(
 async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
     """Open a store, serve it, close both."""
     clock = SystemClock()
-    store = await SqliteStore.open(folder / "killsyncd.db", clock)
-    await migrate(store)
+    store = await open_migrated(folder / "killsyncd.db", clock)
     world = await StorageWorld.begin(_Timed(), store)
     events, health = Events(), Health(clock)
     desk, sso = PlayedLogins(), PlayedSso()

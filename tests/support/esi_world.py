@@ -20,9 +20,9 @@ from killsyncd.simulator import CLIENT_ID, Simulator, SimulatorConfig
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.budgets import BudgetRepository
-from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.sync.batch import Arrival, Delivery
 from killsyncd.sync.failure_policy import unpack
+from tests.support.new_database import open_migrated
 
 
 def settings(base_url: str, **changes: Any) -> EsiSettings:
@@ -117,9 +117,8 @@ async def door_on(
     base_url: str, path: Path, *, clock: Clock | None = None, **changes: Any
 ) -> AsyncIterator[EsiClient]:
     clock = clock or SystemClock()
-    store = await SqliteStore.open(path / "killsyncd.db", clock)
+    store = await open_migrated(path / "killsyncd.db", clock)
     try:
-        await migrate(store)
         esi = EsiClient(settings(base_url, **changes), BudgetRepository(store), clock, rng=random.Random(1))
         await esi.start()
         upkeep = asyncio.create_task(esi.run())

@@ -16,7 +16,6 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import Job, Source, SourceKind, UserState
 from killsyncd.esi.ratelimit.ports import Alongside
 from killsyncd.esi.responses import EsiError, KillmailResponse, ListPage, NotBefore
-from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.repositories.job_starts import JobStarts
 from killsyncd.storage.repositories.sync_requests import SyncRequests
@@ -28,6 +27,7 @@ from killsyncd.sync.job_source import EmbeddedJobSource
 from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.settings import ConsumerSettings
 from tests.support.clocks import ManualClock
+from tests.support.new_database import open_migrated
 from tests.support.storage_world import Pilot, StorageWorld, arrival, hash_of
 
 Scripted = ListPage | Exception
@@ -248,9 +248,8 @@ class SyncWorld:
     async def begin(cls, folder: Path) -> AsyncIterator[SyncWorld]:
         """A new database in the folder."""
         clock = ManualClock()
-        store = await SqliteStore.open(folder / "killsyncd.db", clock)
+        store = await open_migrated(folder / "killsyncd.db", clock)
         try:
-            await migrate(store)
             flaky = FlakyStore(store)
             world = await StorageWorld.begin(Timed(clock), flaky)  # type: ignore[arg-type]
             yield cls(clock, flaky, world)

@@ -19,10 +19,10 @@ from killsyncd.api.server import ApiServer
 from killsyncd.auth.login import Logins
 from killsyncd.config import ApiConfig, Secret
 from killsyncd.core.clock import SystemClock
-from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.sessions import SessionRepository
 from killsyncd.storage.sqlite.store import SqliteStore
 from tests.support.api_world import ApiWorld
+from tests.support.new_database import open_migrated
 
 TOKEN = "correct-horse-battery-staple-and-more"
 
@@ -103,8 +103,7 @@ async def raw(api: Running) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = await SqliteStore.open(tmp_path / "killsyncd.db", SystemClock())
-    await migrate(store)
+    store = await open_migrated(tmp_path / "killsyncd.db", SystemClock())
     yield store
     await store.close()
 
