@@ -272,6 +272,8 @@ def modes(config: Config) -> Finding:
     if path is not None and path.exists():
         if path.stat().st_mode & stat.S_IWOTH:
             return Finding("modes", "fail", f"everybody may write to {path}", f"chmod 600 {path}")
+        if path.stat().st_mode & stat.S_IWGRP:
+            return Finding("modes", "warn", f"its group may write to {path}", f"chmod 600 {path}")
         if path.stat().st_mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH:
             return Finding("modes", "warn", f"everybody may read {path}", f"chmod 600 {path}")
     return Finding("modes", "ok", "the database is closed to others")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import pwd
 from pathlib import Path
@@ -49,6 +50,14 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # the user of a service exists only while it runs
         return f"#{uid}"
+
+
+def group_name(gid: int) -> str:
+    """The name of a group, or `#` and its number."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"#{gid}"
 
 
 def refuse_root(*files: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 from pathlib import Path
 
@@ -32,7 +33,8 @@ async def test_a_lock_that_is_a_symbolic_link_is_not_followed(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("mode", "remedy"), [(0o777, "chmod o-w"), (0o702, "chmod o-w"), (0o1777, "folder of killsyncd's own")]
+    ("mode", "remedy"),
+    [(0o777, "chmod go-w"), (0o702, "chmod o-w"), (0o1777, "folder of killsyncd's own")],
 )
 async def test_a_folder_that_everybody_can_write_is_refused(tmp_path: Path, mode: int, remedy: str) -> None:
     folder = tmp_path / "state"
@@ -42,8 +44,20 @@ async def test_a_folder_that_everybody_can_write_is_refused(tmp_path: Path, mode
         await opened(folder / "killsyncd.db")
     assert remedy in refusal.value.hint
     assert list(folder.iterdir()) == []
-    folder.chmod(0o770)
+    folder.chmod(0o755)
     await opened(folder / "killsyncd.db")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o2775])
+async def test_a_folder_that_a_group_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(mode)
+    name = grp.getgrgid(folder.stat().st_gid).gr_name
+    with pytest.raises(Refused, match=f"the group {name} may write") as refusal:
+        await opened(folder / "killsyncd.db")
+    assert refusal.value.hint == f"chmod g-w {folder}"
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming somebody else takes root")
@@ -55,4 +69,4 @@ async def test_somebody_else_is_told_whom_to_ask(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "geteuid", lambda: 999)
     with pytest.raises(Refused) as refusal:
         await opened(folder / "killsyncd.db")
-    assert refusal.value.hint == f"have its owner or root close it: sudo chmod o-w {folder}"
+    assert refusal.value.hint == f"have its owner or root close it: sudo chmod go-w {folder}"

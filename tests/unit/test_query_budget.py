@@ -134,7 +134,7 @@ async def test_a_query_that_turns_out_large_waits_for_the_large_ones_place() -> 
     one.close()
     await waiting
     assert not other.spend(100_000)
-    assert isinstance(other.over.result(), TooMuch)
+    assert isinstance(other.error, TooMuch)
     other.close()
     assert not budget.busy
 
@@ -144,8 +144,8 @@ async def test_one_that_waits_as_long_as_it_takes_begins_again_with_nothing_in_i
     one = await budget.admit(10, None)
     assert not one.spend(20_000)
     growing = asyncio.create_task(one.grown())
-    error = await one.over
-    assert isinstance(error, MustBeginAgain)
+    await one.over
+    assert isinstance(one.error, MustBeginAgain)
     growing.cancel()
     one.close()
     assert not budget.busy
@@ -160,7 +160,8 @@ async def test_one_that_turns_out_large_waits_no_longer_than_its_patience() -> N
     one = await budget.admit(10, 0)
     assert not one.spend(20_000)
     growing = asyncio.create_task(one.grown())
-    assert isinstance(await one.over, Unavailable)
+    await one.over
+    assert isinstance(one.error, Unavailable)
     growing.cancel()
     one.close()
     large.close()
@@ -194,6 +195,18 @@ async def test_who_stops_waiting_leaves_nothing_behind() -> None:
     await asyncio.gather(waiting[0], waiting[2])
     assert pool.free == 0
     pool.give(10)
+    assert pool.free == 10
+
+
+async def test_who_stops_waiting_at_the_moment_of_its_turn_breaks_nothing() -> None:
+    pool = Pool(10)
+    await pool.take(10)
+    waiting = asyncio.create_task(pool.take(5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    pool.give(10)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
     assert pool.free == 10
 
 

@@ -46,7 +46,7 @@ class Pool:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self.give(amount)  # it came at the same moment
-            else:
+            elif entry in self._waiting:  # unless somebody else's turn has just swept it out
                 self._waiting.remove(entry)
                 heapq.heapify(self._waiting)
                 self._serve()
@@ -131,7 +131,8 @@ class Reservation:
         self._closed = False
         self._growing: asyncio.Future[None] | None = None
         self.spent = spent
-        self.over: asyncio.Future[KillsyncdError | None] = asyncio.get_running_loop().create_future()
+        self.error: KillsyncdError | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def ended(self) -> bool:
@@ -141,7 +142,8 @@ class Reservation:
     def end(self, error: KillsyncdError | None = None) -> None:
         """It is over. error: why."""
         if not self.over.done():
-            self.over.set_result(error)
+            self.error = error
+            self.over.set_result(None)
 
     def begin(self) -> None:
         """From now on its time counts."""
@@ -212,6 +214,8 @@ class Reservation:
             return
         self._closed = True
         self.end()
+        # Raised, it holds all that was going on: not in a circle, for that only the collector would end.
+        self.error = None
         if self._growing is not None and not self._growing.done():
             self._growing.cancel()
         self._budget.give_back(self._reserved)

@@ -7,7 +7,6 @@ remembered by the query's text, refusals too.
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -59,7 +58,6 @@ _RULES = (*specified_rules, *recommended_rules)
 _SHORT_TEXT = 1_000  # characters; looked through in a few milliseconds
 _LONGEST_MESSAGE = 1_000
 _NAMED = ("name", "eft")
-_GARBAGE = 100_000  # values of queries that were cut short, until what they left is collected
 
 
 def make_schema() -> GraphQLSchema:
@@ -113,7 +111,6 @@ class Engine:
         self._sending = Pool(limits.sending)
         self._turns = Turns()
         self._looking = asyncio.Lock()
-        self._garbage = 0
         self._endings: set[asyncio.Future[None]] = set()
         self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
         self._weight = 0
@@ -302,8 +299,7 @@ class Engine:
                 await asyncio.shield(ending)
         if not task.cancelled():
             return task.result()
-        error = reservation.over.result() if reservation.ended else None
-        raise error or TookTooLong(self._limits.seconds)
+        raise reservation.error or TookTooLong(self._limits.seconds)
 
     async def _wind_up(self, task: asyncio.Future[Any], reservation: Reservation) -> None:
         """Stop a query that is under way: what it began must have started before it can be cancelled."""
@@ -313,11 +309,6 @@ class Engine:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
-        # What was cut short is full of cycles, and as large as what it had made.
-        self._garbage += reservation.spent
-        if self._garbage > _GARBAGE:
-            self._garbage = 0
-            gc.collect()
 
     def _look_through(self, key: bytes, text: str) -> Prepared:
         """What a query is. Runs beside the loop, too."""

@@ -99,6 +99,9 @@ class LoadScheduler:
         self._answers.clear()
         for batch in self._batches:
             batch.cancel()
+        # They know us: what they hold would go only with the collector.
+        self._batches.clear()
+        self.stopped = _stopped
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -177,6 +180,7 @@ class BatchLoader(Generic[K, V]):
             for futures in waiting.values():
                 for future in futures:
                     future.cancel()
+        self._known.clear()
 
     def due(self) -> Any:
         """A coroutine that reads what is waited for; None when nothing is."""
@@ -391,6 +395,10 @@ class Loaders:
 
 def _none() -> None:
     return None
+
+
+def _stopped() -> bool:
+    return True
 
 
 def _nothing() -> MailSize:

@@ -22,7 +22,7 @@ from typing import IO, ParamSpec, TypeVar
 
 import aiosqlite
 
-from killsyncd.config.ownership import as_somebody_else
+from killsyncd.config.ownership import as_somebody_else, group_name
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
 from killsyncd.storage.sqlite.driver import DIALECT, drive, teach_binding
@@ -343,16 +343,18 @@ def take_lock(path: Path) -> IO[str]:
 
 
 def refuse_open_folder(folder: Path) -> None:
-    """Raise Refused where everybody may write: whoever can rename files there can put theirs in our place."""
+    """Raise Refused where others may write: whoever can rename files there can put theirs in our place."""
     about = folder.stat()
-    if not about.st_mode & stat.S_IWOTH:
+    everybody, group = about.st_mode & stat.S_IWOTH, about.st_mode & stat.S_IWGRP
+    if not everybody and not group:
         return
-    remedy = f"chmod o-w {folder}"
+    who = "everybody" if everybody else f"the group {group_name(about.st_gid)}"
+    remedy = f"chmod {'g' if group else ''}{'o' if everybody else ''}-w {folder}"
     if about.st_mode & stat.S_ISVTX:  # /tmp and its like, which must stay as they are
         remedy = f"set [database] url to a folder of killsyncd's own instead of {folder}"
     elif os.geteuid() not in (0, about.st_uid):
         remedy = f"have its owner or root close it: sudo {remedy}"
-    raise Refused(f"everybody may write in {folder}, where the database lies", remedy)
+    raise Refused(f"{who} may write in {folder}, where the database lies", remedy)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

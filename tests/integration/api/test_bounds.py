@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 from contextlib import suppress
@@ -200,3 +201,23 @@ async def test_who_pings_and_does_not_read_is_cut_off(start: Start, monkeypatch:
         await socket.ws.ping(b"x" * 120)
         while api.server.sockets:
             await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+async def test_a_query_cut_short_leaves_nothing_to_the_collector(start: Start, seconds: float) -> None:
+    """Looking through everything holds the loop as long as there is much."""
+    api = await start(limits=Limits(seconds=seconds, values=12_000))
+    await api.world.pilot()
+    await api.world.add_some(60, attackers=60)
+    query = "{ killmails(first: 60) { edges { node { id attackers { damageDone character { name } } } } } }"
+    await api.refused(query)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        await api.refused(query)
+        await asyncio.sleep(0.1)
+        left = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert left < 3_000, f"{left} objects, where there were some 50,000"
