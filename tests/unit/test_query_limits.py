@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from graphql import get_introspection_query, parse
+import gc
 
-from killsyncd.api.graphql.limits import Limits, check_document, check_text
+import pytest
+from graphql import Token, get_introspection_query, parse
+
+from killsyncd.api.graphql.limits import Limits, check_document, check_text, unlink
 from killsyncd.core.read_model import TooMuch
 
 LIMITS = Limits()
@@ -67,3 +69,21 @@ def test_within_the_limits(text: str) -> None:
 def test_beyond_the_limits(text: str, words: str) -> None:
     with pytest.raises(TooMuch, match=words):
         look(text)
+
+
+def test_a_document_that_is_forgotten_is_free_without_the_collector() -> None:
+    def tokens() -> int:
+        return sum(isinstance(each, Token) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = tokens()
+        document = parse("{ " + " ".join(f"a{n}" for n in range(900)) + " }")
+        unlink(document)
+        assert document.loc is not None
+        assert tokens() - before > 900
+        del document
+        assert tokens() == before
+    finally:
+        gc.enable()

