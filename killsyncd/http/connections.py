@@ -118,6 +118,13 @@ class Connections:
         return True
 
 
+def _nobody() -> web.Response:
+    """An answer where there is nobody to read it."""
+    response = web.Response(status=400)
+    response.force_close()
+    return response
+
+
 class Connection(RequestHandler):
     """One connection: aiohttp's, with deadlines and quiet errors."""
 
@@ -202,7 +209,11 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """What is no HTTP is one line, without a byte of it."""
+        """What is no HTTP is one line, without a byte of it; who hangs up, or is cut off, is no failure."""
+        if isinstance(exc, ConnectionError):
+            log.debug("connection closed", server=self._connections.name, reason="its client is gone")
+            # Not raised: aiohttp's own loop would keep the error, and all that the error knows, in a circle.
+            return _nobody()
         if status < 500:
             log.info(
                 "request refused",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from killsyncd.api.graphql.engine import Engine
+from killsyncd.api.graphql.engine import Answer, Engine
 from killsyncd.api.graphql.executor import BoundedExecutor
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.core.clock import utc
@@ -260,3 +260,53 @@ async def test_many_that_begin_at_once_take_turns(start: Start, monkeypatch: pyt
             assert (await socket.receive())["type"] == "next"
     assert sum(begun.values()) == 40
     assert max(begun.values()) <= 5, "four are woken for a round, beside the one that opens it"
+
+
+@pytest.mark.parametrize("how", ["cut off", "gone"])
+async def test_an_answer_that_nobody_took_is_freed_at_once(
+    start: Start, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """It may be as large as answers get, and there may be many such clients."""
+
+    def answers() -> int:
+        return sum(isinstance(each, Answer) for each in gc.get_objects())
+
+    patience = 0.3 if how == "cut off" else 60.0
+    api = await start(limits=Limits(seconds=120.0, send_seconds=patience, patience=120.0))
+    await api.world.pilot()
+    await api.world.add_some(40, attackers=100, items=100)
+    gc.collect()
+    gc.disable()
+    try:
+        async with raw(api) as (_, writer):
+            ask_and_do_not_read(writer, LARGE)
+            while not answers():
+                await asyncio.sleep(0.01)
+            if how == "gone":
+                writer.transport.abort()
+            while len(api.server.connections):
+                await asyncio.sleep(0.01)
+        while answers():  # not only with the collector's help
+            await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+async def test_who_hangs_up_in_the_middle_of_a_request_is_no_failure(
+    api: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw(api) as (_, writer):
+        writer.write(
+            b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 1000\r\n\r\n{"
+        )
+        await writer.drain()
+        while not len(api.server.connections):
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        while len(api.server.connections):
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    assert not [each for each in caplog.records if each.levelname in ("ERROR", "WARNING")]
