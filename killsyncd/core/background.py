@@ -115,6 +115,10 @@ class PeriodicTask:
         """Do what is due. Raises Unavailable and BadInput; neither changes anything."""
         raise NotImplementedError
 
+    def not_before(self, error: KillsyncdError) -> float:
+        """When it may be tried again after this failure, seconds since 1970; 0: whenever."""
+        return 0.0
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
@@ -130,7 +134,8 @@ class PeriodicTask:
             await self._signal.wait(self._clock, pause)
 
     async def _once(self) -> float:
-        state = await self._rows.claim(self.name)
+        wait = await self._rows.due_in(self.name)
+        state = await self._rows.claim(self.name) if wait <= 0.0 else None
         if state is None:
             return min(LOOK_EVERY, max(1.0, await self._rows.due_in(self.name)))
         try:
@@ -150,7 +155,7 @@ class PeriodicTask:
     async def _failed(self, state: TaskState, error: KillsyncdError) -> float:
         failures = state.failures + (1 if getattr(error, "counts", True) else 0)
         wait = full_jitter(max(1, failures), first=FIRST_RETRY, cap=self.longest_retry, rng=self._rng)
-        wait = max(wait, getattr(error, "until", 0.0) - self._clock.now())
+        wait = max(wait, self.not_before(error) - self._clock.now())
         if isinstance(error, BadInput):  # asking again in a minute brings the same
             failures, wait = max(failures, TOLD_AFTER), max(wait, LONGEST_RETRY / 2)
         self._states.set("turn", "failing", f"{self.name}: failed", reason=error.message, hint=error.hint)

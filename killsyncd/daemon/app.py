@@ -15,6 +15,7 @@ from killsyncd.daemon.reload import WEBHOOKS
 from killsyncd.daemon.runtime import Tasks
 from killsyncd.daemon.servers import Servers
 from killsyncd.esi.client import EsiClient
+from killsyncd.pricing.valuer import Valuer
 from killsyncd.service.health import Health
 from killsyncd.service.operations import Operations
 from killsyncd.storage.repositories.search import KillmailSearch
@@ -44,6 +45,7 @@ class App:
     fetcher: Fetcher
     producer: Producer | None
     webhooks: Webhooks
+    valuer: Valuer
     tasks: Tasks
     servers: Servers
     addresses: dict[str, str] = field(default_factory=dict)
@@ -86,7 +88,15 @@ class App:
             "producer.max_pages": consume,
             "queue.skip_within": skip,
             WEBHOOKS: lambda config: self.webhooks.reconfigure(config.webhooks),
+            "prices.overrides_file": self._read_overrides,
         }
+
+    def rereaders(self) -> list[Callable[[Config], None]]:
+        """What is read again at each reload, also where its key stayed the same."""
+        return [self._read_overrides]
+
+    def _read_overrides(self, config: Config) -> None:
+        self.valuer.read_again(config.prices.overrides_file)
 
     async def listen(self, stack: AsyncExitStack, environ: Mapping[str, str]) -> None:
         """Begin to listen. Raises AlreadyRunning, Refused."""

@@ -28,7 +28,7 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import SourceKind
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
-from killsyncd.daemon.build_values import background_tasks, build_static_data
+from killsyncd.daemon.build_values import background_tasks, build_values
 from killsyncd.daemon.build_zkillboard import build_zkillboard, zkillboard_tasks
 from killsyncd.daemon.part_settings import (
     consumer_settings,
@@ -130,7 +130,7 @@ async def build(
     operations = build_operations(runtime, storage, esi, auth, sync)
     tasks.workers["operations"] = operations.run
     stack.push_async_callback(operations.aclose)
-    build_static_data(runtime, tasks, storage.store, storage.member.id)
+    valuer = build_values(runtime, tasks, storage.store, storage.member.id, esi)
     documents = LateDocuments()
     webhooks, hooks = build_webhooks(runtime, tasks, storage.store, storage.member.id, documents)
     lag = LoopLag(clock)
@@ -153,6 +153,7 @@ async def build(
         fetcher=sync.fetcher,
         producer=sync.producer,
         webhooks=webhooks,
+        valuer=valuer,
         tasks=tasks,
         servers=servers,
     )

@@ -42,6 +42,7 @@ class Reloader:
         self._running = config
         self._load = load
         self._appliers = appliers
+        self._always: Sequence[Apply] = ()
 
     def reload(self) -> None:
         """Do it. Never raises: it is called by a signal."""
@@ -58,14 +59,20 @@ class Reloader:
         waiting = [key for key in differing(self._running, wanted) if key not in self._appliers]
         for apply in {self._appliers[key] for key in changed}:
             apply(wanted)
+        for apply in self._always:
+            apply(wanted)
         log.info("configuration reloaded", changed=" ".join(changed) or "nothing", source=wanted.source)
         if waiting:
             log.warning("some changes need a restart", keys=" ".join(waiting))
         # What needs a restart goes on being compared with what runs: the next reload says it again.
         self._running = _with(self._running, wanted, changed)
 
-    def knows(self, appliers: Mapping[str, Apply]) -> None:
-        """More keys that can change: those of parts that are running by now."""
+    def knows(self, appliers: Mapping[str, Apply], always: Sequence[Apply] = ()) -> None:
+        """More keys that can change: those of parts that are running by now.
+
+        always: what is done at each reload, for files that are read again.
+        """
+        self._always = always
         self._appliers = {**self._appliers, **appliers}
 
 

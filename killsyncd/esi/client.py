@@ -25,9 +25,9 @@ from killsyncd.core.server_clock import Dissent, ServerTime
 from killsyncd.esi import decoding
 from killsyncd.esi.caching import cache_end
 from killsyncd.esi.downtime import DowntimeGate, GateClosed
-from killsyncd.esi.http import DETAIL_CAP, OTHER_CAP, EsiHttp
+from killsyncd.esi.http import DETAIL_CAP, OTHER_CAP, PRICES_CAP, EsiHttp
 from killsyncd.esi.lists import KillmailLists
-from killsyncd.esi.pipeline import EsiRequest, EsiStats, RequestPipeline
+from killsyncd.esi.pipeline import BeforeAsk, EsiRequest, EsiStats, RequestPipeline
 from killsyncd.esi.ratelimit.accounting import RateLimitAccounting
 from killsyncd.esi.ratelimit.permits import Permit, PermitOffice
 from killsyncd.esi.ratelimit.ports import Alongside, BudgetStore
@@ -40,11 +40,12 @@ from killsyncd.esi.responses import (
     KillmailResponse,
     ListPage,
     MalformedResponse,
+    MarketPrices,
     RateLimited,
     ResolvedName,
     ServerStatus,
 )
-from killsyncd.esi.routes import AFFILIATION, DETAIL, NAMES
+from killsyncd.esi.routes import AFFILIATION, AFTER_EXPIRES, DETAIL, NAMES, PRICES
 from killsyncd.esi.settings import EsiSettings
 from killsyncd.esi.signal import Condition
 from killsyncd.esi.status import ServerStatusClient
@@ -279,6 +280,30 @@ class EsiClient:
         usual = self._limits.of(AFFILIATION).ttl
         cached_for = cache_end(answer.headers, at, usual).expires_at - at
         return Affiliations([each for each in found if each.character_id in asked_for], max(0.0, cached_for))
+
+    async def market_prices(self, before_ask: BeforeAsk | None = None) -> MarketPrices:
+        """What everything is worth: `GET /markets/prices`, cached for an hour.
+
+        When it may be asked for again is the caller's to remember: it outlives the process. Raises EsiError.
+        """
+        life = self._limits.of(PRICES).ttl
+        answer, at = await self._pipeline.ask(
+            EsiRequest(
+                PRICES,
+                "GET",
+                "/markets/prices",
+                resource=PRICES,
+                cap=PRICES_CAP,
+                before_ask=before_ask,
+                ttl=life,
+            )
+        )
+        expires = cache_end(answer.headers, at, life).expires_at
+        try:
+            averages = decoding.decode_prices(answer.body)
+        except MalformedResponse as error:
+            raise MalformedResponse(error.reason, expires_at=expires, at=at) from None
+        return MarketPrices(averages, at, self._time.to_wall(expires + AFTER_EXPIRES))
 
     async def status(self) -> ServerStatus:
         """EVE's status: `GET /status`, or what it was while that is cached. Also asked during downtime.

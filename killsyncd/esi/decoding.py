@@ -36,6 +36,11 @@ class _Affiliation(msgspec.Struct, gc=False):
     corporation_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 
 
+class _Price(msgspec.Struct, gc=False):
+    type_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+    average_price: Annotated[float, msgspec.Meta(gt=0, lt=1e16)] | None = None
+
+
 class _Status(msgspec.Struct):
     players: int
     server_version: str
@@ -52,6 +57,8 @@ _parts = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, Any])
 _name = msgspec.json.Decoder(_Name)
 _names = msgspec.json.Decoder(list[_Name])
+_price = msgspec.json.Decoder(_Price)
+_prices = msgspec.json.Decoder(list[_Price])
 _status = msgspec.json.Decoder(_Status)
 _error = msgspec.json.Decoder(_Error)
 _affiliation = msgspec.json.Decoder(_Affiliation)
@@ -173,6 +180,24 @@ def decode_affiliations(body: bytes) -> list[Affiliation]:
             found.append(Affiliation(each.character_id, each.corporation_id))
     if parts and not found:
         raise MalformedResponse("nothing in it says where a character is")
+    return found
+
+
+def decode_prices(body: bytes) -> list[tuple[int, float]]:
+    """An answer of `GET /markets/prices`: averages by type. An entry that cannot be read, or has no average,
+    is left out. Raises MalformedResponse where none is left: a market without prices is a fault of ESI's.
+    """
+    try:
+        read = _prices.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        read = []  # nearly never: then one by one
+        parts: list[msgspec.Raw] = _decode(_parts, body)
+        for part in parts:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                read.append(_price.decode(part))
+    found = [(each.type_id, each.average_price) for each in read if each.average_price is not None]
+    if not found:
+        raise MalformedResponse("nothing in it is a price")
     return found
 
 

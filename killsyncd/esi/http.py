@@ -23,6 +23,7 @@ KIB = 1024
 LIST_CAP = 4 * KIB * KIB
 DETAIL_CAP = 8 * KIB * KIB
 OTHER_CAP = 4 * KIB * KIB
+PRICES_CAP = 8 * KIB * KIB
 ERROR_CAP = 64 * KIB
 """Bytes of an answer after decompression. An error's text is cut there, not refused."""
 

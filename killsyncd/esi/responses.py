@@ -68,6 +68,18 @@ class Affiliations:
 
 
 @dataclass(frozen=True, slots=True)
+class MarketPrices:
+    """`GET /markets/prices`. averages: (type id, ISK) of every type that has an average price.
+
+    at: ESI's clock, when it was answered. until: this machine's wall clock; not to be asked for before.
+    """
+
+    averages: list[tuple[int, float]] = field(repr=False)
+    at: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """`GET /status`. vip: EVE is up, but not for players yet. expires_at: ESI's clock."""
 

@@ -17,6 +17,7 @@ DETAIL = "killmail"
 STATUS = "status"
 NAMES = "names"
 AFFILIATION = "affiliation"
+PRICES = "prices"
 
 QUARTER = 900.0
 
@@ -30,6 +31,7 @@ ROUTES: Mapping[str, RouteLimit] = MappingProxyType(
             RouteLimit(STATUS, "status", 600, QUARTER, 30.0),
             RouteLimit(NAMES, None, 0, QUARTER, 0.0),
             RouteLimit(AFFILIATION, None, 0, QUARTER, 3600.0),
+            RouteLimit(PRICES, None, 0, QUARTER, 3600.0),
         )
     }
 )

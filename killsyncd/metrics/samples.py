@@ -104,6 +104,30 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
         tokens.add_metric([state], measures.access_tokens.get(state, 0))
     yield tokens
     yield _gauge("killsyncd_feed_position", "Killmails that the feed ever numbered.", measures.feed_position)
+    yield _gauge(
+        "killsyncd_valued_position",
+        "Up to which position of the feed killmails were valued.",
+        measures.valued_position,
+    )
+    yield _gauge(
+        "killsyncd_static_data_build", "CCP's build of the static data, 0 for none.", measures.static_build
+    )
+    unknown = GaugeMetricFamily(
+        "killsyncd_static_data_unknown",
+        "What stored killmails name and the static data do not know (yet).",
+        labels=["kind"],
+    )
+    for kind, number in measures.static_unknown.items():
+        unknown.add_metric([kind], number)
+    yield unknown
+    ages = GaugeMetricFamily(
+        "killsyncd_background_age_seconds",
+        "How long ago static data, prices and market history were last found to be up to date.",
+        labels=["task"],
+    )
+    for name, age in measures.task_ages.items():
+        ages.add_metric([name], age)
+    yield ages
     if measures.last_backup_at is not None:
         yield _gauge(
             "killsyncd_last_backup_timestamp_seconds",

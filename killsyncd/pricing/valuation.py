@@ -7,12 +7,13 @@ A type without a price counts as nothing and is listed; a price is never guessed
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from killsyncd.core.fitting import FIGHTER_TUBES, RACKS, Slot, Stack, slot_of
+from killsyncd.pricing.price_day import day_number
 
 BLUEPRINT_COPY = 2
 """`singleton` of a blueprint copy, whose type's price is the original's."""
@@ -68,7 +69,7 @@ class Valuation:
     """In hundredths of an ISK. total = destroyed + dropped = ship + fitted + cargo; the hull is destroyed.
 
     unpriced: types without a price, in ascending order. method: of the least certain price that was used.
-    priced_on: the latest day whose prices were used; the day of the kill where fixed prices sufficed.
+    priced_on: the latest day whose prices were used, as 20261130; the kill's where fixed prices sufficed.
     """
 
     total: int
@@ -79,7 +80,92 @@ class Valuation:
     cargo: int
     unpriced: tuple[int, ...]
     method: PriceMethod
-    priced_on: date
+    priced_on: int
+
+
+class Unit(NamedTuple):
+    """What one of a type is worth on a mail's day. rank: of its method, the surer the lower; FIXED where no
+    market was asked. day: whose price it is, as 20261130; 0 for a fixed one.
+    """
+
+    cents: int
+    rank: int
+    day: int
+
+
+class ItemRow(NamedTuple):
+    """An item as the tables have it. inside: it lay in a container, or in a ship in a hangar."""
+
+    type_id: int
+    flag: int
+    inside: bool
+    singleton: int
+    dropped: int | None
+    destroyed: int | None
+
+
+FIXED = -1
+FITTED = frozenset({flag for flag in range(256) if slot_of(flag) in RACKS} | FIGHTER_TUBES)
+FITTED_POD = FITTED | {flag for flag in range(256) if slot_of(flag) is Slot.IMPLANT}
+MOST = 2**63 - 1
+"""Hundredths of an ISK that the tables can hold; no honest mail comes near."""
+
+
+def unit_of(type_id: int, price: Price | None, facts: TypeFacts | None) -> Unit | None:
+    """The price of one that is no blueprint copy; None where there is none.
+
+    price: the best that is known. The market's price of an abyssal module's type says nothing of a rolled
+    one, and ESI's mails don't tell the roll (esi-issues 950): such a price does not count.
+    """
+    fixed = fixed_cents(type_id, 0, facts)
+    if price is not None and price.method is not PriceMethod.OVERRIDE:
+        rolled = facts is not None and facts.meta_group_id == META_GROUP_ABYSSAL
+        price = None if rolled or fixed is not None else price
+    if price is not None:
+        return Unit(price.cents, _CERTAINTY.index(price.method), day_number(price.day))
+    return None if fixed is None else Unit(fixed, FIXED, 0)
+
+
+def sum_up(
+    hull: int, pod: bool, kill_day: int, items: Iterable[ItemRow], units: Mapping[int, Unit | None]
+) -> Valuation:
+    """What a mail was worth. pod: the hull is a capsule. units: of every type on the mail."""
+    unit = units[hull]
+    unpriced = set() if unit is not None else {hull}
+    ship, worst, latest = unit or (0, FIXED, 0)
+    destroyed, dropped, fitted = ship, 0, 0
+    slots = FITTED_POD if pod else FITTED
+    for type_id, flag, inside, singleton, kept, lost in items:
+        if singleton == BLUEPRINT_COPY:
+            cents = TOKEN_CENTS
+        elif (unit := units[type_id]) is None:
+            unpriced.add(type_id)
+            continue
+        else:
+            cents, rank, day = unit
+            worst, latest = max(worst, rank), max(latest, day)
+        lost_worth = cents * lost if lost is not None and lost > 0 else 0
+        kept_worth = cents * kept if kept is not None and kept > 0 else 0
+        destroyed += lost_worth
+        dropped += kept_worth
+        if not inside and flag in slots:
+            fitted += lost_worth + kept_worth
+    total = destroyed + dropped
+    if total > MOST:
+        scale = MOST / total * 0.999
+        destroyed, dropped, ship, fitted = (int(each * scale) for each in (destroyed, dropped, ship, fitted))
+        total = destroyed + dropped
+    return Valuation(
+        total=total,
+        destroyed=destroyed,
+        dropped=dropped,
+        ship=ship,
+        fitted=fitted,
+        cargo=total - ship - fitted,
+        unpriced=tuple(sorted(unpriced)),
+        method=PriceMethod.ESI_AVERAGE if worst == FIXED else _CERTAINTY[worst],
+        priced_on=latest or kill_day,
+    )
 
 
 def value_of(
@@ -93,47 +179,10 @@ def value_of(
 
     hull: the victim's ship type. prices: by type, for `kill_day`; a type that is not in it has none.
     """
-    used: list[Price] = []
-    unpriced: set[int] = set()
-
-    def cents_of(type_id: int, singleton: int) -> int:
-        about = facts(type_id)
-        fixed = fixed_cents(type_id, singleton, about)
-        price = prices.get(type_id)
-        if price is not None and price.method is not PriceMethod.OVERRIDE:
-            # The market's price of an abyssal module's type says nothing of a rolled one, and ESI's mails
-            # don't tell the roll (esi-issues 950).
-            rolled = about is not None and about.meta_group_id == META_GROUP_ABYSSAL
-            price = None if rolled or fixed is not None else price
-        if price is not None and singleton != BLUEPRINT_COPY:
-            used.append(price)
-            return price.cents
-        if fixed is None:
-            unpriced.add(type_id)
-        return fixed or 0
-
-    ship = cents_of(hull, 0)
-    pod = is_capsule(hull, facts(hull))
-    destroyed, dropped, fitted = ship, 0, 0
-    for item, flag in _walk(items):
-        each = cents_of(item.item_type_id, item.singleton)
-        lost, kept = (each * max(0, count or 0) for count in (item.quantity_destroyed, item.quantity_dropped))
-        destroyed += lost
-        dropped += kept
-        if flag is not None and _is_fitted(flag, pod):
-            fitted += lost + kept
-    total = destroyed + dropped
-    return Valuation(
-        total=total,
-        destroyed=destroyed,
-        dropped=dropped,
-        ship=ship,
-        fitted=fitted,
-        cargo=total - ship - fitted,
-        unpriced=tuple(sorted(unpriced)),
-        method=max((each.method for each in used), key=_CERTAINTY.index, default=PriceMethod.ESI_AVERAGE),
-        priced_on=max((each.day for each in used), default=kill_day),
-    )
+    rows = list(_walk(items))
+    types = {hull, *(row.type_id for row in rows)}
+    units = {each: unit_of(each, prices.get(each), facts(each)) for each in types}
+    return sum_up(hull, is_capsule(hull, facts(hull)), day_number(kill_day), rows, units)
 
 
 def fixed_cents(type_id: int, singleton: int, facts: TypeFacts | None) -> int | None:
@@ -148,14 +197,14 @@ def is_capsule(type_id: int, facts: TypeFacts | None) -> bool:
     return type_id in CAPSULES or (facts is not None and facts.group_id == GROUP_CAPSULE)
 
 
-def _is_fitted(flag: int, pod: bool) -> bool:
-    slot = slot_of(flag)
-    return slot in RACKS or flag in FIGHTER_TUBES or (pod and slot is Slot.IMPLANT)
-
-
-def _walk(items: Sequence[Stack]) -> Iterator[tuple[Stack, int | None]]:
-    """Every item with the flag of its place; None for what is inside something else."""
+def _walk(items: Sequence[Stack], inside: bool = False) -> Iterator[ItemRow]:
     for item in items:
-        yield item, item.flag
-        for inner in item.items or ():
-            yield from ((each, None) for each, _ in _walk([inner]))
+        yield ItemRow(
+            item.item_type_id,
+            item.flag,
+            inside,
+            item.singleton,
+            item.quantity_dropped,
+            item.quantity_destroyed,
+        )
+        yield from _walk(item.items or (), inside=True)

@@ -191,7 +191,7 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "static_data_old",
                 False,
                 _AGAIN,
-                "CCP's static data could not be renewed; newer types and systems have no class and region.",
+                "CCP's static data could not be renewed; newer types and systems lack class and region.",
             ),
             ProblemKind(
                 "prices_old",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,9 @@ class Measures:
     readable_since: for each pilot that can be synced, since when ESI may have a newer list than the one we
     read (its `Expires`, or the first login); in the future while what we have is the newest possible.
     access_tokens: by state: `valid`, `due` (to be renewed), `expired`, `none` (no grant).
+    valued_position: up to where in the feed killmails were valued. static_build: CCP's build, 0 for none.
+    static_unknown: `types` and `systems` on stored killmails that the static data do not know. task_ages:
+    seconds since a task that one daemon does for all last did well, by its name.
     last_backup_at: None where none was ever made. size_bytes: of the database, None where it does not say.
     """
 
@@ -27,3 +30,7 @@ class Measures:
     feed_position: int
     last_backup_at: float | None
     size_bytes: int | None
+    valued_position: int = 0
+    static_build: int = 0
+    static_unknown: Mapping[str, int] = field(default_factory=dict)
+    task_ages: Mapping[str, float] = field(default_factory=dict)

@@ -293,11 +293,36 @@ class SeenThrough:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedValue:
+    """What a mail was worth, and how that is known. In ISK; total = destroyed + dropped.
+
+    method: `ESI_AVERAGE`, `MARKET_HISTORY`, `OVERRIDE` or `LATER`. priced_on: the latest day whose prices
+    were used, as 2026-11-30. unpriced: types without a price, which count as nothing. unknown: how many of
+    its types the static data do not know. changes: how often it was valued otherwise since; earlier_*: what
+    was said before the last change.
+    """
+
+    total: float
+    destroyed: float
+    dropped: float
+    method: str
+    priced_on: str
+    unpriced: list[int]
+    unknown: int
+    valued_at: datetime
+    changes: int
+    earlier_total: float | None
+    earlier_method: str | None
+    earlier_priced_on: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
     """Where a mail came from, or why it is not here.
 
     state: `stored`, `pending`, `quarantined` or `unknown`. verdict: one sentence for people.
-    origin: `esi` or `import`. attempts: fetches that failed. next_try_at: of a pending one.
+    origin: `esi` or `import`. attempts: fetches that failed. next_try_at: of a pending one. value: None while
+    a stored mail has none.
     """
 
     killmail_id: int
@@ -313,6 +338,7 @@ class Explained:
     attempts: int
     next_try_at: datetime | None
     reason: str | None
+    value: ExplainedValue | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class BackgroundTasks(Repository):
     def due_in(self, name: str) -> Tx[float]:
         """Seconds until it is due; 0 where it is, or was never done."""
         row = one((yield Run("background.due_in", {"name": name})))
-        return 0.0 if row is None else max(0.0, float(row["seconds"]))
+        seconds = 0.0 if row is None else float(row["seconds"])
+        return seconds if 0.0 < seconds <= LONGEST_WAIT else 0.0
 
     @writes
     def postpone(self, name: str, seconds: float) -> Tx[None]:

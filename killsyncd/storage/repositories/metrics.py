@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from killsyncd.core.background import HISTORY, PRICES, STATIC_DATA, VALUES
 from killsyncd.service.measures import Measures
+from killsyncd.storage.repositories.background import all_tasks
+from killsyncd.storage.repositories.static_data import StaticDataRepository, build_number
 from killsyncd.storage.repository import Repository, reads, writes
-from killsyncd.storage.transaction import Run, Tx, needed_datetime, one
+from killsyncd.storage.transaction import Run, Store, Tx, needed_datetime, one
 
 LAST_BACKUP = "last_backup_at"
 """Key in `meta`: when a backup was last finished and checked, in seconds since 1970."""
 
 
+COUNT_EVERY = 600.0
+"""Seconds between two counts of what the static data do not know."""
+
+
 class MetricsRepository(Repository):
     """See `service.ports.MeasuredRows`."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._counted = 0.0, 0, (0, 0)
 
     @reads
     def measure(self) -> Tx[Measures]:
@@ -34,6 +45,9 @@ class MetricsRepository(Repository):
         feed = one((yield Run("operations.feed", {})))
         backup = one((yield Run("meta.get", {"key": LAST_BACKUP})))
         size = one((yield Run("measuring.size", {})))
+        tasks = {each.name: each for each in (yield from all_tasks())}
+        build = yield from build_number()
+        types, systems = yield from self._unknown(build, float(moment["now"]))
         return Measures(
             now=float(moment["now"]),
             jobs=jobs,
@@ -43,7 +57,25 @@ class MetricsRepository(Repository):
             feed_position=int(feed["position"]) if feed is not None else 0,
             last_backup_at=float(backup["value"]) if backup is not None else None,
             size_bytes=int(size["bytes"]) if size is not None else None,
+            valued_position=tasks[VALUES].position if VALUES in tasks else 0,
+            static_build=build,
+            static_unknown={"types": types, "systems": systems} if build else {},
+            task_ages={
+                name: max(0.0, float(moment["now"]) - task.succeeded_at)
+                for name in (STATIC_DATA, PRICES, HISTORY)
+                if (task := tasks.get(name)) is not None and task.succeeded_at is not None
+            },
         )
+
+    def _unknown(self, build: int, now: float) -> Tx[tuple[int, int]]:
+        """Types and systems that the static data do not know; counted anew every few minutes, for that reads
+        every name.
+        """
+        counted_at, of, found = self._counted
+        if of != build or not counted_at <= now < counted_at + COUNT_EVERY:
+            found = yield from StaticDataRepository(self._store).unknown.tx()
+            self._counted = now, build, found
+        return found
 
     @writes
     def backed_up(self, at: float) -> Tx[None]:

@@ -25,6 +25,7 @@ from killsyncd.storage.repositories import revocations
 from killsyncd.storage.repositories.background import all_tasks
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.switches import SwitchRepository
+from killsyncd.storage.repositories.values import explained_value
 from killsyncd.storage.repositories.verify import verify
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import (
@@ -257,6 +258,7 @@ class StatusRepository(Repository):
         ]
         first = min((each.listed_at for each in seen), default=None)
         if mail is not None:
+            value = yield from explained_value(killmail_id)
             stored_at = needed_datetime(mail["created_at"])
             origin = str(mail["origin"])
             how = "imported" if origin == "import" else "fetched from ESI"
@@ -274,6 +276,7 @@ class StatusRepository(Repository):
                 0,
                 None,
                 None,
+                value,
             )
         if ref is not None:
             return _explain_wanted(killmail_id, ref, seen)
