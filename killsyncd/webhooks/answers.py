@@ -90,9 +90,9 @@ def outcome_of(kind: str, answer: Answer) -> Outcome:
     return Outcome("failed", f"{who} answers {status}", doubtful=status >= 500)
 
 
-def back_off(attempts: int, rng: random.Random) -> float:
+def back_off(attempts: int, rng: random.Random, first: float = FIRST_BACK_OFF) -> float:
     """Seconds before the next attempt: doubled each time, up to an hour, spread by a fifth."""
-    return min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(attempts, 20)) * rng.uniform(0.8, 1.0)
+    return min(LONGEST_BACK_OFF, first * 2.0 ** min(attempts, 20)) * rng.uniform(0.8, 1.0)
 
 
 def _taken(kind: str, answer: Answer) -> Outcome:

@@ -21,7 +21,7 @@ from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
 from killsyncd.webhooks import request
-from killsyncd.webhooks.answers import PACE, Outcome, back_off, outcome_of
+from killsyncd.webhooks.answers import FIRST_BACK_OFF, PACE, Outcome, back_off, outcome_of
 from killsyncd.webhooks.filters import MailFilter, Verdict
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.model import (
@@ -61,7 +61,8 @@ log = get_logger(__name__)
 class Parts:
     """What deliverers share. public_url: of the dashboard. agent: who we are. values: mails get a value.
 
-    pace: of requests by kind, Discord's own unless a test has another.
+    pace: of requests by kind, Discord's own unless a test has another. first_back_off: seconds after a
+    failure.
     """
 
     rows: WebhookRows
@@ -76,6 +77,7 @@ class Parts:
     agent: str = "killsyncd"
     values: bool = False
     pace: dict[str, tuple[PaceWindow, ...]] | None = None
+    first_back_off: float = FIRST_BACK_OFF
 
     def pace_of(self, kind: str) -> tuple[PaceWindow, ...]:
         """How often a webhook of this kind may be asked."""
@@ -390,7 +392,7 @@ class Deliverer:
             self._log.error("webhook stopped", reason=outcome.reason)
             return LOOK_AGAIN
         counts = outcome.verdict == "failed"
-        wait = outcome.wait or back_off(state.attempts, self._parts.rng)
+        wait = outcome.wait or back_off(state.attempts, self._parts.rng, self._parts.first_back_off)
         await rows.failed(name, outcome.reason, wait, counts=counts, doubtful=outcome.doubtful)
         if outcome.everybody or outcome.channel_wide:
             await rows.hold_up(name, wait, everybody=outcome.everybody)
