@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -160,6 +161,15 @@ def _simulator_arguments(args: argparse.Namespace, speed: float) -> list[str]:
     return words
 
 
+def _discord(state: Path, eve: str) -> dict[str, object]:
+    """The demo's webhook: news go to a channel of the simulated Discord."""
+    file = state / "discord.url"
+    file.unlink(missing_ok=True)
+    with open(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as out:
+        out.write(f"{eve}/api/webhooks/1/demo\n")
+    return {"name": "demo-channel", "kind": "discord", "url_file": str(file), "exclude_npc": False}
+
+
 def demo_config(port: int, state: Path, eve: str, speed: float) -> Config:
     """The configuration of the demo's daemon: EVE's addresses, and EVE's pace made faster."""
     faster = FASTER * speed
@@ -173,7 +183,8 @@ def demo_config(port: int, state: Path, eve: str, speed: float) -> Config:
             "esi": {"base_url": eve, "contact": "demo@killsyncd.invalid"},
             "database": {"url": f"sqlite:///{state}/killsyncd.db"},
             "producer": {"interval": 600 / faster, "min_age": 480 / faster},
-            "api": {"listen": f"127.0.0.1:{port}"},
+            "api": {"listen": f"127.0.0.1:{port}", "public_url": f"http://127.0.0.1:{port}"},
+            "webhooks": [_discord(state, eve)],
             "control": {"socket": f"{state}/killsyncd.sock"},
             "security": {"key_file": f"{state}/killsyncd.key"},
             "static_data": {"url": f"{eve}/static-data/tranquility"},
@@ -239,7 +250,8 @@ class Screen:
         api = addresses.get("api", f"http://{config.api.listen}")
         print(
             f"\n  dashboard  {api}/\n  graphql    {api}/graphql\n  socket     {config.control.socket}"
-            f"\n  EVE        {eve}/ (simulated)\n\nCtrl-C ends it.\n",
+            f"\n  EVE        {eve}/ (simulated)\n  Discord    {eve}/_sim/webhooks (simulated: what a webhook"
+            " sent there)\n\nCtrl-C ends it.\n",
             file=self._out,
             flush=True,
         )

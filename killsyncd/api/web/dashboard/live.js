@@ -142,7 +142,7 @@ export class Live {
     this.lookedAt = Date.now();
     const data = await ask(OVERVIEW).catch((error) => this.fetchStatus(error));
     this.lookTook = Date.now() - this.lookedAt;
-    this.state.set('overview', { status: data.status, users: data.users, queues: data.workerStatus, at: Date.now() });
+    this.state.set('overview', { status: data.status, users: data.users, queues: data.workerStatus, webhooks: data.webhooks, at: Date.now() });
     this.state.set('stale', null);
     await this.fetchStored(data.users).catch(() => {}); // without it only the bars are missing
   }
@@ -155,7 +155,7 @@ export class Live {
     if (!(error instanceof Refused)) throw error;
     const { status } = await ask(STATUS).catch(() => ({ status: null }));
     const known = this.state.get('overview');
-    if (status) this.state.set('overview', { users: [], queues: [], at: Date.now(), ...known, status });
+    if (status) this.state.set('overview', { users: [], queues: [], webhooks: [], at: Date.now(), ...known, status });
     throw error;
   }
 

@@ -15,6 +15,7 @@ import { queuePanel } from './queue.js';
 import { startClock } from './time.js';
 import { State } from './state.js';
 import { statusPanel } from './status.js';
+import { webhooksPanel } from './webhooks.js';
 import { welcomePanel } from './welcome.js';
 
 const state = new State();
@@ -29,7 +30,7 @@ const status = statusPanel(state);
 const welcome = welcomePanel(state);
 const columns = h('div', { class: 'columns' },
   h('div', { class: 'column' }, activityPanel(state), feedPanel(state, mails)),
-  h('div', { class: 'column' }, pilotsPanel(state), budgetsPanel(state), queuePanel(state)));
+  h('div', { class: 'column' }, pilotsPanel(state), budgetsPanel(state), queuePanel(state), webhooksPanel(state)));
 const jumps = h('nav', { class: 'jumps', aria: { label: 'On this page' } },
   ...[['feed', 'Killmails'], ['pilots', 'Pilots'], ['esi', 'ESI'], ['queue', 'Queue']].map(([id, words]) =>
     h('a', { href: `#${id}` }, words)));

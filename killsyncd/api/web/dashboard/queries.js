@@ -23,6 +23,10 @@ export const OVERVIEW = `query Overview {
     id characterId characterName state stateReason remedy lastKillmailSyncAt pending
   }
   workerStatus { queueName messageCount consumerCount byPriority { priority count } }
+  webhooks {
+    name kind state reason remedy waiting delivered setAside replaying lastDeliveredAt nextAttemptAt
+    last { killmailId became why }
+  }
 }`;
 
 export const ACTIVITY = 'query Activity { activity(days: 30) { day kills losses } }';

@@ -22,6 +22,7 @@
  * @property {any} status
  * @property {any[]} users
  * @property {any[]} queues
+ * @property {any[]} webhooks
  * @property {number} at when it was asked for, in our own milliseconds
  */
 
