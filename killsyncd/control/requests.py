@@ -22,6 +22,7 @@ from killsyncd.core.errors import (
     Unavailable,
     UsageError,
 )
+from killsyncd.core.model import SourceKind
 from killsyncd.service import jsonable
 
 MAX_BODY = 1 << 20
@@ -125,6 +126,15 @@ def numbers(name: str, value: Any) -> list[int]:
     if not isinstance(value, list):
         raise BadInput(f"{name} must be a list of killmail ids")
     return [number(name, str(each) if type(each) is int else each) for each in value]
+
+
+def source_kind(value: str | None) -> SourceKind | None:
+    """A kind of source by its name. Raises BadInput."""
+    try:
+        return None if value is None else SourceKind(value.lower())
+    except ValueError:
+        known = ", ".join(SourceKind)
+        raise BadInput(f"there is no kind {ascii(value)[:100]}", f"known are: {known}") from None
 
 
 def number(name: str, value: Any) -> int:

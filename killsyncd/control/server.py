@@ -18,17 +18,29 @@ from aiohttp import web
 from killsyncd.auth.login_state import LoginOrigin
 from killsyncd.control import requests as bodies
 from killsyncd.control.ports import Backup
-from killsyncd.control.requests import answer, failure, flag, number, numbers, query, read_body, text, texts
+from killsyncd.control.requests import (
+    answer,
+    failure,
+    flag,
+    number,
+    numbers,
+    query,
+    read_body,
+    source_kind,
+    text,
+    texts,
+)
 from killsyncd.control.socket import ControlSocket
 from killsyncd.control.webhooks import webhook_routes
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
 from killsyncd.http.connections import ConnectionLimits, Connections, open_files
-from killsyncd.service import FeedLine, jsonable
+from killsyncd.service import FeedLine, PauseChanged, jsonable
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
-from killsyncd.service.operations import Operations, queue_remedy
+from killsyncd.service.operations import Operations
 from killsyncd.service.webhooks import WebhookOperations
+from killsyncd.service.wording import queue_remedy
 
 BackupMaker = Callable[[], AbstractAsyncContextManager[Backup]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,6 +83,7 @@ class ControlServer:
             [
                 web.get("/v1/status", self._status),
                 web.get("/v1/users", self._users),
+                web.get("/v1/sources", self._sources),
                 web.post("/v1/queue", self._queue),
                 web.get("/v1/watch", self._watch),
                 web.post("/v1/pause", self._pause),
@@ -124,21 +137,39 @@ class ControlServer:
         query(request)
         return answer({"users": await self._operations.users()})
 
+    async def _sources(self, request: web.Request) -> web.StreamResponse:
+        given = query(request, "kind").get("kind")
+        return answer({"sources": await self._operations.sources.all(source_kind(given))})
+
     async def _queue(self, request: web.Request) -> web.StreamResponse:
-        body = await read_body(request, {"users": texts, "force": flag, "full": flag})
-        done = await self._operations.queue(
-            body.get("users") or None, force=body.get("force", False), full=body.get("full", False)
+        body = await read_body(request, {"users": texts, "corporations": texts, "force": flag, "full": flag})
+        users, corporations = body.get("users") or None, body.get("corporations") or None
+        how = {"force": body.get("force", False), "full": body.get("full", False)}
+        # Corporations first: where one is unknown, nobody is queued.
+        lists = (
+            [] if users and not corporations else await self._operations.sources.queue(corporations, **how)
         )
-        return answer({"queued": done, "remedy": queue_remedy(done)})
+        done = [] if corporations and not users else await self._operations.queue(users, **how)
+        remedy = queue_remedy(done) if not any(each.queued for each in lists) else ""
+        told = {"queued": done, "remedy": remedy}
+        return answer({**told, "sources": lists} if lists or corporations else told)
 
     async def _pause(self, request: web.Request) -> web.StreamResponse:
-        body = await read_body(request, {"producer": flag, "users": texts})
-        done = await self._operations.pause(producer=body.get("producer", False), users=body.get("users"))
-        return answer({"switched": done})
+        return await self._switch(request, self._operations.pause, paused=True)
 
     async def _resume(self, request: web.Request) -> web.StreamResponse:
-        body = await read_body(request, {"producer": flag, "users": texts})
-        done = await self._operations.resume(producer=body.get("producer", False), users=body.get("users"))
+        return await self._switch(request, self._operations.resume, paused=False)
+
+    async def _switch(
+        self, request: web.Request, turn: Callable[..., Awaitable[list[PauseChanged]]], *, paused: bool
+    ) -> web.StreamResponse:
+        body = await read_body(request, {"producer": flag, "users": texts, "corporations": texts})
+        corporations, users = body.get("corporations"), body.get("users")
+        done = []
+        if corporations:
+            done = await self._operations.sources.pause(corporations, paused=paused)
+        if not corporations or users or body.get("producer", False):
+            done += await turn(producer=body.get("producer", False), users=users)
         return answer({"switched": done})
 
     async def _failed(self, request: web.Request) -> web.StreamResponse:

@@ -20,11 +20,9 @@ from killsyncd.core.model import (
     PRIORITY_MANUAL,
     Origin,
     Queued,
-    SourceKind,
     User,
     UserState,
 )
-from killsyncd.core.sources import SourceView
 from killsyncd.core.tasks import SeenThrough
 from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health
@@ -41,10 +39,10 @@ from killsyncd.service.results import (
     Unreadable,
     Verified,
 )
+from killsyncd.service.source_operations import SourceOperations
 from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, OperationsSettings, StatusReporter
-from killsyncd.service.wording import queue_reason, waiting_for_budget
+from killsyncd.service.wording import NOBODY_REMEDY, after_login, queue_reason, waiting_for_budget
 
-NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
 MAX_SELECTORS = 10_000
 KEPT_OUTCOMES = 1000
 FEED_START = "start"
@@ -81,7 +79,6 @@ class Operations:
         self._reporter = StatusReporter(storage, settings, health, clock, esi)
         self._rows = storage.rows
         self._users = storage.users
-        self._sources = storage.sources
         self._ledger = storage.ledger
         self._names = storage.names
         self._events = events
@@ -93,6 +90,9 @@ class Operations:
         self._esi = esi
         self._outcomes: dict[str, LoginEnded] = {}
         self._changing = SeenThrough("change")
+        self.sources = SourceOperations(
+            storage.sources, events, self._changing, skip_within=settings.skip_within
+        )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """See out the changes that are under way when the daemon stops."""
@@ -115,21 +115,6 @@ class Operations:
     async def user(self, selector: str) -> User:
         """The user of this name (any case), character id or our id. Raises NotFound, UsageError."""
         return (await self._select([selector]))[0]
-
-    async def sources(self, kind: SourceKind | None = None) -> list[SourceView]:
-        """Every list that killmails come from, or those of a kind."""
-        return await self._sources.all(kind)
-
-    async def source(self, words: str, kind: SourceKind | None = None) -> SourceView:
-        """The source with this subject, by its id or name (any case). Raises NotFound, UsageError."""
-        found = await self._sources.find(words.strip(), kind)
-        if len(found) > 1:
-            ids = ", ".join(f"{each.source.kind} {each.source.subject_id}" for each in found[:5])
-            raise UsageError(f"{words!r} is the subject of several sources", f"name one by its id: {ids}")
-        if not found:
-            what = "source" if kind is None else kind.value
-            raise NotFound(f"there is no {what} {words!r}", "killsyncd ctl sources lists those there are")
-        return found[0]
 
     async def failed(self, limit: int = 1000) -> list[Failed]:
         """Quarantined mails with the reason, the newest first."""
@@ -318,7 +303,7 @@ class Operations:
             )
             for row in rows:
                 user, queued = row.user, row.queued
-                message = f"{login.message}; {_after_login(row)}"
+                message = f"{login.message}; {after_login(row)}"
                 who = {"character": row.user.character_name, "character_id": row.user.character_id}
                 event = "queued after login" if queued else "skipped character queue"
                 self._log.info(event, reason=row.reason, mode=row.mode, **who)
@@ -396,23 +381,3 @@ class Operations:
         if near:
             hint = f"did you mean {' or '.join(repr(names[each]) for each in near)}? {hint}"
         return NotFound(f"there is no user {words!r}", hint)
-
-
-def queue_remedy(done: Sequence[Queued]) -> str:
-    """What to do when nobody was queued; empty when somebody was."""
-    if any(each.queued for each in done):
-        return ""
-    if not done:
-        return NOBODY_REMEDY
-    if all(each.user.shown_state is UserState.OK for each in done):
-        return (
-            "everybody was synced a moment ago; to ask each list as soon as ESI lets us: "
-            "killsyncd ctl queue --force"
-        )
-    return "killsyncd ctl users shows what each user needs"
-
-
-def _after_login(row: Queued) -> str:
-    if not row.queued or row.mode is None:
-        return f"skipped: {row.reason or 'nothing to queue'}"
-    return f"queued {row.mode.label}" + (f", and {row.reason}" if row.reason else "")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from killsyncd.core.background import TaskState
-from killsyncd.core.model import Origin, Queued, QueueDepth, SourceKind, User, UserState
+from killsyncd.core.model import Origin, Queued, QueueDepth, QueuedSource, SourceKind, User, UserState
 from killsyncd.core.sources import SourceView
 from killsyncd.service.health import UserTrouble, WaitingList
 from killsyncd.service.measures import Measures
@@ -139,8 +139,25 @@ class SourceRows(Protocol):
     async def all(self, kind: SourceKind | None = None) -> list[SourceView]:
         """Every source, or those of a kind."""
 
+    async def some(self, source_ids: Sequence[int]) -> list[SourceView]:
+        """These sources, by kind."""
+
     async def find(self, words: str, kind: SourceKind | None = None) -> list[SourceView]:
         """Sources by the id of their subject, or its name (any case)."""
+
+    async def of_killmails(self, killmail_ids: Sequence[int]) -> dict[int, list[int]]:
+        """Through which sources each of these mails came: ids of sources."""
+
+    async def queue(
+        self,
+        source_ids: Sequence[int],
+        priority: int,
+        origin: Origin,
+        *,
+        skip_within: float | None = None,
+        full: bool = False,
+    ) -> list[QueuedSource]:
+        """Ask for syncs of lists in one transaction, in the order given."""
 
     async def pause(self, source_id: int, *, paused: bool) -> bool:
         """Stop or restart one source that is no pilot's own list; False: no change."""

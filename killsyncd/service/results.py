@@ -283,13 +283,16 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class SeenThrough:
-    """Through whom a mail came. source: its kind. character_id: None for a corporation and an import;
-    character_name: the subject's name, None for an import."""
+    """Through which source a mail came. source: its kind. character_id: None for a corporation and an import;
+    character_name: the subject's name, None for an import. subject_*: of what it is the list.
+    """
 
     source: str
     character_id: int | None
     character_name: str | None
     listed_at: datetime
+    subject_id: int | None = None
+    subject_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

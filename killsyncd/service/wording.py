@@ -17,6 +17,8 @@ def queue_reason(user: User, reason: str | None) -> str | None:
     return f"paused: killsyncd ctl resume --user {user.character_id}"
 
 
+NOBODY_REMEDY = "nobody has logged in yet: killsyncd login"
+
 LIST_COST = 2
 """Tokens that an answer with a list costs."""
 
@@ -39,3 +41,23 @@ def resident_bytes() -> int | None:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
+
+
+def queue_remedy(done: Sequence[Queued]) -> str:
+    """What to do when nobody was queued; empty when somebody was."""
+    if any(each.queued for each in done):
+        return ""
+    if not done:
+        return NOBODY_REMEDY
+    if all(each.user.shown_state is UserState.OK for each in done):
+        return (
+            "everybody was synced a moment ago; to ask each list as soon as ESI lets us: "
+            "killsyncd ctl queue --force"
+        )
+    return "killsyncd ctl users shows what each user needs"
+
+
+def after_login(row: Queued) -> str:
+    if not row.queued or row.mode is None:
+        return f"skipped: {row.reason or 'nothing to queue'}"
+    return f"queued {row.mode.label}" + (f", and {row.reason}" if row.reason else "")

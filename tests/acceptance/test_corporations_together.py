@@ -81,7 +81,7 @@ def old_message(corporation: int, director: int) -> dict[str, Any]:
 def test_one_list_a_corporation_whoever_of_the_daemons_falls(
     tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]
 ) -> None:
-    """The simulator counts a breach where a corporation's list is asked for before its Expires, by anybody."""
+    """The simulator counts it as a breach where anybody asks for a corporation's list before its Expires."""
     postgres, rabbit = servers
     words = ["--pilots", "12", "--history", "20", "--pilots-per-corporation", "12", "--cache", "3"]
     with SimulatorProcess(*words) as eve:

@@ -14,9 +14,10 @@ from killsyncd.core.model import Source, SourceKind, SyncMode, UserState, WaitsF
 from killsyncd.esi.responses import SetAside
 from killsyncd.service import health, parse_cursor
 from killsyncd.service.health import Health, stops
-from killsyncd.service.operations import Operations, queue_remedy
+from killsyncd.service.operations import Operations
 from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
+from killsyncd.service.wording import queue_remedy
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.sources import SourceRepository

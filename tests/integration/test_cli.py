@@ -19,7 +19,7 @@ import pytest
 
 from killsyncd import __version__
 from killsyncd.auth.encryption import Vault
-from killsyncd.auth.login import LoginStatus
+from killsyncd.auth.login import LoggedIn, LoginStatus
 from killsyncd.auth.login_state import LoginState
 from killsyncd.cli import check_start
 from killsyncd.cli.command import out_json
@@ -367,7 +367,11 @@ async def test_login_waits_for_the_pilot(served: ControlWorld) -> None:
     login = asyncio.ensure_future(execute("login", "--socket", str(served.socket)))
     while not served.desk.states:
         await asyncio.sleep(0.01)
-    ended = await served.operations._logged_in(logged_in(pilot.user_id, 1, "Ada"))
+
+    async def finished() -> LoggedIn:
+        return logged_in(pilot.user_id, 1, "Ada")
+
+    ended = await served.operations._logged_in(finished())
     assert ended.queued
     served.desk.states["login0"] = LoginStatus(LoginState.DONE, pilot.user_id, "Ada is logged in")
     done = await login
@@ -616,7 +620,7 @@ async def test_check_creates_nothing(tmp_path: Path) -> None:
     assert found["clock"]["status"] == "warn"  # there is no ESI at port 9
     assert sorted(each.name for each in path.parent.iterdir()) == ["killsyncd.toml"]
     ended = await execute("check", "--config", str(path))
-    assert (ended.code, len(ended.out.splitlines())) == (0, 11)
+    assert (ended.code, len(ended.out.splitlines())) == (0, 12)
 
 
 async def test_check_looks_at_what_is_there(tmp_path: Path) -> None:

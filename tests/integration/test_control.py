@@ -22,6 +22,8 @@ from killsyncd.auth.login_state import LoginState
 from killsyncd.control.client import ControlClient, ControlError, reach
 from killsyncd.control.socket import ControlSocket
 from killsyncd.core.errors import AlreadyRunning, DaemonUnreachable, Refused, Unavailable
+from killsyncd.core.model import Source, SourceKind
+from killsyncd.storage.repositories.users import source_id
 from killsyncd.storage.sqlite import backup as backups
 from tests.support.control_world import ControlWorld, control_world, environment, logged_in
 from tests.support.storage_world import document
@@ -495,3 +497,61 @@ async def test_who_may_not_is_told_the_group(tmp_path: Path) -> None:
         path.with_name(path.name + ".lock").unlink()
     assert "permission denied" in done.stdout
     assert "usermod -aG daemon" in done.stdout
+
+
+CORPORATION = 98_000_001
+
+
+async def director(served: ControlWorld) -> None:
+    """A pilot whose login can read the corporation's list."""
+    pilot = await served.world.pilot(1, "Ada")
+    await served.world.rows(
+        "UPDATE users SET corporation_id = :corporation, corporation_at = {now}, scopes = "
+        "'esi-killmails.read_corporation_killmails.v1 esi-killmails.read_killmails.v1'",
+        corporation=CORPORATION,
+    )
+    await served.world.rows("INSERT INTO names (id, name) VALUES (98000001, 'Example Corporation')")
+    source = Source(SourceKind.CORPORATION, CORPORATION)
+    await served.world.store.write(source_id, source, pilot.user_id)
+
+
+async def test_sources_are_seen_queued_and_paused(served: ControlWorld) -> None:
+    await director(served)
+    found = (await served.get("/v1/sources"))["sources"]
+    assert [each["kind"] for each in found] == ["character", "corporation"]
+    (corporation,) = (await served.get("/v1/sources", kind="corporation"))["sources"]
+    assert corporation["subject"] == {"id": CORPORATION, "name": "Example Corporation"}
+    assert (corporation["state"], corporation["via"][0]["characterName"]) == ("ok", "Ada")
+    answer = await served.post("/v1/queue", corporations=["example corporation"])
+    (queued,) = answer["sources"]
+    assert (queued["queued"], queued["mode"], answer["queued"]) == (True, "FIRST_SYNC", [])
+    (switched,) = (await served.post("/v1/pause", corporations=[str(CORPORATION)]))["switched"]
+    assert (switched["paused"], switched["changed"]) == (True, True)
+    (corporation,) = (await served.get("/v1/sources", kind="corporation"))["sources"]
+    assert corporation["state"] == "paused"
+    assert str(CORPORATION) in corporation["remedy"]
+    assert (await served.get("/v1/users"))["users"][0]["state"] == "ok", "the pilot's own list goes on"
+    await served.post("/v1/resume", corporations=[str(CORPORATION)])
+    (corporation,) = (await served.get("/v1/sources", kind="corporation"))["sources"]
+    assert corporation["state"] == "ok"
+
+
+async def test_what_is_no_source_is_named(served: ControlWorld) -> None:
+    with pytest.raises(ControlError, match="no corporation 'nowhere'") as refusal:
+        await served.post("/v1/queue", corporations=["nowhere"])
+    assert "Director" in str(refusal.value.hint)
+    with pytest.raises(ControlError, match="there is no kind"):
+        await served.get("/v1/sources", kind="alliance")
+
+
+async def test_ctl_sources_shows_a_table(served: ControlWorld) -> None:
+    assert "There is no source yet." in (await served.ctl("sources")).out
+    await director(served)
+    shown = (await served.ctl("sources")).out
+    assert "Example Corporation" in shown
+    assert "corporation" in shown
+    await served.ctl("pause", "--corporation", str(CORPORATION))
+    shown = (await served.ctl("sources", "--kind", "corporation")).out
+    assert "killsyncd ctl resume --corporation" in shown
+    ended = await served.ctl("queue", "--corporation", "Example Corporation")
+    assert "[SKIPPED: paused" in ended.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,13 @@ class Use:
 
 def uses(source: str) -> list[Use]:
     """Every `Run(...)` and `Many(...)`. Raises Unclear."""
-    module = ast.parse(source)
+    # CPython 3.11 loses count of its depth where the collector runs Python code while it builds a tree
+    # (python/cpython issue 106905).
+    gc.disable()
+    try:
+        module = ast.parse(source)
+    finally:
+        gc.enable()
     found: list[Use] = []
     for scope, call in _calls(module, module):
         names, given = _Scope(module, scope, call.lineno), call.args[1]

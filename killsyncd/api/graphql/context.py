@@ -56,7 +56,9 @@ class Context:
         self.shared = shared
         self.services = services
         self.epoch = epoch
-        self.loaders = loaders or Loaders(services.reading, names=names, mails=mails)
+        self.loaders = loaders or Loaders(
+            services.reading, names=names, mails=mails, sources=services.operations.sources.of_killmails
+        )
         self.reservation: Reservation | None = None
         self._once: dict[str, asyncio.Future[Any]] = {}
 

@@ -19,16 +19,16 @@ def id_of(value: str, name: str) -> int:
     raise BadInput(f"{name} is no id of EVE", f"{name} is a whole number above 0, such as 90000001")
 
 
-def character_ids(values: Sequence[str], limits: Limits) -> list[int]:
-    """Ids of characters, each once. Raises BadInput."""
+def ids_of(values: Sequence[str], name: str, limits: Limits) -> list[int]:
+    """Ids of EVE, each once. Raises BadInput."""
     if len(values) > limits.ids:
-        raise BadInput(f"more than {limits.ids} characterIds", "ask in several parts")
-    return list(dict.fromkeys(id_of(each, "characterIds") for each in values))
+        raise BadInput(f"more than {limits.ids} {name}", "ask in several parts")
+    return list(dict.fromkeys(id_of(each, name) for each in values))
 
 
 def optional_ids(values: Sequence[str] | None, limits: Limits) -> frozenset[int] | None:
     """Ids of characters as a filter; None: no filter."""
-    return None if values is None else frozenset(character_ids(values, limits))
+    return None if values is None else frozenset(ids_of(values, "characterIds", limits))
 
 
 def first_of(value: int | None, limits: Limits) -> int:

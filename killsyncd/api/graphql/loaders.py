@@ -27,6 +27,7 @@ from killsyncd.core.read_model import (
     TypeFacts,
     Victim,
 )
+from killsyncd.core.sources import SourceView
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -235,10 +236,18 @@ class BatchLoader(Generic[K, V]):
 class Loaders:
     """Everything that fields of a mail are read from, for one query or one batch of the feed.
 
-    names: whether any name is asked for at all. mails: those that will be asked for.
+    names: whether any name is asked for at all. mails: those that will be asked for. sources: reads through
+    which sources mails came.
     """
 
-    def __init__(self, reading: KillmailReader, *, names: bool, mails: Sequence[Mail] = ()) -> None:
+    def __init__(
+        self,
+        reading: KillmailReader,
+        *,
+        names: bool,
+        mails: Sequence[Mail] = (),
+        sources: Callable[[Sequence[int]], Awaitable[Mapping[int, list[SourceView]]]],
+    ) -> None:
         self._reading = reading
         self._wants_names = names
         self._names: dict[int, str | None] = {}
@@ -270,6 +279,7 @@ class Loaders:
         self.page: BatchLoader[tuple[int, int, str | None], MailPage] = BatchLoader(
             turns, self._pages, _no_page
         )
+        self.sources: BatchLoader[int, list[SourceView]] = BatchLoader(turns, sources, list, beforehand)
         self.count: BatchLoader[int, int] = BatchLoader(turns, reading.counts_of, int)
         self.value: BatchLoader[int, MailValue | None] = BatchLoader(turns, self._values, _none, beforehand)
         self.system_facts: BatchLoader[int, SystemFacts | None] = BatchLoader(

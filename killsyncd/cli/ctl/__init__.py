@@ -9,10 +9,11 @@ from killsyncd.cli.parsing import LazyParser
 
 VERBS = {
     "status": "is it syncing, and if not, why",
-    "queue": "queue users for a sync",
+    "queue": "queue users, or corporations, for a sync",
     "users": "who is logged in, and how they do",
+    "sources": "the lists that killmails come from, and how they do",
     "watch": "the live feed in the terminal",
-    "pause": "stop everything, the producer alone, or users",
+    "pause": "stop everything, the producer alone, users or corporations",
     "resume": "undo pause",
     "failed": "quarantined mails, with the reason",
     "retry": "try quarantined mails again",

@@ -89,10 +89,12 @@ def lines(answer: dict[str, Any]) -> list[str]:
 
 def _through(seen: dict[str, Any]) -> str:
     """The source that listed it, in words."""
-    who = str(seen["characterName"] or seen["characterId"])
+    who = str(seen["characterName"] or seen.get("subjectName") or seen.get("subjectId") or "nobody known")
     match seen["source"]:
         case "import":
             return "an import"
+        case "corporation":
+            return f"the corporation {who}"
         case "zkillboard":
             return f"zKillboard, which says that {who} was on it"
         case _:

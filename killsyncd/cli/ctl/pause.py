@@ -10,7 +10,7 @@ from killsyncd.core.errors import EXIT_OK
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """`--producer`, `--user`."""
+    """`--producer`, `--user`, `--corporation`."""
     add_switches(parser)
     parser.epilog = """\
 A pause survives a restart. What is under way ends; nothing that was queued is lost.
@@ -28,6 +28,14 @@ def add_switches(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--user", action="extend", nargs="+", default=[], metavar="NAME-or-ID", help="only these users"
     )
+    parser.add_argument(
+        "--corporation",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME-or-ID",
+        help="only these corporations' lists",
+    )
 
 
 def run(args: Namespace, call: Invocation) -> int:
@@ -37,7 +45,12 @@ def run(args: Namespace, call: Invocation) -> int:
 
 def switch(args: Namespace, call: Invocation, route: str) -> int:
     """Turn the switches and say what changed."""
-    answer = call.daemon(socket_of(args)).post(route, {"producer": args.producer, "users": args.user or None})
+    body = {
+        "producer": args.producer,
+        "users": args.user or None,
+        "corporations": args.corporation or None,
+    }
+    answer = call.daemon(socket_of(args)).post(route, body)
     if wants_json(args):
         out_json(answer)
         return EXIT_OK

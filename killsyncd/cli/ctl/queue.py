@@ -11,7 +11,7 @@ from killsyncd.core.text import clock_time, count
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """`--force`, `--full`, `--quiet`, `--user`."""
+    """`--force`, `--full`, `--quiet`, `--user`, `--corporation`."""
     parser.add_argument("--force", action="store_true", help="also who was synced a moment ago")
     parser.add_argument("--full", action="store_true", help="read every page, no incremental stop")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
@@ -23,6 +23,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME-or-ID",
         help="only these, by name or character id; may be given several times",
     )
+    parser.add_argument(
+        "--corporation",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME-or-ID",
+        help="only these corporations' lists; may be given several times",
+    )
     parser.epilog = """\
 Plain queues those not synced within queue.skip_within (15 minutes unless told otherwise), and says of each
 skipped one from when on. --force takes everybody; ESI's cache holds for it too: a list is asked as soon as
@@ -32,24 +40,32 @@ examples:
   killsyncd ctl queue
   killsyncd ctl queue --force --user "John Doe" 95465499
   killsyncd ctl queue --force --full
+  killsyncd ctl queue --corporation "Example Corporation"
 """
 
 
 def run(args: Namespace, call: Invocation) -> int:
     """Queue and say what became of each; nobody to queue is no failure."""
-    body = {"force": args.force, "full": args.full, "users": args.user or None}
+    body = {
+        "force": args.force,
+        "full": args.full,
+        "users": args.user or None,
+        "corporations": args.corporation or None,
+    }
     answer = call.daemon(socket_of(args)).post("/v1/queue", body)
     if wants_json(args):
         out_json(answer)
         return EXIT_OK
     if args.quiet:
         return EXIT_OK
-    done = answer["queued"]
-    for each in done:
+    done, lists = answer["queued"], answer.get("sources", [])
+    for each in (*done, *lists):
         out(line(each))
-    queued = sum(each["queued"] for each in done)
+    queued = sum(each["queued"] for each in (*done, *lists))
     if queued:
-        out(f"Queued {queued:,} of {count(len(done), 'user')}.")
+        told = [count(len(done), "user")] if done or not lists else []
+        told += [count(len(lists), "corporation")] if lists else []
+        out(f"Queued {queued:,} of {' and '.join(told)}.")
     else:
         out("Nobody to queue.")
         say(f"  {answer['remedy']}")
@@ -65,8 +81,12 @@ def _when(each: dict[str, Any]) -> str:
 
 
 def line(each: dict[str, Any]) -> str:
-    """One user, in the reference's words."""
-    who = f"{each['user']['characterName']} (ID: {each['user']['characterId']})"
+    """One user, or one corporation's list, in the reference's words."""
+    if "user" in each:
+        who = f"{each['user']['characterName']} (ID: {each['user']['characterId']})"
+    else:
+        subject = each["source"]["subjectId"]
+        who = f"{each['name']} (ID: {subject})" if each["name"] else f"corporation {subject}"
     if not each["queued"]:
         return f"  Skipped: {who} [SKIPPED: {each['reason'] or 'nothing to do'}]{_when(each)}"
     waits = f"  {each['reason']}" if each["reason"] else ""

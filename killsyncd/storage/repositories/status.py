@@ -253,6 +253,8 @@ class StatusRepository(Repository):
                 None if row["character_id"] is None else int(row["character_id"]),
                 row["character_name"] or row["name"],
                 utc(float(row["listed_at"])),
+                int(row["subject_id"]) or None,
+                row["character_name"] or row["name"],
             )
             for row in (yield Run("operations.seen_through", {"killmail_id": killmail_id}))
         ]

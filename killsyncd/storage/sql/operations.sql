@@ -71,7 +71,7 @@ SELECT state, reason, attempts, refusals, not_before, first_listed_at, {now} AS 
 WHERE killmail_id = :killmail_id;
 
 -- name: seen_through
-SELECT s.kind, u.character_name, n.name, g.listed_at,
+SELECT s.kind, s.subject_id, u.character_name, n.name, g.listed_at,
        CASE WHEN s.kind = {a_character} THEN s.subject_id ELSE u.character_id END AS character_id
 FROM sightings g JOIN sources s ON s.id = g.source_id
 LEFT JOIN users u ON u.character_id = s.subject_id AND s.kind IN ({a_character}, {a_zkillboard})

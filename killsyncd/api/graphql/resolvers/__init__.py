@@ -1,6 +1,15 @@
 """How each field of the schema is read: a module a subject, each with its file or part in `schema/`."""
 
-from killsyncd.api.graphql.resolvers import killmails, statistics, status, users, values, webhooks
+from killsyncd.api.graphql.resolvers import (
+    killmails,
+    queueing,
+    sources,
+    statistics,
+    status,
+    users,
+    values,
+    webhooks,
+)
 from killsyncd.api.graphql.resolvers.roots import mutation, query, subscription
 
 BINDABLES = [
@@ -9,6 +18,8 @@ BINDABLES = [
     subscription,
     *status.BINDABLES,
     *users.BINDABLES,
+    *queueing.BINDABLES,
+    *sources.BINDABLES,
     *killmails.BINDABLES,
     *webhooks.BINDABLES,
     *values.BINDABLES,

@@ -20,7 +20,7 @@ def context_of(info: Info) -> Context:
     return context
 
 
-def plain(kind: ObjectType, **fields: str) -> None:
+def plain(kind: ObjectType, /, **fields: str) -> None:
     """Fields that are attributes under another name."""
     for name, attribute in fields.items():
         kind.set_field(name, attribute_of(attribute))
@@ -31,7 +31,7 @@ def attribute_of(attribute: str) -> Callable[[Any, Info], Any]:
     return lambda source, _info: get(source)
 
 
-def entity(kind: ObjectType, **fields: str) -> None:
+def entity(kind: ObjectType, /, **fields: str) -> None:
     """Fields that are an id and its name; the name was read together with the row."""
     for name, attribute in fields.items():
         kind.set_field(name, entity_of(attrgetter(attribute), KINDS[name]))

@@ -13,6 +13,7 @@ from killsyncd.api.graphql.context import Connection, Entity
 from killsyncd.api.graphql.inputs import filter_of, first_of, id_of
 from killsyncd.api.graphql.resolvers.fields import Info, context_of, entity, plain
 from killsyncd.api.graphql.resolvers.roots import query, subscription
+from killsyncd.api.graphql.resolvers.sources import sources_of
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
 from killsyncd.core.model import User
@@ -186,6 +187,8 @@ def _total_count(source: Connection, info: Info) -> Awaitable[int]:
 
 
 day_activity.set_field("day", lambda each, _info: datetime.combine(each.day, time(), UTC))
+
+killmail.set_field("sources", sources_of)
 
 BINDABLES = [
     killmail,

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ariadne import EnumType, ObjectType
 
 from killsyncd.api.graphql.context import Connection
-from killsyncd.api.graphql.inputs import character_ids, first_of, id_of
+from killsyncd.api.graphql.inputs import first_of, id_of
 from killsyncd.api.graphql.resolvers.fields import Info, context_of, plain
 from killsyncd.api.graphql.resolvers.roots import mutation, query
 from killsyncd.auth.login import PendingLogin
 from killsyncd.auth.login_state import LoginOrigin, LoginReturn
 from killsyncd.core.deployment import fit
-from killsyncd.core.errors import NotFound, Unavailable
-from killsyncd.core.model import Queued, SyncMode, User, UserState
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.model import User, UserState
 from killsyncd.service import LoginEnded, remedy_of
 
-queued_sync = ObjectType("QueuedSync")
 auth_payload = ObjectType("AuthPayload")
 user = ObjectType("User")
 
@@ -49,29 +47,6 @@ async def _authenticate(_: Any, info: Info, code: str, state: str) -> LoginEnded
     return ended
 
 
-@mutation.field("queueKillmailSync")
-async def _queue(
-    _: Any,
-    info: Info,
-    characterIds: list[str] | None = None,
-    force: bool | None = False,
-    full: bool | None = False,
-) -> Sequence[Queued]:
-    services = context_of(info).services
-    selectors: list[str] | None = None
-    if characterIds is not None:
-        chosen = character_ids(characterIds, services.limits)
-        known = await services.reading.users(chosen)
-        for each in chosen:
-            if each not in known:
-                raise NotFound(f"character {each} never logged in", "users lists everybody who did")
-        selectors = [str(each) for each in chosen]
-    return await services.operations.queue(selectors, force=bool(force), full=bool(full))
-
-
-plain(queued_sync, plainAt="plain_at", listAt="list_at")
-queued_sync.set_field("reason", lambda each, _info: fit(each.reason) if each.reason else None)
-
 plain(
     user,
     characterId="character_id",
@@ -97,9 +72,7 @@ async def _user_killmails(
 
 
 BINDABLES = [
-    queued_sync,
     auth_payload,
     user,
     EnumType("UserState", UserState),
-    EnumType("SyncMode", SyncMode),
 ]
