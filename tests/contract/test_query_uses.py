@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.query_uses import Unclear, Use, uses
 PACKAGE = Path(killsyncd.__file__).parent
 
 
+@cache
 def every_use() -> dict[str, list[tuple[str, Use]]]:
     found: dict[str, list[tuple[str, Use]]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
