@@ -32,10 +32,12 @@ def operating(world: StorageWorld) -> StatusRepository:
     return StatusRepository(world.store)
 
 
-def operations_of(world: StorageWorld, clock: Clock) -> Operations:
+def operations_of(
+    world: StorageWorld, clock: Clock, health: Health | None = None, rows: StatusRepository | None = None
+) -> Operations:
     return Operations(
         OperationsStorage(
-            rows=StatusRepository(world.store),
+            rows=rows or StatusRepository(world.store),
             users=world.users,
             sources=SourceRepository(world.store),
             ledger=world.ledger,
@@ -44,7 +46,7 @@ def operations_of(world: StorageWorld, clock: Clock) -> Operations:
         ),
         OperationsSettings(skip_within=900.0, producer_enabled=True, version="1.2.3", started_at=clock.now()),
         Events(),
-        Health(clock),
+        health or Health(clock),
         clock,
     )
 
@@ -101,8 +103,9 @@ async def test_users_who_need_something_are_problems_and_nobody_ready_stops(
 
 async def test_an_sso_that_is_down_stops_nothing_while_tokens_are_at_hand(world: StorageWorld) -> None:
     await world.pilot(1, "Ada")
-    operations = operations_of(world, world.timed.clock)
-    operations._reporter._health.report("sso_unavailable", "the SSO does not answer")
+    health = Health(world.timed.clock)
+    operations = operations_of(world, world.timed.clock, health)
+    health.report("sso_unavailable", "the SSO does not answer")
     status = await operations.status()
     assert status.syncing
     assert [each.code for each in status.problems] == ["sso_unavailable"]
@@ -110,7 +113,7 @@ async def test_an_sso_that_is_down_stops_nothing_while_tokens_are_at_hand(world:
     status = await operations.status()
     assert not status.syncing
     assert [each.code for each in status.problems] == ["tokens_ended", "sso_unavailable"]
-    operations._reporter._health.clear("sso_unavailable")
+    health.clear("sso_unavailable")
     assert (await operations.status()).syncing, "ended and renewed in a moment is no problem"
 
 
@@ -534,23 +537,22 @@ async def test_watch_begins_where_it_is_told(world: StorageWorld, operations: Op
 
 
 async def test_a_database_that_fails_is_a_problem_and_no_error(
-    world: StorageWorld, operations: Operations
+    world: StorageWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Failing:
-        async def status_facts(self) -> None:
-            raise Unavailable("the disk of /x is full", "free some space")
+    async def failing_facts() -> None:
+        raise Unavailable("the disk of /x is full", "free some space")
 
-    reporter = operations._reporter
-    rows = reporter._rows
-    reporter._rows = Failing()  # type: ignore[assignment]
-    reporter._health.report("downtime", "EVE is down")
+    health, rows = Health(world.timed.clock), StatusRepository(world.store)
+    operations = operations_of(world, world.timed.clock, health, rows)
+    monkeypatch.setattr(rows, "status_facts", failing_facts)
+    health.report("downtime", "EVE is down")
     status = await operations.status()
     assert not status.syncing
     assert {each.code for each in status.problems} == {"database_failing", "downtime"}
     (failing,) = [each for each in status.problems if each.code == "database_failing"]
     assert (failing.reason, failing.remedy) == ("the disk of /x is full", "free some space")
     assert (await operations.status()).problems[0].since == status.problems[0].since
-    reporter._rows = rows
+    monkeypatch.undo()
     assert "database_failing" not in [each.code for each in (await operations.status()).problems]
 
 

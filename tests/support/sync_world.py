@@ -198,10 +198,13 @@ class PlayedDetails:
         self.dry: Exception | None = None
         self.ill: Exception | bytes | None = None
         self.asked: list[int] = []
+        self.permits_asked: list[bool] = []
+        """Whether each was for heavy sources."""
         self.released = 0
         self.held: asyncio.Event | None = None
 
     async def detail_permits(self, count: int = 1, *, heavy: bool = False) -> list[PlayedPermit]:
+        self.permits_asked.append(heavy)
         if self.dry is not None:
             raise self.dry
         return [PlayedPermit(self) for _ in range(count)]
@@ -225,6 +228,40 @@ class PlayedDetails:
         return KillmailResponse(raw, self._clock.now())
 
 
+class PlayedJobs:
+    """The embedded queue; or, for `SyncWorld.work_off`, the one job that was put into it, and then none."""
+
+    def __init__(self, usual: EmbeddedJobSource) -> None:
+        self._usual = usual
+        self._put: Job | None = None
+        self._only = False
+        self.fault: Exception | None = None
+        """What becomes of a job's acknowledgement."""
+        self.acknowledged = asyncio.Event()
+
+    def put(self, job: Job) -> None:
+        self._put, self._only = job, True
+        self.acknowledged.clear()
+
+    async def next(self) -> Job:
+        if not self._only:
+            return await self._usual.next()
+        if self._put is None:
+            await asyncio.Event().wait()  # until the consumer is to stop
+        job, self._put = self._put, None
+        assert job is not None
+        return job
+
+    async def done(self, job: Job) -> None:
+        self.acknowledged.set()
+        if self.fault is not None:
+            raise self.fault
+        await self._usual.done(job)
+
+    def back_to_usual(self) -> None:
+        self._put, self._only = None, False
+
+
 class SyncWorld:
     """Consumer and fetcher over one store; see the fixtures of the tests."""
 
@@ -240,6 +277,9 @@ class SyncWorld:
         self.details = PlayedDetails(clock)
         self.paused = False
         self.listed: list[int] = []
+        self.jobs = PlayedJobs(
+            EmbeddedJobSource(self.world.wants, self.events, self.clock, lambda: self.paused)
+        )
         self.consumer = self.make_consumer()
         self.fetcher = self.make_fetcher()
 
@@ -261,7 +301,7 @@ class SyncWorld:
         settings = {"concurrency": 4, "max_pages": 50, "full_walk": 86_400.0, "interval": 600.0}
         settings |= {each: changes.pop(each) for each in tuple(changes) if each in settings}
         arguments: dict[str, Any] = {
-            "jobs": EmbeddedJobSource(self.world.wants, self.events, self.clock, lambda: self.paused),
+            "jobs": self.jobs,
             "rows": self.world.wants,
             "ledger": self.world.ledger,
             "esi": self.lists,
@@ -292,8 +332,23 @@ class SyncWorld:
         """Claim the pilot's job and work it off, once."""
         job = await self.claim(pilot)
         assert job is not None, "nothing to claim"
-        self.consumer._slots = asyncio.Semaphore(4)
-        await self.consumer._work(job)
+        await self.work_off(job)
+
+    async def work_off(self, job: Job) -> None:
+        """Have the consumer work off a job that is claimed already, and stop."""
+        self.jobs.put(job)
+        stopping = asyncio.Event()
+        running = asyncio.ensure_future(self.consumer.run(stopping))
+        acknowledged = asyncio.ensure_future(self.jobs.acknowledged.wait())
+        try:
+            await asyncio.wait((running, acknowledged), return_when=asyncio.FIRST_COMPLETED)
+            stopping.set()
+            await running
+        finally:
+            for each in (running, acknowledged):
+                each.cancel()
+            await asyncio.gather(running, acknowledged, return_exceptions=True)
+            self.jobs.back_to_usual()
 
     async def claim(self, pilot: Pilot) -> Job | None:
         """The pilot's job, if it may be claimed now."""

@@ -39,10 +39,6 @@ async def passing(core: SyncWorld, holds: Any, seconds: float = 0.5) -> None:
             await asyncio.sleep(0.002)
 
 
-def nothing_in_flight(core: SyncWorld) -> bool:
-    return core.fetcher._queue.in_flight == 0
-
-
 # -- what goes well ------------------------------------------------------------------------------
 
 
@@ -130,7 +126,7 @@ async def test_retries_come_while_the_queue_is_never_empty(core: SyncWorld, pilo
     async with core.running(core.fetcher.run):
         await eventually(lambda: core.details.asked == [1])
         await passing(core, lambda: core.fetcher.stored == 1)
-        assert len(core.fetcher._queue) == 100
+        assert len(await core.world.refs()) == 100, "the others are still wanted"
         core.details.detail_permits = permits  # type: ignore[method-assign]
 
 
@@ -423,8 +419,12 @@ async def test_a_mail_the_database_refuses_keeps_no_other_out(core: SyncWorld, p
     core.world.storing.store = picky  # type: ignore[method-assign]
     async with core.running(core.fetcher.run):
         await passing(core, lambda: core.fetcher.stored == 2 and core.fetcher.quarantined == 1)
-        await eventually(lambda: nothing_in_flight(core))
-    assert await core.world.refs() == {2: "quarantined"}
+        assert await core.world.refs() == {2: "quarantined"}
+        core.world.storing.store = real  # type: ignore[method-assign]
+        assert await core.world.ledger.retry([2]) == [2]
+        core.events.tell("refs")
+        await passing(core, lambda: core.fetcher.stored == 3)  # nothing of it was still under way
+    assert await core.world.refs() == {}
 
 
 async def test_a_writer_that_dies_ends_the_fetcher(core: SyncWorld, pilot: Pilot) -> None:
@@ -482,7 +482,7 @@ async def test_only_a_budget_that_is_spent_counts_as_dry(core: SyncWorld, pilot:
     await core.world.listed(pilot, 1)
     assert core.fetcher.waiting is None
     async with core.running(core.fetcher.run):
-        await eventually(lambda: core.fetcher._queue.light_waiting and core.clock.sleepers > 0)
+        await eventually(lambda: False in core.details.permits_asked and core.clock.sleepers > 0)
         assert (core.fetcher.waiting is not None) is dry
         core.details.dry = None
 
@@ -497,7 +497,7 @@ async def test_a_long_list_that_must_leave_the_last_part_says_so_and_until_when(
     )
     await core.world.listed(pilot, *range(1, HEAVY_PENDING + 2))
     async with core.running(core.fetcher.run):
-        await eventually(lambda: core.fetcher._queue.heavy_waiting and core.clock.sleepers > 0)
+        await eventually(lambda: True in core.details.permits_asked and core.clock.sleepers > 0)
         wait = core.fetcher.waiting
         assert wait is not None
         assert (wait.waits_for, wait.heavy, wait.until) == (WaitsFor.BUDGET, True, until)
