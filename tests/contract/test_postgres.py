@@ -65,13 +65,11 @@ def add(key: str) -> Tx[int]:
 
 
 class TestBrokenConnections:
-    async def test_a_server_that_dropped_everybody_is_not_noticed(self, direct: PostgresStore) -> None:
+    async def test_a_server_that_dropped_everybody_is_not_noticed(
+        self, shared: Postgres, direct: PostgresStore
+    ) -> None:
         assert await direct.write(add, "n") == 1
-        other = await PostgresStore.open(
-            urlunsplit(
-                ("postgresql", "postgres@" + direct._where.split("/")[2], direct._where.split("/")[3], "", "")
-            )
-        )
+        other = await PostgresStore.open(shared.url)
         assert await kill(other) >= 1
         await other.close()
         assert await direct.write(add, "n") == 2

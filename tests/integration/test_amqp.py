@@ -27,6 +27,7 @@ from killsyncd.storage.sqlite.store import SqliteStore
 from tests.support.amqp_world import (
     AmqpWorld,
     Broker,
+    Deliveries,
     Open,
     break_after,
     eventually,
@@ -230,8 +231,9 @@ class TestOldMessages:
 
     @pytest.mark.slow(60)
     async def test_thousands_of_them_are_worked_off(
-        self, open_house: Open, broker: Broker, world: StorageWorld
+        self, open_house: Open, proxy: Proxy, broker: Broker, world: StorageWorld
     ) -> None:
+        deliveries = Deliveries(proxy)
         await broker.declare()
         for each in range(1, 21):
             await world.pilot(each)
@@ -240,7 +242,7 @@ class TestOldMessages:
         house = await open_house(prefetch=16)
         taking = asyncio.create_task(forever(house.take))
         await eventually(lambda: nothing_left(broker))
-        await eventually(lambda: true(not house.queue._consumer._waiting))
+        await eventually(lambda: true(deliveries.acknowledged >= 2_500))
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         assert len(await world.users.all()) == 20
@@ -267,11 +269,12 @@ class TestHealing:
     async def test_a_connection_that_breaks_under_a_job(
         self, open_house: Open, proxy: Proxy, broker: Broker, world: StorageWorld
     ) -> None:
+        deliveries = Deliveries(proxy)
         house = await open_house()
         await house.want(1)
         job = await house.queue.next()
         await proxy.cut()
-        await eventually(lambda: true(house.queue._consumer.received >= 2))  # it is delivered again
+        await eventually(lambda: true(deliveries.count >= 2))  # it is delivered again
         again = asyncio.create_task(house.queue.next())
         await eventually(lambda: nothing_left(broker))  # and finds the want taken
         assert await world.wants.finish(job)
@@ -312,17 +315,21 @@ class TestHealing:
         proxy.thaw()
         assert (await house.take()).character_id == 1
 
-    async def test_a_channel_that_the_broker_closes(self, open_house: Open, broker: Broker) -> None:
+    async def test_a_channel_that_the_broker_closes(
+        self, open_house: Open, proxy: Proxy, broker: Broker
+    ) -> None:
+        deliveries = Deliveries(proxy)
         house = await open_house()
         await house.want(1)
         job = await house.queue.next()
-        delivery = house.queue._consumer._working[job.source_id]
-        await delivery.channel.basic_ack(4711)  # PRECONDITION_FAILED: unknown delivery tag
-        await eventually(lambda: true(house.queue._consumer.received >= 2))
+        await house.want(2)
+        deliveries.spoil_next = True  # PRECONDITION_FAILED: unknown delivery tag
+        assert (await house.take()).character_id == 2
+        await eventually(lambda: true(deliveries.count >= 4))  # both are delivered again
         assert await house.world.wants.finish(job)
         await house.queue.done(job)
-        await house.want(2)
-        assert (await house.take()).character_id == 2
+        await house.want(3)
+        assert (await house.take()).character_id == 3
         await eventually(lambda: nothing_left(broker))
 
     async def test_a_queue_that_somebody_deletes(self, open_house: Open, broker: Broker) -> None:

@@ -74,6 +74,34 @@ class Broker:
         await self.connection.close()
 
 
+class Deliveries:
+    """How many messages the broker has delivered through a proxy, over all connections, and how many of them
+    were acknowledged."""
+
+    DELIVER, ACK = b"\x00\x3c\x00\x3c", b"\x00\x3c\x00\x50"
+    """Basic.Deliver and Basic.Ack, as a frame names them (AMQP 0-9-1: class 60, methods 60 and 80)."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self.count = 0
+        self.acknowledged = 0
+        self.spoil_next = False
+        """Whether the next acknowledgement shall be of a delivery that never was."""
+        proxy.to_client, proxy.to_server = self._from_broker, self._to_broker
+
+    def _from_broker(self, data: bytes) -> bytes:
+        self.count += data.count(self.DELIVER)
+        return data
+
+    def _to_broker(self, data: bytes) -> bytes:
+        self.acknowledged += data.count(self.ACK)
+        at = data.find(self.ACK)
+        if self.spoil_next and at >= 0:
+            self.spoil_next = False
+            tag = at + len(self.ACK)
+            return data[:tag] + (4711).to_bytes(8, "big") + data[tag + 8 :]
+        return data
+
+
 class AmqpWorld:
     """A queue at work on a store, and what a test does to both."""
 
