@@ -30,7 +30,7 @@ KINDS = {
     "body": "`body` in place of the right one",
     "entry": "a list with `body` (JSON) as one more entry",
     "capitals": "killmail hashes in capitals",
-    "unchanged": "304 for ever to whoever asks with an ETag, whatever has changed",
+    "unchanged": "304 for ever to whoever asks with an ETag; `newer`: with the ETag of today's list",
     "headers": "the right answer with `headers` over its own; an empty value takes one away",
     "clock": "the right answer of a machine whose clock is `seconds` off: its Date, and its Expires with it "
     "unless `only_date`",
@@ -71,6 +71,7 @@ class Fault:
     bare: bool = False
     seconds: float = 0.0
     only_date: bool = False
+    newer: bool = False
     size: int = 50_000_000
     id: int = 0
     hits: int = 0
@@ -200,7 +201,8 @@ def disturbed(
             )
         case "unchanged" if if_none_match is not None and answer.status == 200:
             answer.status, answer.body = 304, b""
-            answer.headers["ETag"] = if_none_match
+            if not fault.newer:
+                answer.headers["ETag"] = if_none_match
         case "body":
             answer.body = fault.body.encode()
         case "bomb":

@@ -61,6 +61,22 @@ def test_a_node_that_says_unchanged_for_ever(stage: Stage) -> None:
     assert_whole(daemon, eve, [pilot])
 
 
+def test_a_304_that_names_a_newer_etag_hides_nothing(stage: Stage) -> None:
+    """Believed, every other node would rightly call that list unchanged, of which no entry was ever sent."""
+    eve = stage.eve(pilots=1, history=5, cache=2)
+    (pilot,) = pilots_of(eve)
+    daemon = stage.daemon(eve, QUICK)
+    stage.log_in(daemon, eve)
+    wait_home(daemon, eve, [pilot])
+    wrong = eve.script("unchanged", "character_killmails", newer=True)
+    (hidden,) = eve.add_mails(1, [pilot])
+    wait_for(lambda: next(each["hits"] for each in eve.faults() if each["id"] == wrong) >= 2, 30)
+    assert hidden["killmail_id"] not in stored_ids(daemon)
+    eve.clear_faults(wrong)
+    wait_home(daemon, eve, [pilot])
+    assert_whole(daemon, eve, [pilot])
+
+
 def test_one_bad_entry_and_hashes_in_capitals(stage: Stage) -> None:
     """The good ones come home; the bad one is told until it is gone."""
     eve = stage.eve(pilots=1, history=20, cache=2)
