@@ -267,7 +267,9 @@ class Consumer:
         until = max(until, self._clock.now() + LEAST_PAUSE)
         log.debug("waits", seconds=round(until - self._clock.now(), 1), reason=reason)
         await self._until_written(
-            lambda: self._rows.postpone(job, until, attempts=attempts, reason=reason, waits_for=waits_for),
+            lambda: self._rows.postpone(
+                job, until, attempts=attempts, reason=reason, waits_for=waits_for, by=self._clock.now()
+            ),
             log,
         )
         self._events.tell("wants")

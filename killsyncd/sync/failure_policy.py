@@ -234,10 +234,12 @@ class FailurePolicy:
         self._log.warning("mail quarantined", killmail_id=killmail_id, reason=reason, **more)
 
     async def _write_down(self, ref: Ref, verdict: Verdict, reason: str) -> bool:
+        now = self._clock.now()
         return await self._ledger.ref_failed(
             ref,
             reason=reason,
-            not_before=self._clock.now() + verdict.wait,
+            not_before=now + verdict.wait,
+            by=now,
             attempts=verdict.attempts,
             refusals=verdict.refusals,
             quarantine=verdict.quarantine,

@@ -54,8 +54,12 @@ class SyncRequestRows(Protocol):
         attempts: int,
         reason: str | None,
         waits_for: WaitsFor | None = None,
+        by: float | None = None,
     ) -> None:
-        """Give a job back until then (seconds since 1970); nothing happens where the lease was lost."""
+        """Give a job back until then (seconds since 1970); nothing happens where the lease was lost.
+
+        by: what the clock shows that not_before was taken from; None: the database's own.
+        """
 
 
 class WalkLedger(Protocol):
@@ -124,9 +128,17 @@ class DetailLedger(Protocol):
         """Put quarantined mails back (all, or these, pending ones included); answers which."""
 
     async def ref_failed(
-        self, ref: Ref, *, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
+        self,
+        ref: Ref,
+        *,
+        reason: str,
+        not_before: float,
+        attempts: int,
+        refusals: int,
+        quarantine: bool,
+        by: float | None = None,
     ) -> bool:
-        """A mail did not come: when to try again, or that a person has to look.
+        """A mail did not come: when to try again, or that a person has to look. by: as in `postpone`.
 
         False: not recorded. Another daemon has it by now, or another hash will be tried.
         """

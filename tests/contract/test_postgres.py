@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from killsyncd.config.secret import Secret
-from killsyncd.core.errors import Refused, Unavailable
+from killsyncd.core.errors import Unavailable
 from killsyncd.storage.postgres import listen as listener
 from killsyncd.storage.postgres import outcomes
 from killsyncd.storage.postgres import store as driver
@@ -352,14 +352,14 @@ class TestListening:
 
 class TestRefusals:
     async def test_no_such_database(self, shared: Postgres) -> None:
-        with pytest.raises(Refused, match="does not exist") as caught:
+        with pytest.raises(Unavailable, match="does not exist") as caught:
             await PostgresStore.open(urlunsplit(urlsplit(shared.url)._replace(path="/no_such_database")))
         assert "createdb" in caught.value.hint
 
     async def test_no_such_user(self, shared: Postgres) -> None:
         parts = urlsplit(shared.url)
         url = urlunsplit(parts._replace(netloc=f"no_such_user@{parts.hostname}:{parts.port}"))
-        with pytest.raises(Refused, match="no_such_user"):
+        with pytest.raises(Unavailable, match="no_such_user"):
             await PostgresStore.open(url, Secret("s3cret-word"))
 
     async def test_nobody_there(self, proxy: Proxy, shared: Postgres) -> None:

@@ -160,3 +160,14 @@ async def test_a_dead_daemon_s_jobs_go_to_the_living(worlds: list[StorageWorld])
     assert again.source_id == pilot.source_id
     assert not await dead.wants.finish(job)
     assert await living.wants.finish(again)
+
+
+async def test_a_wait_by_a_wrong_clock_is_as_long_as_it_was_meant(world: StorageWorld) -> None:
+    """A daemon whose clock is an hour fast shares the database: it waits a minute all the same."""
+    pilot = await world.pilot(1)
+    job = await world.job(pilot)
+    wrong = await world.now() + 3600.0
+    await world.wants.postpone(job, wrong + 60.0, attempts=1, reason="failed", by=wrong)
+    due = await world.wants.next_due()
+    assert due is not None
+    assert 50.0 < due - await world.now() <= 60.0

@@ -49,6 +49,10 @@ _REFUSED_AT_START = {
     "0L000": "let the user create and change tables: ALTER DATABASE NAME OWNER TO USER",
 }
 
+_ONLY_HERE = frozenset({"3F000"})
+"""Of these what nobody but an operator changes. A user, a password, a database or a right may be on its way:
+made by what was started together with us, or being exchanged just now. Waiting for those ends by itself."""
+
 _OBSTACLES = frozenset({"2BP01", "42P07", "42701", "42710"})
 """Something depends on what a migration drops; there is a table, column or constraint of that name."""
 
@@ -116,7 +120,7 @@ def row_refusal(error: BaseException) -> KillsyncdError | None:
 def translated(error: BaseException, where: str, *, starting: bool = False) -> KillsyncdError:
     """Our error for one of the server's or the driver's. where: the server, without user and password.
 
-    starting: nothing runs yet, so what will not heal by itself is Refused; later it is
+    starting: nothing runs yet, so what will not heal without us is Refused; later it is
     Unavailable, because a daemon at work must not die of an operator's slip on the server.
     """
     if isinstance(error, KillsyncdError):
@@ -127,7 +131,7 @@ def translated(error: BaseException, where: str, *, starting: bool = False) -> K
         kind = Refused if starting else Unavailable
         return kind(f"a pooler stands before the database: {where}: {said}", POOLER)
     if code in _REFUSED_AT_START:
-        kind = Refused if starting else Unavailable
+        kind = Refused if starting and code in _ONLY_HERE else Unavailable
         return kind(f"the database refuses: {where}: {said}", _REFUSED_AT_START[code])
     if code in _OBSTACLES:
         # The detail of a dependency names objects of the schema, and no values.

@@ -207,6 +207,7 @@ class KillmailWriter(Repository):
                     "state": "quarantined",
                     "reason": reason,
                     "not_before": batch[killmail_id].at + QUARANTINE_SECONDS,
+                    "by": None,
                     "attempts": 1,
                     "refusals": 1,
                 },

@@ -98,7 +98,15 @@ class LedgerRepository(Walks):
 
     @writes
     def ref_failed(
-        self, ref: Ref, *, reason: str, not_before: float, attempts: int, refusals: int, quarantine: bool
+        self,
+        ref: Ref,
+        *,
+        reason: str,
+        not_before: float,
+        attempts: int,
+        refusals: int,
+        quarantine: bool,
+        by: float | None = None,
     ) -> Tx[bool]:
         """A detail did not come: when to try again, or why it never will by itself.
 
@@ -116,6 +124,7 @@ class LedgerRepository(Walks):
                         "state": "quarantined" if quarantine else "pending",
                         "reason": reason,
                         "not_before": not_before,
+                        "by": by,
                         "attempts": attempts,
                         "refusals": refusals,
                     },

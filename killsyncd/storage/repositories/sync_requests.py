@@ -111,6 +111,7 @@ class SyncRequests(Repository):
         attempts: int,
         reason: str | None,
         waits_for: WaitsFor | None = None,
+        by: float | None = None,
     ) -> Tx[None]:
         """Give a job back until then. attempts: what is counted against it from now on."""
         yield Run(
@@ -120,6 +121,7 @@ class SyncRequests(Repository):
                 "holder": self._holder,
                 "version": job.version,
                 "not_before": not_before,
+                "by": by,
                 "attempts": attempts,
                 "last_error": reason,
                 "waits_for": None if waits_for is None else waits_for.value,

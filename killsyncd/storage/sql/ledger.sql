@@ -149,7 +149,7 @@ UPDATE refs SET holder = NULL WHERE killmail_id {in_ids} AND holder = :holder;
 
 -- name: ref_failed
 UPDATE refs SET state = :state, reason = :reason, attempts = :attempts, refusals = :refusals,
-    not_before = :not_before, holder = NULL, changed_at = {now}
+    not_before = :not_before + COALESCE({now} - CAST(:by AS {real}), 0), holder = NULL, changed_at = {now}
 WHERE killmail_id = :killmail_id AND state = 'pending' AND (holder IS NULL OR holder = :holder)
   AND killmail_hash = :killmail_hash
 RETURNING killmail_hash, tried;

@@ -48,7 +48,8 @@ UPDATE wants SET holder = NULL, message_at = 0 WHERE source_id = :source_id AND 
 
 -- name: postpone
 UPDATE wants SET holder = NULL, attempts = :attempts, last_error = :last_error, message_at = 0,
-       waits_for = :waits_for, not_before = CASE WHEN version = :version THEN :not_before ELSE not_before END
+       waits_for = :waits_for, not_before = CASE WHEN version = :version
+           THEN :not_before + COALESCE({now} - CAST(:by AS {real}), 0) ELSE not_before END
 WHERE source_id = :source_id AND holder = :holder;
 
 -- name: drop
