@@ -38,7 +38,8 @@ def addresses(config: Config) -> Finding:
         found.setdefault(_server(config.queue.url), []).append("queue")
     for each in config.webhooks:
         warning = ", which cannot be taken back" if each.kind == "zkillboard" else ""
-        found.setdefault(each.host, []).append(f"webhook {each.name}{warning}")
+        host = each.host or shown_host(config.zkillboard.api_url)
+        found.setdefault(host, []).append(f"webhook {each.name}{warning}")
     told = "; ".join(f"{host} ({', '.join(dict.fromkeys(whats))})" for host, whats in found.items())
     return Finding("addresses", "ok", f"talks to {told}, and to nobody else")
 

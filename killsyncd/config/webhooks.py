@@ -174,8 +174,11 @@ class WebhookConfig:
 
     @property
     def host(self) -> str:
-        """Where it goes to, as may be shown: scheme, host and port, and nothing of the path."""
-        return shown_host(self.url.reveal()) if self.url is not None else "https://zkillboard.com"
+        """Where it goes to, as may be shown: scheme, host and port, and nothing of the path.
+
+        Empty for `zkillboard` without an address of its own: it goes to `[zkillboard] api_url`.
+        """
+        return shown_host(self.url.reveal()) if self.url is not None else ""
 
     @property
     def needs_static_data(self) -> bool:

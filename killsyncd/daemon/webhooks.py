@@ -52,6 +52,7 @@ def build_webhooks(
             rng=runtime.rng,
             public_url=config.api.public_url,
             agent=user_agent(config.esi.contact),
+            zkillboard_url=config.zkillboard.api_url,
             values=config.prices.enabled,
         ),
         exclusive=store.exclusive,

@@ -36,7 +36,7 @@ OLDEST_SIGNATURE = 300.0
 
 _DISCORD = re.compile(r"/api/(?:v\d+/)?webhooks/(\d{1,20})/([A-Za-z0-9_-]{1,100})(/messages/(\d{1,20}))?")
 _RECEIVER = re.compile(r"/webhook-receiver/([A-Za-z0-9_-]{1,64})")
-_ZKILLBOARD = re.compile(r"/zkb/killmail/add/(\d{1,19})/([0-9a-f]{40})/(?:([0-5])/)?")
+_ZKILLBOARD = re.compile(r"/zkillboard/api/killmail/add/(\d{1,19})/([0-9a-f]{40})/(?:([0-5])/)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class TakenMessage:
 class WebhookTargets:
     """Discord below `/api/webhooks/ID/TOKEN`, a receiver below `/webhook-receiver/NAME`, and zKillboard's
     door for
-    mails below `/zkb/killmail/add/`.
+    mails at `/zkillboard/api/killmail/add/`.
 
     channels: channel of a webhook's id; others have one of their own. secret: the receiver's key (None:
     nothing is

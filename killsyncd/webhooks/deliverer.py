@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from killsyncd.config import WebhookConfig
 from killsyncd.core.clock import Clock
-from killsyncd.core.errors import BadInput, NotFound, Unavailable
+from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
@@ -59,7 +59,8 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What deliverers share. public_url: of the dashboard. agent: who we are. values: mails get a value.
+    """What deliverers share. public_url: of the dashboard. agent: who we are. zkillboard_url: of its API.
+    values: mails get a value.
 
     pace: of requests by kind, Discord's own unless a test has another. first_back_off: seconds after a
     failure.
@@ -75,6 +76,7 @@ class Parts:
     rng: random.Random
     public_url: str = ""
     agent: str = "killsyncd"
+    zkillboard_url: str = ""
     values: bool = False
     pace: dict[str, tuple[PaceWindow, ...]] | None = None
     first_back_off: float = FIRST_BACK_OFF
@@ -157,7 +159,7 @@ class Candidates:
         if config.kind == "discord":
             return request.discord(shown, config, self._parts.public_url)
         if config.kind == "zkillboard":
-            return request.published(shown, config, self._parts.agent)
+            return request.published(shown, config, self._parts.zkillboard_url, self._parts.agent)
         data = await self._parts.documents.of(shown.candidate.mail.killmail_id)
         return request.signed(shown, config, data, self._parts.clock.now())
 
@@ -203,7 +205,7 @@ class Deliverer:
     async def _guarded(self) -> float:
         try:
             pause = await self._round()
-        except Unavailable as error:
+        except KillsyncdError as error:  # whatever it is, it must not end the daemon, and may pass
             self._states.set("round", "failing", "webhook cannot go on", reason=error.message)
             return LOOK_AGAIN
         self._states.set("round", "ok", "webhook goes on")

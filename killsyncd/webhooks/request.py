@@ -16,8 +16,6 @@ from killsyncd.webhooks import embed, signing
 from killsyncd.webhooks.http import TIMEOUT, ZKILLBOARD_TIMEOUT
 from killsyncd.webhooks.model import Shown
 
-ZKILLBOARD = "https://zkillboard.com/api"
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -52,11 +50,12 @@ def signed(shown: Shown, config: WebhookConfig, data: Mapping[str, Any], now: fl
     return Request(config.url.reveal(), body, signing.headers(id_, int(now), body, key))
 
 
-def published(shown: Shown, config: WebhookConfig, agent: str) -> Request:
-    """Id and hash for zKillboard, which asks ESI for the mail by itself. agent: who we are; it asks for
-    that.
+def published(shown: Shown, config: WebhookConfig, api_url: str, agent: str) -> Request:
+    """Id and hash for zKillboard, which asks ESI for the mail by itself.
+
+    api_url: zKillboard's, unless the webhook has an address of its own. agent: who we are; it asks for that.
     """
-    base = (config.url.reveal() if config.url is not None else ZKILLBOARD).rstrip("/")
+    base = (config.url.reveal() if config.url is not None else api_url).rstrip("/")
     mail = shown.candidate.mail
     delay = ZKILLBOARD_DELAYS[int(config.zkillboard_delay / 3600)]
     url = f"{base}/killmail/add/{mail.killmail_id}/{mail.killmail_hash}/" + (f"{delay}/" if delay else "")

@@ -61,7 +61,13 @@ def test_a_day_with_webhooks(stage: Stage, tmp_path: Path) -> None:
         "query($id: ID!) {killmail(id: $id) {id victim {shipType {id name} damageTaken} users {role}}}",
         id=got[-1]["data"]["id"],
     )["killmail"]
-    assert got[-1]["data"]["victim"]["shipType"] == document["victim"]["shipType"]
+    sent = got[-1]["data"]
+    assert sent["victim"]["damageTaken"] == document["victim"]["damageTaken"]
+    ship = {name: sent["victim"]["shipType"][name] for name in ("id", "name")}
+    assert ship == document["victim"]["shipType"]
+    assert {each["user"]["characterName"] for each in sent["users"]} == {eve.pilots()[0]["name"]}
+    assert set(sent["users"][0]["user"]) == {"id", "characterId", "characterName"}
+    assert sent["value"]["total"] > 0
 
     _explains_itself(daemon, new[0])
     done = daemon.command("ctl", "webhooks", "test", "corp")

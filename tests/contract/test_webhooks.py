@@ -170,3 +170,32 @@ async def test_a_name_that_nobody_knows_is_told_with_the_nearest(hooks: WebhookW
         trouble = webhooks.deliverer("tool").trouble
     assert trouble is not None
     assert "no pilot is called 'Aldo Abrakof'; did you mean 'Aldo Abrakov'?" in trouble.message
+
+
+async def test_zkillboard_gets_id_and_hash_and_is_waited_for(hooks: WebhookWorld) -> None:
+    hooks.targets.script.extend(["422", "", "408"])
+    async with hooks.running({"name": "zkb", "kind": "zkillboard", "zkillboard_delay": "3h"}):
+        ids = await hooks.add_fresh(3)
+        await _quick(hooks)
+    assert hooks.taken("zkillboard") == ids[1:]
+    assert {each.body["delay"] for each in hooks.targets.taken} == {2}
+    (state,) = await hooks.rows.all()
+    assert (state.delivered, state.set_aside) == (2, 1)
+
+
+async def test_a_first_sync_and_an_import_are_no_news(hooks: WebhookWorld) -> None:
+    """Thousands that are no news: nothing is sent, and it takes no time."""
+    async with hooks.running(DISCORD, {**JSON, "fresh_only": False, "outcome": "loss"}):
+        await hooks.api.add_some(2500, attackers=1, items=0, apart=1.0)
+        fresh = await hooks.add_fresh(1)
+        await hooks.settled("corp")
+        await hooks.settled("tool")
+        assert hooks.taken("100") == fresh
+        assert hooks.taken("tool") == []
+        since = hooks.api.clock.now() - 20.5
+        asked = await hooks.rows.replay("corp", since)
+        assert 2 < asked <= 22  # some seconds have passed since
+        hooks.api.events.tell("webhooks")
+        await hooks.settled("corp")
+    assert len(hooks.taken("100")) == 1 + asked
+    assert hooks.targets.breaches == []

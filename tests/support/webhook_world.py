@@ -71,7 +71,7 @@ def configs(folder: Path, base: str, *tables: Mapping[str, Any]) -> tuple[Webhoo
             or {
                 "discord": f"/api/webhooks/{100 + len(made)}/token",
                 "json": f"/webhook-receiver/{table['name']}",
-                "zkillboard": "/zkb",
+                "zkillboard": "/zkillboard/api",
             }[table["kind"]]
         )
         table["url_file"] = str(secret_file(folder / f"{table['name']}.url", base + path))

@@ -187,9 +187,10 @@ def test_zkillboards_address(tmp_path: Path) -> None:
         "esi": {"contact": "me@killsyncd.invalid"},
         "webhooks": [{"name": "a", "kind": "zkillboard", "zkillboard_delay": "8h"}],
     }
-    made = request.published(shown(), from_mapping(document).webhooks[0], "agent (me@killsyncd.invalid)")
+    agent = "agent (me@killsyncd.invalid)"
+    made = request.published(shown(), from_mapping(document).webhooks[0], "https://zkillboard.com/api", agent)
     assert made.url == f"https://zkillboard.com/api/killmail/add/128000001/{'ab' * 20}/3/"
-    assert made.headers["User-Agent"] == "agent (me@killsyncd.invalid)"
+    assert made.headers["User-Agent"] == agent
 
 
 def test_text() -> None:

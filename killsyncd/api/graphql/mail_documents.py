@@ -33,11 +33,21 @@ LEFT_OUT = frozenset({("Killmail", "raw"), ("Killmail", "killmailHash"), ("Killm
 ONLY: Mapping[str, frozenset[str]] = {"User": frozenset({"id", "characterId", "characterName"})}
 """Types of which these fields alone are sent."""
 
+ENTITIES: Mapping[str, str] = {
+    "solarSystem": "{ id name security securityClass region { id name } constellation { id name } }",
+    "shipType": "{ id name group { id name } category { id name } }",
+}
+"""What is sent of entities by the field they stand in, beyond id and name: not six nulls for each pilot."""
+
 NESTING = 3
 """Containers in containers; EVE has one level."""
 
 LONG = frozenset({("Killmail", "attackers"), ("Killmail", "items"), ("Killmail", "fitting")})
 """Lists without bound: a mail that is too large for one answer is sent without them."""
+
+
+PATIENCE = 30.0
+"""Seconds that a mail waits while people's queries use everything."""
 
 
 class MailDocuments:
@@ -63,7 +73,9 @@ class MailDocuments:
         engine = self._engine
         context = Context(engine.services, await engine.epoch())
         try:
-            async with engine.run(document, context, {"id": str(killmail_id)}, None) as result:
+            async with engine.run(
+                document, context, {"id": str(killmail_id)}, None, patience=PATIENCE
+            ) as result:
                 for each in result.errors or ():
                     cause = cause_of(each)
                     raise (
@@ -96,21 +108,11 @@ def _selection(kind: GraphQLObjectType, above: tuple[str, ...], left_out: frozen
             parts.append(name)
         elif isinstance(inside, GraphQLObjectType):
             path = (*above, kind.name)
-            times = path.count(inside.name)
-            if times and name != "items":  # an entity's own entities: its region, its group
-                parts.append(f"{name} {_leaves(inside)}" if times == 1 else "")
-            elif times < NESTING:
+            if inside.name == "Entity":
+                parts.append(f"{name} {ENTITIES.get(name, '{ id name }')}")
+            elif path.count(inside.name) < NESTING:
                 parts.append(f"{name} {_selection(inside, path, left_out)}")
-    return "{ " + " ".join(each for each in parts if each) + " }"
-
-
-def _leaves(kind: GraphQLObjectType) -> str:
-    found = [
-        name
-        for name, field in kind.fields.items()
-        if is_leaf_type(get_named_type(field.type)) and _plain(field)
-    ]
-    return "{ " + " ".join(found) + " }"
+    return "{ " + " ".join(parts) + " }"
 
 
 def _plain(field: GraphQLField) -> bool:

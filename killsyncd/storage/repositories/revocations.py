@@ -21,7 +21,7 @@ from killsyncd.storage.repositories.corporations import left, lend
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Bulk, Ids, Row, Run, Store, Tx, one
 
-_TABLES = ("documents", "victims", "attackers", "items")
+_TABLES = ("documents", "victims", "attackers", "items", "deliveries")
 
 
 async def logout(store: Store, user_id: str, *, erase: bool) -> LoggedOutUser | None:

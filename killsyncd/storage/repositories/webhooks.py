@@ -281,6 +281,7 @@ class WebhookRepository(Repository):
         row = one((yield Run("webhooks.one", {"name": name})))
         if row is None:
             return 0
+        since = float(int(since))  # killmails have whole seconds, and so must their border
         before = max(int(row["position"]), int(row["replay_to"]))
         found = one((yield Run("webhooks.replay_from", {"since": utc(since), "before": before})))
         if found is None or not found["mails"]:

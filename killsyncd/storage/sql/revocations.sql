@@ -68,6 +68,9 @@ DELETE FROM attackers WHERE killmail_id {in_ids};
 -- name: items_gone
 DELETE FROM killmail_items WHERE killmail_id {in_ids};
 
+-- name: deliveries_gone
+DELETE FROM webhook_deliveries WHERE killmail_id {in_ids};
+
 -- name: logins_gone
 DELETE FROM login_states WHERE user_id = :user_id;
 
