@@ -6,9 +6,12 @@ known after it. Days are read from the database when they are needed, and a few 
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import Any
 
 from killsyncd.pricing.facts import StaticFacts
 from killsyncd.pricing.overrides import Overrides
@@ -16,11 +19,24 @@ from killsyncd.pricing.ports import Day, Kill, PriceIndex, PriceRows
 from killsyncd.pricing.price_day import PriceDay, day_of
 from killsyncd.pricing.valuation import Price, PriceMethod, Unit, unit_of
 
-KEPT_DAYS = 32
-"""Days in memory, some 230 KB each."""
+KEPT_DAYS = 64
+"""Days in memory, some 170 KB each."""
+
+TURN = 200
+"""Types that are looked up before others get their turn."""
 
 KEPT_UNITS = 60_000
 """Prices of a type on a day that are remembered, some 200 bytes each."""
+
+
+def types_of(kill: Kill) -> set[int]:
+    """Every type on a mail."""
+    types = {kill.hull}
+    types.update(map(_TYPE, kill.items))
+    return types
+
+
+_TYPE: Callable[[Any], int] = itemgetter(1)
 
 
 class PriceBook:
@@ -72,7 +88,7 @@ class PriceBook:
         """How many types of a mail the static data do not know, of those that `units` was asked for."""
         if not self._unknown:
             return 0
-        return len(self._unknown & {kill.hull, *(item.type_id for item in kill.items)})
+        return len(self._unknown & types_of(kill))
 
     @property
     def facts(self) -> StaticFacts:
@@ -104,7 +120,9 @@ class PriceBook:
             for history, method in ((True, PriceMethod.MARKET_HISTORY), (False, PriceMethod.ESI_AVERAGE))
             if day in (self._history if history else self._esi)
         ]
-        for type_id in types:
+        for number, type_id in enumerate(types, 1):
+            if number % TURN == 0:
+                await asyncio.sleep(0)
             cents = self.overrides.get(type_id, day)
             method = PriceMethod.OVERRIDE
             for prices, how in own:

@@ -103,13 +103,15 @@ class Valued:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How things stand. position: up to where in the feed mails were looked at; feed: its end.
+    """How things stand. held: this daemon holds the task. position: up to where in the feed mails were looked
+    at; feed: its end.
 
     build: in the tables. version: of the prices. unapplied: days whose prices came since, each with the days
     whose mails it concerns (first, last; both included) and whether it is of the market's history.
     passes: name to (position, until) of passes over stored mails that are under way.
     """
 
+    held: bool
     position: int
     feed: int
     build: int
@@ -120,10 +122,10 @@ class Work:
 
 
 class ValueRows(Protocol):
-    """Stored mails and their values. Everything but `begin` needs that this daemon holds the task."""
+    """Stored mails and their values. What writes needs that this daemon holds the task."""
 
-    async def begin(self) -> bool:
-        """Take the task, or keep it; False: another daemon is at it."""
+    async def claim(self) -> bool:
+        """Take the task; False: another daemon is at it."""
 
     async def work(self) -> Work: ...
 

@@ -19,6 +19,9 @@ from struct import error as StructError
 from killsyncd.core.errors import BadInput
 
 MOST_TYPES = 1_000_000
+MOST_ID = 2**31
+"""CCP's types are numbers of six digits at the most."""
+
 MOST_CENTS = 2**62
 """More than all ISK there is; what is beyond is no price."""
 
@@ -34,8 +37,8 @@ class PriceDay:
 
     def __init__(self, prices: Iterable[tuple[int, int]] = ()) -> None:
         """prices: (type id, cents); of doubles the last counts."""
-        found = sorted(dict(prices).items())
-        self._ids = array("q", (type_id for type_id, _ in found))
+        found = sorted((each, cents) for each, cents in dict(prices).items() if 0 <= each < MOST_ID)
+        self._ids = array("i", (type_id for type_id, _ in found))
         self._cents = array("q", (cents for _, cents in found))
 
     def __len__(self) -> int:
@@ -72,7 +75,7 @@ class PriceDay:
         except (zlib.error, StructError, ValueError, ArithmeticError) as error:
             raise BadInput(f"prices in the database cannot be read: {error}") from None
         made = cls()
-        made._ids = array("q", accumulate(_joined(body[: count * 8], count)))
+        made._ids = array("i", accumulate(_joined(body[: count * 8], count)))
         made._cents = _joined(body[count * 8 :], count)
         return made
 

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from killsyncd.core.fitting import FIGHTER_TUBES, RACKS, Slot, Stack, slot_of
 from killsyncd.pricing.price_day import day_number
@@ -93,15 +93,9 @@ class Unit(NamedTuple):
     day: int
 
 
-class ItemRow(NamedTuple):
-    """An item as the tables have it. inside: it lay in a container, or in a ship in a hangar."""
-
-    type_id: int
-    flag: int
-    inside: bool
-    singleton: int
-    dropped: int | None
-    destroyed: int | None
+ItemRow = Iterable[Any]
+"""An item as the table has it: killmail id, type id, flag, position of what it lay in (None: in nothing),
+singleton, quantity dropped, quantity destroyed. A row of either database as it comes, for there are many."""
 
 
 FIXED = -1
@@ -135,7 +129,7 @@ def sum_up(
     ship, worst, latest = unit or (0, FIXED, 0)
     destroyed, dropped, fitted = ship, 0, 0
     slots = FITTED_POD if pod else FITTED
-    for type_id, flag, inside, singleton, kept, lost in items:
+    for _, type_id, flag, parent, singleton, kept, lost in items:
         if singleton == BLUEPRINT_COPY:
             cents = TOKEN_CENTS
         elif (unit := units[type_id]) is None:
@@ -148,7 +142,7 @@ def sum_up(
         kept_worth = cents * kept if kept is not None and kept > 0 else 0
         destroyed += lost_worth
         dropped += kept_worth
-        if not inside and flag in slots:
+        if parent is None and flag in slots:
             fitted += lost_worth + kept_worth
     total = destroyed + dropped
     if total > MOST:
@@ -180,7 +174,7 @@ def value_of(
     hull: the victim's ship type. prices: by type, for `kill_day`; a type that is not in it has none.
     """
     rows = list(_walk(items))
-    types = {hull, *(row.type_id for row in rows)}
+    types = {hull, *(type_id for _, type_id, *_ in rows)}
     units = {each: unit_of(each, prices.get(each), facts(each)) for each in types}
     return sum_up(hull, is_capsule(hull, facts(hull)), day_number(kill_day), rows, units)
 
@@ -197,14 +191,8 @@ def is_capsule(type_id: int, facts: TypeFacts | None) -> bool:
     return type_id in CAPSULES or (facts is not None and facts.group_id == GROUP_CAPSULE)
 
 
-def _walk(items: Sequence[Stack], inside: bool = False) -> Iterator[ItemRow]:
+def _walk(items: Sequence[Stack], parent: int | None = None) -> Iterator[ItemRow]:
     for item in items:
-        yield ItemRow(
-            item.item_type_id,
-            item.flag,
-            inside,
-            item.singleton,
-            item.quantity_dropped,
-            item.quantity_destroyed,
-        )
-        yield from _walk(item.items or (), inside=True)
+        fates = item.quantity_dropped, item.quantity_destroyed
+        yield 0, item.item_type_id, item.flag, parent, item.singleton, *fates
+        yield from _walk(item.items or (), parent=0)

@@ -17,19 +17,25 @@ from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput, RowRefused, Unavailable
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.pricing.book import PriceBook
+from killsyncd.pricing.book import PriceBook, types_of
 from killsyncd.pricing.overrides import read_overrides
 from killsyncd.pricing.ports import Kill, PriceRows, Valued, ValueRows, Work
 from killsyncd.pricing.valuation import Unit, is_capsule, sum_up
 
-BATCH = 250
-"""Mails of a transaction: it holds the database's writer for some 10 ms."""
+BATCH = 100
+"""Mails of a transaction: it holds the database's writer for some milliseconds."""
+
+PAUSE = 0.005
+"""Seconds between two batches of a backlog, in which others get their turn."""
 
 WINDOW = 5000
 """Feed positions that a pass looks through at once for mails that concern it."""
 
 LOOK_EVERY = 10.0
 """Seconds after which it looks again without being woken."""
+
+GATHER = 0.2
+"""Seconds to let more mails come before some are valued: few at a time cost more each."""
 
 INLINE = 20
 """Mails that are valued right here; more of them in a thread, so that nobody else waits."""
@@ -92,16 +98,16 @@ class Valuer:
                 await self._signal.wait(self._clock, LOOK_EVERY)
                 continue
             self._states.set("values", "ok", "killmails are valued again")
-            if not more:
-                await self._signal.wait(self._clock, LOOK_EVERY)
+            if not more and await self._signal.wait(self._clock, LOOK_EVERY):
+                await self._clock.sleep(GATHER)
 
     async def _round(self) -> bool:
         """Do one batch of what matters most; answers whether there is more."""
-        if not await self._rows.begin():
-            return False
+        work = await self._rows.work()
+        if not work.held:
+            return await self._rows.claim()
         if self._reload:
             await self._read_overrides()
-        work = await self._rows.work()
         if await self._take_in(work):
             return True
         if not self._book.empty and work.position < work.feed:
@@ -138,11 +144,14 @@ class Valuer:
             work.position, min(work.feed, work.position + WINDOW), VALUES, BATCH
         )
         await self._keep(VALUES, reached, kills)
+        if len(kills) == BATCH:
+            await self._clock.sleep(PAUSE)
         return True
 
     async def _pass(self, kind: str, position: int, until: int) -> None:
         kills, reached = await self._rows.kills_after(position, min(until, position + WINDOW), kind, BATCH)
         await self._keep(kind, reached, kills)
+        await self._clock.sleep(PAUSE)
 
     async def _apply_day(self, day: int, first: int, last: int, history: bool) -> None:
         """Value the mails that a day's prices concern."""
@@ -161,7 +170,10 @@ class Valuer:
     async def _keep(self, kind: str, position: int, kills: Sequence[Kill]) -> bool:
         """Value these mails and write down what has changed. False: another daemon has taken over."""
         known = [each for each in kills if self._book.knows(each.day)]
-        units = {day: await self._book.units(day, types) for day, types in _types_by_day(known).items()}
+        units: dict[int, Mapping[int, Unit | None]] = {}
+        for day, types in _types_by_day(known).items():
+            units[day] = await self._book.units(day, types)
+            await self._clock.sleep(0.0)  # looking up some hundred types takes a millisecond
         if len(known) <= INLINE:
             values = self._worth(known, units)
         else:
@@ -206,7 +218,5 @@ class Valuer:
 def _types_by_day(kills: Sequence[Kill]) -> dict[int, set[int]]:
     found: dict[int, set[int]] = {}
     for kill in kills:
-        types = found.setdefault(kill.day, set())
-        types.add(kill.hull)
-        types.update(item.type_id for item in kill.items)
+        found.setdefault(kill.day, set()).update(types_of(kill))
     return found

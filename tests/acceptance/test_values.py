@@ -67,7 +67,7 @@ def test_kills_at_random_moments_leave_nothing_half(stage: Stage) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    eve = stage.eve(pilots=2, history=120, history_hours=240, seed=seed, no_limits=True)
+    eve = stage.eve(pilots=2, history=10, cache=3, seed=seed, no_limits=True)
     overrides = stage.folder / "prices.csv"
     overrides.write_text("587,1\n")
     daemon = stage.daemon(eve, {"prices": {"history": True, "overrides_file": str(overrides)}})

@@ -270,12 +270,14 @@ async def test_of_two_daemons_one_values_and_the_other_takes_over(worlds: list[S
     first, second = World(worlds[0]), World(worlds[1])
     await first.kills((1, "20261110"))
     await first.esi(20261110)
-    assert await first.values.begin()
-    assert not await second.values.begin()
+    assert await first.values.claim()
+    assert (await first.values.work()).held
+    assert not await second.values.claim()
+    assert not (await second.values.work()).held
     assert not await second.values.keep(VALUES, 1, [])
     await first.settle()
     assert await first.how(1) == ("ESI_AVERAGE", "2026-11-10")
     await worlds[0].member.leave()
-    assert await second.values.begin()
+    assert await second.values.claim()
     tasks = BackgroundTasks(worlds[1].store, worlds[1].holder)
     assert await tasks.claim("prices") is not None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -35,17 +37,9 @@ class ValueRepository(Repository):
         self._holder = holder
         self._facts = StaticDataRepository(store)
 
-    async def begin(self) -> bool:
-        """Take the task, or keep it; False: another daemon is at it."""
-        return await self._held() or await self._claim()
-
-    @reads
-    def _held(self) -> Tx[bool]:
-        row = one((yield Run("values.holder", {"name": VALUES})))
-        return row is not None and row["holder"] == self._holder
-
     @writes
-    def _claim(self) -> Tx[bool]:
+    def claim(self) -> Tx[bool]:
+        """Take the task; False: another daemon is at it."""
         values = {"name": VALUES, "holder": self._holder, "longest": LONGEST_WAIT}
         return bool((yield Run("background.claim", values)))
 
@@ -56,7 +50,9 @@ class ValueRepository(Repository):
         assert feed is not None, "migration 1 makes the feed's row"
         tasks = {each.name: each for each in (yield from all_tasks())}
         unapplied = yield from _unapplied()
+        holder = one((yield Run("values.holder", {"name": VALUES})))
         return Work(
+            held=holder is not None and holder["holder"] == self._holder,
             position=tasks[VALUES].position if VALUES in tasks else 0,
             feed=int(feed["position"]),
             build=(yield from build_number()),
@@ -201,14 +197,12 @@ def _unapplied() -> Tx[list[tuple[Day, Day, Day, bool]]]:
 def _with_items(rows: Rows) -> Tx[list[Kill]]:
     if not rows:
         return []
-    items: dict[int, list[ItemRow]] = {}
     ids = Ids([int(row["killmail_id"]) for row in rows])
     found: Any = yield Run("values.items", {"ids": ids})
-    for row in found:
-        killmail_id, type_id, flag, parent, singleton, dropped, destroyed = row
-        items.setdefault(killmail_id, []).append(
-            ItemRow(type_id, flag, parent is not None, singleton, dropped, destroyed)
-        )
+    # As they come, without a copy: of a mail's whole cost this was a third.
+    items: dict[int, Sequence[ItemRow]] = {
+        killmail_id: list(of_mail) for killmail_id, of_mail in groupby(found, itemgetter(0))
+    }
     return [
         Kill(
             int(row["killmail_id"]),

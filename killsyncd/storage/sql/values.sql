@@ -23,7 +23,7 @@ ORDER BY k.killmail_time, k.killmail_id LIMIT :limit;
 
 -- name: items
 SELECT killmail_id, item_type_id, flag, parent, singleton, quantity_dropped, quantity_destroyed
-FROM killmail_items WHERE killmail_id {in_ids};
+FROM killmail_items WHERE killmail_id {in_ids} ORDER BY killmail_id;
 
 -- name: keep
 INSERT INTO killmail_values (killmail_id, killed_at, total, destroyed, dropped, ship, fitted, cargo, method,
