@@ -36,7 +36,7 @@ demo: $(VENV)/.runtime  ## the whole thing with no account and no network (DEMO_
 	@KILLSYNCD_DEMO_FROM_MAKE=1 $(BIN)/killsyncd demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev  ## the whole test suite that needs no server (TEST_ARGS="-k config")
-	@echo "some ten minutes on two cores; left out here: the suites for PostgreSQL, RabbitMQ, Node.js and the" \
+	@echo "some minutes on two cores; left out here: the suites for PostgreSQL, RabbitMQ, Node.js and the" \
 		"browser (make test-all runs them)"
 	@$(PYTEST) -m "$(SERVERLESS)" $(TEST_ARGS)
 
