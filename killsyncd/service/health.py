@@ -142,6 +142,12 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "A pilot's sync failed several times in a row and is tried again with growing pauses.",
             ),
             ProblemKind(
+                "corporation_not_read",
+                False,
+                "a Director of the corporation logs in: killsyncd login",
+                "A corporation's list was read before, and nobody lends a token to it now.",
+            ),
+            ProblemKind(
                 "quarantined",
                 False,
                 "killsyncd ctl failed shows why; killsyncd ctl retry tries them again",
@@ -314,6 +320,7 @@ class UserTrouble:
 
     character_id, character_name: of the grant, or of the grant by which the source is read. doubted: the SSO
     refused the login once; it is asked again in a minute. source: None where it is the grant's trouble.
+    subject: whose list it is, where it is not this pilot's own.
     """
 
     character_id: int
@@ -324,13 +331,19 @@ class UserTrouble:
     attempts: int = 0
     doubted: bool = False
     source: Source | None = None
+    subject: str | None = None
+
+    @property
+    def who(self) -> str:
+        """Whom to name."""
+        return self.subject or f"{self.character_name} ({self.character_id})"
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingList:
     """A source whose list may not be asked for before `until` (seconds since 1970). reason: for the log.
 
-    character_id, character_name: of the grant by which it is read.
+    character_id, character_name: of the grant by which it is read. subject: as in `UserTrouble`.
     """
 
     character_id: int
@@ -339,6 +352,12 @@ class WaitingList:
     reason: str
     until: float
     source: Source
+    subject: str | None = None
+
+    @property
+    def who(self) -> str:
+        """Whom to name."""
+        return self.subject or f"{self.character_name} ({self.character_id})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,19 +399,22 @@ _WHY = {
 
 def list_reason(waiting: WaitingList) -> str:
     """Why a pilot's list waits, in one sentence with its time."""
-    who, until = f"{waiting.character_name} ({waiting.character_id})", f"{utc(waiting.until):%H:%M:%S} UTC"
+    until = f"{utc(waiting.until):%H:%M:%S} UTC"
+    whose = (
+        "this pilot's list" if waiting.subject is None else f"the list, by {waiting.character_name}'s token,"
+    )
     why = {
         WaitsFor.CACHE: "ESI has nothing newer yet",
         WaitsFor.UNANSWERED: "ESI did not answer the last time, and may have cached what it did not say",
         WaitsFor.EARLIER_LIFE: "it may have been asked for before a restore or an erase, and be cached",
-        WaitsFor.BUDGET: "the budget of this pilot's list is spent",
-        WaitsFor.BLOCKED: "ESI asked us to wait with this pilot's list",
+        WaitsFor.BUDGET: f"the budget of {whose} is spent",
+        WaitsFor.BLOCKED: f"ESI asked us to wait with {whose}".removesuffix(","),
         WaitsFor.ERROR_LIMIT: "ESI's error limit shuts every route",
         WaitsFor.DOWNTIME: "ESI is down",
         WaitsFor.CLOCK: "this machine's clock is wrong, and ESI is asked for the time first",
         WaitsFor.RETRY: waiting.reason or "the last attempt failed",
     }[waiting.waits_for]
-    return f"{who}: {why}; asked again at {until}"
+    return f"{waiting.who}: {why}; asked again at {until}"
 
 
 def derive(facts: HealthFacts) -> list[Problem]:
@@ -427,7 +449,7 @@ def derive(facts: HealthFacts) -> list[Problem]:
         who = "the only user cannot" if facts.users == 1 else f"none of the {facts.users:,} users can"
         add("nobody_syncs", f"{who} be synced", since)
     for each in facts.troubles:
-        who = f"{each.character_name} ({each.character_id})"
+        who = each.who
         if each.state in _OF_STATE:
             add(
                 _OF_STATE[each.state],

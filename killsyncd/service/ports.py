@@ -23,7 +23,8 @@ class StatusFacts:
     producer_*: None where it never ran. daemons: how many are alive on this database.
     ready: users who can be synced; holding: those of them whose access token has not ended.
     waiting: lists that wait, the longest wait first. retrying: killmails that failed and wait for their
-    next attempt, the first of which comes at next_retry_at. tasks: what one daemon does for all.
+    next attempt, the first of which comes at next_retry_at. unread: lists that were read before and have
+    nobody who reads them now. tasks: what one daemon does for all.
     """
 
     now: float
@@ -48,6 +49,7 @@ class StatusFacts:
     waiting: tuple[WaitingList, ...] = ()
     retrying: int = 0
     next_retry_at: float | None = None
+    unread: tuple[SourceView, ...] = ()
     tasks: tuple[TaskState, ...] = ()
 
     @classmethod

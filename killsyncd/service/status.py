@@ -15,6 +15,7 @@ from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health, HealthFacts
 from killsyncd.service.ports import OperationsStorage, StatusFacts
 from killsyncd.service.results import Budget, StatusReport, Waiting
+from killsyncd.service.source_health import source_problems
 from killsyncd.service.waiting import waiting_details, waiting_lists
 from killsyncd.service.wording import resident_bytes
 
@@ -137,6 +138,7 @@ class StatusReporter:
             code = health.CODES["tokens_ended"]
             derived.append(Problem(code.code, "nobody has an access token left", code.remedy, sso.since))
         derived += background_problems(facts.tasks, self._settings.background, facts.now)
+        derived += source_problems(facts.unread, facts.now)
         said = {each.key for each in derived}
         reported = [each for each in self._health.problems() if each.key not in said]
         return health.ordered([*derived, *reported])

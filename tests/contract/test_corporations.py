@@ -11,6 +11,7 @@ from killsyncd.core.sources import Refusal, SourceState
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.repositories.sources import SourceRepository
+from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.sync.job_source import WakeupMessage
 from tests.contract.conftest import Backend
 from tests.support.storage_world import Pilot, StorageWorld
@@ -293,3 +294,21 @@ async def test_an_old_message_asks_for_the_corporation_s_list_by_the_stored_toke
     stranger = await queue.summon(WakeupMessage(OTHER, 3, ours=False, full=True))
     assert (stranger.job, stranger.known) == (None, False)
     assert await world.value("SELECT COUNT(*) FROM sources WHERE kind = 'corporation'") == 1
+
+
+async def test_a_list_that_lost_its_reader_is_told_in_the_status(
+    world: StorageWorld, rows: CorporationRepository
+) -> None:
+    (pilot,) = await logged_in(world, 1)
+    await place(rows, c1=CORPORATION)
+    await rows.settle()
+    source = await source_of(world)
+    status = StatusRepository(world.store)
+    await rows.refused(source, pilot.user_id, Refusal.ROLE, "no")
+    assert (await status.status_facts()).unread == (), "it was never read"
+    await world.rows("UPDATE lenders SET not_before = 0")
+    await rows.settle()
+    await world.listed(Pilot(pilot.user_id, source, 1), 7)
+    await rows.refused(source, pilot.user_id, Refusal.ROLE, "no")
+    (unread,) = (await status.status_facts()).unread
+    assert (unread.source.subject_id, unread.state) == (CORPORATION, SourceState.ROLE_MISSING)

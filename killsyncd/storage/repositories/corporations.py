@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from killsyncd.auth.lending import choose, heard, next_question
 from killsyncd.auth.refusals import ListRefusals
 from killsyncd.core.model import Affiliation, Source, SourceKind
-from killsyncd.core.sources import CORPORATION_SCOPE, LAST_NPC_CORPORATION, Member, Refusal
-from killsyncd.storage.repositories.sources import SWITCH, members_of
+from killsyncd.core.sources import CORPORATION_SCOPE, LAST_NPC_CORPORATION, Member, Refusal, SourceView
+from killsyncd.storage.repositories.sources import SWITCH, members_of, views
 from killsyncd.storage.repositories.users import source_id as source_row
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Bulk, Many, Run, Tx, one
@@ -51,6 +51,12 @@ def left(user_id: str) -> Tx[None]:
     """A pilot has logged out: whose lists they read are read by others. A part for other transactions."""
     for row in (yield Run("corporations.read_by", {"user_id": user_id})):
         yield from lend(int(row[0]))
+
+
+def lost(limit: int) -> Tx[list[SourceView]]:
+    """Corporations' lists that were read before and have no reader now. A part for other transactions."""
+    rows = yield Run("corporations.lost", {"limit": limit})
+    return (yield from views([int(row[0]) for row in rows])) if rows else []
 
 
 class CorporationRepository(Repository):

@@ -23,6 +23,7 @@ from killsyncd.service import (
 from killsyncd.service.health import FAILING_ATTEMPTS, UserTrouble, WaitingList
 from killsyncd.storage.repositories import revocations
 from killsyncd.storage.repositories.background import all_tasks
+from killsyncd.storage.repositories.corporations import lost
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.switches import SwitchRepository
 from killsyncd.storage.repositories.values import explained_value
@@ -42,6 +43,13 @@ SHOWN_TROUBLES = 200
 """Users in trouble that `status` names one by one; `ctl users` has them all."""
 
 
+def _subject(row: Row) -> str | None:
+    """Whose list it is, where it is not that of the pilot whose token reads it."""
+    if row["kind"] == SourceKind.CHARACTER:
+        return None
+    return f"{row['subject_name']} ({row['subject_id']})" if row["subject_name"] else str(row["subject_id"])
+
+
 def _waiting() -> Tx[tuple[WaitingList, ...]]:
     return tuple(
         WaitingList(
@@ -51,6 +59,7 @@ def _waiting() -> Tx[tuple[WaitingList, ...]]:
             str(row["last_error"] or ""),
             float(row["not_before"]),
             Source(SourceKind(row["kind"]), int(row["subject_id"])),
+            _subject(row),
         )
         for row in (yield Run("operations.waiting", {"limit": SHOWN_TROUBLES}))
     )
@@ -93,6 +102,7 @@ def _troubles() -> Tx[tuple[UserTrouble, ...]]:
                 float(row["queued_at"]),
                 int(row["attempts"]),
                 source=Source(SourceKind(row["kind"]), int(row["subject_id"])),
+                subject=_subject(row),
             )
         )
     return tuple(found)
@@ -170,6 +180,7 @@ class StatusRepository(Repository):
         retrying = one((yield Run("operations.retrying", {})))
         waiting = yield from _waiting()
         tasks = yield from all_tasks()
+        unread = yield from lost(SHOWN_TROUBLES)
         point = yield from feed_point()
         first = as_datetime(counts["first_user_at"])
         return StatusFacts(
@@ -196,6 +207,7 @@ class StatusRepository(Repository):
             retrying=int(retrying["n"]) if retrying else 0,
             next_retry_at=retrying["not_before"] if retrying else None,
             tasks=tasks,
+            unread=tuple(unread),
         )
 
     @writes

@@ -77,3 +77,9 @@ DELETE FROM wants WHERE source_id IN (SELECT id FROM sources WHERE kind = {a_cor
 -- name: go_on
 -- What waited for the reader before, or for a day to be over, waits no more.
 UPDATE wants SET not_before = 0 WHERE source_id = :source_id AND holder IS NULL AND not_before > {now};
+
+-- name: lost
+-- Lists that were read before and have no reader now.
+SELECT id FROM sources
+WHERE kind = {a_corporation} AND via_user_id IS NULL AND last_sync_at IS NOT NULL AND paused = {false}
+ORDER BY last_sync_at DESC LIMIT :limit;

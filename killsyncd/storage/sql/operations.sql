@@ -11,15 +11,19 @@ SELECT character_id, character_name, state, state_reason, state_since FROM users
 WHERE state NOT IN ('ok', 'left') ORDER BY state_since DESC LIMIT :limit;
 
 -- name: failing
-SELECT s.kind, s.subject_id, u.character_id, u.character_name, u.state, w.last_error, w.queued_at, w.attempts
+SELECT s.kind, s.subject_id, u.character_id, u.character_name, u.state, w.last_error, w.queued_at, w.attempts,
+       n.name AS subject_name
 FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
+LEFT JOIN names n ON n.id = s.subject_id
 WHERE w.attempts >= :attempts AND {readable}
 ORDER BY w.attempts DESC LIMIT :limit;
 
 -- name: waiting
 -- Lists that wait, those that wait longest first: they are what somebody asks about.
-SELECT s.kind, s.subject_id, u.character_id, u.character_name, w.waits_for, w.last_error, w.not_before
+SELECT s.kind, s.subject_id, u.character_id, u.character_name, w.waits_for, w.last_error, w.not_before,
+       n.name AS subject_name
 FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
+LEFT JOIN names n ON n.id = s.subject_id
 WHERE w.holder IS NULL AND w.waits_for IS NOT NULL AND w.not_before > {now} AND {readable}
 ORDER BY w.not_before DESC LIMIT :limit;
 
