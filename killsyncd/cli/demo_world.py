@@ -187,6 +187,7 @@ def demo_config(port: int, state: Path, eve: str, speed: float) -> Config:
             "webhooks": [_discord(state, eve)],
             "control": {"socket": f"{state}/killsyncd.sock"},
             "security": {"key_file": f"{state}/killsyncd.key"},
+            "corporations": {"enabled": True},
             "static_data": {"url": f"{eve}/static-data/tranquility"},
             "prices": {"history_url": f"{eve}/market-history", "history": True},
         },

@@ -4,11 +4,11 @@ import { announce, h } from './dom.js';
 import { icon } from './icons.js';
 
 const VERBS = 'run|check|login|export|import|backup|restore|rotate-key|migrate-store';
-const CTL = 'status|queue|users|watch|pause|resume|failed|retry|verify|explain|logout|login-url';
+const CTL = 'status|queue|users|sources|webhooks|watch|pause|resume|failed|retry|verify|explain|logout|login-url';
 const WHICH = '(?: --(?:config|socket) [^\\s;,]*[^\\s;,.])?'; // of several daemons
 const COMMAND = new RegExp(
   `(?:[\\w./-]*/)?killsyncd (?:(?:${VERBS})${WHICH}|ctl${WHICH} (?:${CTL}))` +
-    '(?: (?:--user [^\\s,;.]+|--(?:producer|force|full|quiet|paste)|\\d+))*' +
+    '(?: (?:--(?:user|corporation) [^\\s,;.]+|--(?:producer|force|full|quiet|paste)|\\d+))*' +
     `|(?:sudo )?killsyncd-maintain (?:${VERBS})` +
     '|(?:sudo )?systemctl (?:--user )?(?:start|stop|restart) killsyncd[\\w@-]*' +
     '|(?:sudo )?journalctl (?:--user )?-u [\\w@-]+(?:\\.service)?' +

@@ -12,7 +12,7 @@ import { sideOf } from './mails.js';
 import { KILLMAIL } from './queries.js';
 import { dashboardAddress } from './router.js';
 import { eve, localShort, timeAge, timeAgo } from './time.js';
-import { affiliation, nameOf, number, partyName } from './words.js';
+import { affiliation, list, nameOf, number, partyName } from './words.js';
 
 const NAME_PAUSES = [2000, 5000, 15_000];
 
@@ -132,7 +132,8 @@ function head(mail, images) {
       fact('Your time', localShort(at)),
       fact('Age', timeAge(mail.killmailTime)),
       fact('Damage taken', number(victim.damageTaken)),
-      fact('Stored', timeAgo(mail.createdAt))),
+      fact('Stored', timeAgo(mail.createdAt)),
+      mail.sources.length ? fact('Came through', cameThrough(mail.sources)) : null),
     h('div', { class: 'report-foot' }, mail.users.length ? h('p', { class: 'report-ours' }, h('span', { class: 'soft' }, 'Ours on it: '),
       ...mail.users.map((/** @type {any} */ each) => h('a', {
         class: `chip ${each.role === 'VICTIM' ? 'loss' : 'kill'}`,
@@ -141,6 +142,18 @@ function head(mail, images) {
       h('span', { class: 'unseen' }, each.role === 'VICTIM' ? ', lost the ship' : ', shot at it')))) : null,
     h('p', { class: 'report-id' }, h('span', { class: 'soft' }, 'Killmail '), h('span', { class: 'mono' }, mail.id),
       copyButton(mail.id, 'Copy the id'), copyButton(location.href, 'Copy link to this page', 'Copy link'))));
+}
+
+/** How a mail came: through whose lists. @param {any[]} sources */
+function cameThrough(sources) {
+  const words = sources.map((each) => ({
+    CHARACTER: `${nameOf(each.subject, 'Pilot')}’s list`,
+    CORPORATION: `the list of ${nameOf(each.subject, 'Corporation')}`,
+    ZKILLBOARD: 'zKillboard',
+    IMPORT: 'imported files',
+  })[/** @type {string} */ (each.kind)] ?? each.kind);
+  const different = [...new Set(words)];
+  return list(different.length > 4 ? [...different.slice(0, 3), `${number(different.length - 3)} more`] : different);
 }
 
 /** @param {string} label @param {...any} value */

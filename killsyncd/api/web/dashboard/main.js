@@ -12,6 +12,7 @@ import { Mails } from './mails.js';
 import { onRoute } from './router.js';
 import { pilotsPanel } from './pilots.js';
 import { queuePanel } from './queue.js';
+import { sourcesPanel } from './sources.js';
 import { startClock } from './time.js';
 import { State } from './state.js';
 import { statusPanel } from './status.js';
@@ -30,7 +31,7 @@ const status = statusPanel(state);
 const welcome = welcomePanel(state);
 const columns = h('div', { class: 'columns' },
   h('div', { class: 'column' }, activityPanel(state), feedPanel(state, mails)),
-  h('div', { class: 'column' }, pilotsPanel(state), budgetsPanel(state), queuePanel(state), webhooksPanel(state)));
+  h('div', { class: 'column' }, pilotsPanel(state), sourcesPanel(state), budgetsPanel(state), queuePanel(state), webhooksPanel(state)));
 const jumps = h('nav', { class: 'jumps', aria: { label: 'On this page' } },
   ...[['feed', 'Killmails'], ['pilots', 'Pilots'], ['esi', 'ESI'], ['queue', 'Queue']].map(([id, words]) =>
     h('a', { href: `#${id}` }, words)));

@@ -29,6 +29,15 @@ export const OVERVIEW = `query Overview {
   }
 }`;
 
+/** What the card of sources shows; pilots' own lists stand in the card of pilots. */
+export const SOURCES = `query Sources {
+  corporations: sources(kind: CORPORATION) {
+    id subject ${ENTITY} state stateReason remedy via { characterName } lastSyncAt pending completeFrom completeTo
+  }
+  zkillboard: sources(kind: ZKILLBOARD) { id state stateReason remedy lastSyncAt pending }
+  files: sources(kind: IMPORT) { id state }
+}`;
+
 export const ACTIVITY = 'query Activity { activity(days: 30) { day kills losses } }';
 
 export const MAILS = `query Mails($first: Int!, $after: String, $filter: KillmailFilter) {
@@ -68,6 +77,7 @@ export const KILLMAIL = `query Killmail($id: ID!) {
     attackers { ${PARTY} shipType ${ENTITY} weaponType ${ENTITY} damageDone finalBlow securityStatus }
     items { ${ITEM} items { ${ITEM} items { ${ITEM} } } }
     users { role user { characterId characterName } }
+    sources { kind subject ${ENTITY} }
   }
 }`;
 

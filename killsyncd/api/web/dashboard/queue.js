@@ -48,7 +48,7 @@ export function queuePanel(state) {
       ? h('span', { class: 'soft' }, ' · ', h('code', null, 'killsyncd ctl failed'), ' shows why') : null);
     if (status.producerRunning) refill(last, 'running now');
     else if (status.lastProducerRun) {
-      refill(last, timeAgo(status.lastProducerRun), h('span', { class: 'soft' }, ` · ${plural(status.lastProducerQueued, 'pilot')} queued`));
+      refill(last, timeAgo(status.lastProducerRun), h('span', { class: 'soft' }, ` · ${plural(status.lastProducerQueued, 'list')} queued`));
     } else refill(last, 'none yet');
     if (!status.producerEnabled) refill(next, 'off in the configuration');
     else if (status.nextProducerRun) refill(next, timeUntil(status.nextProducerRun));
