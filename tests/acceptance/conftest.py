@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.own_servers import PrivatePostgres, PrivateRabbit, missing
+from tests.support.server_urls import REQUIRED
 from tests.support.stage import Stage
 
 
@@ -22,6 +24,29 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             made.end()
         finally:
             made.abandon()
+
+
+@pytest.fixture
+def postgres() -> Iterator[PrivatePostgres]:
+    """A PostgreSQL that the test may restart and kill."""
+    _need_servers()
+    with PrivatePostgres() as server:
+        yield server
+
+
+@pytest.fixture
+def rabbit() -> Iterator[PrivateRabbit]:
+    """A RabbitMQ that the test may restart and kill."""
+    _need_servers()
+    with PrivateRabbit() as server:
+        yield server
+
+
+def _need_servers() -> None:
+    if lacking := missing():
+        if REQUIRED:
+            pytest.fail(lacking)
+        pytest.skip(lacking)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,12 @@ import pytest
 
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, log_in, wait_for
-from tests.support.own_servers import PrivatePostgres, PrivateRabbit, missing
+from tests.support.own_servers import PrivatePostgres, PrivateRabbit
 from tests.support.postgres_look import value
-from tests.support.server_urls import REQUIRED
 
 pytestmark = [pytest.mark.postgres, pytest.mark.amqp]
 
 QUEUE = "esi_corporation_killmails_queue"
-
-
-@pytest.fixture
-def servers() -> Iterator[tuple[PrivatePostgres, PrivateRabbit]]:
-    lacking = missing()
-    if lacking:
-        if REQUIRED:
-            pytest.fail(lacking)
-        pytest.skip(lacking)
-    with PrivatePostgres() as postgres, PrivateRabbit() as rabbit:
-        yield postgres, rabbit
 
 
 def two_daemons(
@@ -79,10 +66,9 @@ def old_message(corporation: int, director: int) -> dict[str, Any]:
 
 @pytest.mark.timeout(300)
 def test_one_list_a_corporation_whoever_of_the_daemons_falls(
-    tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]
+    tmp_path: Path, postgres: PrivatePostgres, rabbit: PrivateRabbit
 ) -> None:
     """The simulator counts it as a breach where anybody asks for a corporation's list before its Expires."""
-    postgres, rabbit = servers
     words = ["--pilots", "12", "--history", "20", "--pilots-per-corporation", "12", "--cache", "3"]
     with SimulatorProcess(*words) as eve:
         pilots = eve.pilots()

@@ -6,16 +6,15 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, log_in, wait_for
-from tests.support.own_servers import PrivatePostgres, PrivateRabbit, missing
+from tests.support.own_servers import PrivatePostgres, PrivateRabbit
 from tests.support.postgres_look import value
-from tests.support.server_urls import REQUIRED
 
 pytestmark = [pytest.mark.postgres, pytest.mark.amqp, pytest.mark.slow]
 
@@ -25,17 +24,6 @@ KILLS = 8
 LOST_TO_A_KILL = 80
 """Details a kill may cost twice: 20 under way (`esi.max_connections`), and those that arrived and wait
 for a commit, which takes longer while the database is away."""
-
-
-@pytest.fixture
-def servers() -> Iterator[tuple[PrivatePostgres, PrivateRabbit]]:
-    lacking = missing()
-    if lacking:
-        if REQUIRED:
-            pytest.fail(lacking)
-        pytest.skip(lacking)
-    with PrivatePostgres() as postgres, PrivateRabbit() as rabbit:
-        yield postgres, rabbit
 
 
 def daemons_of(
@@ -69,12 +57,12 @@ def again_and_again(
         act()
 
 
+@pytest.mark.slow(200)
 @pytest.mark.timeout(600)
 def test_servers_and_daemons_fall_and_nothing_is_lost(
-    tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]
+    tmp_path: Path, postgres: PrivatePostgres, rabbit: PrivateRabbit
 ) -> None:
     """Issue 4: 20 restarts of each server and SIGKILLs among three daemons during a sync of 5,000 mails."""
-    postgres, rabbit = servers
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -131,13 +119,13 @@ def test_servers_and_daemons_fall_and_nothing_is_lost(
 
 @pytest.mark.parametrize("broker", [False, True], ids=["embedded", "rabbitmq"])
 def test_nothing_is_done_twice(
-    tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit], broker: bool
+    tmp_path: Path, postgres: PrivatePostgres, request: pytest.FixtureRequest, broker: bool
 ) -> None:
     """Two daemons: no list is read twice, no mail is fetched twice, and each sees what the other stored."""
-    postgres, rabbit = servers
+    rabbit: PrivateRabbit | None = request.getfixturevalue("rabbit") if broker else None
     with SimulatorProcess("--pilots", "12", "--history", "40", "--cache", "3") as eve:
         # No background sync: however long this takes, what was asked for is one sync a pilot.
-        daemons = daemons_of(tmp_path, eve, postgres, rabbit if broker else None, 2, interval="1h")
+        daemons = daemons_of(tmp_path, eve, postgres, rabbit, 2, interval="1h")
         with daemons[0], daemons[1]:
             for number, pilot in enumerate(eve.pilots()):
                 log_in(daemons[number % 2].url, eve.base_url, pilot["character_id"])
@@ -158,9 +146,8 @@ def test_nothing_is_done_twice(
             assert eve.breaches() == []
 
 
-def test_another_key_is_refused(tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]) -> None:
+def test_another_key_is_refused(tmp_path: Path, postgres: PrivatePostgres) -> None:
     """A daemon whose key does not open the database's canary ends with 78 and changes nothing."""
-    postgres, _ = servers
     with SimulatorProcess("--pilots", "1", "--history", "1") as eve:
         first, second = daemons_of(tmp_path, eve, postgres, None, 2)
         with first:
@@ -173,11 +160,8 @@ def test_another_key_is_refused(tmp_path: Path, servers: tuple[PrivatePostgres, 
             second.process = None
 
 
-def test_a_start_waits_for_the_database(
-    tmp_path: Path, servers: tuple[PrivatePostgres, PrivateRabbit]
-) -> None:
+def test_a_start_waits_for_the_database(tmp_path: Path, postgres: PrivatePostgres) -> None:
     """Both were started together, and the database takes longer; a signal ends the waiting."""
-    postgres, _ = servers
     with SimulatorProcess("--pilots", "1", "--history", "1") as eve:
         early, gone = daemons_of(tmp_path, eve, postgres, None, 2)
         postgres.stop(signal.SIGINT)
