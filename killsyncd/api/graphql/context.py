@@ -7,7 +7,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from graphql import GraphQLResolveInfo, get_named_type
+
 from killsyncd.api.graphql.budget import Reservation
+from killsyncd.api.graphql.cost import Costs
 from killsyncd.api.graphql.limits import Limits
 from killsyncd.api.graphql.loaders import Loaders
 from killsyncd.api.ports import KillmailReader, StackPrices
@@ -41,7 +44,7 @@ class Context:
     reservation: what one of these may cost; `of_run` gives it.
     """
 
-    __slots__ = ("_once", "epoch", "loaders", "reservation", "services", "shared")
+    __slots__ = ("_once", "costs", "epoch", "loaders", "reservation", "services", "shared")
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Context:
             services.reading, names=names, mails=mails, sources=services.operations.sources.of_killmails
         )
         self.reservation: Reservation | None = None
+        self.costs: Costs | None = None
         self._once: dict[str, asyncio.Future[Any]] = {}
 
     def of_run(self, reservation: Reservation) -> Context:
@@ -73,8 +77,22 @@ class Context:
 
     async def paid(self, values: int) -> None:
         """Pay for what is about to be read."""
-        if self.reservation is not None and not self.reservation.spend(values):
+        if self.reservation is None or self.reservation.spend(values):
+            return
+        loading = self.loaders.turns
+        loading.working += 1  # others like this one are yet to ask: read for all of them at once
+        try:
             await self.reservation.grown()
+        finally:
+            loading.working -= 1
+            loading.look()
+
+    async def paid_rows(self, info: GraphQLResolveInfo[Any], rows: int) -> None:
+        """Pay for all the rows of this list and what is asked of each, before they are read."""
+        if self.costs is None:
+            return
+        nodes = [each for each in info.field_nodes if each.selection_set]
+        await self.paid(max(0, rows - 1) * (1 + self.costs.of_item(get_named_type(info.return_type), nodes)))
 
     async def status(self) -> StatusReport:
         """The daemon's status, asked for once in a query however often it stands there."""

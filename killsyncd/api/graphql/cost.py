@@ -31,7 +31,15 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
+_LATER = 20
+"""Values of a field that waits for something that is read: what waits for it takes 6 KB meanwhile."""
+
 _STATEMENTS = {
+    **{
+        ("Killmail", name): _LATER
+        for name in ("victim", "attackers", "finalBlow", "items", "users", "raw", "value", "fitting")
+    },
+    ("User", "killmails"): _LATER,
     ("Query", "activity"): 5_000,
     ("Query", "killmails"): 50,
     ("Query", "search"): 500,
@@ -41,7 +49,6 @@ _STATEMENTS = {
         ("Statistics", name): 2_000
         for name in ("shipsFlown", "shipsKilled", "shipsLost", "systems", "regions", "opponents")
     },
-    ("Killmail", "value"): 2,
     ("Fitting", "eft"): 10,
     ("Query", "status"): 500,
     ("Query", "webhooks"): 1_000,

@@ -13,6 +13,9 @@ from killsyncd.api.graphql.context import Context
 from killsyncd.api.graphql.cost import Costs
 from killsyncd.api.graphql.turns import Turns
 
+PAID_BEFORE = frozenset({("Killmail", "attackers"), ("Killmail", "items")})
+"""Lists whose rows are paid for by their resolvers, which know how many there are before they are read."""
+
 _AT_HAND = 8
 """Rows that are worked on in one go where there is time."""
 
@@ -27,6 +30,7 @@ class BoundedExecutor(Executor[Any]):
     def bound(self, context: Context, costs: Costs, reservation: Reservation, turns: Turns) -> None:
         """Execute for this context, within these."""
         self.context_value = context
+        context.costs = costs
         self.costs = costs
         self.reservation = reservation
         self.turns = turns
@@ -87,7 +91,7 @@ class BoundedExecutor(Executor[Any]):
     def _pay(self, item_type: Any, field_details_list: Any, info: Any, rows: int) -> bool:
         """Charge what the query's text did not tell: all rows but one, and none of those of a page."""
         kind = get_named_type(item_type)
-        if info.field_name == "edges" or rows < 2:
+        if info.field_name == "edges" or rows < 2 or (info.parent_type.name, info.field_name) in PAID_BEFORE:
             return self.reservation.spend(0)
         each = 1
         if not is_leaf_type(kind):

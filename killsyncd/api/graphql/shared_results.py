@@ -28,7 +28,7 @@ from graphql import (
 
 from killsyncd.api.graphql.budget import MustBeginAgain, TookTooLong
 from killsyncd.api.graphql.context import Context
-from killsyncd.api.graphql.engine import Engine, refusal
+from killsyncd.api.graphql.engine import Engine, Prepared, refusal
 from killsyncd.api.graphql.errors import cause_of, formatted_all
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.read_model import TooMuch
@@ -80,6 +80,19 @@ class SharedResults:
         self._kept: OrderedDict[Hashable, tuple[bytes, float]] = OrderedDict()
         self._size = 0
         self._making: dict[Hashable, asyncio.Task[bytes]] = {}
+        self._shapes: OrderedDict[Hashable, bytes] = OrderedDict()
+
+    def shape_of(self, prepared: Prepared, operation_name: str | None, variables: dict[str, Any]) -> bytes:
+        """The shape of a subscription; remembered, for many clients ask the same."""
+        assert prepared.document is not None, "only for what can be executed"
+        if variables:  # and those would have to be compared
+            return shape_of(prepared.document, operation_name, variables)
+        key = (prepared.key, operation_name)
+        shape = self._shapes.pop(key, None) or shape_of(prepared.document, operation_name, variables)
+        self._shapes[key] = shape
+        if len(self._shapes) > self._limits.cached_queries:
+            self._shapes.popitem(last=False)
+        return shape
 
     async def of(self, event: Event, asked: PreparedSubscription) -> bytes:
         """The answer for an event, as JSON.

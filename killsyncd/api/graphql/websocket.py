@@ -22,7 +22,7 @@ from killsyncd.api.graphql.engine import Engine, Prepared, refusal
 from killsyncd.api.graphql.errors import Unauthenticated, formatted_all
 from killsyncd.api.graphql.feed import RETRY
 from killsyncd.api.graphql.open_operations import OpenOperations
-from killsyncd.api.graphql.shared_results import Event, PreparedSubscription, SharedResults, shape_of
+from killsyncd.api.graphql.shared_results import Event, PreparedSubscription, SharedResults
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.logging import get_logger
@@ -195,6 +195,8 @@ class _Socket:
 
     async def _read(self) -> None:
         async for frame in self._ws:
+            # Those that are here already come without a pause, and others want the loop, too.
+            await self._engine.turn()
             if frame.type is WSMsgType.TEXT:
                 await self._message(frame.data)
             elif frame.type is WSMsgType.BINARY:
@@ -326,7 +328,7 @@ class _Socket:
             stream = await self._stream(prepared, variables, name)
             if isinstance(stream, list):
                 return stream
-            shape = shape_of(prepared.document, name, variables)
+            shape = self._payloads.shape_of(prepared, name, variables)
             asked = PreparedSubscription(prepared.document, variables, name, shape, pages=prepared.pages)
             try:
                 async for event in stream:

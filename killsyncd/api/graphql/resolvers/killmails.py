@@ -113,7 +113,7 @@ def _victim(mail: Mail, info: Info) -> Awaitable[Victim]:
 @killmail.field("attackers")
 async def _attackers(mail: Mail, info: Info) -> list[Attacker]:
     context = context_of(info)
-    await context.paid(mail.attacker_count)
+    await context.paid_rows(info, mail.attacker_count)
     return await context.loaders.attackers_of(mail)
 
 
@@ -125,7 +125,7 @@ def _final_blow(mail: Mail, info: Info) -> Awaitable[Attacker | None]:
 @killmail.field("items")
 async def _items(mail: Mail, info: Info) -> list[ItemOfMail]:
     context = context_of(info)
-    await context.paid((await context.loaders.size.load(mail.killmail_id)).items)
+    await context.paid_rows(info, (await context.loaders.size.load(mail.killmail_id)).items)
     return [ItemOfMail(each, mail) for each in await context.loaders.items.load(mail.killmail_id)]
 
 
