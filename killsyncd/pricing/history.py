@@ -124,23 +124,25 @@ class MarketHistory(PeriodicTask):
 
 def forge_prices(packed: bytes, day: str) -> PriceDay:
     """The averages of a day's file. Raises BadInput. Blocking: for a thread."""
-    reader = csv.reader(_lines(packed))
-    header = next(reader, [])
-    try:
-        region, type_id, average = (header.index(each) for each in ("region_id", "type_id", "average"))
-    except ValueError:
-        raise BadInput(f"the market's history of {day} has no column for region, type and average") from None
     prices: dict[int, int] = {}
     rows = bad = 0
-    for row in reader:
-        rows += 1
-        try:
-            if row[region] == FORGE:
-                cents = cents_of(row[average] or "0")
-                if cents > 0:  # an empty or zero average is no price
-                    prices[int(row[type_id])] = cents
-        except (ValueError, IndexError):
-            bad += 1
+    reader = csv.reader(_lines(packed))
+    try:
+        header = next(reader, [])
+        if missing := {"region_id", "type_id", "average"} - set(header):
+            raise BadInput(f"the market's history of {day} has no column {', '.join(sorted(missing))}")
+        region, type_id, average = (header.index(each) for each in ("region_id", "type_id", "average"))
+        for row in reader:
+            rows += 1
+            try:
+                if row[region] == FORGE:
+                    cents = cents_of(row[average] or "0")
+                    if cents > 0:  # an empty or zero average is no price
+                        prices[int(row[type_id])] = cents
+            except (ValueError, IndexError):
+                bad += 1
+    except csv.Error:
+        raise BadInput(f"the market's history of {day} is no CSV") from None
     if bad * 2 > rows or not prices:
         raise BadInput(f"the market's history of {day} is no such thing: {bad} of {rows} lines can't be read")
     return PriceDay(prices.items())

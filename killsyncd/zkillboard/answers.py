@@ -59,18 +59,22 @@ class StreamFile:
     involved: frozenset[int]
 
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises where the text is no JSON, or no such JSON, or nested too deeply."""
+
+
 def read_page(body: bytes) -> ListedPage:
     """A page of a list. Raises BadInput where it is none, or nothing on it can be read."""
     try:
         rows: Sequence[msgspec.Raw] = _page.decode(body)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         raise BadInput("zKillboard's list is no list in JSON") from None
     entries, bad = [], 0
     for row in rows:
         try:
             entry = _entry.decode(row)
             entries.append(_pair(entry.killmail_id, entry.zkb.hash))
-        except (msgspec.MsgspecError, BadInput):
+        except (*_UNREADABLE, BadInput):
             bad += 1
     if bad and not entries:
         raise BadInput(f"none of the {bad} entries of zKillboard's list can be read")
@@ -81,7 +85,7 @@ def read_file(body: bytes) -> StreamFile:
     """A file of the stream. Raises BadInput where it is none."""
     try:
         found = _file.decode(body)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         raise BadInput("a file of zKillboard's stream is not what it should be") from None
     killmail_id, killmail_hash = _pair(
         found.killmail_id, found.hash or (found.zkb.hash if found.zkb else None)
@@ -95,7 +99,7 @@ def read_sequence(body: bytes) -> int:
     """The number of the stream's last file. Raises BadInput."""
     try:
         number = _sequence.decode(body).sequence
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         number = -1
     if not 0 <= number <= LARGEST_ID:
         raise BadInput("zKillboard's stream does not say how far it is")
