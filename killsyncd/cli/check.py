@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from killsyncd.cli import check_start, checking
 from killsyncd.cli.check_addresses import addresses
 from killsyncd.cli.check_documents import documents
+from killsyncd.cli.check_prices import overrides
 from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
 from killsyncd.config.ownership import explained
 from killsyncd.core.errors import EXIT_CONFIG, EXIT_OK, KillsyncdError
@@ -61,6 +62,7 @@ def _checks(call: Invocation) -> Iterator[checking.Finding]:
         ("listen", lambda: check_start.listening(config, runs=runs)),
         ("callback", lambda: check_start.callback(config)),
         ("addresses", lambda: addresses(config)),
+        ("prices", lambda: overrides(config)),
         ("clock", lambda: checking.clock(config)),
         ("space", lambda: checking.space(config)),
     )

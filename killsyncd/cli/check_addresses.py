@@ -12,7 +12,7 @@ OUTGOING: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("sso", "base_url", "logins", ()),
     ("esi", "base_url", "ESI", ()),
     ("static_data", "url", "static data", ("enabled",)),
-    ("prices", "history_url", "market history", ("enabled", "history")),
+    ("prices", "history_url", "market history", ("history",)),
     ("zkillboard", "api_url", "zKillboard", ("enabled",)),
     ("zkillboard", "stream_url", "zKillboard's stream", ("enabled", "stream")),
     ("history", "everef_url", "history, when it is asked for", ()),

@@ -130,12 +130,12 @@ async def build(
     operations = build_operations(runtime, storage, esi, auth, sync)
     tasks.workers["operations"] = operations.run
     stack.push_async_callback(operations.aclose)
-    valuer = build_values(runtime, tasks, storage.store, storage.member.id, esi)
+    valuer, stacks = build_values(runtime, tasks, storage.store, storage.member.id, esi)
     documents = LateDocuments()
     webhooks, hooks = build_webhooks(runtime, tasks, storage.store, storage.member.id, documents)
     lag = LoopLag(clock)
     tasks.background["lag"] = lag.run
-    shown = Shown(operations, hooks, esi, sync.consumer, sync.fetcher, lag)
+    shown = Shown(operations, hooks, stacks, esi, sync.consumer, sync.fetcher, lag)
     servers = build_servers(runtime, storage.store, storage.member.id, shown)
     documents.source = servers.api.documents
     tasks.background["garbage"] = lambda: garbage.collect(clock, lambda: servers.api.busy)

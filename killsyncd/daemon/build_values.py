@@ -9,6 +9,7 @@ from killsyncd.daemon.runtime import Runtime, Tasks
 from killsyncd.esi.client import EsiClient
 from killsyncd.pricing.esi_prices import EsiPrices
 from killsyncd.pricing.history import HistorySettings, MarketHistory
+from killsyncd.pricing.stacks import StackPrices
 from killsyncd.pricing.valuer import Valuer
 from killsyncd.static_data.task import StaticDataSettings, StaticDataTask
 from killsyncd.storage.repositories.background import BackgroundTasks
@@ -28,8 +29,11 @@ def background_tasks(config: Config) -> frozenset[str]:
     return frozenset(name for name, on in switches.items() if on)
 
 
-def build_values(runtime: Runtime, tasks: Tasks, store: Store, holder: str, esi: EsiClient) -> Valuer:
-    """Make the tasks that are switched on, and the valuer, which takes what prices there are.
+def build_values(
+    runtime: Runtime, tasks: Tasks, store: Store, holder: str, esi: EsiClient
+) -> tuple[Valuer, StackPrices]:
+    """Make the tasks that are switched on, the valuer, which takes what prices there are, and what tells of
+    single items.
 
     holder: this daemon's id.
     """
@@ -64,7 +68,8 @@ def build_values(runtime: Runtime, tasks: Tasks, store: Store, holder: str, esi:
         clear=runtime.health.clear,
         valued=lambda: events.tell("values"),
     )
+    stacks = StackPrices(prices, values, clock, lambda: valuer.overrides)
     for channel in ("feed", "prices", "static-data"):
         events.on(channel, valuer.wake)
     tasks.background["values"] = valuer.run
-    return valuer
+    return valuer, stacks

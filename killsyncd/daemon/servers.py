@@ -19,6 +19,7 @@ from killsyncd.core.events import Events
 from killsyncd.daemon.runtime import Runtime
 from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag, Metrics, MetricSources
+from killsyncd.pricing.stacks import StackPrices
 from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
 from killsyncd.service.webhooks import WebhookOperations
@@ -61,6 +62,7 @@ class Shown:
 
     operations: Operations
     webhooks: WebhookOperations
+    stacks: StackPrices
     esi: EsiClient
     consumer: Consumer
     fetcher: Fetcher
@@ -101,7 +103,7 @@ def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> 
     api = ApiServer(
         config.api,
         config.sso.callback_url,
-        ApiServices(KillmailSearch(store), operations, clock, Limits(), shown.webhooks),
+        ApiServices(KillmailSearch(store), operations, clock, Limits(), shown.webhooks, prices=shown.stacks),
         sessions=SessionRepository(store, clock),
         events=events,
         readiness=readiness,

@@ -42,7 +42,8 @@ _TYPE: Callable[[Any], int] = itemgetter(1)
 class PriceBook:
     """Looks prices up. overrides: may be replaced at any time; then call `forget`."""
 
-    def __init__(self, rows: PriceRows) -> None:
+    def __init__(self, rows: PriceRows, kept_days: int = KEPT_DAYS) -> None:
+        self._kept_days = kept_days
         self._rows = rows
         self.overrides = Overrides()
         self._facts = StaticFacts()
@@ -170,7 +171,7 @@ class PriceBook:
             packed = await (self._rows.history_day(day) if history else self._rows.esi_day(day))
             found = PriceDay() if packed is None else PriceDay.unpacked(packed)
             self._loaded[key] = found
-            if len(self._loaded) > KEPT_DAYS:
+            if len(self._loaded) > self._kept_days:
                 self._loaded.popitem(last=False)
         else:
             self._loaded.move_to_end(key)

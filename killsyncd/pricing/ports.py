@@ -129,6 +129,9 @@ class ValueRows(Protocol):
 
     async def work(self) -> Work: ...
 
+    async def build(self) -> int:
+        """The build of the static data in the tables; 0 for none."""
+
     async def facts(self) -> StaticFacts: ...
 
     async def kills_after(self, position: int, until: int, kind: str, limit: int) -> tuple[list[Kill], int]:

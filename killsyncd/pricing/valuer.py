@@ -18,7 +18,7 @@ from killsyncd.core.errors import BadInput, RowRefused, Unavailable
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.pricing.book import PriceBook, types_of
-from killsyncd.pricing.overrides import read_overrides
+from killsyncd.pricing.overrides import Overrides, read_overrides
 from killsyncd.pricing.ports import Kill, PriceRows, Valued, ValueRows, Work
 from killsyncd.pricing.valuation import Unit, is_capsule, sum_up
 
@@ -77,6 +77,11 @@ class Valuer:
         self._states = StateLog(log)
         self.done = 0
         """Mails valued since the start, those valued again included."""
+
+    @property
+    def overrides(self) -> Overrides:
+        """The operator's prices, as they were read last."""
+        return self._book.overrides
 
     def wake(self) -> None:
         """There may be something to value."""

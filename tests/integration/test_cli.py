@@ -623,6 +623,20 @@ async def test_check_creates_nothing(tmp_path: Path) -> None:
     assert (ended.code, len(ended.out.splitlines())) == (0, 12)
 
 
+async def test_check_reads_the_operators_prices(tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    path = configured(tmp_path / "home", prices={"overrides_file": str(file)})
+    code, found = await checked(path)
+    assert (code, found["prices"]["status"]) == (78, "fail")
+    assert "cannot be read" in found["prices"]["message"]
+    file.write_text("587,1000\n588\n")
+    code, found = await checked(path)
+    assert (code, found["prices"]["status"]) == (0, "warn")
+    assert "line 2: has to be type_id,price" in found["prices"]["message"]
+    file.write_text("587,1000\n")
+    assert "prices of 1 type" in (await checked(path))[1]["prices"]["message"]
+
+
 async def test_check_looks_at_what_is_there(tmp_path: Path) -> None:
     path = configured(tmp_path)
     await founded(path)

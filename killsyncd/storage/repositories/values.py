@@ -66,6 +66,10 @@ class ValueRepository(Repository):
             validators={name: tasks[name].validator for name in PASSES if name in tasks},
         )
 
+    async def build(self) -> int:
+        """The build of the static data in the tables; 0 for none."""
+        return await self._facts.build()
+
     async def facts(self) -> StaticFacts:
         """What valuing needs to know of types."""
         return await self._facts.type_facts()

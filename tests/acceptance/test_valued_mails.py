@@ -53,6 +53,14 @@ def test_a_mail_is_valued_within_a_moment_and_explained(stage: Stage) -> None:
     assert told["method"] in ("ESI_AVERAGE", "LATER")
     assert told["total"] == pytest.approx(told["destroyed"] + told["dropped"])
     assert "ISK by ESI's average prices" in daemon.command("ctl", "explain", str(made)).stdout
+    mail = daemon.graphql(
+        "query ($id: ID!) { killmail(id: $id) { value { total ship unpriced { id } method }"
+        " items { value items { value } } } }",
+        id=str(made),
+    )["killmail"]
+    stacks = [each for item in mail["items"] for each in (item, *item["items"])]
+    items = sum(each["value"] or 0.0 for each in stacks)
+    assert mail["value"]["total"] == pytest.approx(mail["value"]["ship"] + items) == told["total"]
     assert requests(eve, "files.market_history") == 0, "a third party is asked for nothing unless it is on"
     assert daemon.value("SELECT MAX(build) FROM static_builds") is not None
     metrics = daemon.get("/metrics")[1]
