@@ -10,9 +10,10 @@ from killsyncd.core.errors import Unavailable
 from killsyncd.daemon.runtime import Runtime, Tasks
 from killsyncd.service.webhooks import WebhookOperations
 from killsyncd.storage.repositories.search import KillmailSearch
-from killsyncd.storage.repositories.webhooks import WebhookMailRepository, WebhookRepository
+from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
+from killsyncd.storage.repositories.webhooks import WebhookRepository
 from killsyncd.storage.transaction import Store
-from killsyncd.webhooks.deliverer import Parts
+from killsyncd.webhooks.candidates import Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.ports import MailDocuments

@@ -25,8 +25,8 @@ from killsyncd.service.webhook_reports import (
     WebhookTested,
 )
 from killsyncd.webhooks.answers import outcome_of
-from killsyncd.webhooks.deliverer import Candidates, without_filter
-from killsyncd.webhooks.filters import MailFilter, Verdict
+from killsyncd.webhooks.candidates import Candidates
+from killsyncd.webhooks.filters import MailFilter, Verdict, without_filter
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.model import Delivery
 from killsyncd.webhooks.model import WebhookState as State

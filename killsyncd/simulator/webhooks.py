@@ -68,7 +68,7 @@ class WebhookTargets:
 
     channels: channel of a webhook's id; others have one of their own. secret: the receiver's key (None:
     nothing is
-    verified). script: troubles in their order, one a request.
+    verified). script: troubles in their order, one a request. latest: what was taken last, by hook.
     """
 
     clock: SimClock
@@ -77,6 +77,7 @@ class WebhookTargets:
     secret: bytes | None = None
     script: deque[str] = field(default_factory=deque)
     taken: list[TakenMessage] = field(default_factory=list)
+    latest: dict[str, TakenMessage] = field(default_factory=dict)
     breaches: list[str] = field(default_factory=list)
     retry_after: float = 1.0
     hang: float = 3600.0
@@ -209,6 +210,7 @@ class WebhookTargets:
         self._serial += 1
         message = TakenMessage(hook, str(10**17 + self._serial), body, self.clock.monotonic(), answered)
         self.taken.append(message)
+        self.latest[hook] = message
         return message
 
     def _wrong_in_signature(self, headers: Mapping[str, str], body: bytes) -> str:

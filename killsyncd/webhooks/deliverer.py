@@ -10,43 +10,35 @@ sent again, and says so.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from killsyncd.config import WebhookConfig
-from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable
-from killsyncd.core.events import Events, Wakeup
+from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
-from killsyncd.core.read_model import FeedMail, FeedSlice, Mail
-from killsyncd.webhooks import request
-from killsyncd.webhooks.answers import FIRST_BACK_OFF, PACE, Outcome, back_off, outcome_of
+from killsyncd.core.read_model import FeedMail, FeedSlice
+from killsyncd.webhooks.answers import Outcome, back_off, outcome_of
+from killsyncd.webhooks.candidates import Candidates, Parts
 from killsyncd.webhooks.filters import MailFilter, Verdict
-from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.model import (
     NAMES_PATIENCE,
     Candidate,
     Ours,
-    PaceWindow,
-    Shown,
-    Sides,
     WebhookState,
 )
 from killsyncd.webhooks.names import NotYetKnown, resolve
 from killsyncd.webhooks.ports import (
     LEASE_SECONDS,
-    MailDocuments,
-    MailReader,
-    WebhookMails,
-    WebhookRows,
 )
 
 SLICE = 50
 """Mails of the feed that are looked at together."""
 
+IDLE = 15.0
+"""Seconds after which the feed is looked at although nobody said that it has grown."""
+
 LOOK_AGAIN = 5.0
-"""Seconds after which the feed, and whoever else delivers, is looked at although nobody said anything."""
+"""Seconds after which one that waits for something looks again."""
 
 CLAIM_AGAIN = 2.0
 UNKNOWN_AGAIN = 1.0
@@ -55,35 +47,6 @@ UNKNOWN_AGAIN = 1.0
 RESOLVE_AGAIN = 30.0
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What deliverers share. public_url: of the dashboard. agent: who we are. zkillboard_url: of its API.
-    values: mails get a value.
-
-    pace: of requests by kind, Discord's own unless a test has another. first_back_off: seconds after a
-    failure.
-    """
-
-    rows: WebhookRows
-    mails: WebhookMails
-    reading: MailReader
-    documents: MailDocuments
-    sender: WebhookSender
-    events: Events
-    clock: Clock
-    rng: random.Random
-    public_url: str = ""
-    agent: str = "killsyncd"
-    zkillboard_url: str = ""
-    values: bool = False
-    pace: dict[str, tuple[PaceWindow, ...]] | None = None
-    first_back_off: float = FIRST_BACK_OFF
-
-    def pace_of(self, kind: str) -> tuple[PaceWindow, ...]:
-        """How often a webhook of this kind may be asked."""
-        return (self.pace or PACE)[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,70 +61,6 @@ class Step:
     known: int
     position: int
     left_out: int
-
-
-class Candidates:
-    """Mails with what filters ask of them, and as messages show them. Used by deliverers and by
-    `--explain`.
-    """
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    async def of(self, mails: Sequence[Mail]) -> list[Candidate]:
-        """Read what is known of mails; those that were erased meanwhile are left out."""
-        parts, ids = self._parts, [each.killmail_id for each in mails]
-        if not ids:
-            return []
-        victims = await parts.reading.victims(ids)
-        pilots = await parts.mails.characters_of(ids)
-        corporations = await parts.mails.corporations_of(ids)
-        places = await parts.mails.places(sorted({each.solar_system_id for each in mails}))
-        ships = await parts.mails.ships(sorted({each.ship_type_id for each in victims.values()}))
-        values = await parts.mails.values(ids)
-        return [
-            Candidate(
-                mail,
-                victims[mail.killmail_id],
-                pilots.get(mail.killmail_id, Sides()),
-                corporations.get(mail.killmail_id, Sides()),
-                places.get(mail.solar_system_id),
-                ships.get(victims[mail.killmail_id].ship_type_id),
-                values.get(mail.killmail_id),
-            )
-            for mail in mails
-            if mail.killmail_id in victims
-        ]
-
-    async def shown(self, one: Candidate, outcome: str, *, test: bool = False, again: bool = False) -> Shown:
-        """A mail with the names that a message shows."""
-        killmail_id = one.mail.killmail_id
-        blow = (await self._parts.reading.final_blows([killmail_id])).get(killmail_id)
-        ids = [one.mail.solar_system_id, one.victim.ship_type_id]
-        for each in (one.victim, blow):
-            if each is not None:
-                ids += [
-                    id_
-                    for id_ in (
-                        each.character_id,
-                        each.corporation_id,
-                        each.alliance_id,
-                        each.faction_id,
-                        each.ship_type_id,
-                    )
-                    if id_ is not None
-                ]
-        names = await self._parts.reading.names(sorted(set(ids)))
-        return Shown(one, outcome, blow, names, test=test, again=again)
-
-    async def request(self, shown: Shown, config: WebhookConfig) -> request.Request:
-        """What is sent for it. Raises Unavailable, NotFound."""
-        if config.kind == "discord":
-            return request.discord(shown, config, self._parts.public_url)
-        if config.kind == "zkillboard":
-            return request.published(shown, config, self._parts.zkillboard_url, self._parts.agent)
-        data = await self._parts.documents.of(shown.candidate.mail.killmail_id)
-        return request.signed(shown, config, data, self._parts.clock.now())
 
 
 class Deliverer:
@@ -241,6 +140,10 @@ class Deliverer:
 
     async def _go_along(self, state: WebhookState, conditions: MailFilter) -> float:
         found = await self._slice(state)
+        if not found.mails:
+            if found.reached > state.position:
+                await self._parts.rows.advance(self.config.name, state.position, found.reached, 0)
+            return IDLE
         ours = await self._parts.mails.our_side()
         candidates = {
             each.mail.killmail_id: each for each in await self._candidates.of([m.mail for m in found.mails])
@@ -261,7 +164,7 @@ class Deliverer:
             state = replace(state, attempts=0, sending_id=None)
         if found.reached > known:
             await self._parts.rows.advance(self.config.name, known, found.reached, left_out)
-        return 0.0 if found.reached < state.feed_end else LOOK_AGAIN
+        return 0.0 if found.reached < state.feed_end else IDLE
 
     async def _slice(self, state: WebhookState) -> FeedSlice:
         """The next stretch of the feed. What is no news is not even read, unless it is sent once more."""
@@ -389,35 +292,17 @@ class Deliverer:
             if refused is not None:
                 self._log.warning("a mail was set aside", killmail_id=mail.killmail_id, reason=refused)
             return None
+        # What was in doubt once stays so, whatever came of the attempts after it.
+        doubtful = outcome.doubtful or state.sending_id == mail.killmail_id
         if outcome.verdict == "stopped":
-            await rows.stop(name, outcome.reason)
+            await rows.stop(name, outcome.reason, doubtful=doubtful)
             self._log.error("webhook stopped", reason=outcome.reason)
             return LOOK_AGAIN
         counts = outcome.verdict == "failed"
         wait = outcome.wait or back_off(state.attempts, self._parts.rng, self._parts.first_back_off)
-        await rows.failed(name, outcome.reason, wait, counts=counts, doubtful=outcome.doubtful)
+        await rows.failed(name, outcome.reason, wait, counts=counts, doubtful=doubtful)
         if outcome.everybody or outcome.channel_wide:
             await rows.hold_up(name, wait, everybody=outcome.everybody)
         if counts:
             self._states.set("send", "failing", "webhook does not deliver", reason=outcome.reason)
         return min(wait, LOOK_AGAIN)
-
-
-def without_filter(config: WebhookConfig) -> WebhookConfig:
-    """The same webhook with no condition, for a test of the way to it."""
-    empty: tuple[str, ...] = ()
-    return replace(
-        config,
-        outcome="any",
-        min_value=0.0,
-        regions=empty,
-        systems=empty,
-        security=empty,
-        ship_groups=empty,
-        ship_types=empty,
-        pilots=empty,
-        corporations=empty,
-        exclude_npc=False,
-        exclude_pods=False,
-        fresh_only=False,
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from killsyncd.config import WebhookConfig
 from killsyncd.webhooks.model import Candidate, Ours, Place
@@ -181,3 +181,23 @@ def shown_security(security: float) -> str:
     if 0.0 < security < 0.05:
         return "0.1"
     return f"{math.floor(security * 10 + 0.5) / 10 + 0.0:.1f}"
+
+
+def without_filter(config: WebhookConfig) -> WebhookConfig:
+    """The same webhook with no condition, for a test of the way to it."""
+    empty: tuple[str, ...] = ()
+    return replace(
+        config,
+        outcome="any",
+        min_value=0.0,
+        regions=empty,
+        systems=empty,
+        security=empty,
+        ship_groups=empty,
+        ship_types=empty,
+        pilots=empty,
+        corporations=empty,
+        exclude_npc=False,
+        exclude_pods=False,
+        fresh_only=False,
+    )

@@ -10,7 +10,8 @@ from killsyncd.config import WebhookConfig
 from killsyncd.core.errors import NotFound, Unavailable
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import get_logger
-from killsyncd.webhooks.deliverer import Deliverer, Parts
+from killsyncd.webhooks.candidates import Parts
+from killsyncd.webhooks.deliverer import Deliverer
 from killsyncd.webhooks.ports import RENEW_SECONDS
 
 FORGOTTEN_AFTER = 86_400.0

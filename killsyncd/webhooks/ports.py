@@ -85,13 +85,14 @@ class WebhookRows(Protocol):
         """It was delivered, or (refused) set aside. wait: seconds before the next request may leave."""
 
     async def failed(self, name: str, error: str, wait: float, *, counts: bool, doubtful: bool) -> None:
-        """Nothing came of it. counts: as a failed attempt. doubtful: the request may have arrived."""
+        """Nothing came of it. counts: as a failed attempt. doubtful: this request, or one before it for the
+        same mail, may have arrived."""
 
     async def hold_up(self, name: str, wait: float, *, everybody: bool) -> None:
         """The other side asked for a pause of the whole channel, or of everybody."""
 
-    async def stop(self, name: str, error: str) -> None:
-        """The other side refuses everything: nothing more is sent."""
+    async def stop(self, name: str, error: str, *, doubtful: bool) -> None:
+        """The other side refuses everything: nothing more is sent. doubtful: as for `failed`."""
 
     async def all(self) -> list[WebhookState]:
         """Every webhook that has a row, by name."""

@@ -9,6 +9,7 @@ import pytest
 
 from killsyncd.core.clock import SystemClock
 from killsyncd.storage.transaction import Sql, Tx
+from killsyncd.webhooks.embed import AGAIN
 from tests.contract.conftest import Backend, Sqlite
 from tests.support.api_world import PILOT, ApiWorld
 from tests.support.webhook_world import WebhookWorld
@@ -199,3 +200,15 @@ async def test_a_first_sync_and_an_import_are_no_news(hooks: WebhookWorld) -> No
         await hooks.settled("corp")
     assert len(hooks.taken("100")) == 1 + asked
     assert hooks.targets.breaches == []
+
+
+async def test_what_was_in_doubt_once_says_so_however_many_attempts_follow(hooks: WebhookWorld) -> None:
+    hooks.targets.trouble(["drop", "429", "500"])
+    hooks.targets.retry_after = 0.1
+    async with hooks.running(DISCORD):
+        (killmail_id,) = await hooks.add_fresh(1)
+        await _quick(hooks)
+    assert hooks.taken("100") == [killmail_id] * 2
+    first, again = (each.body["embeds"][0]["footer"]["text"] for each in hooks.targets.taken)
+    assert AGAIN not in first
+    assert AGAIN in again

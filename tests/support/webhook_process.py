@@ -21,9 +21,10 @@ from killsyncd.core.events import Events
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.repositories.search import KillmailSearch
-from killsyncd.storage.repositories.webhooks import WebhookMailRepository, WebhookRepository
+from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
+from killsyncd.storage.repositories.webhooks import WebhookRepository
 from killsyncd.storage.sqlite.store import SqliteStore
-from killsyncd.webhooks.deliverer import Parts
+from killsyncd.webhooks.candidates import Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from tests.support.webhook_world import FASTEST, Documents, configs, pace_of

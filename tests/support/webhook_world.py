@@ -18,8 +18,9 @@ from killsyncd.simulator.clock import SimClock
 from killsyncd.simulator.webhooks import Rates, TakenMessage, WebhookTargets
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories.daemons import Membership
-from killsyncd.storage.repositories.webhooks import WebhookMailRepository, WebhookRepository
-from killsyncd.webhooks.deliverer import Parts
+from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
+from killsyncd.storage.repositories.webhooks import WebhookRepository
+from killsyncd.webhooks.candidates import Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.model import PaceWindow

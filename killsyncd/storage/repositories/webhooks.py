@@ -13,16 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import SourceKind
 from killsyncd.storage.repository import Repository, reads, writes
-from killsyncd.storage.transaction import Ids, Row, Rows, Run, Store, Tx, one
+from killsyncd.storage.transaction import Ids, Row, Run, Store, Tx, one
 from killsyncd.webhooks.model import (
     Delivery,
-    Ours,
     PaceWindow,
-    Place,
-    ShipKind,
-    Sides,
     WebhookState,
 )
 
@@ -31,10 +26,6 @@ MARGIN = 0.02
 
 KEPT_REQUESTS = 600.0
 """Seconds for which requests are remembered, far beyond any window."""
-
-
-_CATEGORIES = {"pilots": "character", "corporations": "corporation"}
-"""As ESI calls what has such a name."""
 
 
 class WebhookRepository(Repository):
@@ -60,12 +51,15 @@ class WebhookRepository(Repository):
 
     @writes
     def claim(self, name: str, lease: float) -> Tx[WebhookState | None]:
-        """Take it, or keep it. None: another daemon has it, or it has no row."""
-        claimed = yield Run("webhooks.claim", {"name": name, "holder": self._holder, "seconds": lease})
-        if not claimed:
-            return None
+        """Take it, or keep it. None: another daemon has it, or it has no row. A quiet look writes nothing."""
         row = one((yield Run("webhooks.one", {"name": name})))
-        return _state(row) if row is not None else None
+        if row is None:
+            return None
+        ours = row["holder"] == self._holder
+        if ours and (self._store.exclusive or float(row["now"]) - float(row["leased_at"]) < lease / 2):
+            return _state(row)
+        claimed = yield Run("webhooks.claim", {"name": name, "holder": self._holder, "seconds": lease})
+        return _state(row) if claimed else None
 
     @writes
     def renew(self) -> Tx[None]:
@@ -210,7 +204,9 @@ class WebhookRepository(Repository):
 
     @writes
     def failed(self, name: str, error: str, wait: float, *, counts: bool, doubtful: bool) -> Tx[None]:
-        """Nothing came of it. counts: as a failed attempt. doubtful: the request may have arrived."""
+        """Nothing came of it. counts: as a failed attempt. doubtful: this request, or one before it for the
+        same mail, may have arrived.
+        """
         yield Run("webhooks.answered", {"name": name})
         yield Run(
             "webhooks.failed",
@@ -233,10 +229,13 @@ class WebhookRepository(Repository):
             yield Run("webhooks.hold_up", {**where, "wait": wait, "everybody": int(everybody)})
 
     @writes
-    def stop(self, name: str, error: str) -> Tx[None]:
-        """The other side refuses everything: nothing more is sent."""
+    def stop(self, name: str, error: str, *, doubtful: bool) -> Tx[None]:
+        """The other side refuses everything: nothing more is sent. doubtful: as for `failed`."""
         yield Run("webhooks.answered", {"name": name})
-        yield Run("webhooks.stop", {"name": name, "holder": self._holder, "error": error})
+        yield Run(
+            "webhooks.stop",
+            {"name": name, "holder": self._holder, "error": error, "doubtful": int(doubtful)},
+        )
 
     @reads
     def all(self) -> Tx[list[WebhookState]]:
@@ -288,111 +287,6 @@ class WebhookRepository(Repository):
             return 0
         yield Run("webhooks.replay", {"name": name, "position": int(found["position"]), "since": since})
         return int(found["mails"])
-
-
-class WebhookMailRepository(Repository):
-    """What filters and messages need of mails."""
-
-    @reads
-    def our_side(self) -> Tx[Ours]:
-        """Our pilots, and the corporations whose lists we read."""
-        pilots = yield Run("webhooks.our_pilots", {})
-        corporations = yield Run("webhooks.our_corporations", {"kind": SourceKind.CORPORATION})
-        return Ours(_ids(pilots), _ids(corporations))
-
-    @reads
-    def characters_of(self, ids: Sequence[int]) -> Tx[dict[int, Sides]]:
-        """Characters on mails, by side."""
-        return _sides((yield Run("webhooks.characters", {"ids": Ids(ids)})), "character_id", ids)
-
-    @reads
-    def corporations_of(self, ids: Sequence[int]) -> Tx[dict[int, Sides]]:
-        """Corporations on mails, by side."""
-        return _sides((yield Run("webhooks.corporations", {"ids": Ids(ids)})), "corporation_id", ids)
-
-    @reads
-    def places(self, systems: Sequence[int]) -> Tx[dict[int, Place]]:
-        """Solar systems that the static data knows."""
-        return {
-            int(row["system_id"]): Place(row["name"], float(row["security"]), row["region_id"], row["region"])
-            for row in (yield Run("webhooks.places", {"ids": Ids(systems)}))
-        }
-
-    @reads
-    def ships(self, types: Sequence[int]) -> Tx[dict[int, ShipKind]]:
-        """Types that the static data knows."""
-        rows = yield Run("webhooks.ships", {"ids": Ids(types)})
-        return {int(row["type_id"]): ShipKind(int(row["group_id"]), str(row["name"])) for row in rows}
-
-    @reads
-    def values(self, ids: Sequence[int]) -> Tx[dict[int, float]]:
-        """What mails were worth, in ISK; absent are those that are not valued."""
-        rows = yield Run("webhooks.worth", {"ids": Ids(ids)})
-        return {int(row["killmail_id"]): int(row["total"]) / 100.0 for row in rows}
-
-    @reads
-    def nameless(self, killmail_id: int) -> Tx[int]:
-        """How many ids of a mail still wait for the first answer about their name."""
-        row = one((yield Run("webhooks.nameless", {"killmail_id": killmail_id})))
-        return int(row["n"]) if row is not None else 0
-
-    @reads
-    def has_prices(self) -> Tx[bool]:
-        """Whether any price is known, so that mails get values."""
-        row = one((yield Run("webhooks.prices", {})))
-        return row is not None and bool(row["known"])
-
-    @reads
-    def has_static_data(self) -> Tx[bool]:
-        """Whether any static data has come."""
-        row = one((yield Run("webhooks.static_data", {})))
-        return row is not None and bool(row["known"])
-
-    @reads
-    def find(self, what: str, word: str) -> Tx[list[int]]:
-        """The ids of a name, or the id itself where it exists.
-
-        what: `regions`, `systems`, `ship_groups`, `ship_types`, `pilots` or `corporations`. An id of a
-        pilot or a
-        corporation is taken as it is.
-        """
-        id_ = int(word) if word.isascii() and word.isdigit() and len(word) < 19 else 0
-        if what in _CATEGORIES:
-            if id_:
-                return [id_]
-            category = _CATEGORIES[what]
-            if what == "pilots":
-                rows = yield Run("webhooks.find_pilots", {"word": word, "category": category})
-            else:
-                rows = yield Run("webhooks.find_corporations", {"word": word, "category": category})
-            return sorted(_ids(rows))
-        for each in ("regions", "systems", "ship_groups", "ship_types"):
-            if each == what:
-                return sorted(_ids((yield Run(f"webhooks.find_{each}", {"word": word, "id": id_}))))
-        raise KeyError(what)
-
-    @reads
-    def names_of(self, what: str) -> Tx[list[str]]:
-        """Names among which the nearest to a mistaken one is looked for."""
-        if what == "corporations":
-            rows = yield Run("webhooks.names_of_corporations", {"category": _CATEGORIES[what]})
-            return [str(row["name"]) for row in rows]
-        for each in ("regions", "systems", "ship_groups", "ship_types", "pilots"):
-            if each == what:
-                return [str(row["name"]) for row in (yield Run(f"webhooks.names_of_{each}", {}))]
-        raise KeyError(what)
-
-
-def _ids(rows: Rows) -> frozenset[int]:
-    return frozenset(int(row["id"]) for row in rows)
-
-
-def _sides(rows: Rows, column: str, ids: Sequence[int]) -> dict[int, Sides]:
-    found: dict[int, tuple[set[int], set[int]]] = {each: (set(), set()) for each in ids}
-    for row in rows:
-        victims, attackers = found[int(row["killmail_id"])]
-        (victims if row["role"] == "VICTIM" else attackers).add(int(row[column]))
-    return {each: Sides(frozenset(sides[0]), frozenset(sides[1])) for each, sides in found.items()}
 
 
 def _delivery(row: Row) -> Delivery:

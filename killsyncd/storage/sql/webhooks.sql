@@ -96,7 +96,9 @@ WHERE kind = :kind AND not_before < {now} + CAST(:wait AS {real})
        OR channel = (SELECT o.channel FROM webhooks o WHERE o.name = :name));
 
 -- name: stop
-UPDATE webhooks SET stopped_at = {now}, error = :error, sending_id = NULL, sending_at = NULL
+UPDATE webhooks SET stopped_at = {now}, error = :error,
+    sending_id = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_id END,
+    sending_at = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_at END
 WHERE name = :name AND holder = :holder RETURNING name;
 
 -- name: pause

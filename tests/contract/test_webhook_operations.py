@@ -1,0 +1,118 @@
+"""What ctl, GraphQL and the health model say of webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from killsyncd.core.clock import SystemClock, utc
+from killsyncd.core.errors import NotFound, UsageError
+from killsyncd.service.health import Health
+from killsyncd.service.webhook_reports import WebhookStatus
+from killsyncd.service.webhooks import WebhookOperations
+from killsyncd.storage.migrations import migrate
+from killsyncd.storage.sqlite.store import SqliteStore
+from killsyncd.storage.transaction import Sql, Tx
+from tests.support.api_world import ApiWorld
+from tests.support.webhook_world import WebhookWorld
+
+JSON = {"name": "tool", "kind": "json"}
+
+
+@pytest.fixture
+async def hooks(tmp_path: Path) -> AsyncIterator[WebhookWorld]:
+    clock = SystemClock()
+    store = await SqliteStore.open(tmp_path / "killsyncd.db", clock)
+    await migrate(store)
+    api = ApiWorld(store, clock)
+    await api.pilot()
+    async with WebhookWorld.begin(store, api, tmp_path) as world:
+        yield world
+    await store.close()
+
+
+async def test_reports_and_explanations(hooks: WebhookWorld) -> None:
+    async with hooks.running({**JSON, "exclude_npc": False}) as webhooks:
+        operations = WebhookOperations(webhooks, hooks.api.reading, hooks.api.health, hooks.api.clock)
+        (old,) = await hooks.api.add_some(1)
+        (fresh,) = await hooks.add_fresh(1)
+        await hooks.settled("tool")
+        (report,) = await operations.all()
+        assert (report.state, report.reason, report.remedy) == (WebhookStatus.OK, "", "")
+        assert (report.delivered, report.waiting) == (1, 0)
+        assert [(each.killmail_id, each.became, each.why) for each in report.last] == [
+            (fresh, "delivered", "passes every condition"),
+            (old.killmail_id, "left_out", "fresh_only: more than an hour old when listed"),
+        ]
+        why = await operations.explain("TOOL", old.killmail_id)
+        assert [(each.name, each.passed) for each in why.conditions] == [("fresh_only", False)]
+        with pytest.raises(NotFound, match="is not stored"):
+            await operations.explain("tool", 5)
+        with pytest.raises(NotFound, match="no webhook 'nobody'"):
+            await operations.pause("nobody")
+
+
+async def test_problems_come_and_go(hooks: WebhookWorld) -> None:
+    health = Health(hooks.api.clock)
+    hooks.targets.trouble(["404"])
+    async with hooks.running(JSON, {**JSON, "name": "odd", "systems": ["Jito"]}) as webhooks:
+        operations = WebhookOperations(webhooks, hooks.api.reading, health, hooks.api.clock)
+        await hooks.add_fresh(1)
+
+        async def both() -> bool:
+            await operations.look()
+            return {each.code for each in health.problems()} == {"webhook_stopped", "webhook_refused"}
+
+        await hooks.until(both)
+        stopped, refused = sorted(health.problems(), key=lambda each: each.code, reverse=True)
+        assert stopped.reason == "webhook tool: the receiver answers 404"
+        assert "killsyncd ctl webhooks resume tool" in stopped.remedy
+        assert "no solar system is called 'Jito'" in refused.reason
+        assert (await operations.resume("tool")).changed
+        await hooks.settled("tool")
+        await operations.look()
+        assert [each.code for each in health.problems()] == ["webhook_refused"]
+
+
+async def test_one_that_fails_is_a_problem_after_a_while(hooks: WebhookWorld) -> None:
+    health = Health(hooks.api.clock)
+    hooks.targets.trouble(["500"])
+
+    def long_ago() -> Tx[None]:
+        yield Sql("UPDATE webhooks SET failing_at = failing_at - 400", {})
+
+    async with hooks.running(JSON) as webhooks:
+        operations = WebhookOperations(webhooks, hooks.api.reading, health, hooks.api.clock)
+        await hooks.add_fresh(1)
+
+        async def failing() -> bool:
+            return (await operations.all())[0].state is WebhookStatus.FAILING
+
+        await hooks.until(failing)
+        await operations.look()
+        assert health.problems() == []
+        await hooks.api.store.write(long_ago)
+        await operations.look()
+        assert [each.code for each in health.problems()] == ["webhook_failing"]
+
+
+async def test_a_test_and_a_replay(hooks: WebhookWorld) -> None:
+    zkb = {"name": "zkb", "kind": "zkillboard"}
+    async with hooks.running({**JSON, "name": "corp", "kind": "discord"}, zkb) as webhooks:
+        operations = WebhookOperations(webhooks, hooks.api.reading, hooks.api.health, hooks.api.clock)
+        with pytest.raises(NotFound, match="no killmail yet"):
+            await operations.test("corp")
+        await hooks.api.add_some(3)
+        done = await operations.test("corp")
+        assert (done.delivered, done.passes) == (True, True)
+        assert "this is a test" in hooks.targets.taken[-1].body["embeds"][0]["footer"]["text"]
+        hooks.targets.trouble(["404"])
+        failed = await operations.test("corp")
+        assert (failed.delivered, failed.message) == (False, "Discord answers 404 (Unknown Webhook)")
+        with pytest.raises(UsageError, match="cannot be taken back"):
+            await operations.test("zkb")
+        nothing = await operations.replay("corp", utc(hooks.api.clock.now()) + timedelta(days=1))
+        assert (nothing.changed, nothing.mails) == (False, 0)
