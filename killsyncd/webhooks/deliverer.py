@@ -113,7 +113,9 @@ class Deliverer:
     async def filter(self) -> MailFilter:
         """The filter with its names resolved. Raises BadInput, NotYetKnown, Unavailable."""
         if self._filter is None:
-            self._filter = await resolve(self.config, self._parts.mails)
+            self._filter = await resolve(
+                self.config, self._parts.mails, static_comes=self._parts.static_comes
+            )
         return self._filter
 
     async def _round(self) -> float:
