@@ -19,7 +19,7 @@ from tests.support.server_urls import POSTGRES_URL, create_database, drop_databa
 CACHE = 4.0
 MOST_TRANSACTIONS = 3
 OF_A_ROUND = 15
-"""Transactions of a round whatever it polls: resuming, looking for jobs when there are none left, tasks beside."""
+"""Transactions of a round whatever it polls: resuming, looking for jobs that are none, tasks beside."""
 MOST_CPU = 0.0012
 
 

@@ -1,7 +1,7 @@
 """Queue and ledger against small models, in any order of what can happen to them (Hypothesis).
 
-Both live in one database and in one machine, since a page written down ends a job, and a mail stored ends what
-the page wanted. The model knows three sets of mails and one row a pilot.
+Both live in one database and in one machine, since a page written down ends a job, and a mail stored ends
+what the page wanted. The model knows three sets of mails and one row a pilot.
 """
 
 from __future__ import annotations
