@@ -66,6 +66,8 @@ async def test_what_is_no_news_is_left_out_and_a_replay_sends_it(hooks: WebhookW
         fresh = await hooks.add_fresh(2)
         await hooks.settled("tool")
     assert hooks.taken("tool") == [*old[-31:], *fresh]
+    (state,) = await hooks.rows.all()
+    assert (state.delivered, state.left_out) == (33, 120)
 
 
 async def test_a_receiver_that_fails_is_asked_again_and_nothing_is_lost(hooks: WebhookWorld) -> None:
@@ -233,13 +235,13 @@ async def test_another_daemon_takes_over_when_the_lease_has_ended(worlds: list[S
     await one.renew()
     await worlds[0].timed.pass_time(LEASE_SECONDS - 2.0)
     assert await two.claim("tool", LEASE_SECONDS) is None
-    assert await one.begin("tool", 5, 0, 0, 0, ()) == 0.0
+    assert await one.begin("tool", 5, 0, 0, ()) == 0.0
     await worlds[0].timed.pass_time(LEASE_SECONDS + 0.5)  # with a look every two seconds: within 15
     state = await two.claim("tool", LEASE_SECONDS)
     assert state is not None
     assert state.sending_id == 5
     assert await one.claim("tool", LEASE_SECONDS) is None
-    assert await one.begin("tool", 6, 0, 0, 0, ()) is None
+    assert await one.begin("tool", 6, 0, 0, ()) is None
     # What the first hears after all is not lost: the second finds it, and sends nothing twice.
     await one.settle("tool", 5, 0, 1, message_id="77")
     assert (await two.deliveries("tool", [5]))[5].message_id == "77"
@@ -253,7 +255,7 @@ async def test_the_pace_outlives_whoever_kept_it(hooks: WebhookWorld) -> None:
         await hooks.rows.register(name, "discord")
         assert await hooks.rows.claim(name, LEASE_SECONDS)
     for number in range(5):
-        assert await hooks.rows.begin("one", number, 0, 0, 0, pace) == 0.0
+        assert await hooks.rows.begin("one", number, 0, 0, pace) == 0.0
         await hooks.rows.failed("one", "x", 0.0, counts=False, doubtful=False)
     other = WebhookRepository(
         hooks.api.store, "nobody"
