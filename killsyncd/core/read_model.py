@@ -314,8 +314,10 @@ class FeedSlice:
 
 @dataclass(frozen=True, slots=True)
 class DayActivity:
-    """Mails of one UTC day with a user of ours among the attackers, or as the victim."""
+    """Mails of one UTC day with a user of ours among the attackers, or as the victim; ISK in hundredths."""
 
     day: date
     kills: int
     losses: int
+    isk_destroyed: float = 0.0
+    isk_lost: float = 0.0

@@ -9,10 +9,11 @@ globalThis.matchMedia = () => ({ matches: false });
 const { parts } = await import('./dashboard/commands.js');
 const { hullClass } = await import('./dashboard/hulls.js');
 const { fits, sideOf } = await import('./dashboard/mails.js');
+const { filterOf, narrows, nothing } = await import('./dashboard/filters.js');
 const { dashboardAddress, parse } = await import('./dashboard/router.js');
 const { bySlot, lines, slotOf } = await import('./dashboard/slots.js');
 const { ago, duration, eve, until } = await import('./dashboard/time.js');
-const { affiliation, list, nameOf, partyName } = await import('./dashboard/words.js');
+const { affiliation, isk, list, nameOf, partyName, percent } = await import('./dashboard/words.js');
 
 const item = (flag, more = {}) => ({
   itemType: { id: '1', name: 'Thing' }, flag, quantityDropped: null, quantityDestroyed: 1, singleton: 0, items: [], ...more,
@@ -74,9 +75,9 @@ test('commands are found in remedies', () => {
 });
 
 test('addresses lead there and back', () => {
-  assert.deepEqual(parse('#/killmail/123'), { view: 'killmail', id: '123', choice: { pilot: null, side: 'all' } });
+  assert.deepEqual(parse('#/killmail/123'), { view: 'killmail', id: '123', choice: nothing() });
   for (const choice of [{ pilot: null, side: 'all' }, { pilot: '9', side: 'losses' }, { pilot: null, side: 'kills' }]) {
-    assert.deepEqual(parse(dashboardAddress(choice)), { view: 'dashboard', choice });
+    assert.deepEqual(parse(dashboardAddress({ ...nothing(), ...choice })), { view: 'dashboard', choice: { ...nothing(), ...choice } });
   }
   assert.equal(parse('#feed'), null);
   assert.equal(parse('#/nowhere').view, 'unknown');
@@ -126,4 +127,37 @@ test('hulls by name', () => {
   };
   for (const [name, kind] of Object.entries(known)) assert.equal(hullClass(name), kind, name);
   assert.equal(hullClass(null), '');
+});
+
+test('ISK as players write it', () => {
+  for (const [value, words] of [
+    [0, '0'], [0.01, '0.01'], [940, '940'], [12_500, '12.5k'], [999_400, '999k'], [999_600, '1m'], [850_300_000, '850m'],
+    [1_240_000_000, '1.24b'], [1_200_000_000, '1.2b'], [12_440_000_000, '12.4b'], [99_960_000_000, '100b'], [2_000_000_000_000, '2t'],
+  ]) assert.equal(isk(value), words);
+  assert.equal(percent(0.75), '75.0 %');
+  assert.equal(percent(null), '–');
+});
+
+test('a filter of the address is the daemon’s', () => {
+  assert.equal(filterOf(nothing()), null);
+  assert.deepEqual(filterOf({ ...nothing(), pilot: '1', side: 'kills', region: '7', worth: '1e9', space: 'LOW' }),
+    { characterId: '1', role: 'ATTACKER', regionId: '7', securityClass: 'LOW', minValue: 1e9 });
+  // The side is our pilot's, and not whom else was looked for.
+  assert.deepEqual(filterOf({ ...nothing(), pilot: '1', side: 'losses', corporation: '5', ship: '9' }),
+    { characterId: '1', role: 'VICTIM', shipTypeId: '9', any: [{ corporationId: '5' }] });
+  assert.deepEqual(filterOf({ ...nothing(), character: '3' }), { characterId: '3' });
+  assert.equal(narrows({ ...nothing(), pilot: '1', side: 'kills' }), false);
+  assert.equal(narrows({ ...nothing(), group: '25' }), true);
+  for (const text of ['region=x', 'space=HEAVEN', 'worth=7', 'order=luck', 'system=1e9']) {
+    assert.deepEqual(parse(`#/?${text}`).choice, nothing());
+  }
+  assert.equal(parse('#/statistics?days=30&pilot=5').days, 30);
+  assert.equal(parse('#/statistics?days=31').days, 90);
+});
+
+test('an NPC is called by whom it belongs to, or by its ship', () => {
+  const rat = { shipType: { id: '23', name: 'Corpii Seeker' } };
+  assert.equal(partyName(rat), 'Corpii Seeker');
+  assert.equal(partyName({ ...rat, faction: { id: '5', name: 'Blood Raider Covenant' } }), 'Blood Raider Covenant');
+  assert.equal(partyName({}), 'Unknown');
 });

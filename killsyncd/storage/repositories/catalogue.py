@@ -169,6 +169,9 @@ class CatalogueReads(Repository):
         if text.strip().isascii() and text.strip().isdigit() and len(text.strip()) < 19:
             rows = yield Run("catalogue.by_id", {"id": int(text)})
             _take(rows, [], wanted, found)
+            if wanted & _PLACES:
+                places = yield Run("catalogue.places", {})
+                _take([each for each in places if each["id"] == int(text)], [], wanted, found)
         if words:
             longest = max(words, key=len)
             names = _named(longest, wanted - _PLACES)

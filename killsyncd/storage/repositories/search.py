@@ -275,7 +275,8 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
         until = datetime.combine(today + timedelta(days=1), datetime.min.time(), UTC)
         since = datetime.combine(first, datetime.min.time(), UTC)
         found = await self._activity(since, until)
-        return [_day(first + timedelta(days=each), found) for each in range(days)]
+        wanted = [first + timedelta(days=each) for each in range(days)]
+        return [found.get(each.isoformat(), DayActivity(each, 0, 0)) for each in wanted]
 
     @reads
     def _list(self, given: MailFilter, order: Order, limit: int, after: paging.Key | None) -> Tx[list[Mail]]:
@@ -315,9 +316,18 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
         return found
 
     @reads
-    def _activity(self, since: datetime, until: datetime) -> Tx[dict[str, tuple[int, int]]]:
+    def _activity(self, since: datetime, until: datetime) -> Tx[dict[str, DayActivity]]:
         rows = yield Run("reading.activity", {"since": since, "until": until})
-        return {str(row["day"]): (int(row["kills"]), int(row["losses"])) for row in rows}
+        return {
+            str(row["day"]): DayActivity(
+                date.fromisoformat(row["day"]),
+                int(row["kills"]),
+                int(row["losses"]),
+                float(row["destroyed"]),
+                float(row["lost"]),
+            )
+            for row in rows
+        }
 
     @reads
     def _attackers(self, ids: Sequence[int]) -> Tx[Rows]:
@@ -387,8 +397,3 @@ async def _grouped(rows: Rows, make: Callable[[Row], V]) -> dict[int, list[V]]:
         for row in part:
             found.setdefault(row["killmail_id"], []).append(make(row))
     return found
-
-
-def _day(day: date, found: dict[str, tuple[int, int]]) -> DayActivity:
-    kills, losses = found.get(day.isoformat(), (0, 0))
-    return DayActivity(day, kills, losses)

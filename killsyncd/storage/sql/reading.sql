@@ -124,17 +124,27 @@ SELECT c.value AS of_character, (
 SELECT position FROM feed WHERE id = 1;
 
 -- name: activity [sqlite]
-SELECT substr(k.killmail_time, 1, 10) AS day,
-       SUM(CASE WHEN EXISTS (SELECT 1 FROM attackers a JOIN users u ON u.character_id = a.character_id
-                             WHERE a.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS kills,
-       SUM(CASE WHEN EXISTS (SELECT 1 FROM victims v JOIN users u ON u.character_id = v.character_id
-                             WHERE v.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS losses
-FROM killmails k WHERE k.killmail_time >= :since AND k.killmail_time < :until GROUP BY 1;
+SELECT x.day, SUM(x.kill) AS kills, SUM(x.loss) AS losses,
+       COALESCE(SUM(CASE WHEN x.kill = 1 THEN CAST(w.total AS {real}) END), 0) AS destroyed,
+       COALESCE(SUM(CASE WHEN x.loss = 1 THEN CAST(w.total AS {real}) END), 0) AS lost
+FROM (
+    SELECT k.killmail_id, substr(k.killmail_time, 1, 10) AS day,
+           CASE WHEN EXISTS (SELECT 1 FROM attackers a JOIN users u ON u.character_id = a.character_id
+                             WHERE a.killmail_id = k.killmail_id) THEN 1 ELSE 0 END AS kill,
+           CASE WHEN EXISTS (SELECT 1 FROM victims v JOIN users u ON u.character_id = v.character_id
+                             WHERE v.killmail_id = k.killmail_id) THEN 1 ELSE 0 END AS loss
+    FROM killmails k WHERE k.killmail_time >= :since AND k.killmail_time < :until
+) x LEFT JOIN killmail_values w ON w.killmail_id = x.killmail_id GROUP BY 1;
 
 -- name: activity [postgres]
-SELECT to_char(k.killmail_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
-       SUM(CASE WHEN EXISTS (SELECT 1 FROM attackers a JOIN users u ON u.character_id = a.character_id
-                             WHERE a.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS kills,
-       SUM(CASE WHEN EXISTS (SELECT 1 FROM victims v JOIN users u ON u.character_id = v.character_id
-                             WHERE v.killmail_id = k.killmail_id) THEN 1 ELSE 0 END) AS losses
-FROM killmails k WHERE k.killmail_time >= :since AND k.killmail_time < :until GROUP BY 1;
+SELECT x.day, SUM(x.kill) AS kills, SUM(x.loss) AS losses,
+       COALESCE(SUM(CASE WHEN x.kill = 1 THEN CAST(w.total AS {real}) END), 0) AS destroyed,
+       COALESCE(SUM(CASE WHEN x.loss = 1 THEN CAST(w.total AS {real}) END), 0) AS lost
+FROM (
+    SELECT k.killmail_id, to_char(k.killmail_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+           CASE WHEN EXISTS (SELECT 1 FROM attackers a JOIN users u ON u.character_id = a.character_id
+                             WHERE a.killmail_id = k.killmail_id) THEN 1 ELSE 0 END AS kill,
+           CASE WHEN EXISTS (SELECT 1 FROM victims v JOIN users u ON u.character_id = v.character_id
+                             WHERE v.killmail_id = k.killmail_id) THEN 1 ELSE 0 END AS loss
+    FROM killmails k WHERE k.killmail_time >= :since AND k.killmail_time < :until
+) x LEFT JOIN killmail_values w ON w.killmail_id = x.killmail_id GROUP BY 1;

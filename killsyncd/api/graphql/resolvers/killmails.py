@@ -186,6 +186,8 @@ def _total_count(source: Connection, info: Info) -> Awaitable[int]:
     return context.loaders.count.load(source.counted)
 
 
+day_activity.set_field("iskDestroyed", lambda each, _info: each.isk_destroyed / 100)
+day_activity.set_field("iskLost", lambda each, _info: each.isk_lost / 100)
 day_activity.set_field("day", lambda each, _info: datetime.combine(each.day, time(), UTC))
 
 killmail.set_field("sources", sources_of)

@@ -2,7 +2,7 @@
 
 import { h, mark, refill, say, svg } from './dom.js';
 import { day, longDay } from './time.js';
-import { number, plural } from './words.js';
+import { isk, number, plural } from './words.js';
 
 const HEIGHT = 148;
 const TOP = 8;
@@ -12,7 +12,14 @@ const GAP = 0.28;
 const WIDEST = 18;
 const LEAST = 3; // of the scale: a single kill is no tower
 
-/** @typedef {{day: string, kills: number, losses: number}} Day */
+/** @typedef {{day: string, kills: number, losses: number, iskDestroyed: number, iskLost: number}} Day */
+/** What the columns stand for. @typedef {{up: (each: Day) => number, down: (each: Day) => number, words: (value: number) => string}} Measure */
+
+/** @type {Record<string, Measure>} */
+const MEASURES = {
+  count: { up: (each) => each.kills, down: (each) => each.losses, words: number },
+  isk: { up: (each) => each.iskDestroyed, down: (each) => each.iskLost, words: isk },
+};
 
 /** @param {import('./state.js').State} state @returns {HTMLElement} */
 export function activityPanel(state) {
@@ -25,10 +32,22 @@ export function activityPanel(state) {
     h('div', { class: 'scroll', tabindex: 0, role: 'region', aria: { label: 'Kills and losses of each day' } },
       h('table', null, h('caption', { class: 'unseen' }, 'Kills and losses of each day (UTC)'),
         h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Day'),
-          h('th', { scope: 'col', class: 'end' }, 'Kills'), h('th', { scope: 'col', class: 'end' }, 'Losses'))), body)));
+          h('th', { scope: 'col', class: 'end' }, 'Kills'), h('th', { scope: 'col', class: 'end' }, 'Losses'),
+          h('th', { scope: 'col', class: 'end' }, 'Destroyed'), h('th', { scope: 'col', class: 'end' }, 'Lost'))), body)));
+  let measure = 'count';
+  const buttons = [['count', 'Count'], ['isk', 'ISK']].map(([name, words]) => {
+    const node = h('button', { type: 'button', class: 'segment', aria: { pressed: String(name === measure) } }, words);
+    node.addEventListener('click', () => {
+      measure = name;
+      for (const each of buttons) mark(each.node, 'aria-pressed', String(each.name === name));
+      draw();
+    });
+    return { name, node };
+  });
   const frame = h('div', { class: 'chart-frame' }, picture, slider);
   const panel = h('section', { class: 'card', id: 'activity', aria: { labelledby: 'activity-title' } },
-    h('div', { class: 'card-head' }, h('h2', { id: 'activity-title' }, 'Last 30 days'), totals), frame,
+    h('div', { class: 'card-head' }, h('h2', { id: 'activity-title' }, 'Last 30 days'), totals,
+      h('div', { class: 'segments', role: 'group', aria: { label: 'Columns show' } }, ...buttons.map((each) => each.node))), frame,
     h('div', { class: 'chart-foot' }, readout, table));
   /** @type {Day[]} */
   let days = [];
@@ -36,10 +55,11 @@ export function activityPanel(state) {
 
   const draw = () => {
     if (!days.length) return;
-    paint(picture, days, frame.clientWidth, chosen);
+    paint(picture, days, frame.clientWidth, chosen, MEASURES[measure]);
     const each = days[chosen < 0 ? days.length - 1 : chosen];
     const when = chosen < 0 ? 'Today' : longDay(Date.parse(each.day));
-    const words = `${when}: ${plural(each.kills, 'kill')}, ${plural(each.losses, 'loss', 'losses')}`;
+    const worth = each.iskDestroyed || each.iskLost ? ` · ${isk(each.iskDestroyed)} destroyed, ${isk(each.iskLost)} lost` : '';
+    const words = `${when}: ${plural(each.kills, 'kill')}, ${plural(each.losses, 'loss', 'losses')}${worth}`;
     say(readout, words);
     mark(slider, 'aria-valuetext', words);
   };
@@ -71,7 +91,8 @@ export function activityPanel(state) {
     const losses = sum(days, 'losses');
     refill(totals, key('kill'), h('span', null, plural(kills, 'kill')), key('loss'), h('span', null, plural(losses, 'loss', 'losses')));
     refill(body, ...[...days].reverse().map((each) => h('tr', null, h('th', { scope: 'row' }, longDay(Date.parse(each.day))),
-      h('td', { class: 'end' }, number(each.kills)), h('td', { class: 'end' }, number(each.losses)))));
+      h('td', { class: 'end' }, number(each.kills)), h('td', { class: 'end' }, number(each.losses)),
+      h('td', { class: 'end' }, isk(each.iskDestroyed)), h('td', { class: 'end' }, isk(each.iskLost)))));
     draw();
   });
   return panel;
@@ -98,13 +119,14 @@ function roundUp(value) {
  * @param {Day[]} days
  * @param {number} width
  * @param {number} chosen index of the day that is pointed at, or -1
+ * @param {Measure} measure
  */
-function paint(picture, days, width, chosen) {
+function paint(picture, days, width, chosen, measure) {
   if (width < 60) return;
   mark(picture, 'width', width);
   mark(picture, 'viewBox', `0 0 ${width} ${HEIGHT}`);
-  const up = roundUp(Math.max(LEAST, ...days.map((each) => each.kills)));
-  const down = roundUp(Math.max(LEAST, ...days.map((each) => each.losses)));
+  const up = roundUp(Math.max(LEAST, ...days.map(measure.up)));
+  const down = roundUp(Math.max(LEAST, ...days.map(measure.down)));
   const room = HEIGHT - TOP - BOTTOM;
   const scale = room / (up + down);
   const zero = TOP + up * scale;
@@ -118,10 +140,10 @@ function paint(picture, days, width, chosen) {
   const every = Math.max(1, Math.ceil(62 / step));
   picture.replaceChildren(
     line(TOP, 'chart-grid'), line(TOP + room, 'chart-grid'),
-    label(TOP + 2, number(up)), label(zero, '0'), label(TOP + room - 1, number(down)),
+    label(TOP + 2, measure.words(up)), label(zero, '0'), label(TOP + room - 1, measure.words(down)),
     ...(chosen >= 0 ? [svg('rect', { x: LEFT + chosen * step, y: TOP, width: step, height: room, class: 'chart-chosen' })] : []),
-    ...days.map((each, index) => column('kill', x(index), zero - each.kills * scale, bar, each.kills * scale, each.kills)),
-    ...days.map((each, index) => column('loss', x(index), zero, bar, each.losses * scale, each.losses)),
+    ...days.map((each, index) => column('kill', x(index), zero - measure.up(each) * scale, bar, measure.up(each) * scale, measure.up(each))),
+    ...days.map((each, index) => column('loss', x(index), zero, bar, measure.down(each) * scale, measure.down(each))),
     line(zero, 'chart-zero'),
     ...days.flatMap((each, index) => ((days.length - 1 - index) % every ? [] : [svg('text', {
       x: index === days.length - 1 ? width : x(index) + bar / 2, y: HEIGHT - 5, 'text-anchor': index === days.length - 1 ? 'end' : 'middle', class: 'chart-label',

@@ -1,11 +1,14 @@
 // The live feed: mails as they arrive, newest first.
 
 import { Keyed, announce, h, mark, refill, say } from './dom.js';
+import { filterBar } from './filterbar.js';
+import { narrows } from './filters.js';
 import { shipPicture } from './glyphs.js';
 import { icon } from './icons.js';
 import { sideOf } from './mails.js';
-import { dashboardAddress, killmailAddress } from './router.js';
+import { killmailAddress } from './router.js';
 import { timeAgo } from './time.js';
+import { iskMark, systemMark } from './values.js';
 import { affiliation, list, nameOf, number, partyName, plural } from './words.js';
 
 const HIGHLIGHT = 12_000;
@@ -32,10 +35,10 @@ export function feedPanel(state, mails) {
   const failed = h('div', { class: 'note bad', hidden: true });
   const waiting = h('button', { type: 'button', class: 'arrivals', hidden: true });
   const pause = h('button', { type: 'button', class: 'plain', aria: { pressed: 'false' } });
-  const { node: filters, show: showFilters } = filterBar(state, mails);
+  const { node: filters, more: moreFilters, show: showFilters } = filterBar(state, mails);
   const panel = h('section', { class: 'card feed', id: 'feed', aria: { labelledby: 'feed-title' } },
     h('div', { class: 'card-head' }, h('h2', { id: 'feed-title' }, 'Killmails'), filters, pause),
-    waiting, failed, items, empty, older);
+    moreFilters, waiting, failed, items, empty, older);
   const rows = new Keyed(items, (/** @type {any} */ each) => each.id, (each) => mailRow(state, mails, each));
   let paused = false;
   /** @type {string|null} the uppermost mail, while newer ones wait */
@@ -120,42 +123,6 @@ function speaker() {
 /**
  * @param {import('./state.js').State} state
  * @param {import('./mails.js').Mails} mails
- */
-function filterBar(state, mails) {
-  const sides = /** @type {const} */ ([['all', 'All'], ['kills', 'Kills'], ['losses', 'Losses']]);
-  const buttons = sides.map(([side, words]) => ({
-    side,
-    node: h('a', { class: 'segment' }, words),
-  }));
-  const select = h('select', { aria: { label: 'Killmails of' } });
-  select.addEventListener('change', () => {
-    location.hash = dashboardAddress({ ...mails.choice, pilot: select.value || null });
-  });
-  let told = '';
-  const show = () => {
-    for (const { side, node } of buttons) {
-      mark(node, 'href', dashboardAddress({ ...mails.choice, side }));
-      mark(node, 'aria-current', mails.choice.side === side ? 'true' : null);
-    }
-    const users = state.get('overview')?.users ?? [];
-    const text = JSON.stringify(users.map((/** @type {any} */ each) => [each.characterId, each.characterName]));
-    if (text !== told) {
-      told = text;
-      refill(select, h('option', { value: '' }, 'Every pilot'),
-        ...users.map((/** @type {any} */ each) => h('option', { value: each.characterId }, each.characterName)));
-    }
-    select.value = mails.choice.pilot ?? '';
-    select.hidden = users.length < 2;
-  };
-  state.on('overview', show);
-  const node = h('div', { class: 'filters' }, select,
-    h('div', { class: 'segments', role: 'group', aria: { label: 'Kills or losses' } }, ...buttons.map((each) => each.node)));
-  return { node, show };
-}
-
-/**
- * @param {import('./state.js').State} state
- * @param {import('./mails.js').Mails} mails
  * @param {any} first
  */
 function mailRow(state, mails, first) {
@@ -168,7 +135,8 @@ function mailRow(state, mails, first) {
   return {
     node,
     update: (/** @type {any} */ mail) => {
-      const text = `${mail.asked ?? 0} ${mails.choice.pilot}`; // a mail never changes, but its names get known
+      // A mail never changes, but its names get known, and its value.
+      const text = `${mail.asked ?? 0} ${mails.choice.pilot} ${mail.value?.total}`;
       if (text === told) return;
       const focused = node.contains(document.activeElement);
       told = text;
@@ -200,13 +168,20 @@ function mailParts(mail, side, images) {
           mail.victim.character && affiliation(mail.victim) ? [' ', h('span', { class: 'mail-corp' }, affiliation(mail.victim))] : null),
         ...tags(mail)),
       h('p', { class: 'mail-more' },
-        blow ? h('span', null, 'by ', h('span', { class: oursBlow ? 'mail-ours' : '' }, partyName(blow)), blow.shipType ? ` in ${nameOf(blow.shipType, 'ship')}` : '',
+        blow ? h('span', null, 'by ', h('span', { class: oursBlow ? 'mail-ours' : '' }, partyName(blow)), flown(blow),
           others > 0 ? ` and ${plural(others, 'other')}` : '') : plural(mail.attackerCount, 'attacker'),
         ours.length ? h('span', null, ' · with ', h('span', { class: 'mail-ours' }, list(some(ours)))) : null)),
+    h('p', { class: 'mail-value' }, iskMark(mail.value?.total),
+      mail.victim.shipType.group?.name ? h('span', { class: 'mail-class' }, mail.victim.shipType.group.name) : null),
     h('p', { class: 'mail-where' },
-      h('span', { class: 'mail-system' }, nameOf(mail.solarSystem, 'System')), timeAgo(mail.killmailTime, 'soft')),
+      h('span', { class: 'mail-system' }, ...systemMark(mail.solarSystem)),
+      h('span', { class: 'mail-when soft' },
+        mail.solarSystem.region?.name ? [h('span', { class: 'mail-region' }, mail.solarSystem.region.name), ' · '] : null, timeAgo(mail.killmailTime))),
   ];
 }
+
+/** What somebody shot from, unless that is what they are called by. @param {any} blow */
+const flown = (blow) => (blow.shipType && partyName(blow) !== nameOf(blow.shipType, 'Ship') ? ` in ${nameOf(blow.shipType, 'ship')}` : '');
 
 /** @param {string[]} names */
 const some = (names) => (names.length > 3 ? [...names.slice(0, 2), `${names.length - 2} more of ours`] : names);
@@ -237,6 +212,9 @@ function showBones(items, wanted) {
 function emptyWords(state, mails) {
   const overview = state.get('overview');
   const name = overview?.users.find((/** @type {any} */ each) => each.characterId === mails.choice.pilot)?.characterName;
+  if (narrows(mails.choice)) {
+    return [h('p', null, 'No killmail is like this.'), h('p', null, h('a', { href: '#/' }, 'Show everything'))];
+  }
   if (mails.choice.pilot || mails.choice.side !== 'all') {
     const what = mails.choice.side === 'all' ? 'killmails' : mails.choice.side;
     return [h('p', null, `No ${what}${mails.choice.pilot ? ` of ${name ?? 'this pilot'}` : ''} here.`),

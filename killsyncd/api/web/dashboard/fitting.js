@@ -1,9 +1,11 @@
 // What was in the wreck, place by place: what dropped, what was destroyed.
 
 import { h } from './dom.js';
+import { copyButton } from './commands.js';
 import { itemPicture } from './glyphs.js';
 import { icon } from './icons.js';
 import { bySlot, lines, slotOf, slotsUsed } from './slots.js';
+import { iskMark } from './values.js';
 import { nameOf, number, plural } from './words.js';
 
 const COPY = 2;
@@ -11,14 +13,15 @@ const SHOWN = 40;
 const OPEN_UP_TO = 6;
 const WHOLE_UP_TO = 14; // a table this short is not broken over two columns
 
-/** @param {any[]} items @param {boolean} images @returns {HTMLElement} */
-export function fittingPanel(items, images) {
+/** @param {any[]} items @param {boolean} images @param {string} eft the fit as EFT text @returns {HTMLElement} */
+export function fittingPanel(items, images, eft) {
   const groups = bySlot(items);
   const counts = tally(items);
   return h('section', { class: 'card', aria: { labelledby: 'fitting-title' } },
     h('div', { class: 'card-head' }, h('h2', { id: 'fitting-title' }, 'In the wreck'),
       items.length ? h('p', { class: 'legend' }, fate('dropped'), `${number(counts.dropped)} dropped`,
-        fate('destroyed'), `${number(counts.destroyed)} destroyed`) : null),
+        fate('destroyed'), `${number(counts.destroyed)} destroyed`) : null,
+      items.length ? copyButton(eft, 'Copy fit, for the game or pyfa', 'Copy fit') : null),
     items.length ? h('div', { class: 'slots' }, ...groups.map((group) => slotTable(group, images)))
       : h('p', { class: 'soft' }, 'The wreck was empty.'));
 }
@@ -32,7 +35,7 @@ function slotTable({ slot, items }, images) {
   const used = slot.fitted ? slotsUsed(items) : all.length;
   const table = h('table', { class: all.length <= WHOLE_UP_TO ? 'slot whole' : 'slot' },
     h('caption', null, slot.name, ' ', h('span', { class: 'soft' }, number(used))),
-    h('thead', { class: 'unseen' }, h('tr', null, h('th', { scope: 'col' }, 'Item'), h('th', { scope: 'col' }, 'Count'), h('th', { scope: 'col' }, 'Fate'))),
+    h('thead', { class: 'unseen' }, h('tr', null, h('th', { scope: 'col' }, 'Item'), h('th', { scope: 'col' }, 'Value'), h('th', { scope: 'col' }, 'Count'), h('th', { scope: 'col' }, 'Fate'))),
     body);
   if (all.length <= SHOWN) return table;
   const more = h('button', { type: 'button', class: 'plain more' }, `Show ${number(all.length - SHOWN)} more`);
@@ -63,9 +66,16 @@ function rows({ item, dropped, destroyed, charge }, depth, images, fitted) {
         h('span', null, h('span', { class: item.itemType.name ? '' : 'unnamed' }, nameOf(item.itemType, 'Type')),
           item.singleton === COPY ? h('span', { class: 'tag', title: 'Blueprint copy' }, 'BPC') : null,
           within.length ? opener(item, within) : null))),
+    h('td', { class: 'end worth' }, item.value !== null && item.value !== undefined ? iskMark(share(item, count)) : null),
     h('td', { class: 'end count' }, fitted && count === 1 ? h('span', { class: 'unseen' }, '1') : `×${number(count)}`),
     h('td', { class: 'fate' }, fate(name), h('span', { class: 'unseen' }, name))));
   return [...own, ...within];
+}
+
+/** What so many of a stack's items were worth. @param {any} item @param {number} count */
+function share(item, count) {
+  const all = (item.quantityDropped ?? 0) + (item.quantityDestroyed ?? 0);
+  return all ? (item.value * count) / all : 0;
 }
 
 /**
@@ -96,7 +106,7 @@ function inside(items, depth, images) {
   const places = new Set(items.map((each) => slotOf(each.flag).name));
   const plain = places.size < 2;
   return bySlot(items).flatMap(({ slot, items: some }) => [
-    ...(plain ? [] : [h('tr', { class: 'place' }, h('th', { scope: 'rowgroup', colspan: 3, css: { '--depth': depth } },
+    ...(plain ? [] : [h('tr', { class: 'place' }, h('th', { scope: 'rowgroup', colspan: 4, css: { '--depth': depth } },
       slot.from === 0 ? 'Inside' : slot.name))]),
     ...lines(plain ? { ...slot, fitted: false } : slot, some).flatMap((line) => rows({ ...line, item: { items: [], ...line.item } }, depth + (plain ? 0 : 0.5), images, slot.fitted)),
   ]);

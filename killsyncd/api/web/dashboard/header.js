@@ -3,6 +3,7 @@
 import { h, mark, refill, say } from './dom.js';
 import { icon, logo } from './icons.js';
 import { lock } from './graphql.js';
+import { statisticsLink } from './statistics.js';
 import { eve, now, onTick, timeSince } from './time.js';
 
 const THEMES = /** @type {const} */ ([
@@ -34,7 +35,7 @@ export function header(state, live) {
     h('a', { href: '#/', class: 'brand' }, logo(), h('span', null, 'killsyncd')),
     h('p', { class: 'lamp-box' }, lamp, lampWords),
     h('p', { class: 'clock', title: 'EVE time is UTC' }, h('span', { class: 'clock-label' }, 'EVE'), ' ', time),
-    h('div', { class: 'actions' }, themeButton(), out, add),
+    h('div', { class: 'actions' }, statisticsLink(), themeButton(), out, add),
   );
   onTick(() => {
     say(time, eve(now(), false).slice(11));

@@ -5,14 +5,16 @@ import { command, copyButton } from './commands.js';
 import { h, refill } from './dom.js';
 import { SIDES } from './feed.js';
 import { fittingPanel } from './fitting.js';
+import { iskMark, securityMark } from './values.js';
 import { portrait, shipPicture } from './glyphs.js';
 import { Gone, Locked, ask } from './graphql.js';
 import { icon } from './icons.js';
 import { sideOf } from './mails.js';
 import { KILLMAIL } from './queries.js';
+import { nothing } from './filters.js';
 import { dashboardAddress } from './router.js';
 import { eve, localShort, timeAge, timeAgo } from './time.js';
-import { affiliation, list, nameOf, number, partyName } from './words.js';
+import { affiliation, list, nameOf, number, partyName, plural } from './words.js';
 
 const NAME_PAUSES = [2000, 5000, 15_000];
 
@@ -101,7 +103,7 @@ function showMail(node, mail, images) {
   const focused = node.contains(document.activeElement);
   refill(node, back(), head(mail, images),
     h('div', { class: 'columns report-columns' },
-      h('div', { class: 'column' }, fittingPanel(mail.items, images)),
+      h('div', { class: 'column' }, fittingPanel(mail.items, images, mail.fitting.eft)),
       h('div', { class: 'column' }, attackersPanel(mail, images))));
   document.title = `${nameOf(mail.victim.shipType, 'Ship')} · ${partyName(mail.victim)} · killsyncd`;
   if (focused) /** @type {HTMLElement|null} */ (node.querySelector('h1'))?.focus({ preventScroll: true });
@@ -123,11 +125,17 @@ function head(mail, images) {
         mail.warId ? h('span', { class: 'tag' }, icon('war'), `War ${mail.warId}`) : null,
         mail.moonId ? h('span', { class: 'tag' }, icon('moonrock'), `Moon ${mail.moonId}`) : null),
       h('h1', { tabindex: -1 }, nameOf(victim.shipType, 'Ship')),
+      victim.shipType.group?.name ? h('p', { class: 'soft' }, victim.shipType.group.name) : null,
       h('div', { class: 'report-victim' }, victim.character ? portrait(victim.character, images) : null,
         h('div', null, h('p', null, h('strong', null, partyName(victim))),
           victim.character ? h('p', { class: 'soft' }, affiliation(victim)) : null))),
     h('dl', { class: 'report-facts' },
-      fact('System', nameOf(mail.solarSystem, 'System')),
+      h('div', { class: 'worth-fact' }, h('dt', null, 'Value'), h('dd', null, iskMark(mail.value?.total, 'big'), ...worth(mail.value))),
+      fact('System', securityMark(mail.solarSystem), ' ',
+        h('a', { href: dashboardAddress({ ...nothing(), system: mail.solarSystem.id }) }, nameOf(mail.solarSystem, 'System')),
+        mail.solarSystem.region ? h('span', { class: 'soft' }, ' · ', h('a', {
+          class: 'soft', href: dashboardAddress({ ...nothing(), region: mail.solarSystem.region.id }),
+        }, nameOf(mail.solarSystem.region, 'Region'))) : null),
       fact('EVE time', h('time', { datetime: mail.killmailTime }, eve(at))),
       fact('Your time', localShort(at)),
       fact('Age', timeAge(mail.killmailTime)),
@@ -137,7 +145,7 @@ function head(mail, images) {
     h('div', { class: 'report-foot' }, mail.users.length ? h('p', { class: 'report-ours' }, h('span', { class: 'soft' }, 'Ours on it: '),
       ...mail.users.map((/** @type {any} */ each) => h('a', {
         class: `chip ${each.role === 'VICTIM' ? 'loss' : 'kill'}`,
-        href: dashboardAddress({ pilot: each.user.characterId, side: 'all' }),
+        href: dashboardAddress({ ...nothing(), pilot: each.user.characterId }),
       }, icon(each.role === 'VICTIM' ? 'loss' : 'kill'), each.user.characterName,
       h('span', { class: 'unseen' }, each.role === 'VICTIM' ? ', lost the ship' : ', shot at it')))) : null,
     h('p', { class: 'report-id' }, h('span', { class: 'soft' }, 'Killmail '), h('span', { class: 'mono' }, mail.id),
@@ -155,6 +163,21 @@ function cameThrough(sources) {
   const different = [...new Set(words)];
   return list(different.length > 4 ? [...different.slice(0, 3), `${number(different.length - 3)} more`] : different);
 }
+
+/** What of it is left, and what the value leaves out. @param {any} value */
+function worth(value) {
+  if (!value) return [h('p', { class: 'soft' }, 'Not valued yet')];
+  const missing = value.unpriced.map((/** @type {any} */ each) => nameOf(each, 'Type'));
+  return [
+    h('p', { class: 'soft' }, iskMark(value.destroyed), ' destroyed, ', iskMark(value.dropped), ' dropped'),
+    h('p', { class: 'soft' }, METHODS[value.method] ?? '', value.pricedOn ? `, ${value.pricedOn.slice(0, 10)}` : ''),
+    missing.length ? h('p', { class: 'unpriced', title: missing.join(', ') }, `Without ${plural(missing.length, 'type')} that ${missing.length === 1 ? 'has' : 'have'} no price`) : null,
+  ].filter(Boolean);
+}
+
+const METHODS = /** @type {Record<string, string>} */ ({
+  ESI_AVERAGE: 'EVE’s average prices', MARKET_HISTORY: 'Prices in Jita’s region', OVERRIDE: 'With prices set by hand', LATER: 'First prices known later',
+});
 
 /** @param {string} label @param {...any} value */
 const fact = (label, ...value) => h('div', null, h('dt', null, label), h('dd', null, ...value));

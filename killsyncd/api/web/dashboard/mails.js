@@ -1,18 +1,25 @@
 // The list of mails: what is stored, page by page, and what arrives on top of it.
 
 import { ask } from './graphql.js';
-import { MAILS, mailsById } from './queries.js';
+import { filterOf, narrows, nothing } from './filters.js';
+import { MAILS, PASSING, mailsById } from './queries.js';
 
 const PAGE = matchMedia('(max-width: 46rem)').matches ? 15 : 30;
 const KEPT = 600;
 const KEPT_AFTER_TRIM = 200;
 const PAGES_A_SEARCH = 4;
 const PAGES_AGAIN = KEPT / 100 + 1;
+const PASSING_PAUSE = 300;
 const NAMES_AT_ONCE = 20;
 const NAME_PAUSES = [1500, 3000, 6000, 15_000, 60_000, 300_000];
 
 /** @typedef {'all'|'kills'|'losses'} Side */
-/** @typedef {{pilot: string|null, side: Side}} Choice */
+/**
+ * What the list shows. space: a kind of space; worth: at least so much; the others are ids.
+ * @typedef {{pilot: string|null, side: Side, order: 'time'|'value', space: string|null, worth: string|null, region: string|null,
+ *   system: string|null, ship: string|null, group: string|null, corporation: string|null, alliance: string|null,
+ *   character: string|null}} Choice
+ */
 
 /**
  * On which side our users are: 'kill', 'loss', 'both' (one of ours shot another), or 'none' (imports may be of others).
@@ -37,8 +44,11 @@ export function fits(mail, choice) {
   return true;
 }
 
-/** @param {any} mail */
+const VALUE_TRIES = 3;
+
+/** Names are resolved, and values found, after a mail is stored. @param {any} mail */
 const nameless = (mail) =>
+  (mail.arrivedAt && mail.value === null && (mail.asked ?? 0) < VALUE_TRIES) ||
   [mail.solarSystem, mail.victim.shipType, mail.victim.character, mail.victim.corporation, mail.finalBlow?.character]
     .some((each) => each && each.name === null);
 
@@ -47,7 +57,7 @@ export class Mails {
     /** @type {any[]} newest first */
     this.items = [];
     /** @type {Choice} */
-    this.choice = { pilot: null, side: 'all' };
+    this.choice = nothing();
     /** @type {Set<string>} */
     this.known = new Set();
     /** @type {string|null} where the next page begins; null before the first, and after a trim */
@@ -58,6 +68,10 @@ export class Mails {
     /** @type {Error|null} */
     this.error = null;
     this.generation = 0;
+    /** @type {any[]} arrivals that may pass the filter */
+    this.waiting = [];
+    /** @type {any} */
+    this.passing = undefined;
     /** @type {() => void} */
     this.onChange = () => {};
     /** @type {() => boolean} whether nobody is reading far down */
@@ -77,6 +91,7 @@ export class Mails {
   async reload() {
     this.generation++;
     this.items = [];
+    this.waiting = [];
     this.known.clear();
     this.cursor = null;
     this.more = false;
@@ -88,8 +103,35 @@ export class Mails {
   /** A mail that was just stored. @param {any} mail */
   arrive(mail) {
     if (this.known.has(mail.id) || !fits(mail, this.choice)) return;
+    if (!narrows(this.choice)) return this.put(mail);
+    this.waiting.push(mail);
+    this.passing ??= setTimeout(() => this.askPassing(), PASSING_PAUSE);
+  }
+
+  /** Whether an arrival passes is the daemon's to say: a mail of the list does not name everybody on it. */
+  async askPassing() {
+    const { choice, generation } = this;
+    const some = this.waiting.splice(0, 100);
+    this.passing = undefined;
+    try {
+      const filter = { ...filterOf(choice), killmailIds: some.map((each) => each.id) };
+      const { killmails } = await ask(PASSING, { filter });
+      if (generation !== this.generation) return;
+      const passing = new Set(killmails.edges.map((/** @type {any} */ each) => each.node.id));
+      for (const each of some) if (passing.has(each.id)) this.put(each);
+    } catch {
+      // The link says what is wrong; the next look at the list has them.
+    }
+    if (this.waiting.length) this.passing ??= setTimeout(() => this.askPassing(), PASSING_PAUSE);
+  }
+
+  /** Show an arrival. @param {any} mail */
+  put(mail) {
+    if (this.known.has(mail.id)) return;
     // A fight of just now goes on top; history, as a first sync brings it, to its place in time.
-    const younger = (/** @type {any} */ each) => each.killmailTime <= mail.killmailTime;
+    const younger = this.choice.order === 'value'
+      ? (/** @type {any} */ each) => (each.value?.total ?? -1) <= (mail.value?.total ?? -1)
+      : (/** @type {any} */ each) => each.killmailTime <= mail.killmailTime;
     const found = this.items.findIndex(younger);
     const place = found < 0 ? this.items.length : found;
     if (found < 0 && this.more) return; // older than what is shown: a later page brings it
@@ -122,11 +164,10 @@ export class Mails {
       let found = 0;
       const again = this.cursor === null && this.items.length > 0; // after a trim: from the top
       for (let page = 0; page < (again ? PAGES_AGAIN : PAGES_A_SEARCH); page++) {
-        const filter = this.choice.pilot
-          ? { characterId: this.choice.pilot, role: { all: null, kills: 'ATTACKER', losses: 'VICTIM' }[this.choice.side] }
-          : null;
+        const filter = filterOf(this.choice);
+        const order = this.choice.order === 'value' ? 'VALUE_DESC' : 'TIME_DESC';
         const first = this.choice.side === 'all' && !again ? PAGE : 100;
-        const { killmails } = await ask(MAILS, { first, after: this.cursor, filter });
+        const { killmails } = await ask(MAILS, { first, after: this.cursor, filter, order });
         if (generation !== this.generation) return;
         this.cursor = killmails.pageInfo.endCursor ?? this.cursor;
         this.more = killmails.pageInfo.hasNextPage;

@@ -5,12 +5,14 @@ import { budgetsPanel } from './budgets.js';
 import { feedPanel } from './feed.js';
 import { footer, header } from './header.js';
 import { gateView } from './gate.js';
-import { h } from './dom.js';
+import { h, mark } from './dom.js';
 import { killmailView } from './killmail.js';
 import { Live } from './live.js';
 import { Mails } from './mails.js';
-import { onRoute } from './router.js';
+import { dashboardAddress, onRoute } from './router.js';
 import { pilotsPanel } from './pilots.js';
+import { nothing, same } from './filters.js';
+import { statisticsView } from './statistics.js';
 import { queuePanel } from './queue.js';
 import { sourcesPanel } from './sources.js';
 import { startClock } from './time.js';
@@ -37,12 +39,13 @@ const jumps = h('nav', { class: 'jumps', aria: { label: 'On this page' } },
     h('a', { href: `#${id}` }, words)));
 const dashboard = h('div', { class: 'dashboard' }, status, jumps, welcome, columns);
 const report = killmailView(state);
+const statistics = statisticsView(state);
 const gate = gateView(() => live.connect());
-content.replaceChildren(gate.node, dashboard, report.node);
+content.replaceChildren(gate.node, dashboard, report.node, statistics.node);
 welcome.hidden = true;
 
 /** @type {import('./router.js').Route} */
-let route = { view: 'dashboard', choice: { pilot: null, side: 'all' } };
+let route = { view: 'dashboard', choice: nothing() };
 /** Where the reader was on the dashboard. @type {{top: number, focus: Element|null, at: number}|null} */
 let place = null;
 history.scrollRestoration = 'manual';
@@ -66,8 +69,10 @@ function arrange() {
   const locked = state.get('link')?.state === 'locked';
   if (locked) gate.show();
   else gate.hide();
-  dashboard.hidden = locked || route.view === 'killmail';
+  dashboard.hidden = locked || route.view !== 'dashboard';
   report.node.hidden = locked || route.view !== 'killmail';
+  statistics.node.hidden = locked || route.view !== 'statistics';
+  for (const link of document.querySelectorAll('.nav')) mark(link, 'aria-current', route.view === 'statistics' ? 'page' : null);
 }
 
 onRoute((next) => {
@@ -78,6 +83,7 @@ onRoute((next) => {
   }
   route = next;
   if (next.view === 'killmail') {
+    statistics.close();
     if (before.view === 'dashboard') leave();
     arrange();
     report.open(/** @type {string} */ (next.id));
@@ -86,14 +92,25 @@ onRoute((next) => {
     return;
   }
   report.close();
+  if (next.view === 'statistics') {
+    if (before.view === 'dashboard') leave();
+    arrange();
+    statistics.open(next.choice.pilot, next.days ?? 90);
+    if (before.view !== 'statistics') {
+      scrollTo(0, 0);
+      focusOn(statistics.node.querySelector('h1'));
+    }
+    return;
+  }
+  statistics.close();
   arrange();
-  if (before.view === 'killmail') {
+  if (before.view !== 'dashboard') {
     comeBack();
     const overview = state.get('overview');
     if (overview) state.set('overview', overview); // the title
   }
   const { choice } = next;
-  if (choice.pilot !== mails.choice.pilot || choice.side !== mails.choice.side) {
+  if (!same(choice, mails.choice)) {
     if (state.get('link')?.state === 'up') mails.choose(choice);
     else mails.choice = choice;
   }
@@ -118,9 +135,9 @@ state.on('overview', (/** @type {import('./state.js').Overview} */ { users }) =>
 });
 
 addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape' || route.view !== 'killmail' || event.defaultPrevented) return;
-  if (place) history.back();
-  else location.hash = '#/';
+  if (event.key !== 'Escape' || route.view === 'dashboard' || event.defaultPrevented) return;
+  if (place && route.view === 'killmail') history.back();
+  else location.hash = dashboardAddress(mails.choice);
 });
 report.node.addEventListener('click', (/** @type {MouseEvent} */ event) => {
   const link = /** @type {Element} */ (event.target).closest('a[data-back]');

@@ -7,6 +7,7 @@ import { ask } from './graphql.js';
 import { loginButton } from './header.js';
 import { icon } from './icons.js';
 import { SYNC } from './queries.js';
+import { nothing } from './filters.js';
 import { dashboardAddress } from './router.js';
 import { timeAgo, timeUntil } from './time.js';
 import { number, plural } from './words.js';
@@ -95,7 +96,7 @@ function pilotRow(state) {
       const ok = QUIET.has(user.state);
       node.dataset.state = user.state;
       refill(who, h('div', { class: 'who' }, portrait(pilot, images), h('div', null,
-        h('a', { href: dashboardAddress({ pilot: user.characterId, side: 'all' }), class: 'who-name',
+        h('a', { href: dashboardAddress({ ...nothing(), pilot: user.characterId }), class: 'who-name',
           title: `Show only killmails with ${user.characterName}` }, user.characterName),
         stateLine(user, held))));
       /** @type {HTMLElement} */ (help.parentElement).hidden = ok && !held;
