@@ -18,6 +18,7 @@ from bench.feed import feed
 from bench.lists import lists
 from bench.quiet import quiet_poll
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
+from bench.values import values
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, log_in, wait_for
 
@@ -331,6 +332,7 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "latency": latency,
     "tokens": tokens,
     "quiet-poll": quiet_poll,
+    "values": values,
     "feed": feed,
     "small-things": small_things,
     "loop-hold": loop_hold,

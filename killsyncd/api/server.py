@@ -32,11 +32,15 @@ from killsyncd.api.web.pages import (
 )
 from killsyncd.api.web.static import load_folder, make_file, send
 from killsyncd.config import ApiConfig
-from killsyncd.core.events import Events
+from killsyncd.core.errors import Unavailable
+from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import get_logger
 from killsyncd.http.connections import ConnectionLimits, Connections, open_files, share_of_files
 
 READY_SECONDS = 5.0
+SESSIONS_AGAIN = 5.0
+"""Seconds until ended sessions are read again after the database did not answer."""
+
 _FOR_ANYBODY = frozenset({"/healthz", "/readyz"})  # probes come by address, and learn nothing
 _IMAGE_SERVER = "https://images.evetech.net"
 
@@ -70,6 +74,7 @@ class ApiServer:
     ) -> None:
         self._config = config
         self._limits = services.limits
+        self._clock = services.clock
         self._readiness = readiness
         self._metrics = metrics
         self._events = events
@@ -87,8 +92,11 @@ class ApiServer:
         self._live = SubscriptionContext(services, FeedHub(services), StatusHub(services))
         self._http = GraphqlHttp(self._engine)
         self._logins = LoginPages(services.operations, callback_url)
-        self._session = SessionPages(self.access, sessions, images=config.images)
+        self._session = SessionPages(
+            self.access, sessions, images=config.images, told=lambda: events.tell("sessions")
+        )
         self._sessions = sessions
+        self._sessions_ended = Wakeup()
         self._dashboard = load_folder("dashboard")
         self._explorer = load_folder("explorer")
         self._plain = load_folder("plain")
@@ -127,9 +135,11 @@ class ApiServer:
         taken = self._listeners[0].sockets[0].getsockname()[1]
         self.address = f"http://{told_address(host, taken)}"
         feed, status = self._live.feed, self._live.status
-        self._tasks = [asyncio.create_task(each, name="api") for each in (feed.run(), status.run())]
+        works = (feed.run(), status.run(), self._hear_of_sessions())
+        self._tasks = [asyncio.create_task(each, name="api") for each in works]
         self._unsubscribe = [
             self._events.on("feed", feed.look),
+            self._events.on("sessions", self._sessions_ended.ring),
             *(self._events.on(channel, status.look) for channel in ("wants", "switches")),
         ]
         return self.address
@@ -152,6 +162,17 @@ class ApiServer:
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
+
+    async def _hear_of_sessions(self) -> None:
+        """What another daemon of this database has ended lets nobody in here either."""
+        while True:
+            await self._sessions_ended.wait(self._clock)
+            try:
+                self.access.ended(await self._sessions.load())
+            except Unavailable as error:
+                log.warning("ended sessions cannot be read", reason=error.message)
+                await self._clock.sleep(SESSIONS_AGAIN)
+                self._sessions_ended.ring()
 
     @property
     def sockets(self) -> int:

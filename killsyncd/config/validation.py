@@ -42,6 +42,7 @@ def run(
     for section in ("database", "queue"):
         _password_in_url(section, sections[section], given, mistakes)
     _pace(sections["esi"], origins, where, mistakes)
+    _two_queues(sections["queue"], origins, where, mistakes)
     _examples(sections, origins, where, mistakes)
     for section in ("sso", "esi"):
         _in_the_clear(section, "base_url", TOKENS_TRAVEL, sections[section], origins, where, mistakes)
@@ -63,6 +64,17 @@ def run(
                 "(umask 077; openssl rand -hex 32 > /etc/killsyncd/api.token)"
             )
             mistakes.append(ConfigMistake(origins.get("api.listen", where), problem, "api", "token_file"))
+
+
+def _two_queues(
+    queue: Mapping[str, Any], origins: Mapping[str, str], where: str, mistakes: list[ConfigMistake]
+) -> None:
+    """A message of one would be read as one of the other."""
+    name = queue.get("corporation_name")
+    if name is not None and name == queue.get("name"):
+        origin = origins.get("queue.corporation_name", origins.get("queue.name", where))
+        problem = "must differ from name: the messages of the two queues are not the same"
+        mistakes.append(ConfigMistake(origin, problem, "queue", "corporation_name", shown("", name)))
 
 
 def webhooks_find_what_they_need(

@@ -57,7 +57,7 @@ class Wakeup:
 
 class Events:
     """Who wants to hear of what. Channels: `feed`, `refs`, `wants`, `grants`, `switches`, `names`,
-    `static-data`, `prices`, `values`, `webhooks`."""
+    `static-data`, `prices`, `values`, `webhooks`, `sessions`."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[Callable[[], None]]] = {}

@@ -8,7 +8,7 @@ from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import get_logger
 from killsyncd.storage.transaction import Store
 
-CHANNELS = ("feed", "wants", "refs", "switches", "webhooks")
+CHANNELS = ("feed", "wants", "refs", "switches", "webhooks", "sessions")
 GATHER = 0.05
 """Seconds in which many events become one notification."""
 

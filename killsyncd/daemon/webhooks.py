@@ -55,6 +55,7 @@ def build_webhooks(
             agent=user_agent(config.esi.contact),
             zkillboard_url=config.zkillboard.api_url,
             values=config.prices.enabled,
+            static_comes=config.static_data.enabled,
         ),
         exclusive=store.exclusive,
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, PRIORITY_PRODUCER, UserState
+from killsyncd.core.sources import SourceState
 from killsyncd.service import Budget, StatusReport
 from killsyncd.service.health import CODES
 from killsyncd.service.measures import Measures
@@ -83,6 +84,13 @@ def of_report(report: StatusReport) -> Iterator[Metric]:
     yield from _budgets(report.budgets)
 
 
+def _corporations(measures: Measures) -> Metric:
+    found = GaugeMetricFamily("killsyncd_corporations", "Corporations' lists by state.", labels=["state"])
+    for state in SourceState:
+        found.add_metric([state.value], measures.corporations.get(state.value, 0))
+    return found
+
+
 def of_measures(measures: Measures) -> Iterator[Metric]:
     """Counts and ages."""
     now = measures.now
@@ -92,6 +100,7 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
         for priority in priorities:
             jobs.add_metric([state, str(priority)], measures.jobs.get((state, priority), 0))
     yield jobs
+    yield _corporations(measures)
     oldest = now if measures.oldest_job_at is None else measures.oldest_job_at
     yield _gauge(
         "killsyncd_oldest_job_age_seconds",

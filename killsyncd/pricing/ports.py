@@ -73,7 +73,7 @@ class PriceRows(Protocol):
         """How many days of history there are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kill:
     """A stored mail as far as its value goes.
 
@@ -89,7 +89,7 @@ class Kill:
     value: Valued | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Valued:
     """A mail's value. killed_at: seconds since 1970. unknown: how many of its types the static data do not
     know.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import date
 
@@ -31,6 +32,7 @@ class StackPrices:
         self._overrides = overrides
         self._book = PriceBook(prices, kept_days=KEPT_DAYS)
         self._looked_at: float | None = None
+        self._looking = asyncio.Lock()
         self._build = -1
 
     async def stack_cents(self, day: date, item: Stack) -> int | None:
@@ -47,6 +49,11 @@ class StackPrices:
         return None if unit is None else unit.cents * count
 
     async def _refresh(self) -> None:
+        # All items of a mail ask at once: those that come while it is looked wait for what is found.
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         now = self._clock.monotonic()
         overrides = self._overrides()
         if overrides is not self._book.overrides:
@@ -54,8 +61,7 @@ class StackPrices:
             self._book.forget()
         if self._looked_at is not None and now - self._looked_at < FRESH:
             return
-        self._looked_at = now
         build = await self._values.build()
         facts = await self._values.facts() if build != self._build else None
-        self._build = build
         await self._book.refresh(await self._rows.version(), facts)
+        self._build, self._looked_at = build, now

@@ -64,7 +64,7 @@ class Price:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Valuation:
     """In hundredths of an ISK. total = destroyed + dropped = ship + fitted + cargo; the hull is destroyed.
 
@@ -94,8 +94,8 @@ class Unit(NamedTuple):
 
 
 ItemRow = Iterable[Any]
-"""An item as the table has it: killmail id, type id, flag, position of what it lay in (None: in nothing),
-singleton, quantity dropped, quantity destroyed. A row of either database as it comes, for there are many."""
+"""An item as the table has it: killmail id, type id, flag (None for what lay in something else), singleton,
+quantity dropped, quantity destroyed. A row of either database as it comes, for there are many."""
 
 
 FIXED = -1
@@ -129,7 +129,7 @@ def sum_up(
     ship, worst, latest = unit or (0, FIXED, 0)
     destroyed, dropped, fitted = ship, 0, 0
     slots = FITTED_POD if pod else FITTED
-    for _, type_id, flag, parent, singleton, kept, lost in items:
+    for _, type_id, flag, singleton, kept, lost in items:
         if singleton == BLUEPRINT_COPY:
             cents = TOKEN_CENTS
         elif (unit := units[type_id]) is None:
@@ -137,13 +137,20 @@ def sum_up(
             continue
         else:
             cents, rank, day = unit
-            worst, latest = max(worst, rank), max(latest, day)
-        lost_worth = cents * lost if lost is not None and lost > 0 else 0
-        kept_worth = cents * kept if kept is not None and kept > 0 else 0
-        destroyed += lost_worth
-        dropped += kept_worth
-        if parent is None and flag in slots:
-            fitted += lost_worth + kept_worth
+            if rank > worst:
+                worst = rank
+            if day > latest:
+                latest = day
+        # Comparing and adding: this runs for every item of every mail.
+        worth = 0
+        if lost is not None and lost > 0:
+            worth = cents * lost
+            destroyed += worth
+        if kept is not None and kept > 0:
+            dropped += cents * kept
+            worth += cents * kept
+        if flag in slots:
+            fitted += worth
     total = destroyed + dropped
     if total > MOST:
         scale = MOST / total * 0.999
@@ -191,8 +198,8 @@ def is_capsule(type_id: int, facts: TypeFacts | None) -> bool:
     return type_id in CAPSULES or (facts is not None and facts.group_id == GROUP_CAPSULE)
 
 
-def _walk(items: Sequence[Stack], parent: int | None = None) -> Iterator[ItemRow]:
+def _walk(items: Sequence[Stack], inside: bool = False) -> Iterator[ItemRow]:
     for item in items:
         fates = item.quantity_dropped, item.quantity_destroyed
-        yield 0, item.item_type_id, item.flag, parent, item.singleton, *fates
-        yield from _walk(item.items or (), parent=0)
+        yield 0, item.item_type_id, None if inside else item.flag, item.singleton, *fates
+        yield from _walk(item.items or (), inside=True)

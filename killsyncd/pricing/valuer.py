@@ -22,8 +22,11 @@ from killsyncd.pricing.overrides import Overrides, read_overrides
 from killsyncd.pricing.ports import Kill, PriceRows, Valued, ValueRows, Work
 from killsyncd.pricing.valuation import Unit, is_capsule, sum_up
 
-BATCH = 100
-"""Mails of a transaction: it holds the database's writer for some milliseconds."""
+BATCH = 200
+"""Mails of a transaction: it holds the database's writer for some milliseconds, the loop for two or three."""
+
+BATCHES = 20
+"""Batches of a backlog before it is looked again what else there is to do."""
 
 PAUSE = 0.005
 """Seconds between two batches of a backlog, in which others get their turn."""
@@ -36,9 +39,6 @@ LOOK_EVERY = 10.0
 
 GATHER = 0.2
 """Seconds to let more mails come before some are valued: few at a time cost more each."""
-
-INLINE = 20
-"""Mails that are valued right here; more of them in a thread, so that nobody else waits."""
 
 DAYS = "days"
 
@@ -145,11 +145,13 @@ class Valuer:
         return started
 
     async def _follow(self, work: Work) -> bool:
-        kills, reached = await self._rows.kills_after(
-            work.position, min(work.feed, work.position + WINDOW), VALUES, BATCH
-        )
-        await self._keep(VALUES, reached, kills)
-        if len(kills) == BATCH:
+        position = work.position
+        for _ in range(BATCHES):
+            kills, position = await self._rows.kills_after(
+                position, min(work.feed, position + WINDOW), VALUES, BATCH
+            )
+            if not await self._keep(VALUES, position, kills) or position >= work.feed:
+                break
             await self._clock.sleep(PAUSE)
         return True
 
@@ -179,10 +181,7 @@ class Valuer:
         for day, types in _types_by_day(known).items():
             units[day] = await self._book.units(day, types)
             await self._clock.sleep(0.0)  # looking up some hundred types takes a millisecond
-        if len(known) <= INLINE:
-            values = self._worth(known, units)
-        else:
-            values = await asyncio.to_thread(self._worth, known, units)
+        values = self._worth(known, units)
         kept = await self._rows.keep(kind, position, values)
         self.done += len(values)
         if values:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 class Measures:
     """One snapshot of the database. Times in seconds since 1970, by the database's clock (`now`).
 
-    jobs: by (state, priority). States: `waiting` (may be taken), `postponed` (waits for a moment: Expires, a
-    budget, a back-off), `working`, and `held` (its pilot is paused or has to log in again).
-    oldest_job_at: since when the longest `waiting` job could have been taken.
-    readable_since: for each pilot that can be synced, since when ESI may have a newer list than the one we
-    read (its `Expires`, or the first login); in the future while what we have is the newest possible.
-    access_tokens: by state: `valid`, `due` (to be renewed), `expired`, `none` (no grant).
-    valued_position: up to where in the feed killmails were valued. static_build: CCP's build, 0 for none.
-    static_unknown: `types` and `systems` on stored killmails that the static data do not know. task_ages:
-    seconds since a task that one daemon does for all last did well, by its name.
-    last_backup_at: None where none was ever made. size_bytes: of the database, None where it does not say.
+    jobs: by (state, priority). States: `waiting` (may be taken), `postponed` (waits for a moment: Expires,
+    a budget, a back-off), `working`, and `held` (its pilot is paused or has to log in again).
+    oldest_job_at: since when the longest `waiting` job could have been taken. readable_since: for each
+    pilot that can be synced, since when ESI may have a newer list than the one we read (its `Expires`, or
+    the first login); in the future while what we have is the newest possible. access_tokens: by state:
+    `valid`, `due` (to be renewed), `expired`, `none` (no grant). valued_position: up to where in the feed
+    killmails were valued. static_build: CCP's build, 0 for none. static_unknown: `types` and `systems` on
+    stored killmails that the static data do not know. task_ages: seconds since a task that one daemon does
+    for all last did well, by its name. corporations: their lists by state. last_backup_at: None where none
+    was ever made. size_bytes: of the database, None where it does not say.
     """
 
     now: float
@@ -34,3 +34,4 @@ class Measures:
     static_build: int = 0
     static_unknown: Mapping[str, int] = field(default_factory=dict)
     task_ages: Mapping[str, float] = field(default_factory=dict)
+    corporations: Mapping[str, int] = field(default_factory=dict)

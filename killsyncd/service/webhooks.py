@@ -35,6 +35,9 @@ from killsyncd.webhooks.names import NotYetKnown
 FAILING_AFTER = 300.0
 """Seconds for which a webhook may fail before it shows as a problem."""
 
+LONG_WAIT = 60.0
+"""Seconds: a shorter pause that the other side asks for (429) is ordinary."""
+
 LAST = 10
 """Mails of which a report says why they passed or not."""
 
@@ -268,7 +271,8 @@ class WebhookOperations:
             return WebhookStatus.WAITING, trouble.message
         if trouble is not None:
             return WebhookStatus.REFUSED, trouble.message
-        if state.failing_at is not None:
+        asked_to_wait = not state.attempts and state.not_before - state.now < LONG_WAIT
+        if state.failing_at is not None and not asked_to_wait:
             return WebhookStatus.FAILING, state.error or "the last attempt failed"
         return WebhookStatus.OK, ""
 

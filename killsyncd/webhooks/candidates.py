@@ -20,7 +20,7 @@ from killsyncd.webhooks.ports import MailDocuments, MailReader, WebhookMails, We
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What deliverers share. public_url: of the dashboard. agent: who we are. zkillboard_url: of its API.
-    values: mails get a value.
+    values: mails get a value. static_comes: static data are switched on.
 
     pace: of requests by kind, Discord's own unless a test has another. first_back_off: seconds after a
     failure.
@@ -38,6 +38,7 @@ class Parts:
     agent: str = "killsyncd"
     zkillboard_url: str = ""
     values: bool = False
+    static_comes: bool = False
     pace: dict[str, tuple[PaceWindow, ...]] | None = None
     first_back_off: float = FIRST_BACK_OFF
 

@@ -51,16 +51,19 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A mail whose turn it is. known: the webhook's position in the database. position: everything up to it
-    is
-    settled, left_out mails of it by the filter."""
+    """A mail whose turn it is. known: the webhook's position in the database."""
 
     one: Candidate
     verdict: Verdict
     outcome: str
     known: int
-    position: int
-    left_out: int
+
+    @property
+    def position(self) -> int:
+        """Everything up to here is settled: what stands before the mail was left out, and positions have
+        no gaps.
+        """
+        return self.one.mail.feed_position - 1
 
 
 class Deliverer:
@@ -113,7 +116,9 @@ class Deliverer:
     async def filter(self) -> MailFilter:
         """The filter with its names resolved. Raises BadInput, NotYetKnown, Unavailable."""
         if self._filter is None:
-            self._filter = await resolve(self.config, self._parts.mails)
+            self._filter = await resolve(
+                self.config, self._parts.mails, static_comes=self._parts.static_comes
+            )
         return self._filter
 
     async def _round(self) -> float:
@@ -142,28 +147,26 @@ class Deliverer:
         found = await self._slice(state)
         if not found.mails:
             if found.reached > state.position:
-                await self._parts.rows.advance(self.config.name, state.position, found.reached, 0)
+                await self._parts.rows.advance(self.config.name, state.position, found.reached)
             return IDLE
         ours = await self._parts.mails.our_side()
         candidates = {
             each.mail.killmail_id: each for each in await self._candidates.of([m.mail for m in found.mails])
         }
-        known = position = state.position  # as the database has it; and what is settled
-        left_out = 0
+        known = state.position  # as the database has it
         for feed_mail in found.mails:
             one = candidates.get(feed_mail.mail.killmail_id)
             verdict = self._judge(one, conditions, ours, state) if one is not None else None
             if one is None or verdict is None or verdict.refused is not None:
-                position, left_out = feed_mail.mail.feed_position, left_out + 1
                 continue
-            step = Step(one, verdict, conditions.outcome(one, ours), known, position, left_out)
+            step = Step(one, verdict, conditions.outcome(one, ours), known)
             pause = await self._deliver(step, state)
             if pause is not None or self._stopping.is_set():
                 return pause or 0.0
-            known, position, left_out = feed_mail.mail.feed_position, feed_mail.mail.feed_position, 0
+            known = feed_mail.mail.feed_position
             state = replace(state, attempts=0, sending_id=None)
         if found.reached > known:
-            await self._parts.rows.advance(self.config.name, known, found.reached, left_out)
+            await self._parts.rows.advance(self.config.name, known, found.reached)
         return 0.0 if found.reached < state.feed_end else IDLE
 
     async def _slice(self, state: WebhookState) -> FeedSlice:
@@ -195,17 +198,17 @@ class Deliverer:
         wait = await self._not_yet(step, state)
         if wait > 0.0:
             if step.position > step.known:
-                await rows.advance(name, step.known, step.position, step.left_out)
+                await rows.advance(name, step.known, step.position)
             return wait
         again = state.sending_id == mail.killmail_id
         if again and await self._arrived(state):
-            await rows.advance(name, step.known, mail.feed_position, step.left_out)
+            await rows.advance(name, step.known, mail.feed_position)
             return None
         shown = await self._candidates.shown(step.one, step.outcome, again=again)
         try:
             wanted = await self._candidates.request(shown, self.config)
         except NotFound:  # erased a moment ago
-            await rows.advance(name, step.known, mail.feed_position, step.left_out + 1)
+            await rows.advance(name, step.known, mail.feed_position)
             return None
         held_up = await self._begun(step)
         if held_up > 0.0:
@@ -227,7 +230,6 @@ class Deliverer:
                 step.one.mail.killmail_id,
                 step.known,
                 step.position,
-                step.left_out,
                 self._parts.pace_of(self.config.kind),
             )
             if held_up is None:

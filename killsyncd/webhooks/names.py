@@ -23,8 +23,12 @@ class NotYetKnown(Unavailable):
     """The static data that a filter needs has not come yet."""
 
 
-async def resolve(config: WebhookConfig, mails: WebhookMails) -> MailFilter:
-    """The filter.
+_LATER = frozenset({"systems", "regions", "ship_types", "ship_groups"})
+"""Conditions whose names come with the static data."""
+
+
+async def resolve(config: WebhookConfig, mails: WebhookMails, *, static_comes: bool = False) -> MailFilter:
+    """The filter. static_comes: static data are switched on, so that those not there yet will come.
 
     Raises BadInput for a name that nobody knows, with the nearest one; NotYetKnown while static data that
     would
@@ -32,10 +36,7 @@ async def resolve(config: WebhookConfig, mails: WebhookMails) -> MailFilter:
     """
     static = await mails.has_static_data()
     if config.needs_static_data and not static:
-        raise NotYetKnown(
-            "waits for static data: regions, security classes and ship groups come with it",
-            "nothing to do if [static_data] enabled = true: killsyncd ctl status shows how it goes",
-        )
+        raise _not_yet()
     ids: dict[str, frozenset[int]] = {}
     for name in NAMED:
         found: set[int] = set()
@@ -45,12 +46,21 @@ async def resolve(config: WebhookConfig, mails: WebhookMails) -> MailFilter:
                 # Ids are taken as they are where nothing could know them.
                 if word.isascii() and word.isdigit() and not static and name not in STATIC:
                     some = [int(word)]
+                elif static_comes and not static and name in _LATER:
+                    raise _not_yet()
                 else:
                     raise await _unknown(config, name, word, mails)
             found.update(some)
         if found:
             ids[name] = frozenset(found)
     return MailFilter(config, ids)
+
+
+def _not_yet() -> NotYetKnown:
+    return NotYetKnown(
+        "waits for static data: names of places and ships, classes of space and ship groups come with it",
+        "nothing to do if [static_data] enabled = true: killsyncd ctl status shows how it goes",
+    )
 
 
 async def _unknown(config: WebhookConfig, name: str, word: str, mails: WebhookMails) -> BadInput:

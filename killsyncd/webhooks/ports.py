@@ -40,8 +40,8 @@ class WebhookRows(Protocol):
     async def release(self, name: str) -> None:
         """Let another daemon have it."""
 
-    async def advance(self, name: str, before: int, position: int, left_out: int) -> None:
-        """Everything up to this position is settled; so many mails were left out by the filter.
+    async def advance(self, name: str, before: int, position: int) -> None:
+        """Everything up to this position is settled: what stands between was left out by the filter.
 
         before: the position as it was read; where a replay has put it back since, nothing changes.
         """
@@ -52,7 +52,6 @@ class WebhookRows(Protocol):
         killmail_id: int,
         before: int,
         position: int,
-        left_out: int,
         pace: Sequence[PaceWindow],
     ) -> float | None:
         """Write down that this mail is about to be sent. Answers 0, or the seconds to wait for the pace.

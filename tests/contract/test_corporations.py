@@ -10,6 +10,7 @@ from killsyncd.core.model import Affiliation, Origin, SourceKind, UserState
 from killsyncd.core.sources import Refusal, SourceState
 from killsyncd.storage.repositories.announcing import QueueAnnouncements
 from killsyncd.storage.repositories.corporations import CorporationRepository
+from killsyncd.storage.repositories.metrics import MetricsRepository
 from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.sync.job_source import WakeupMessage
@@ -312,3 +313,12 @@ async def test_a_list_that_lost_its_reader_is_told_in_the_status(
     await rows.refused(source, pilot.user_id, Refusal.ROLE, "no")
     (unread,) = (await status.status_facts()).unread
     assert (unread.source.subject_id, unread.state) == (CORPORATION, SourceState.ROLE_MISSING)
+
+
+async def test_corporations_are_counted_by_state(world: StorageWorld, rows: CorporationRepository) -> None:
+    (pilot, _) = await logged_in(world, 1, 2)
+    await place(rows, c1=CORPORATION, c2=OTHER)
+    await rows.settle()
+    await rows.refused(await source_of(world), pilot.user_id, Refusal.ROLE, "no")
+    measured = await MetricsRepository(world.store).measure()
+    assert dict(measured.corporations) == {"role_missing": 1, "ok": 1}

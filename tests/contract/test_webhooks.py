@@ -7,12 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from killsyncd.config import Secret
+from killsyncd.config.webhooks import signing_key
 from killsyncd.core.clock import SystemClock
+from killsyncd.simulator.clock import SimClock
+from killsyncd.simulator.webhooks import WebhookTargets
+from killsyncd.storage.repositories.webhooks import WebhookRepository
 from killsyncd.storage.transaction import Sql, Tx
 from killsyncd.webhooks.embed import AGAIN
+from killsyncd.webhooks.model import PaceWindow
+from killsyncd.webhooks.ports import LEASE_SECONDS
 from tests.contract.conftest import Backend, Sqlite
 from tests.support.api_world import PILOT, ApiWorld
-from tests.support.webhook_world import WebhookWorld
+from tests.support.storage_world import StorageWorld
+from tests.support.webhook_world import FAST, SECRET, WebhookWorld
 
 DISCORD = {"name": "corp", "kind": "discord"}
 JSON = {"name": "tool", "kind": "json", "signed": True}
@@ -25,7 +33,9 @@ async def hooks(backend: Backend, tmp_path: Path) -> AsyncIterator[WebhookWorld]
         backend = await backend.with_clock(clock)
     api = ApiWorld(await backend.open(), clock)
     await api.pilot()
-    async with WebhookWorld.begin(api.store, api, tmp_path) as world:
+    key = signing_key(Secret(SECRET))
+    targets = WebhookTargets(SimClock(), FAST, secret=key)
+    async with WebhookWorld.begin(api.store, api, tmp_path, targets) as world:
         yield world
 
 
@@ -56,6 +66,8 @@ async def test_what_is_no_news_is_left_out_and_a_replay_sends_it(hooks: WebhookW
         fresh = await hooks.add_fresh(2)
         await hooks.settled("tool")
     assert hooks.taken("tool") == [*old[-31:], *fresh]
+    (state,) = await hooks.rows.all()
+    assert (state.delivered, state.left_out) == (33, 120)
 
 
 async def test_a_receiver_that_fails_is_asked_again_and_nothing_is_lost(hooks: WebhookWorld) -> None:
@@ -212,3 +224,43 @@ async def test_what_was_in_doubt_once_says_so_however_many_attempts_follow(hooks
     first, again = (each.body["embeds"][0]["footer"]["text"] for each in hooks.targets.taken)
     assert AGAIN not in first
     assert AGAIN in again
+
+
+async def test_another_daemon_takes_over_when_the_lease_has_ended(worlds: list[StorageWorld]) -> None:
+    one, two = (WebhookRepository(each.store, each.holder) for each in worlds)
+    await one.register("tool", "json")
+    assert await one.claim("tool", LEASE_SECONDS)
+    assert await two.claim("tool", LEASE_SECONDS) is None
+    await worlds[0].timed.pass_time(LEASE_SECONDS - 2.0)
+    await one.renew()
+    await worlds[0].timed.pass_time(LEASE_SECONDS - 2.0)
+    assert await two.claim("tool", LEASE_SECONDS) is None
+    assert await one.begin("tool", 5, 0, 0, ()) == 0.0
+    await worlds[0].timed.pass_time(LEASE_SECONDS + 0.5)  # with a look every two seconds: within 15
+    state = await two.claim("tool", LEASE_SECONDS)
+    assert state is not None
+    assert state.sending_id == 5
+    assert await one.claim("tool", LEASE_SECONDS) is None
+    assert await one.begin("tool", 6, 0, 0, ()) is None
+    # What the first hears after all is not lost: the second finds it, and sends nothing twice.
+    await one.settle("tool", 5, 0, 1, message_id="77")
+    assert (await two.deliveries("tool", [5]))[5].message_id == "77"
+    (state,) = await two.all()
+    assert (state.position, state.holder) == (0, worlds[1].holder)
+
+
+async def test_the_pace_outlives_whoever_kept_it(hooks: WebhookWorld) -> None:
+    pace = (PaceWindow(5, 30.0), PaceWindow(7, 60.0, shared=True))
+    for name in ("one", "two"):
+        await hooks.rows.register(name, "discord")
+        assert await hooks.rows.claim(name, LEASE_SECONDS)
+    for number in range(5):
+        assert await hooks.rows.begin("one", number, 0, 0, pace) == 0.0
+        await hooks.rows.failed("one", "x", 0.0, counts=False, doubtful=False)
+    other = WebhookRepository(
+        hooks.api.store, "nobody"
+    )  # as after a restart: all it knows is in the database
+    assert 25.0 < await other.count_request("one", pace) <= 30.1
+    assert await other.count_request("two", pace) == 0.0
+    assert await other.count_request("two", pace) == 0.0
+    assert 50.0 < await other.count_request("two", pace) <= 60.1  # the channel's seven

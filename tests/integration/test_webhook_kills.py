@@ -35,7 +35,7 @@ from killsyncd.webhooks.embed import AGAIN
 from tests.support.api_world import ApiWorld
 from tests.support.webhook_world import FASTEST, killmail_of, serving
 
-MAILS, KILLS = (int(each) for each in os.environ.get("KILLSYNCD_TEST_WEBHOOKS", "120:6").split(":"))
+MAILS, KILLS = (int(each) for each in os.environ.get("KILLSYNCD_TEST_WEBHOOKS", "90:5").split(":"))
 TABLES = [
     {"name": "one", "kind": "discord", "path": "/api/webhooks/100/token"},
     {"name": "two", "kind": "discord", "path": "/api/webhooks/101/token", "exclude_npc": False},

@@ -421,3 +421,13 @@ class TestFromMapping:
             config.from_mapping(
                 {"sso": {"client_id": "abc"}, "esi": {"contact": "Me Myself", "contacts": "x"}}
             )
+
+    def test_the_two_queues_have_names_of_their_own(self) -> None:
+        with pytest.raises(ConfigMistakes, match=r"corporation_name .*must differ from name"):
+            config.from_mapping(
+                {
+                    "sso": {"client_id": "abc"},
+                    "esi": {"contact": "me@example.com"},
+                    "queue": {"corporation_name": "esi_user_killmails_queue"},
+                }
+            )

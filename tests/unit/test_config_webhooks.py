@@ -137,3 +137,20 @@ def test_another_address_is_a_change_of_the_configuration(url_file: str) -> None
     assert differing(before, config(hook)) == []
     secret_file(Path(url_file), ADDRESS + "-new")
     assert differing(before, config(hook)) == ["webhooks"]
+
+
+@pytest.mark.parametrize(
+    ("more", "section"),
+    [
+        ({"min_value": 1e9}, "prices"),
+        ({"regions": ["The Forge"]}, "static_data"),
+        ({"security": ["null"]}, "static_data"),
+        ({"ship_groups": ["Titan"]}, "static_data"),
+    ],
+)
+def test_what_is_switched_off_cannot_be_asked_for(more: dict[str, Any], section: str) -> None:
+    hook = {"name": "a", "kind": "zkillboard", **more}
+    assert config(hook).webhooks
+    with pytest.raises(ConfigMistakes) as caught:
+        config(hook, **{section: {"enabled": False}})
+    assert f"[{section}] enabled = true" in str(caught.value)

@@ -335,6 +335,22 @@ async def test_a_refusal_of_one_login_counts_against_its_pilot(core: SyncWorld, 
     assert row["attempts"] == 1
 
 
+async def test_a_quiet_poll_is_three_transactions(core: SyncWorld, pilot: Pilot) -> None:
+    """The claim with all that is known, the reservation with "asked", the answer with all that follows."""
+    core.lists.script = {1: [core.lists.page(9)]}
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(1000)
+    core.lists.script = {1: [core.lists.page(unchanged=True)]}
+    await wanted(core, pilot)
+    before = core.store.counts.by_kind()
+    await core.work(pilot)
+    after = core.store.counts.by_kind()
+    assert {kind: after[kind] - before[kind] for kind in after} == {"read": 0, "write": 3}
+    assert core.lists.asked[-1][2] == "etag", "asked with what was known"
+    assert await core.want_row(pilot) is None
+
+
 # -- walks that cannot go on ---------------------------------------------------------------------
 
 

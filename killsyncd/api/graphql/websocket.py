@@ -338,6 +338,7 @@ class _Socket:
         return None
 
     async def _tell(self, head: bytes, event: Event, asked: PreparedSubscription) -> None:
+        await self._engine.turn()  # a mail wakes all subscribers in one round
         async with self._answering:
             payload = await self._payload(event, asked)
             async with self._engine.sending(len(payload)):

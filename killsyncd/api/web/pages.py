@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import html
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -161,7 +161,11 @@ class LoginPages:
 class SessionPages:
     """`/session`: whether a browser is let in, and letting it in."""
 
-    def __init__(self, access: Access, sessions: EndedSessions, *, images: bool) -> None:
+    def __init__(
+        self, access: Access, sessions: EndedSessions, *, images: bool, told: Callable[[], None]
+    ) -> None:
+        """told: called when a session has ended, for other daemons of this database."""
+        self._told = told
         self._access = access
         self._sessions = sessions
         self._images = images
@@ -213,6 +217,8 @@ class SessionPages:
                 await self._sessions.end(ended, float(ended.partition(".")[0]))
             except Unavailable as error:
                 log.warning("a session ends with this daemon only until it restarts", reason=error.message)
+            else:
+                self._told()
         response = web.Response(status=204)
         response.del_cookie(
             self._access.cookie, path="/", httponly=True, samesite="Lax", secure=self._is_secure(request)

@@ -29,6 +29,9 @@ from killsyncd.esi.ratelimit.windows import (
     character_of,
 )
 
+FORGET_EVERY = 60.0
+"""Seconds between two times that what came back long ago is deleted."""
+
 NOTE_EVERY = 60.0
 """Seconds between two notes of what time it is at ESI."""
 
@@ -66,6 +69,7 @@ class RateLimitAccounting:
         self._flushing = asyncio.Lock()
         self._time_stamp = f"esi-time:{egress}"
         self._noted_at = float("-inf")
+        self._forgot_at = float("-inf")
         self.every_gate = f"every-route:{egress}"
         """Shut by a 420: no route at all."""
         self.ungrouped_gate = f"ungrouped:{egress}"
@@ -139,8 +143,8 @@ class RateLimitAccounting:
             held_for=life + self.unanswered_for,
             bills=tuple(bills.values()),
             observations=seen,
-            gates=(self.every_gate, gate) if gate else (self.every_gate,),
-            forget=self._time.sure,
+            gates=tuple(dict.fromkeys(each for each in (self.every_gate, gate) if each)),
+            forget=self._may_forget(),
             look=look,
         )
         work = asyncio.ensure_future(self._store.reserve(ask, alongside))
@@ -152,6 +156,14 @@ class RateLimitAccounting:
         except Exception:
             self._bills = bills | self._bills
             raise
+
+    def _may_forget(self) -> bool:
+        """Whether it is time again to delete what came back long ago."""
+        now = self._clock.monotonic()
+        if not self._time.sure or now - self._forgot_at < FORGET_EVERY:
+            return False
+        self._forgot_at = now
+        return True
 
     def _unwanted(
         self, bucket: Bucket, bills: dict[int, Reservation], work: asyncio.Future[ReservationResult]

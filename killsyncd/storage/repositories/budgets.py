@@ -111,8 +111,10 @@ class BudgetRepository(Repository):
     @writes
     def reserve(self, ask: ReservationRequest, alongside: Alongside | None = None) -> Tx[ReservationResult]:
         where = {"grp": ask.bucket.group, "subject": ask.bucket.subject}
-        yield Run("budgets.bucket", where)
         row = one((yield Run("budgets.lock", where)))
+        if row is None:
+            yield Run("budgets.bucket", where)
+            row = one((yield Run("budgets.lock", where)))
         shut_until = float(row["blocked_until"]) if row is not None else 0.0
         yield from settle(ask.bills, ask.observations)
         if ask.forget:

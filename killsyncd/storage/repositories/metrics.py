@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from killsyncd.core.background import HISTORY, PRICES, STATIC_DATA, VALUES
+from killsyncd.core.model import SourceKind
 from killsyncd.service.measures import Measures
 from killsyncd.storage.repositories.background import all_tasks
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.static_data import StaticDataRepository, build_number
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Run, Store, Tx, needed_datetime, one
@@ -46,9 +50,11 @@ class MetricsRepository(Repository):
         backup = one((yield Run("meta.get", {"key": LAST_BACKUP})))
         size = one((yield Run("measuring.size", {})))
         tasks = {each.name: each for each in (yield from all_tasks())}
+        lists = yield from SourceRepository(self._store).all.tx(SourceKind.CORPORATION)
         build = yield from build_number()
         types, systems = yield from self._unknown(build, float(moment["now"]))
         return Measures(
+            corporations=Counter(each.state.value for each in lists),
             now=float(moment["now"]),
             jobs=jobs,
             oldest_job_at=oldest,

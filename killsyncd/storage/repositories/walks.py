@@ -83,7 +83,9 @@ class Walks(Repository):
         """
         yield Run("ledger.walk_restart", {"id": walk.id})
         if ends_at is not None:
-            yield Run("ledger.list_ends", {"source_id": walk.source_id, "pages": ends_at})
+            ends = {"source_id": walk.source_id, "pages": ends_at}
+            yield Run("ledger.list_ends", ends)
+            yield Run("ledger.pages_beyond", ends)
         return (yield from self.open_walk.tx(walk.source_id, walk.mode))
 
     @reads
@@ -149,7 +151,9 @@ class Walks(Repository):
             known_whole = False  # the list grew and this walk saw nothing new: it is on later pages
         yield from _page_answered(job.source_id, news, before, pages)
         seen = PageSeen(news.page, pages, news.last_modified, known_whole)
-        may_stop = source["unbroken_at"] is not None and (yield from _settled_before(job.source_id))
+        more = seen.page < seen.pages  # else it ends here, whatever was known before
+        unbroken = more and source["unbroken_at"] is not None
+        may_stop = unbroken and (yield from _settled_before(job.source_id))
         outcome = after_page(walk, seen, may_stop=may_stop, max_pages=max_pages)
         doubt = doubt_after(walk, news, pages)
         if news.no_list and doubt is None and (yield from _must_be_listed(job.source_id, news.at)):
@@ -171,7 +175,9 @@ class Walks(Repository):
             yield from derive_last_ids([job.source_id])
         acknowledged = False
         if outcome is not Outcome.GO_ON:
-            acknowledged = yield from _end(job, walk, outcome, self._holder, news.at)
+            acknowledged = yield from _end(
+                job, walk, outcome, self._holder, news.at, listed=bool(news.entries)
+            )
         return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
 
     @writes
@@ -213,7 +219,7 @@ def _page_answered(source_id: int, news: PageNews, before: PageState | None, pag
             "body_at": body_at,
         },
     )
-    if news.page == 1:
+    if news.page == 1 and (before is None or before.pages != pages):
         yield Run("ledger.pages_beyond", {"source_id": source_id, "pages": pages})
 
 
@@ -284,9 +290,10 @@ def _settled_before(source_id: int) -> Tx[bool]:
     return row is not None and int(row["n"]) <= 1
 
 
-def _end(job: Job, walk: Walk, outcome: Outcome, holder: str, at: float) -> Tx[bool]:
+def _end(job: Job, walk: Walk, outcome: Outcome, holder: str, at: float, *, listed: bool) -> Tx[bool]:
     """After the last page of a walk: what the source and the user keep of it, and the acknowledgement.
 
+    listed: whether the page had entries; where it had none (304) no last id has changed.
     A walk in doubt ends like any other, but is no proof that the list is complete.
     """
     if walk.doubt is None and outcome in (Outcome.COMPLETE, Outcome.STOPPED):
@@ -294,12 +301,12 @@ def _end(job: Job, walk: Walk, outcome: Outcome, holder: str, at: float) -> Tx[b
         if outcome is Outcome.COMPLETE:
             yield Run("ledger.walked_unbroken", {"source_id": job.source_id})
             yield Run("ledger.no_more_set_aside", {"source_id": job.source_id, "walk_id": walk.id})
-    yield Run("ledger.accepted", {"source_id": job.source_id})
     yield Run("ledger.synced", {"source_id": job.source_id})
     yield Run("ledger.user_synced", {"source_id": job.source_id})
     if walk.new:
         yield from _fought(job.source_id, at)
-    yield from derive_last_ids([job.source_id])
+    if listed:
+        yield from derive_last_ids([job.source_id])
     yield Run("ledger.walks_prune", {"source_id": job.source_id})
     if outcome is Outcome.TORN:
         return False  # the caller keeps the job, for another walk once the list has settled

@@ -72,8 +72,8 @@ class WebhookRepository(Repository):
         yield Run("webhooks.release", {"name": name, "holder": self._holder})
 
     @writes
-    def advance(self, name: str, before: int, position: int, left_out: int) -> Tx[None]:
-        """Everything up to this position is settled; so many mails were left out by the filter.
+    def advance(self, name: str, before: int, position: int) -> Tx[None]:
+        """Everything up to this position is settled: what stands between was left out by the filter.
 
         before: the position as it was read; where a replay has put it back since, nothing changes.
         """
@@ -84,7 +84,7 @@ class WebhookRepository(Repository):
                 "holder": self._holder,
                 "before": before,
                 "position": position,
-                "left_out": left_out,
+                "left_out": position - before,
             },
         )
 
@@ -95,7 +95,6 @@ class WebhookRepository(Repository):
         killmail_id: int,
         before: int,
         position: int,
-        left_out: int,
         pace: Sequence[PaceWindow],
     ) -> Tx[float | None]:
         """Write down that this mail is about to be sent. Answers 0, or the seconds to wait.
@@ -116,7 +115,12 @@ class WebhookRepository(Repository):
             return wait
         yield Run(
             "webhooks.sending",
-            {"name": name, "killmail_id": killmail_id, "position": position, "left_out": left_out},
+            {
+                "name": name,
+                "killmail_id": killmail_id,
+                "position": position,
+                "left_out": position - before,
+            },
         )
         yield Run("webhooks.requested", {"name": name})
         return 0.0

@@ -80,9 +80,6 @@ UPDATE sources SET unbroken_at = {now}, full_walk_at = {now} WHERE id = :source_
 UPDATE sources SET vouched_at = :until
 WHERE id = :source_id AND (vouched_at IS NULL OR vouched_at < :until);
 
--- name: accepted
-UPDATE sources SET accepted_at = {now} WHERE id = :source_id;
-
 -- name: newest_listed
 SELECT g.killmail_id, k.killmail_time FROM sightings g LEFT JOIN killmails k ON k.killmail_id = g.killmail_id
 WHERE g.source_id = :source_id ORDER BY g.killmail_id DESC LIMIT 1;
@@ -184,7 +181,7 @@ UPDATE sources AS s SET last_killmail_id = (
 UPDATE users AS u SET last_killmail_id = s.last_killmail_id FROM sources s WHERE s.id {in_ids} AND {own_list};
 
 -- name: synced
-UPDATE sources SET last_sync_at = {now_time} WHERE id = :source_id;
+UPDATE sources SET last_sync_at = {now_time}, accepted_at = {now} WHERE id = :source_id;
 
 -- name: user_synced
 UPDATE users AS u SET last_killmail_sync_at = {now_time} FROM sources s WHERE s.id = :source_id AND {own_list};

@@ -22,7 +22,8 @@ WHERE k.killmail_time < :end AND (k.killmail_time, k.killmail_id) > (:after, :af
 ORDER BY k.killmail_time, k.killmail_id LIMIT :limit;
 
 -- name: items
-SELECT killmail_id, item_type_id, flag, parent, singleton, quantity_dropped, quantity_destroyed
+SELECT killmail_id, item_type_id, CASE WHEN parent IS NULL THEN flag END AS slot, singleton,
+    quantity_dropped, quantity_destroyed
 FROM killmail_items WHERE killmail_id {in_ids} ORDER BY killmail_id;
 
 -- name: keep

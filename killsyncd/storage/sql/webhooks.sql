@@ -82,7 +82,7 @@ UPDATE webhooks SET position = CASE WHEN position = :before THEN :position ELSE 
 WHERE name = :name AND holder = :holder RETURNING name;
 
 -- name: failed
-UPDATE webhooks SET attempts = attempts + CAST(:counts AS {int}), error = :error,
+UPDATE webhooks SET attempts = CASE WHEN CAST(:counts AS {int}) > 0 THEN attempts + 1 ELSE 0 END, error = :error,
     failing_at = COALESCE(failing_at, {now}), not_before = {now} + CAST(:wait AS {real}),
     sending_id = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_id END,
     sending_at = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_at END
@@ -104,9 +104,10 @@ WHERE name = :name AND holder = :holder RETURNING name;
 -- name: pause
 UPDATE webhooks SET paused_at = {now} WHERE name = :name AND paused_at IS NULL RETURNING name;
 
+-- A pause that the other side asked for (429) holds all the same.
 -- name: resume
-UPDATE webhooks SET paused_at = NULL, stopped_at = NULL, not_before = 0, attempts = 0,
-    error = NULL, failing_at = NULL
+UPDATE webhooks SET paused_at = NULL, stopped_at = NULL, attempts = 0, error = NULL, failing_at = NULL,
+    not_before = CASE WHEN attempts > 0 THEN 0 ELSE not_before END
 WHERE name = :name AND (paused_at IS NOT NULL OR stopped_at IS NOT NULL OR failing_at IS NOT NULL)
 RETURNING name;
 

@@ -300,6 +300,17 @@ async def test_a_session_that_was_ended_lets_nobody_in(start: Start) -> None:
         assert await status_of(each, "POST", "/graphql", json=ASK, headers={**other, **other_csrf}) == 200
 
 
+async def test_a_session_that_another_daemon_ended_lets_nobody_in_here(start: Start) -> None:
+    one, two = await start(token=TOKEN), await start(token=TOKEN)
+    cookie, csrf = await log_in(one)
+    headers = {**cookie, **csrf}
+    assert await status_of(two, "POST", "/graphql", json=ASK, headers=headers) == 200
+    assert await status_of(one, "DELETE", "/session", headers=cookie) == 204
+    async with asyncio.timeout(10):
+        while await status_of(two, "POST", "/graphql", json=ASK, headers=headers) != 401:
+            await asyncio.sleep(0.01)
+
+
 async def test_the_cookie_is_secure_where_the_callback_is(start: Start) -> None:
     api = await start(token=TOKEN, callback_url="https://kills.example.org/auth/callback")
     async with api.client.post(f"{api.server.address}/session", json={"token": TOKEN}) as response:
