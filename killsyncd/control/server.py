@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -184,7 +185,11 @@ class ControlServer:
         return answer({**told, "names": done.names} if body.get("names") else told)
 
     async def _verify(self, request: web.Request) -> web.StreamResponse:
-        return answer({"characters": await self._operations.verify(query(request, "user").get("user"))})
+        user = query(request, "user").get("user")
+        told: dict[str, Any] = {"characters": await self._operations.verify(user), "corporations": []}
+        if user is None:
+            told["corporations"] = await self._operations.verify_corporations()
+        return answer(told)
 
     async def _explain(self, request: web.Request) -> web.StreamResponse:
         query(request)

@@ -11,6 +11,7 @@ from killsyncd.service.cursor import feed_cursor, parse_cursor
 from killsyncd.service.ports import LoggedOutUser, StatusFacts
 from killsyncd.service.results import (
     Budget,
+    Claims,
     Explained,
     Failed,
     FeedLine,
@@ -23,6 +24,7 @@ from killsyncd.service.results import (
     StatusReport,
     Unreadable,
     Verified,
+    VerifiedCorporation,
     Waiting,
     jsonable,
     remedy_of,
@@ -31,6 +33,7 @@ from killsyncd.service.results import (
 
 __all__ = [
     "Budget",
+    "Claims",
     "Explained",
     "Failed",
     "FeedLine",
@@ -45,6 +48,7 @@ __all__ = [
     "StatusReport",
     "Unreadable",
     "Verified",
+    "VerifiedCorporation",
     "Waiting",
     "feed_cursor",
     "jsonable",

@@ -38,6 +38,7 @@ from killsyncd.service.results import (
     StatusReport,
     Unreadable,
     Verified,
+    VerifiedCorporation,
 )
 from killsyncd.service.source_operations import SourceOperations
 from killsyncd.service.status import DAEMON_SWITCH, PRODUCER_SWITCH, OperationsSettings, StatusReporter
@@ -128,6 +129,10 @@ class Operations:
         """What can be claimed for each character, or for one."""
         chosen = [await self.user(selector)] if selector is not None else await self.users()
         return await self._rows.verify([each.id for each in chosen])
+
+    async def verify_corporations(self) -> list[VerifiedCorporation]:
+        """What can be claimed for each corporation whose list is read, or was."""
+        return await self._rows.verify_corporations()
 
     async def explain(self, killmail_id: int) -> Explained:
         """Where a mail came from, or why it is not here. An id nobody listed is an answer too."""

@@ -12,7 +12,7 @@ from killsyncd.core.model import Origin, Queued, QueueDepth, QueuedSource, Sourc
 from killsyncd.core.sources import SourceView
 from killsyncd.service.health import UserTrouble, WaitingList
 from killsyncd.service.measures import Measures
-from killsyncd.service.results import Explained, Failed, FeedLine, Unreadable, Verified
+from killsyncd.service.results import Explained, Failed, FeedLine, Unreadable, Verified, VerifiedCorporation
 from killsyncd.sync.batch import Arrival, Stored
 
 
@@ -101,6 +101,7 @@ class OperationsRows(Protocol):
         """Quarantined mails, the newest first."""
 
     async def verify(self, user_ids: Sequence[str]) -> list[Verified]: ...
+    async def verify_corporations(self) -> list[VerifiedCorporation]: ...
 
     async def explain(self, killmail_id: int) -> Explained: ...
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from killsyncd.auth.login_state import LoginState
 from killsyncd.core.model import REMEDIES, Problem, QueueDepth, User, UserState, WaitsFor
-from killsyncd.core.sources import SourceView
+from killsyncd.core.sources import SourceState, SourceView
 from killsyncd.service import health
 
 
@@ -279,6 +279,39 @@ class Verified:
     last_full_walk_at: datetime | None
     unreadable: int
     zkillboard: KnownThroughZkillboard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What can be claimed of a list: see `Verified`."""
+
+    complete: bool
+    why: str | None
+    complete_from: datetime | None
+    complete_to: datetime | None
+    kept_since: datetime | None
+    listed: int
+    pending: int
+    quarantined: int
+    missing: int
+    walks_cut: int
+    walks_torn: int
+    last_full_walk_at: datetime | None
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCorporation(Claims):
+    """What can be claimed for one corporation: the losses and final blows of its members. As `Verified`.
+
+    state, state_reason, remedy: of its list.
+    """
+
+    corporation_id: int
+    corporation_name: str | None
+    state: SourceState
+    state_reason: str | None
+    remedy: str | None
 
 
 @dataclass(frozen=True, slots=True)

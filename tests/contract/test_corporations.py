@@ -322,3 +322,26 @@ async def test_corporations_are_counted_by_state(world: StorageWorld, rows: Corp
     await rows.refused(await source_of(world), pilot.user_id, Refusal.ROLE, "no")
     measured = await MetricsRepository(world.store).measure()
     assert dict(measured.corporations) == {"role_missing": 1, "ok": 1}
+
+
+async def test_what_can_be_claimed_for_a_corporation(
+    world: StorageWorld, rows: CorporationRepository
+) -> None:
+    (pilot,) = await logged_in(world, 1)
+    await place(rows, c1=CORPORATION)
+    await rows.settle()
+    status = StatusRepository(world.store)
+    (before,) = await status.verify_corporations()
+    assert (before.corporation_id, before.complete, before.why) == (
+        CORPORATION,
+        False,
+        "the list was not read yet",
+    )
+    await world.listed(Pilot(pilot.user_id, await source_of(world), 1), 7, 8)
+    await world.store_mails(7)
+    (after,) = await status.verify_corporations()
+    assert (after.listed, after.pending, after.missing, after.complete) == (2, 1, 0, False)
+    assert after.complete_from is not None
+    assert (after.state, after.remedy) == (SourceState.OK, None)
+    (own,) = await status.verify([pilot.user_id])
+    assert (own.listed, own.complete) == (0, False), "the pilot's own list is another one"

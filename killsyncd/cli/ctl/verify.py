@@ -16,7 +16,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = """\
 Complete means: every mail that ESI listed for the character with a time in that span is stored, but for
 those counted as pending or quarantined. ESI lists a character's losses and final blows of 90 days, and not
-what the character only helped with; docs/ctl.md says what is claimed and why.
+what the character only helped with; a corporation's are those of its members. docs/ctl.md says what is
+claimed and why.
 
 examples:
   killsyncd ctl verify
@@ -25,7 +26,7 @@ examples:
 
 
 def run(args: Namespace, call: Invocation) -> int:
-    """Print what can be claimed for each character."""
+    """Print what can be claimed for each character and each corporation."""
     answer = call.daemon(socket_of(args)).get("/v1/verify", {"user": args.user})
     if wants_json(args):
         out_json(answer)
@@ -34,6 +35,10 @@ def run(args: Namespace, call: Invocation) -> int:
         out(line(each))
         if each["zkillboard"]:
             out(f"  {zkillboard_line(each['zkillboard'])}")
+    for each in answer["corporations"]:
+        out(line(each))
+        if each["stateReason"]:
+            out(f"  {each['state']}: {each['stateReason']} -> {each['remedy']}")
     if not answer["characters"]:
         out("Nobody has logged in yet.")
         say("  killsyncd login")
@@ -41,8 +46,9 @@ def run(args: Namespace, call: Invocation) -> int:
 
 
 def line(each: dict[str, Any]) -> str:
-    """One character."""
-    who = f"{each['characterName']} ({each['characterId']})"
+    """One character, or one corporation."""
+    kind = "character" if "characterId" in each else "corporation"
+    who = f"{each[f'{kind}Name'] or kind} ({each[f'{kind}Id']})"
     if each["completeFrom"]:
         claim = f"complete by ESI from {day_time(each['completeFrom'])} to {day_time(each['completeTo'])}"
     else:

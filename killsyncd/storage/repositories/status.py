@@ -17,6 +17,7 @@ from killsyncd.service import (
     StatusFacts,
     Unreadable,
     Verified,
+    VerifiedCorporation,
     feed_cursor,
     parse_cursor,
 )
@@ -27,7 +28,7 @@ from killsyncd.storage.repositories.corporations import lost
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.switches import SwitchRepository
 from killsyncd.storage.repositories.values import explained_value
-from killsyncd.storage.repositories.verify import verify
+from killsyncd.storage.repositories.verify import verify, verify_corporations
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import (
     Ids,
@@ -253,6 +254,11 @@ class StatusRepository(Repository):
     def verify(self, user_ids: Sequence[str]) -> Tx[list[Verified]]:
         """What can be claimed for each of these users."""
         return (yield from verify(user_ids))
+
+    @reads
+    def verify_corporations(self) -> Tx[list[VerifiedCorporation]]:
+        """What can be claimed for each corporation whose list is read, or was."""
+        return (yield from verify_corporations())
 
     @reads
     def explain(self, killmail_id: int) -> Tx[Explained]:

@@ -1,21 +1,20 @@
-"""What can be claimed of a character's mails; the reasoning is in docs/ctl.md ("What `verify` claims")."""
+"""What can be claimed of a character's mails, or a corporation's; the reasoning is in docs/ctl.md ("What
+`verify` claims")."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import fields
 from types import MappingProxyType
 
 from killsyncd.core.clock import utc
-from killsyncd.core.model import Doubt
-from killsyncd.service import KnownThroughZkillboard, Verified
+from killsyncd.core.model import Doubt, SourceKind
+from killsyncd.service import Claims, KnownThroughZkillboard, Verified, VerifiedCorporation
+from killsyncd.storage.repositories.sources import REACH, views
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.repositories.zkillboard import subject_from
 from killsyncd.storage.transaction import Row, Run, Tx, as_datetime, one
 from killsyncd.zkillboard.walk import known_until
-
-REACH = timedelta(days=90)
-"""How far back ESI's lists go."""
 
 NOT_WHOLE = "no walk went through the whole list yet"
 
@@ -51,6 +50,40 @@ def _verify_one(row: Row) -> Tx[Verified]:
         return Verified(
             user.character_id, user.character_name, user.shown_state, False, why, *nothing, zkillboard
         )
+    claims = yield from _claims(source)
+    return Verified(
+        character_id=user.character_id,
+        character_name=user.character_name,
+        state=user.shown_state,
+        **{each.name: getattr(claims, each.name) for each in fields(claims)},
+        zkillboard=zkillboard,
+    )
+
+
+def verify_corporations() -> Tx[list[VerifiedCorporation]]:
+    """What can be claimed for each corporation whose list is read, or was."""
+    found = []
+    for row in (yield Run("sources.of_kind", {"kind": SourceKind.CORPORATION.value})):
+        times = one((yield Run("operations.source_times", {"source_id": int(row["id"])})))
+        if times is None:
+            continue
+        claims = yield from _claims(times)
+        (view,) = yield from views([int(row["id"])])
+        found.append(
+            VerifiedCorporation(
+                corporation_id=view.source.subject_id,
+                corporation_name=view.name,
+                state=view.state,
+                state_reason=view.reason,
+                remedy=view.remedy,
+                **{each.name: getattr(claims, each.name) for each in fields(claims)},
+            )
+        )
+    return found
+
+
+def _claims(source: Row) -> Tx[Claims]:
+    """What can be claimed of a list. source: its id and times."""
     key = {"source_id": int(source["id"])}
     walks = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.walks_by_state", key))}
     wanted = {str(each["state"]): int(each["n"]) for each in (yield Run("operations.wanted_of", key))}
@@ -69,10 +102,7 @@ def _verify_one(row: Row) -> Tx[Verified]:
         int(missing["n"]) if missing else 0,
         int(unreadable["n"]) if unreadable else 0,
     )
-    return Verified(
-        character_id=user.character_id,
-        character_name=user.character_name,
-        state=user.shown_state,
+    return Claims(
         complete=begun is not None and not any(gaps),
         why=_why_nothing(last) if begun is None else None,
         complete_from=begun,
@@ -86,7 +116,6 @@ def _verify_one(row: Row) -> Tx[Verified]:
         walks_torn=walks.get("torn", 0),
         last_full_walk_at=utc(float(source["full_walk_at"])) if source["full_walk_at"] is not None else None,
         unreadable=gaps[3],
-        zkillboard=zkillboard,
     )
 
 

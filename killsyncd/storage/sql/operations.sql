@@ -63,8 +63,9 @@ SELECT killmail_id, reason, attempts, refusals, first_listed_at, changed_at FROM
 WHERE state = 'quarantined' ORDER BY killmail_id DESC LIMIT :limit;
 
 -- name: wanted_by
-SELECT rs.killmail_id, s.subject_id, u.character_name FROM ref_sources rs JOIN sources s ON s.id = rs.source_id
-LEFT JOIN users u ON {own_list}
+SELECT rs.killmail_id, s.subject_id, COALESCE(u.character_name, n.name) AS character_name
+FROM ref_sources rs JOIN sources s ON s.id = rs.source_id
+LEFT JOIN users u ON {own_list} LEFT JOIN names n ON n.id = s.subject_id
 WHERE rs.killmail_id {in_ids} ORDER BY rs.killmail_id, rs.source_id;
 
 -- name: stored_mail
@@ -85,6 +86,9 @@ WHERE g.killmail_id = :killmail_id ORDER BY g.listed_at, s.id;
 -- name: source_of
 SELECT s.id, s.unbroken_at, s.full_walk_at, s.vouched_at FROM users u JOIN sources s ON {own_list}
 WHERE u.id = :user_id;
+
+-- name: source_times
+SELECT id, unbroken_at, full_walk_at, vouched_at FROM sources WHERE id = :source_id;
 
 -- name: walks_by_state
 SELECT state, COUNT(*) AS n FROM walks WHERE source_id = :source_id GROUP BY state;
@@ -109,9 +113,9 @@ AND NOT EXISTS (SELECT 1 FROM refs r WHERE r.killmail_id = g.killmail_id);
 SELECT COUNT(*) AS n FROM unreadable WHERE source_id = :source_id;
 
 -- name: unreadable
-SELECT x.entry, x.reason, x.listed_at, s.subject_id, u.character_name FROM unreadable x
-JOIN sources s ON s.id = x.source_id
-LEFT JOIN users u ON {own_list}
+SELECT x.entry, x.reason, x.listed_at, s.subject_id, COALESCE(u.character_name, n.name) AS character_name
+FROM unreadable x JOIN sources s ON s.id = x.source_id
+LEFT JOIN users u ON {own_list} LEFT JOIN names n ON n.id = s.subject_id
 ORDER BY x.listed_at DESC, x.source_id, x.entry LIMIT :limit;
 
 -- name: oldest_of

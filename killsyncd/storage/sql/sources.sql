@@ -51,6 +51,9 @@ LEFT JOIN lenders l ON l.source_id = s.id AND l.user_id = u.id
 WHERE s.id {in_ids} AND s.kind = {a_corporation} AND u.state <> 'left'
 ORDER BY s.id, u.character_name, u.id;
 
+-- name: of_kind
+SELECT id FROM sources WHERE kind = :kind ORDER BY id;
+
 -- name: by_subject
 SELECT id FROM sources WHERE subject_id = :subject_id AND (:kind = '' OR kind = :kind) ORDER BY kind;
 
