@@ -122,7 +122,7 @@ class RemoteOperations:
 
     def webhooks(self, limit: int | str = 100) -> Json:
         """What Discord and the receiver took last, how many requests came, and what broke a rule."""
-        targets = self._sim.webhooks
+        targets = self._sim.targets
         return {
             "requests": targets.requests,
             "breaches": targets.breaches,
@@ -135,15 +135,15 @@ class RemoteOperations:
     def webhook_trouble(self, kinds: Sequence[str], retry_after: float = 1.0) -> None:
         """What happens to the next requests of webhooks, one each: 429, 429-bare, 500, hang, drop, 404,
         400, or
-        an empty word."""
+        an empty word for none."""
         known = ("", *TROUBLES)
         for each in kinds:
             if each not in known:
                 raise BadInput(
                     f"webhook_trouble: no trouble is called {each!r}", f"Known: {', '.join(known)}."
                 )
-        self._sim.webhooks.retry_after = float(retry_after)
-        self._sim.webhooks.trouble(kinds)
+        self._sim.targets.retry_after = float(retry_after)
+        self._sim.targets.trouble(kinds)
 
     # Killmails
 

@@ -91,7 +91,7 @@ class Simulator(SimulatorState, Levers):
     async def stop(self) -> None:
         """Close the port and end what hangs."""
         self._closing.set()
-        self.webhooks.closing.set()
+        self.targets.closing.set()
         if self._growth is not None:
             self._growth.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -129,7 +129,7 @@ class Simulator(SimulatorState, Levers):
             return await self._admin(request, path)
         if path == "/":
             return wire.whole(index_page(self.base_url), self.clock)
-        if self.webhooks.takes(path):
+        if self.targets.takes(path):
             return await self._ask_webhooks(request)
         ask = self._ask_sso
         call = sso_call(path)
@@ -158,7 +158,7 @@ class Simulator(SimulatorState, Levers):
 
     async def _ask_webhooks(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            return await self.webhooks.handle(request)
+            return await self.targets.handle(request)
         finally:
             self._answered.set()
 

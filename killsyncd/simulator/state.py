@@ -40,7 +40,7 @@ class SimulatorState:
         self.trouble = Faults(self.config.seed)
         for raw in self.config.faults:
             self.trouble.add(Fault.from_json(raw), self.clock.monotonic())
-        self.webhooks = WebhookTargets(self.clock)
+        self.targets = WebhookTargets(self.clock)
         self.latency = self.config.latency
         self.rate = self.config.rate
         self.late = self.config.late
