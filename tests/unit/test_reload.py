@@ -87,3 +87,12 @@ def test_a_file_that_does_not_hold_changes_nothing(
     assert line["level"] == "error"
     assert line["event"] == "the configuration was not reloaded; going on as before"
     assert "contakt" in line["reason"]
+
+
+def test_files_are_read_again_also_where_no_key_has_changed() -> None:
+    read: list[Config] = []
+    twice = reloader(config(), config(), [])
+    twice.knows({}, [read.append])
+    twice.reload()
+    twice.reload()
+    assert len(read) == 2

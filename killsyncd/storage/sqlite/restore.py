@@ -90,6 +90,10 @@ def restore(
     return Restored(manifest, kept, logged_out)
 
 
+PRICES_CACHED = 3600.0
+"""Seconds that ESI caches `/markets/prices`, as its specification says."""
+
+
 def _refuse_itself(path: Path, target: Path) -> None:
     if path.exists() and target.exists() and path.samefile(target):
         raise BadInput(f"{path} is the database in use itself", "name a backup of it")
@@ -158,6 +162,13 @@ def _begin_anew(connection: sqlite3.Connection, now: float) -> str:
     connection.execute(
         "UPDATE walks SET state = 'abandoned', finished_at = ? WHERE state = 'running'", (now,)
     )
+    # What was asked of ESI since the backup was made is not known: its prices are cached for an hour.
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'background_tasks'").fetchone():
+        connection.execute(
+            "INSERT INTO background_tasks (name, next_at) VALUES ('prices', ?)"
+            " ON CONFLICT (name) DO UPDATE SET next_at = MAX(next_at, excluded.next_at)",
+            (now + PRICES_CACHED,),
+        )
     connection.execute("COMMIT")
     return before
 
