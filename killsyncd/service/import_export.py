@@ -7,8 +7,6 @@ interrupted is simply run again.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,11 +23,10 @@ from killsyncd.core.killmail import (
     decode,
     entity_ids,
     is_hash,
-    is_npc,
-    is_solo,
     repaired,
 )
 from killsyncd.core.logging import get_logger
+from killsyncd.service.csv_export import csv_head, csv_lines, read_about
 from killsyncd.service.ports import ImportExportRows, StoredDocument
 from killsyncd.sync.batch import Arrival
 
@@ -44,39 +41,6 @@ MAX_LINE = 16_000_000
 
 KEPT_ERRORS = 1000
 FORMATS = ("jsonl", "csv")
-
-CSV_COLUMNS = (
-    "killmail_id",
-    "killmail_hash",
-    "killmail_time",
-    "solar_system_id",
-    "solar_system_name",
-    "victim_character_id",
-    "victim_character_name",
-    "victim_corporation_id",
-    "victim_corporation_name",
-    "victim_alliance_id",
-    "victim_alliance_name",
-    "victim_faction_id",
-    "victim_ship_type_id",
-    "victim_ship_name",
-    "damage_taken",
-    "attacker_count",
-    "final_blow_character_id",
-    "final_blow_character_name",
-    "final_blow_corporation_id",
-    "final_blow_corporation_name",
-    "final_blow_alliance_id",
-    "final_blow_alliance_name",
-    "final_blow_ship_type_id",
-    "final_blow_ship_name",
-    "final_blow_weapon_type_id",
-    "final_blow_weapon_name",
-    "war_id",
-    "moon_id",
-    "solo",
-    "npc",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +85,7 @@ class ImportExport:
         if format not in FORMATS:
             raise BadInput(f"there is no export format {format!r}", f"allowed are {' and '.join(FORMATS)}")
         if format == "csv":
-            yield _csv([CSV_COLUMNS])
+            yield csv_head()
         after = 0
         while page := await self._rows.documents_after(after, PAGE, since=since, character_id=character_id):
             if format == "jsonl":
@@ -131,10 +95,8 @@ class ImportExport:
             after = page[-1].killmail_id
 
     async def _csv_page(self, page: Sequence[StoredDocument]) -> bytes:
-        mails = list(_decoded(page))
-        ids = sorted({number for _, mail in mails for number in _csv_ids(mail)})
-        names = await self._rows.names(ids)
-        return _csv([_csv_row(each.killmail_hash, mail, names) for each, mail in mails])
+        mails = [(each.killmail_hash, mail) for each, mail in _decoded(page)]
+        return csv_lines(mails, await read_about([mail for _, mail in mails], self._rows))
 
     async def import_lines(
         self,
@@ -281,67 +243,6 @@ def json_line(document: StoredDocument) -> bytes:
 
 
 # --- CSV ----------------------------------------------------------------------------------------
-
-
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""How a formula begins in a spreadsheet, full-width forms included (OWASP, "CSV injection")."""
-
-
-def _cell(text: str) -> str:
-    """A name for a cell: one that a spreadsheet would run as a formula gets an apostrophe before it."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)  # RFC 4180
-    return text.getvalue().encode()
-
-
-def _csv_ids(mail: Killmail) -> list[int]:
-    victim, final = mail.victim, next((each for each in mail.attackers if each.final_blow), None)
-    ids = [
-        mail.solar_system_id,
-        victim.character_id,
-        victim.corporation_id,
-        victim.alliance_id,
-        victim.ship_type_id,
-    ]
-    if final is not None:
-        ids += [final.character_id, final.corporation_id, final.alliance_id]
-        ids += [final.ship_type_id, final.weapon_type_id]
-    return [each for each in ids if each is not None]
-
-
-def _csv_row(killmail_hash: str, mail: Killmail, names: dict[int, str]) -> list[object]:
-    victim, final = mail.victim, next((each for each in mail.attackers if each.final_blow), None)
-
-    def named(number: int | None) -> list[object]:
-        name = None if number is None else names.get(number)
-        return [number, None if name is None else _cell(name)]
-
-    return [
-        mail.killmail_id,
-        killmail_hash,
-        mail.killmail_time.isoformat().replace("+00:00", "Z"),
-        *named(mail.solar_system_id),
-        *named(victim.character_id),
-        *named(victim.corporation_id),
-        *named(victim.alliance_id),
-        victim.faction_id,
-        *named(victim.ship_type_id),
-        victim.damage_taken,
-        len(mail.attackers),
-        *named(final.character_id if final else None),
-        *named(final.corporation_id if final else None),
-        *named(final.alliance_id if final else None),
-        *named(final.ship_type_id if final else None),
-        *named(final.weapon_type_id if final else None),
-        mail.war_id,
-        mail.moon_id,
-        "true" if is_solo(mail) else "false",
-        "true" if is_npc(mail) else "false",
-    ]
 
 
 def parse_since(text: str) -> datetime:

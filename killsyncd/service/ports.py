@@ -9,6 +9,7 @@ from typing import Protocol
 
 from killsyncd.core.background import TaskState
 from killsyncd.core.model import Origin, Queued, QueueDepth, QueuedSource, SourceKind, User, UserState
+from killsyncd.core.read_model import MailValue, SystemFacts, TypeFacts
 from killsyncd.core.sources import SourceView
 from killsyncd.service.health import UserTrouble, WaitingList
 from killsyncd.service.measures import Measures
@@ -217,6 +218,15 @@ class ImportExportRows(Protocol):
 
     async def names(self, ids: Sequence[int]) -> dict[int, str]:
         """Names that are resolved."""
+
+    async def values(self, ids: Sequence[int]) -> dict[int, MailValue]:
+        """What mails were worth, as far as they are valued."""
+
+    async def systems(self, ids: Sequence[int]) -> dict[int, SystemFacts]:
+        """What the static data say of systems."""
+
+    async def types(self, ids: Sequence[int]) -> dict[int, TypeFacts]:
+        """What the static data say of types."""
 
     async def import_source(self) -> int:
         """The source that stands for files."""

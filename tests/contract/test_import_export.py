@@ -17,6 +17,7 @@ from killsyncd.storage.documents import unpack
 from killsyncd.storage.repositories import killmails
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.transaction import Tx
+from tests.support.catalogue import fill_catalogue, put_values
 from tests.support.storage_world import StorageWorld, arrival, document
 
 
@@ -142,6 +143,12 @@ async def test_filters_and_csv(world: StorageWorld, exchange: ImportExport) -> N
     assert first["victim_character_name"] == ""
     assert first["final_blow_character_id"] == "90000002"
     assert (first["attacker_count"], first["damage_taken"], first["solo"]) == ("3", str(2**40), "true")
+    # What came later stands at the end; nothing of it is known here.
+    assert head.endswith(
+        ",npc,value,value_dropped,priced_on,price_method,security,security_class,region_id,region_name,"
+        "constellation_id,constellation_name,victim_ship_group_id,victim_ship_group"
+    )
+    assert {first[each] for each in head.split(",")[30:]} == {""}
     with pytest.raises(BadInput, match="no export format"):
         await exported(exchange, "xml")
 
@@ -209,6 +216,19 @@ async def spoil(world: StorageWorld, killmail_id: int, document: bytes) -> None:
         document=document,
         id=killmail_id,
     )
+
+
+async def test_csv_has_values_and_what_the_static_data_say(
+    world: StorageWorld, exchange: ImportExport
+) -> None:
+    await exchange.import_lines(chunks(line(1, await world.now(), solar_system_id=30_000_002)))
+    await fill_catalogue(world.store, range(580, 600))
+    await put_values(world.store, {1: 123_456_789_012})
+    (row,) = csv.DictReader(io.StringIO((await exported(exchange, "csv")).decode()))
+    assert (row["value"], row["value_dropped"]) == ("1234567890.12", "0.00")
+    assert (row["priced_on"], row["price_method"]) == ("2026-11-30", "ESI_AVERAGE")
+    assert (row["security"], row["security_class"], row["region_name"]) == ("0.1", "LOW", "Delve")
+    assert row["victim_ship_group"] == "Frigate"
 
 
 async def test_a_name_is_no_formula_in_a_spreadsheet(world: StorageWorld, exchange: ImportExport) -> None:

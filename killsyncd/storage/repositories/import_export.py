@@ -8,9 +8,10 @@ from datetime import datetime
 from killsyncd.core.model import Source, SourceKind
 from killsyncd.service.ports import StoredDocument
 from killsyncd.storage.documents import document_of
+from killsyncd.storage.repositories.catalogue import CatalogueReads
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.users import source_id
-from killsyncd.storage.repository import Repository, reads, writes
+from killsyncd.storage.repository import reads, writes
 from killsyncd.storage.transaction import Ids, Run, Sql, Store, Tx
 from killsyncd.sync.batch import Arrival, Stored
 
@@ -23,7 +24,7 @@ _INVOLVED = (
 )
 
 
-class ImportExportRepository(Repository):
+class ImportExportRepository(CatalogueReads):
     """See `service.ports.ImportExportRows`."""
 
     def __init__(self, store: Store, storing: KillmailWriter) -> None:
