@@ -18,6 +18,7 @@ from aiohttp import web
 
 from killsyncd.auth.login_state import LoginOrigin
 from killsyncd.control import requests as bodies
+from killsyncd.control.pilot_groups import group_routes
 from killsyncd.control.ports import Backup
 from killsyncd.control.requests import (
     answer,
@@ -40,6 +41,7 @@ from killsyncd.http.connections import ConnectionLimits, Connections, open_files
 from killsyncd.service import FeedLine, PauseChanged, jsonable
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.service.operations import Operations
+from killsyncd.service.pilot_groups import PilotGroups
 from killsyncd.service.webhooks import WebhookOperations
 from killsyncd.service.wording import queue_remedy
 
@@ -69,6 +71,7 @@ class ControlServer:
         exchange: ImportExport,
         backup: BackupMaker | None,
         webhooks: WebhookOperations | None = None,
+        groups: PilotGroups | None = None,
     ) -> None:
         self._operations = operations
         self._exchange = exchange
@@ -104,6 +107,8 @@ class ControlServer:
         )
         if webhooks is not None:
             app.add_routes(webhook_routes(webhooks))
+        if groups is not None:
+            app.add_routes(group_routes(groups))
         # A client that went away ends what it had asked for; what was committed stays.
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS

@@ -22,11 +22,13 @@ from killsyncd.metrics import LoopLag, Metrics, MetricSources
 from killsyncd.pricing.stacks import StackPrices
 from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
+from killsyncd.service.pilot_groups import PilotGroups
 from killsyncd.service.webhooks import WebhookOperations
 from killsyncd.storage.probe import touch
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.metrics import MetricsRepository
+from killsyncd.storage.repositories.pilot_groups import PilotGroupRepository
 from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.sessions import SessionRepository
 from killsyncd.storage.sqlite import backup as backups
@@ -114,7 +116,13 @@ def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> 
     )
     servers = Servers(
         api,
-        ControlServer(operations, exchange, _backup_maker(store, clock), shown.webhooks),
+        ControlServer(
+            operations,
+            exchange,
+            _backup_maker(store, clock),
+            shown.webhooks,
+            PilotGroups(PilotGroupRepository(store), operations),
+        ),
         config.control.socket,
     )
     return servers

@@ -270,6 +270,23 @@ async def test_ctl_users_pause_and_resume(served: ControlWorld) -> None:
     assert "The producer is running now." in (await served.ctl("resume")).out
 
 
+async def test_ctl_group(served: ControlWorld) -> None:
+    first, second = "Ada", "Bob"
+    await served.world.pilot(1, first)
+    await served.world.pilot(2, second)
+    assert "no groups" in (await served.ctl("group")).out
+    ended = await served.ctl("group", "One player", first, second)
+    assert (ended.code, ended.out) == (0, f"One player: {', '.join(sorted((first, second)))}\n")
+    ended = await served.ctl("group", "Another", second, "--json")
+    assert ended.json == {
+        "groups": [{"name": "Another", "pilots": [second]}, {"name": "One player", "pilots": [first]}]
+    }
+    assert (await served.ctl("group", "Another", "--end")).out == f"One player: {first}\n"
+    assert (await served.ctl("group", "Nobody")).code == 2
+    assert (await served.ctl("group", "X", "Nobody Of This Name")).code == 1
+    assert (await served.ctl("group", "x" * 61, first)).code == 2
+
+
 async def test_ctl_failed_retry_verify_explain_logout(served: ControlWorld) -> None:
     assert (await served.ctl("failed")).out == "No mail is quarantined.\n"
     pilot = await served.world.pilot(1, "Ada")

@@ -27,10 +27,12 @@ from killsyncd.core.model import UserState
 from killsyncd.service.health import Health
 from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
+from killsyncd.service.pilot_groups import PilotGroups
 from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.names import NameRepository
+from killsyncd.storage.repositories.pilot_groups import PilotGroupRepository
 from killsyncd.storage.repositories.revocations import Revocations
 from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
@@ -196,7 +198,12 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
     exchange = ImportExport(
         ImportExportRepository(store, world.storing), clock, stored=partial(events.tell, "feed")
     )
-    server = ControlServer(operations, exchange, lambda: backups.make(store, "1.2.3", clock.now()))
+    server = ControlServer(
+        operations,
+        exchange,
+        lambda: backups.make(store, "1.2.3", clock.now()),
+        groups=PilotGroups(PilotGroupRepository(store), operations),
+    )
     socket = folder / "killsyncd.sock"
     await server.start(ControlSocket.bind(socket))
     try:

@@ -19,6 +19,7 @@ VERBS = {
     "retry": "try quarantined mails again",
     "verify": "from when to when each character is complete",
     "explain": "where a mail came from, or why it is not here",
+    "group": "pilots that are one player's, for the ranking",
     "webhooks": "where killmails go, and why each went out or not",
     "logout": "take a grant back and forget the tokens",
     "login-url": "an address to log in at",

@@ -68,6 +68,8 @@ function __killsyncd_at
                 set at 'killsyncd ctl verify'
             case 'killsyncd ctl explain'
                 set at 'killsyncd ctl explain'
+            case 'killsyncd ctl group'
+                set at 'killsyncd ctl group'
             case 'killsyncd ctl webhooks'
                 set at 'killsyncd ctl webhooks'
             case 'killsyncd ctl logout'
@@ -97,6 +99,8 @@ function __killsyncd_at
             case 'killsyncd ctl verify --config' 'killsyncd ctl verify --socket' 'killsyncd ctl verify --user'
                 set skip 1
             case 'killsyncd ctl explain --config' 'killsyncd ctl explain --socket'
+                set skip 1
+            case 'killsyncd ctl group --config' 'killsyncd ctl group --socket'
                 set skip 1
             case 'killsyncd ctl webhooks --config' 'killsyncd ctl webhooks --socket' 'killsyncd ctl webhooks --since' 'killsyncd ctl webhooks --explain'
                 set skip 1
@@ -206,6 +210,7 @@ complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'failed' -d 'quaranti
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'retry' -d 'try quarantined mails again'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'verify' -d 'from when to when each character is complete'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'explain' -d 'where a mail came from, or why it is not here'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'group' -d 'pilots that are one player\'s, for the ranking'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'webhooks' -d 'where killmails go, and why each went out or not'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'logout' -d 'take a grant back and forget the tokens'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'login-url' -d 'an address to log in at'
@@ -273,6 +278,11 @@ complete -c killsyncd -n '__killsyncd_at killsyncd ctl explain' -s h -l help -d 
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl explain' -l config -r -F -d 'configuration file (TOML)'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl explain' -l socket -r -F -d 'the daemon\'s control socket; else the configuration\'s, then the usual places'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl explain' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl group' -s h -l help -d 'show this help message and exit'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl group' -l config -r -F -d 'configuration file (TOML)'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl group' -l socket -r -F -d 'the daemon\'s control socket; else the configuration\'s, then the usual places'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl group' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl group' -l end -d 'let each pilot of this group stand alone again'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl webhooks' -s h -l help -d 'show this help message and exit'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl webhooks' -l config -r -F -d 'configuration file (TOML)'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl webhooks' -l socket -r -F -d 'the daemon\'s control socket; else the configuration\'s, then the usual places'
