@@ -2,7 +2,7 @@
 
 A sync request is a row in the database; a message wakes a consumer for it.
 Messages may get lost, doubled or come late without harm: the rows decide.
-The format is that of the system before us, whose messages and workers still fit.
+The format is that of killreport, whose messages and workers still fit.
 
 Knows sync's ports, config and core; its rows come through a port that storage fills.
 """

@@ -1,1 +1,1 @@
-"""What everybody may know: nouns, the killmail, errors, time, events, logging. Knows nobody."""
+"""What everybody may know: nouns, the killmail, sources, errors, time, events, logging. Knows nobody."""

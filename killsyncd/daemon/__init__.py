@@ -1,1 +1,1 @@
-"""One process: who knows whom, what starts and stops when. The only package that knows all adapters."""
+"""One process: who knows whom, what starts and stops when. Knows everybody but cli: it makes all adapters."""

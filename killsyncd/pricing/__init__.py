@@ -1,1 +1,1 @@
-"""Prices by the day, and what a killmail was worth by them. Knows esi, config and core."""
+"""Prices by the day, and what a killmail was worth by them. Knows esi and core; storage fills its ports."""

@@ -2,7 +2,7 @@
 
 `operations` has the use cases, `results` the values (and `jsonable`, their JSON), `ports` what storage
 fills, `cursor` the feed's cursors, `health` what is wrong and what to do, `monitor` looks for it. Knows sync,
-auth, esi and core. Only values are imported here, so that commands that need no more start fast.
+webhooks, auth, esi and core. Only values are imported here, so that commands that need no more start fast.
 """
 
 from __future__ import annotations

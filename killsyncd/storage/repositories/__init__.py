@@ -1,4 +1,4 @@
 """Repositories, one file a noun: transactions over named queries, the same for both databases.
 
-They fill the ports of sync, auth and service, and know their values.
+They fill the ports (`ports.py`) of service and of the packages below it, and know their values.
 """
