@@ -66,7 +66,7 @@ man: $(VENV)/.dev  ## write the man page again (share/man)
 completions: $(VENV)/.dev  ## write the completions of bash, zsh and fish again (share/)
 	$(BIN)/python -m killsyncd.cli.manual . --only completions
 
-check: lint types layers test  ## all of the above, as CI does it
+check: lint types layers test  ## lint, types, layers and test: what must be green
 
 torture: $(VENV)/.dev  ## faults of every kind, and what is lost by them: a table (TORTURE_ARGS="--long kill-sync")
 	@$(BIN)/python -m bench.torture $(TORTURE_ARGS)

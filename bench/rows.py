@@ -23,7 +23,7 @@ from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, log_in, wait_for
 
 REFERENCE_PACE = 1.8
-"""Mails a second of the system that killsyncd replaces, at 50 ms latency and today's limits."""
+"""Mails a second of killreport, at 50 ms latency and today's limits."""
 REFERENCE_CPU = 0.025
 """Its CPU seconds a mail."""
 

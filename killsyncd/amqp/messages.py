@@ -1,12 +1,12 @@
-"""The message: JSON in the format of the system before us.
+"""The message: JSON in the format of killreport.
 
     userId, characterId, characterName, queuedAt, expiresAt, lastKillmailId?, mode?
 
-In the queue for corporations' lists, which the later system has beside the other, with corporationId and
+In the queue for corporations' lists, which later versions of killreport have beside the other, with corporationId and
 corporationName after these three: whose list it is; userId and the others then say by whose token.
 
 `mode` is ours: a message that has it points at a row and asks for nothing by itself.
-One without it is of the old system, and asks for a sync: without `lastKillmailId` for a
+One without it is killreport's, and asks for a sync: without `lastKillmailId` for a
 full walk. Its tokens are never read; the stored ones are the real ones.
 """
 

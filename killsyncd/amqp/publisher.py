@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 
 async def declare(channel: AbstractChannel, name: str) -> int:
-    """Declare the queue as the system before us does, and the one for what cannot be read.
+    """Declare the queue as killreport does, and the one for what cannot be read.
 
     A queue that exists with the same arguments is opened as it is. Answers its messages.
     """

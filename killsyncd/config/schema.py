@@ -144,7 +144,7 @@ class DatabaseConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueConfig:
-    """Jobs: one waits per character."""
+    """Jobs: one waits for each list, a pilot's or a corporation's."""
 
     url: str = key(
         "embedded",
@@ -173,7 +173,7 @@ class QueueConfig:
         ),
         "The name of the queue for corporations' lists, used where `corporations.enabled` says so.",
     )
-    concurrency: int = key(8, kinds.whole(1, 64), "Users synced at once (RabbitMQ: prefetch).")
+    concurrency: int = key(8, kinds.whole(1, 64), "Lists read at once (RabbitMQ: prefetch).")
     skip_within: float = key(
         "15m",
         kinds.duration("0s", "7d", low_allowed=True),
@@ -192,7 +192,7 @@ class QueueConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProducerConfig:
-    """The task that queues everybody again and again."""
+    """The task that queues every list again and again."""
 
     enabled: bool = key(True, kinds.flag(), "Whether it runs.")
     interval: float = key(

@@ -42,7 +42,7 @@ REMEDIES = {
 
 
 class SyncMode(enum.StrEnum):
-    """How far a sync walks a character's list."""
+    """How far a sync walks a list."""
 
     INCREMENTAL = "INCREMENTAL"
     FIRST_SYNC = "FIRST_SYNC"
@@ -96,7 +96,7 @@ class SourceKind(enum.StrEnum):
     CORPORATION = "corporation"
     """A corporation's list at ESI."""
     ZKILLBOARD = "zkillboard"
-    """What zKillboard says a character took part in."""
+    """What zKillboard says a character or a corporation took part in."""
     IMPORT = "import"
     """Files that somebody imported."""
 

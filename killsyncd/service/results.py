@@ -209,7 +209,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An entry of a character's list that cannot be read. entry: its id, or its place on the page."""
+    """An entry of a list that cannot be read. entry: its id, or its place on the page."""
 
     entry: str
     reason: str

@@ -55,7 +55,7 @@ class Announcement:
 class WakeupMessage:
     """What a message asks for.
 
-    ours: it only points at a row; others (of the format before us) ask for a sync themselves.
+    ours: it only points at a row; others (killreport's) ask for a sync themselves.
     subject_id: of the character, or of the corporation in the queue for these. full: a walk through the whole
     list. queued_at: seconds since 1970, None where it does not say.
     """

@@ -1,10 +1,8 @@
 """One webhook's way along the feed: filter, wait for names and value, build, send, write down, go on.
 
 In order, one mail after the other. Before a request leaves, the database says for which mail; what came of
-it and
-the new place in the feed are written together. A daemon that dies in between leaves one mail in doubt,
-which is
-sent again, and says so.
+it and the new place in the feed are written together. A daemon that dies in between leaves one mail in doubt,
+which is sent again, and says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The six problems of the system before us, from outside: what its operators ran into and now see."""
+"""The six problems of killreport, from outside: what its operators ran into and now see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The four scenarios of the system before us, from outside: login, background, login again, by hand."""
+"""The four scenarios of killreport, from outside: login, background, login again, by hand."""
 
 from __future__ import annotations
 

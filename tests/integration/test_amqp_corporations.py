@@ -1,4 +1,4 @@
-"""The second queue: corporations' lists, in the format of the later system before us, both ways."""
+"""The second queue: corporations' lists, in the format of killreport's later queue, both ways."""
 
 from __future__ import annotations
 

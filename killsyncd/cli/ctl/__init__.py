@@ -17,7 +17,7 @@ VERBS = {
     "resume": "undo pause",
     "failed": "quarantined mails, with the reason",
     "retry": "try quarantined mails again",
-    "verify": "from when to when each character is complete",
+    "verify": "from when to when each list is complete",
     "explain": "where a mail came from, or why it is not here",
     "group": "pilots that are one player's, for the ranking",
     "webhooks": "where killmails go, and why each went out or not",

@@ -208,7 +208,7 @@ complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'pause' -d 'stop ever
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'resume' -d 'undo pause'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'failed' -d 'quarantined mails, with the reason'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'retry' -d 'try quarantined mails again'
-complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'verify' -d 'from when to when each character is complete'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'verify' -d 'from when to when each list is complete'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'explain' -d 'where a mail came from, or why it is not here'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'group' -d 'pilots that are one player\'s, for the ranking'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl' -a 'webhooks' -d 'where killmails go, and why each went out or not'
