@@ -60,10 +60,16 @@ class Producer:
         self._paused = paused
         self._signal = Wakeup()
         events.on("switches", self._signal.ring)
+        events.on("feed", self._stored)
         self._log = get_logger(__name__)
         self._states = StateLog(self._log)
         self.running = False
         self.progress = clock.monotonic()
+
+    def _stored(self) -> None:
+        """Mails were stored: a list may have fought. Looked at now and then while thousands come home."""
+        if self._settings.active_for > 0.0 and self._clock.monotonic() - self.progress >= WORKED_OFF:
+            self._signal.ring()
 
     def reconfigure(self, settings: ProducerSettings) -> None:
         """Run by other settings from now on; a next run further away than the interval is due at once."""
