@@ -2,8 +2,9 @@
 
     userId, characterId, characterName, queuedAt, expiresAt, lastKillmailId?, mode?
 
-In the queue for corporations' lists, which later versions of killreport have beside the other, with corporationId and
-corporationName after these three: whose list it is; userId and the others then say by whose token.
+In the queue for corporations' lists, which later versions of killreport have beside the other, with
+corporationId and corporationName after these three: whose list it is; userId and the others then say by
+whose token.
 
 `mode` is ours: a message that has it points at a row and asks for nothing by itself.
 One without it is killreport's, and asks for a sync: without `lastKillmailId` for a
