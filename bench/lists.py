@@ -1,4 +1,4 @@
-"""Lists of killmails by every filter, at ten thousand mails and at a million: a page costs the same."""
+"""Lists by every filter, search and statistics: at a million mails they cost what they do at ten thousand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from typing import Any
 
 from bench.rig import Figure
 from killsyncd.core.clock import SystemClock
+from killsyncd.core.names import words_of
 from killsyncd.core.read_model import MailFilter, Order, Role
+from killsyncd.core.security import SecurityClass
+from killsyncd.core.statistics import Kind, Subject
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.killmails import ATTACKERS, VICTIMS
 from killsyncd.storage.repositories.search import KillmailSearch
@@ -99,6 +102,44 @@ def _rows(count: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...], list[t
         )
 
 
+def _beside(connection: sqlite3.Connection, count: int) -> None:
+    """Values, names and static data."""
+    rng = random.Random(7)
+    connection.execute(
+        "INSERT INTO killmail_values (killmail_id, killed_at, total, destroyed, dropped, ship, fitted, cargo,"
+        " method, priced_on, valued_at)"
+        " SELECT killmail_id, killed_at, t, t, 0, t, 0, 0, 'ESI_AVERAGE', 20261130, 0"
+        " FROM (SELECT killmail_id, killed_at,"
+        " CAST(100000000 * exp(ln(10) * 5 * (abs(random()) % 1000) / 1000.0) AS INTEGER) AS t FROM victims)"
+    )
+    connection.executemany(
+        "INSERT INTO solar_systems (system_id, constellation_id, region_id, security, name)"
+        " VALUES (?, ?, ?, ?, ?)",
+        [
+            (
+                30_000_001 + each,
+                20_000_000 + each // 8,
+                10_000_000 + each // 80,
+                rng.uniform(-1, 1),
+                f"S{each}",
+            )
+            for each in range(5_000)
+        ],
+    )
+    connection.executemany(
+        "INSERT INTO types (type_id, group_id, name) VALUES (?, ?, ?)",
+        [(RIFTER + each, 25 + each // 20, f"Ship {each}") for each in range(400)],
+    )
+    names = [(95_000_000 + each, _name(rng)) for each in range(count // 2)]
+    connection.executemany("INSERT INTO names (id, category, name) VALUES (?, 'character', ?)", names)
+    words = ((id_, word) for id_, name in names for word in words_of(name))
+    connection.executemany("INSERT OR IGNORE INTO name_words (id, word) VALUES (?, ?)", words)
+
+
+def _name(rng: random.Random) -> str:
+    return " ".join("".join(rng.choices("abdeiklmnorstu", k=rng.randint(4, 9))).title() for _ in range(2))
+
+
 def _alliance(corporation: int) -> int:
     return ALLIANCE + (corporation - CORPORATION) % 200
 
@@ -128,6 +169,7 @@ def fill(path: Path, count: int) -> None:
         connection.execute(into[1], victim)
         connection.executemany(into[2], attackers)
     connection.execute("UPDATE feed SET position = ?", (count,))
+    _beside(connection, count)
     for _, sql in indexes:
         connection.execute(sql)
     connection.execute("COMMIT")
@@ -151,6 +193,10 @@ FILTERS = {
     "5 attackers": MailFilter(min_attackers=5),
     "120 attackers": MailFilter(min_attackers=120),
     "1200 attackers": MailFilter(min_attackers=1200),
+    "region": MailFilter(region_id=10_000_001),
+    "kind of space": MailFilter(security_class=SecurityClass.LOW),
+    "class of hull": MailFilter(ship_group_id=26),
+    "worth 1b": MailFilter(min_value=100_000_000_000),
     "month": MailFilter(
         corporation_id=CORPORATION,
         since=SINCE + timedelta(days=DAYS // 2),
@@ -195,6 +241,23 @@ async def _measure(path: Path, count: int) -> dict[str, float]:
                 found[f"{order}: {name}"] = await _seconds(
                     lambda name=name, order=order: search.page(FILTERS[name], order, 50)
                 )
+        found["VALUE_DESC: corporation"] = await _seconds(
+            lambda: search.page(FILTERS["corporation"], Order.VALUE_DESC, 50)
+        )
+        for text in ("bar", "s", "nobody is called so"):
+            found[f"search: {text}"] = await _seconds(lambda text=text: search.search(text, None, 10))
+        # So many mails, whatever else is stored.
+        mails = 10_000
+        subject = Subject(corporations=(CORPORATION,))
+        until = SINCE + timedelta(days=DAYS + 1)
+        since = until - timedelta(days=DAYS * min(1.0, mails / count))
+
+        async def page() -> None:
+            await search.months(subject, since, until)
+            for kind in Kind:
+                await search.most(kind, subject, since, until, 8)
+
+        found["statistics of 10,000 mails"] = await _seconds(page)
         return found
     finally:
         await store.close()
@@ -220,4 +283,6 @@ def lists(folder: Path, quick: bool) -> list[Figure]:
 
 def _noticed(name: str) -> float:
     """What is below this is no matter: a total is counted up to 10,000, a page of nothing costs nothing."""
-    return 0.03 if name.startswith("total") else 0.01 if name.startswith("STORED") else 0.002
+    if name.startswith("total"):
+        return 0.03
+    return 0.01 if name.startswith(("STORED", "filter: region", "filter: kind", "search")) else 0.002

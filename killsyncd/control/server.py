@@ -33,6 +33,7 @@ from killsyncd.control.requests import (
     texts,
 )
 from killsyncd.control.socket import ControlSocket
+from killsyncd.control.statistics import statistics_routes
 from killsyncd.control.webhooks import webhook_routes
 from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable, UsageError
@@ -42,6 +43,7 @@ from killsyncd.service import FeedLine, PauseChanged, jsonable
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.service.operations import Operations
 from killsyncd.service.pilot_groups import PilotGroups
+from killsyncd.service.statistics_check import StatisticsCheck
 from killsyncd.service.webhooks import WebhookOperations
 from killsyncd.service.wording import queue_remedy
 
@@ -72,6 +74,7 @@ class ControlServer:
         backup: BackupMaker | None,
         webhooks: WebhookOperations | None = None,
         groups: PilotGroups | None = None,
+        statistics: StatisticsCheck | None = None,
     ) -> None:
         self._operations = operations
         self._exchange = exchange
@@ -109,6 +112,8 @@ class ControlServer:
             app.add_routes(webhook_routes(webhooks))
         if groups is not None:
             app.add_routes(group_routes(groups))
+        if statistics is not None:
+            app.add_routes(statistics_routes(statistics))
         # A client that went away ends what it had asked for; what was committed stays.
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS

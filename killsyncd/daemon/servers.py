@@ -23,6 +23,7 @@ from killsyncd.pricing.stacks import StackPrices
 from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
 from killsyncd.service.pilot_groups import PilotGroups
+from killsyncd.service.statistics_check import StatisticsCheck
 from killsyncd.service.webhooks import WebhookOperations
 from killsyncd.storage.probe import touch
 from killsyncd.storage.repositories.import_export import ImportExportRepository
@@ -111,9 +112,8 @@ def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> 
         readiness=readiness,
         metrics=metrics.render,
     )
-    exchange = ImportExport(
-        ImportExportRepository(store, KillmailWriter(store, holder)), clock, stored=lambda: _imported(events)
-    )
+    documents = ImportExportRepository(store, KillmailWriter(store, holder))
+    exchange = ImportExport(documents, clock, stored=lambda: _imported(events))
     servers = Servers(
         api,
         ControlServer(
@@ -122,6 +122,7 @@ def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> 
             _backup_maker(store, clock),
             shown.webhooks,
             PilotGroups(PilotGroupRepository(store), operations),
+            StatisticsCheck(KillmailSearch(store), documents, operations),
         ),
         config.control.socket,
     )

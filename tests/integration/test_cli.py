@@ -287,6 +287,31 @@ async def test_ctl_group(served: ControlWorld) -> None:
     assert (await served.ctl("group", "x" * 61, first)).code == 2
 
 
+async def test_ctl_verify_statistics(served: ControlWorld) -> None:
+    """Equal to a recount, until somebody tampers with the tables."""
+    world = served.world
+    await world.pilot(90000001, "Ada")
+    lines = []
+    for each in range(1, 6):
+        mail = document(each, await world.now())
+        if each % 2:
+            mail["attackers"][0]["character_id"] = 90000001
+        lines.append(json.dumps(mail))
+    file = served.folder / "mails.jsonl"
+    file.write_text("\n".join(lines))
+    assert (await execute("import", str(file), "--socket", str(served.socket))).code == 0
+    ended = await served.ctl("verify", "--statistics")
+    assert ended.code == 0
+    assert ended.out.startswith("Ada (90000001): ")
+    assert ended.out.endswith("as the killmails say\n")
+    await world.rows("DELETE FROM attackers WHERE killmail_id = 1 AND position = 0")
+    ended = await served.ctl("verify", "--statistics", "--user", "Ada", "--json")
+    assert ended.code == 1
+    (told,) = ended.json["pilots"]
+    assert (told["agrees"], told["countedKills"] - told["kills"]) == (False, 1)
+    assert "kills" in told["why"]
+
+
 async def test_ctl_failed_retry_verify_explain_logout(served: ControlWorld) -> None:
     assert (await served.ctl("failed")).out == "No mail is quarantined.\n"
     pilot = await served.world.pilot(1, "Ada")

@@ -29,11 +29,13 @@ from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
 from killsyncd.service.pilot_groups import PilotGroups
 from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.statistics_check import StatisticsCheck
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.names import NameRepository
 from killsyncd.storage.repositories.pilot_groups import PilotGroupRepository
 from killsyncd.storage.repositories.revocations import Revocations
+from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.sqlite import backup as backups
@@ -195,14 +197,14 @@ async def control_world(folder: Path) -> AsyncIterator[ControlWorld]:
         logins=desk,
         revoker=revoker,
     )
-    exchange = ImportExport(
-        ImportExportRepository(store, world.storing), clock, stored=partial(events.tell, "feed")
-    )
+    documents = ImportExportRepository(store, world.storing)
+    exchange = ImportExport(documents, clock, stored=partial(events.tell, "feed"))
     server = ControlServer(
         operations,
         exchange,
         lambda: backups.make(store, "1.2.3", clock.now()),
         groups=PilotGroups(PilotGroupRepository(store), operations),
+        statistics=StatisticsCheck(KillmailSearch(store), documents, operations),
     )
     socket = folder / "killsyncd.sock"
     await server.start(ControlSocket.bind(socket))

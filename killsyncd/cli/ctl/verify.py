@@ -6,13 +6,18 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.cli.command import Invocation, out, out_json, say, socket_of, wants_json
-from killsyncd.core.errors import EXIT_OK
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK
 from killsyncd.core.text import count, day_time
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """`--user`."""
     parser.add_argument("--user", metavar="NAME-or-ID", help="only this character")
+    parser.add_argument(
+        "--statistics",
+        action="store_true",
+        help="recount statistics out of the stored JSON and compare",
+    )
     parser.epilog = """\
 Complete means: every mail that ESI listed for the character with a time in that span is stored, but for
 those counted as pending or quarantined. ESI lists a character's losses and final blows of 90 days, and not
@@ -22,11 +27,14 @@ claimed and why.
 examples:
   killsyncd ctl verify
   killsyncd ctl verify --user "John Doe" --json
+  killsyncd ctl verify --statistics
 """
 
 
 def run(args: Namespace, call: Invocation) -> int:
     """Print what can be claimed for each character and each corporation."""
+    if args.statistics:
+        return _statistics(args, call)
     answer = call.daemon(socket_of(args)).get("/v1/verify", {"user": args.user})
     if wants_json(args):
         out_json(answer)
@@ -43,6 +51,18 @@ def run(args: Namespace, call: Invocation) -> int:
         out("Nobody has logged in yet.")
         say("  killsyncd login")
     return EXIT_OK
+
+
+def _statistics(args: Namespace, call: Invocation) -> int:
+    answer = call.daemon(socket_of(args)).get("/v1/verify/statistics", {"user": args.user})
+    if wants_json(args):
+        out_json(answer)
+    else:
+        for each in answer["pilots"]:
+            sums = f"{count(each['kills'], 'kill')}, {count(each['losses'], 'loss', 'losses')}"
+            verdict = "as the killmails say" if each["agrees"] else f"DIFFERENT: {each['why']}"
+            out(f"{each['characterName']} ({each['characterId']}): {sums}: {verdict}")
+    return EXIT_OK if all(each["agrees"] for each in answer["pilots"]) else EXIT_FAILED
 
 
 def line(each: dict[str, Any]) -> str:

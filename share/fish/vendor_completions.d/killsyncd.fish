@@ -274,6 +274,7 @@ complete -c killsyncd -n '__killsyncd_at killsyncd ctl verify' -l config -r -F -
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl verify' -l socket -r -F -d 'the daemon\'s control socket; else the configuration\'s, then the usual places'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl verify' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl verify' -l user -x -d 'only this character'
+complete -c killsyncd -n '__killsyncd_at killsyncd ctl verify' -l statistics -d 'recount statistics out of the stored JSON and compare'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl explain' -s h -l help -d 'show this help message and exit'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl explain' -l config -r -F -d 'configuration file (TOML)'
 complete -c killsyncd -n '__killsyncd_at killsyncd ctl explain' -l socket -r -F -d 'the daemon\'s control socket; else the configuration\'s, then the usual places'
