@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import pytest
 
 from killsyncd.core.clock import Clock, SystemClock
-from killsyncd.storage.migrations import Migratable, migrate
+from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Sql, Tx, one
 from tests.support.clocks import ManualClock
+from tests.support.migrated_postgres import MigratedDatabases
 from tests.support.new_database import open_migrated
 from tests.support.server_urls import create_database, drop_database
 from tests.support.storage_world import StorageWorld
@@ -70,9 +71,11 @@ class Sqlite:
 class Postgres:
     """A database on a server. Its time cannot be moved, so what is written in it moves back."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, databases: MigratedDatabases | None = None) -> None:
+        """databases: where it came from, and goes back to."""
         self.clock = SystemClock()
         self.url = url
+        self._databases = databases
         self._stores: list[PostgresStore] = []
 
     async def open(self) -> Migratable:
@@ -85,7 +88,10 @@ class Postgres:
     async def close(self) -> None:
         for store in self._stores:
             await store.close()
-        await drop_database(self.url)
+        if self._databases is None:
+            await drop_database(self.url)
+        else:
+            await self._databases.give_back(self.url)
 
 
 def _age(seconds: float) -> Tx[None]:
@@ -102,21 +108,13 @@ def _age(seconds: float) -> Tx[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template() -> Iterator[str]:
-    """A database with the schema in it, which tests copy: quicker than migrating each time."""
-
-    async def make() -> str:
-        url = await create_database()
-        store = await PostgresStore.open(url)
-        await migrate(store)
-        await store.close()
-        return url
-
-    # Tests have a loop of their own that runs already, and a session outlives it.
+def databases() -> Iterator[MigratedDatabases]:
+    """Databases with the schema in them, which tests use one after the other."""
+    found = MigratedDatabases()
+    yield found
+    # The session outlives the tests' loops.
     with ThreadPoolExecutor(1) as thread:
-        url = thread.submit(asyncio.run, make()).result()
-        yield url
-        thread.submit(asyncio.run, drop_database(url)).result()
+        thread.submit(asyncio.run, found.end()).result()
 
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
@@ -125,8 +123,10 @@ POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
 async def _backend(kind: str, path: Path, request: pytest.FixtureRequest, empty: bool) -> Backend:
     if kind == "sqlite":
         return Sqlite(path / "killsyncd.db", empty=empty)
-    template = None if empty else request.getfixturevalue("postgres_template")
-    return Postgres(await create_database(template))
+    if empty:
+        return Postgres(await create_database())
+    databases: MigratedDatabases = request.getfixturevalue("databases")
+    return Postgres(await databases.take(), databases)
 
 
 @pytest.fixture(params=["sqlite", POSTGRES])
