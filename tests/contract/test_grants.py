@@ -13,14 +13,13 @@ from killsyncd.auth.grant import GrantRow, NewGrant
 from killsyncd.auth.login_state import LoginOrigin, LoginRow, LoginState
 from killsyncd.auth.ports import GrantStore, LoginStore
 from killsyncd.core.model import UserState
-from killsyncd.storage.migrations import migrate
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.grants import GrantRepository, PendingLogins
-from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Run, Store, Tx
 from tests.support.clocks import START, ManualClock
 from tests.support.grant_store import MemoryGrants, MemoryLogins
-from tests.support.server_urls import create_database, drop_database
+from tests.support.migrated_postgres import MigratedDatabases
+from tests.support.new_database import open_migrated
 
 OURS, THEIRS = "daemon-1", "daemon-2"
 
@@ -49,21 +48,20 @@ async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     if request.param == "memory":
         yield Stores(MemoryGrants(), MemoryLogins())
     elif request.param == "sqlite":
-        file = await SqliteStore.open(tmp_path / "killsyncd.db", ManualClock())
+        file = await open_migrated(tmp_path / "killsyncd.db", ManualClock())
         try:
-            await migrate(file)
             yield await _with_daemons(file)
         finally:
             await file.close()
     else:
-        url = await create_database()
+        databases: MigratedDatabases = request.getfixturevalue("databases")
+        url = await databases.take()
         server = await PostgresStore.open(url, connections=5)
         try:
-            await migrate(server)
             yield await _with_daemons(server)
         finally:
             await server.close()
-            await drop_database(url)
+            await databases.give_back(url)
 
 
 def a_grant(**changes: object) -> NewGrant:
