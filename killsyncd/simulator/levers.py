@@ -176,15 +176,13 @@ class Levers:
         return cast("Json", self.perform("zkillboard", arguments))
 
     def webhooks(self, limit: int = 100) -> Json:
-        """What Discord, the receiver and zKillboard's door took last (`taken`), `requests` so far,
-        `breaches`.
-        """
+        """What the webhooks' other sides took last (`taken`), `requests` so far, `breaches`."""
         return cast("Json", self.perform("webhooks", {"limit": limit}))
 
     def webhook_trouble(self, kinds: Iterable[str], retry_after: float = 1.0) -> None:
         """What happens to the next requests of webhooks, one each: 429, 429-bare, 500, hang, drop, 404,
-        400, or
-        an empty word for none. retry_after: seconds that a 429 asks for."""
+        400, or an empty word for none. retry_after: seconds that a 429 asks for.
+        """
         self.perform("webhook_trouble", {"kinds": list(kinds), "retry_after": retry_after})
 
     def expire_lists(self, character_id: int | None = None) -> None:

@@ -1,11 +1,9 @@
 """A Discord and a receiver of signed webhooks, for `[[webhooks]]`: they enforce what the real ones do.
 
 Discord's limits of an embed and of requests are those of its documents; a request that comes too early, a
-message
-beyond a limit or a signature that does not hold is a breach. Scripted troubles: `429` (header and body say
-how
-long), `429-bare` (nothing does), `500`, `hang`, `drop` (the message is taken, and no answer comes), `404`,
-`400`.
+message beyond a limit or a signature that does not hold is a breach. Scripted troubles: `429` (header and
+body say how long), `429-bare` (nothing does), `500`, `hang`, `drop` (the message is taken, and no answer
+comes), `404`, `400`.
 """
 
 from __future__ import annotations
@@ -50,8 +48,7 @@ class Rates:
 @dataclass(frozen=True, slots=True)
 class TakenMessage:
     """Something that was taken. hook: the webhook's id, the receiver's name, or `zkillboard`. answered:
-    whether
-    the client was told."""
+    whether the client was told."""
 
     hook: str
     id: str
@@ -63,12 +60,11 @@ class TakenMessage:
 @dataclass
 class WebhookTargets:
     """Discord below `/api/webhooks/ID/TOKEN`, a receiver below `/webhook-receiver/NAME`, and zKillboard's
-    door for
-    mails at `/zkillboard/api/killmail/add/`.
+    door for mails at `/zkillboard/api/killmail/add/`.
 
     channels: channel of a webhook's id; others have one of their own. secret: the receiver's key (None:
-    nothing is
-    verified). script: troubles in their order, one a request. latest: what was taken last, by hook.
+    nothing is verified). script: troubles in their order, one a request. latest: what was taken last, by
+    hook.
     """
 
     clock: SimClock

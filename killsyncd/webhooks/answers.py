@@ -54,9 +54,8 @@ class Outcome:
     """What follows.
 
     verdict: `delivered`, `refused` (this mail, for good), `stopped` (everything, for good), `wait` (as
-    told) or
-    `failed` (try again). wait: seconds. everybody, channel_wide: whom a wait concerns besides this webhook.
-    doubtful: the mail may have arrived. message_id, channel: Discord's.
+    told) or `failed` (try again). wait: seconds. everybody, channel_wide: whom a wait concerns besides this
+    webhook. doubtful: the mail may have arrived. message_id, channel: Discord's.
     """
 
     verdict: str

@@ -16,8 +16,7 @@ from killsyncd.webhooks.ports import RENEW_SECONDS
 
 FORGOTTEN_AFTER = 86_400.0
 """Seconds for which nobody delivered for a webhook that this daemon does not know, before its place is
-forgotten:
-another daemon of the database may have it."""
+forgotten: another daemon of the database may have it."""
 
 CHANGED = "webhooks"
 """The channel of events that says so."""

@@ -16,10 +16,8 @@ class WebhookState:
     """How far a webhook is. position: everything up to it in the feed is settled. feed_end: the newest mail.
 
     error: what the last attempt met, or why it stopped. sending_id: the mail whose request has left and of
-    which
-    nothing was heard yet. replay_to, replay_since: up to this position, mails killed since then are sent
-    whether
-    fresh or not. holder: the daemon that delivers.
+    which nothing was heard yet. replay_to, replay_since: up to this position, mails killed since then are
+    sent whether fresh or not. holder: the daemon that delivers.
     """
 
     name: str

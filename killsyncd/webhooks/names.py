@@ -31,8 +31,7 @@ async def resolve(config: WebhookConfig, mails: WebhookMails, *, static_comes: b
     """The filter. static_comes: static data are switched on, so that those not there yet will come.
 
     Raises BadInput for a name that nobody knows, with the nearest one; NotYetKnown while static data that
-    would
-    know it has still to come; Unavailable.
+    would know it has still to come; Unavailable.
     """
     static = await mails.has_static_data()
     if config.needs_static_data and not static:

@@ -57,8 +57,7 @@ class WebhookRows(Protocol):
         """Write down that this mail is about to be sent. Answers 0, or the seconds to wait for the pace.
 
         before: the position as it was read. position: everything up to it is settled. None: it is not ours
-        any
-        more, or somebody paused it or put it back.
+        any more, or somebody paused it or put it back.
         """
 
     async def count_request(self, name: str, pace: Sequence[PaceWindow]) -> float:

@@ -1,9 +1,8 @@
 """Webhooks against a Discord that enforces its limits and misbehaves, while whoever delivers is killed.
 
 Every mail that passes arrives, in order; not one request comes early; a repeat there is only where an
-answer was
-never heard, at most one a kill or lost answer, and it says so. The long form (issue 14: 10,000 mails, 50
-kills):
+answer was never heard, at most one a kill or lost answer, and it says so. The long form (issue 14: 10,000
+mails, 50 kills):
 
     KILLSYNCD_TEST_WEBHOOKS=10000:50 make test TEST_ARGS="-k webhook_kills" WORKERS=0
 """

@@ -3,8 +3,7 @@
     python -m tests.support.webhook_process DATABASE BASE FOLDER TABLES
 
 DATABASE: a SQLite file, or a PostgreSQL address. BASE: of the targets. TABLES: `[[webhooks]]` as JSON. Runs
-until
-it is ended by a signal.
+until it is ended by a signal.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A mail as GraphQL gives it, for those who are sent it instead of asking: webhooks.
 
 The query is made from the schema, so that a field that is added to `Killmail` is sent, too. Left out are
-the raw
-JSON and the hash, by which anybody can read the mail at ESI, and what of a pilot is only the operator's
-business.
+the raw JSON and the hash, by which anybody can read the mail at ESI, and what of a pilot is only the
+operator's business.
 """
 
 from __future__ import annotations

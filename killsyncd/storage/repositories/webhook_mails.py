@@ -76,8 +76,7 @@ class WebhookMailRepository(Repository):
         """The ids of a name, or the id itself where it exists.
 
         what: `regions`, `systems`, `ship_groups`, `ship_types`, `pilots` or `corporations`. An id of a
-        pilot or a
-        corporation is taken as it is.
+        pilot or a corporation is taken as it is.
         """
         id_ = int(word) if word.isascii() and word.isdigit() and len(word) < 19 else 0
         if what in _CATEGORIES:

@@ -1,10 +1,8 @@
 """How far each webhook is in the feed, what became of what it sent, and what its filter asks of mails.
 
 One daemon delivers: it holds the row, and says so every two seconds. Before a request leaves, the row says
-which
-mail it is for (`begin`); what came of it and the new place in the feed are one transaction (`settle`). So a
-crash
-leaves either nothing, or one mail of which it is known that it may have arrived.
+which mail it is for (`begin`); what came of it and the new place in the feed are one transaction
+(`settle`). So a crash leaves either nothing, or one mail of which it is known that it may have arrived.
 """
 
 from __future__ import annotations
@@ -100,8 +98,7 @@ class WebhookRepository(Repository):
         """Write down that this mail is about to be sent. Answers 0, or the seconds to wait.
 
         before: the position as it was read. position: everything up to it is settled. None: it is not ours
-        any
-        more, or somebody paused it or put it back.
+        any more, or somebody paused it or put it back.
         """
         if pace:
             yield from self._alone(name)
