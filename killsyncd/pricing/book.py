@@ -36,7 +36,7 @@ def types_of(kill: Kill) -> set[int]:
     return types
 
 
-_TYPE: Callable[[Any], int] = itemgetter(1)
+_TYPE: Callable[[Any], int] = itemgetter(0)
 
 
 class PriceBook:

@@ -94,8 +94,8 @@ class Unit(NamedTuple):
 
 
 ItemRow = Iterable[Any]
-"""An item as the table has it: killmail id, type id, flag (None for what lay in something else), singleton,
-quantity dropped, quantity destroyed. A row of either database as it comes, for there are many."""
+"""An item: type id, flag (None for what lay in something else), singleton, quantity dropped, quantity
+destroyed. As it comes from the database, for there are many."""
 
 
 FIXED = -1
@@ -129,7 +129,7 @@ def sum_up(
     ship, worst, latest = unit or (0, FIXED, 0)
     destroyed, dropped, fitted = ship, 0, 0
     slots = FITTED_POD if pod else FITTED
-    for _, type_id, flag, singleton, kept, lost in items:
+    for type_id, flag, singleton, kept, lost in items:
         if singleton == BLUEPRINT_COPY:
             cents = TOKEN_CENTS
         elif (unit := units[type_id]) is None:
@@ -181,7 +181,7 @@ def value_of(
     hull: the victim's ship type. prices: by type, for `kill_day`; a type that is not in it has none.
     """
     rows = list(_walk(items))
-    types = {hull, *(type_id for _, type_id, *_ in rows)}
+    types = {hull, *(type_id for type_id, *_ in rows)}
     units = {each: unit_of(each, prices.get(each), facts(each)) for each in types}
     return sum_up(hull, is_capsule(hull, facts(hull)), day_number(kill_day), rows, units)
 
@@ -201,5 +201,5 @@ def is_capsule(type_id: int, facts: TypeFacts | None) -> bool:
 def _walk(items: Sequence[Stack], inside: bool = False) -> Iterator[ItemRow]:
     for item in items:
         fates = item.quantity_dropped, item.quantity_destroyed
-        yield 0, item.item_type_id, None if inside else item.flag, item.singleton, *fates
+        yield item.item_type_id, None if inside else item.flag, item.singleton, *fates
         yield from _walk(item.items or (), inside=True)

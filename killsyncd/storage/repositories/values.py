@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -202,10 +200,9 @@ def _with_items(rows: Rows) -> Tx[list[Kill]]:
     if not rows:
         return []
     ids = Ids([int(row["killmail_id"]) for row in rows])
-    found: Any = yield Run("values.items", {"ids": ids})
-    # As they come, without a copy: of a mail's whole cost this was a third.
     items: dict[int, Sequence[ItemRow]] = {
-        killmail_id: list(of_mail) for killmail_id, of_mail in groupby(found, itemgetter(0))
+        int(row["killmail_id"]): orjson.loads(row["items"])
+        for row in (yield Run("values.items", {"ids": ids}))
     }
     return [
         Kill(

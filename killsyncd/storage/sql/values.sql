@@ -21,10 +21,16 @@ LEFT JOIN killmail_values w ON w.killmail_id = k.killmail_id
 WHERE k.killmail_time < :end AND (k.killmail_time, k.killmail_id) > (:after, :after_id)
 ORDER BY k.killmail_time, k.killmail_id LIMIT :limit;
 
--- name: items
-SELECT killmail_id, item_type_id, CASE WHEN parent IS NULL THEN flag END AS slot, singleton,
-    quantity_dropped, quantity_destroyed
-FROM killmail_items WHERE killmail_id {in_ids} ORDER BY killmail_id;
+-- name: items [sqlite]
+-- One row a mail: fetching a row costs Python as much as SQLite needs for three of them.
+SELECT killmail_id, json_group_array(json_array(item_type_id, CASE WHEN parent IS NULL THEN flag END, singleton,
+    quantity_dropped, quantity_destroyed)) AS items
+FROM killmail_items WHERE killmail_id {in_ids} GROUP BY killmail_id;
+
+-- name: items [postgres]
+SELECT killmail_id, json_agg(json_build_array(item_type_id, CASE WHEN parent IS NULL THEN flag END, singleton,
+    quantity_dropped, quantity_destroyed))::text AS items
+FROM killmail_items WHERE killmail_id {in_ids} GROUP BY killmail_id;
 
 -- name: keep
 INSERT INTO killmail_values (killmail_id, killed_at, total, destroyed, dropped, ship, fitted, cargo, method,
