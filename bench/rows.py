@@ -15,6 +15,7 @@ import psutil
 
 from bench.attacks import loop_hold, memory
 from bench.feed import feed
+from bench.history import history
 from bench.lists import lists
 from bench.quiet import quiet_poll
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
@@ -338,4 +339,5 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "loop-hold": loop_hold,
     "memory": memory,
     "lists": lists,
+    "history": history,
 }

@@ -191,6 +191,7 @@ def demo_config(port: int, state: Path, eve: str, speed: float) -> Config:
             "corporations": {"enabled": True},
             "static_data": {"url": f"{eve}/static-data/tranquility"},
             "zkillboard": {"enabled": True, "api_url": f"{eve}/zkillboard/api", "stream_url": f"{eve}/r2z2"},
+            "history": {"everef_url": f"{eve}/everef/killmails", "zkillboard_url": f"{eve}/r2z2/history"},
             "prices": {"history_url": f"{eve}/market-history", "history": True},
         },
         source="the demo's own",

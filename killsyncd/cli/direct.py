@@ -12,10 +12,12 @@ from killsyncd.config.ownership import refuse_root
 from killsyncd.core.clock import SystemClock
 from killsyncd.core.errors import ConfigError, DaemonUnreachable, KillsyncdError, SchemaRefused
 from killsyncd.daemon.startup import open_store
+from killsyncd.service.history import HistoryImports
 from killsyncd.service.import_export import ImportExport
 from killsyncd.storage.migrations import migrate, migrations, state
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.daemons import begin_feed
+from killsyncd.storage.repositories.history import HistoryRepository
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.sqlite.store import SqliteStore
@@ -74,6 +76,11 @@ async def opened(config: Config, *, create: bool = False) -> AsyncIterator[AnySt
         yield store
     finally:
         await store.close()
+
+
+def history_of(store: AnyStore) -> HistoryImports:
+    """Days of archives and refs, over a database that no daemon of ours serves."""
+    return HistoryImports(HistoryRepository(store), SystemClock())
 
 
 def exchange_of(store: AnyStore) -> ImportExport:

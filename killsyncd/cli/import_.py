@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import sys
 import zlib
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +14,7 @@ from typing import IO, Any
 from killsyncd.cli.command import Invocation, add_json, add_socket, out, out_json, say, socket_of, wants_json
 from killsyncd.cli.files import Progress
 from killsyncd.config import Config
-from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, KillsyncdError, Unavailable
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, KillsyncdError, Unavailable, UsageError
 from killsyncd.core.text import count
 
 CHUNK = 1 << 16
@@ -23,8 +23,31 @@ _AGAIN = "run the same import again: what is stored is passed over"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Files."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="JSON lines, .gz too; - is stdin")
+    """Files, or archives and whose killmails of them."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="JSON lines, .gz too; - is stdin")
+    new = parser.add_argument
+    new(
+        "--refs",
+        metavar="FILE",
+        help="lines of killmail_id,killmail_hash, which ESI is asked for; - is stdin",
+    )
+    new("--everef", metavar="FROM..TO", help="days of EVE Ref's archive (a third party)")
+    new(
+        "--zkillboard-history",
+        metavar="FROM..TO",
+        help="days of zKillboard's ids and hashes (a third party), which ESI is asked for; with --all alone",
+    )
+    new("--all", action="store_true", help="keep every killmail of a day, not only those of ours")
+    for kind in ("character", "corporation", "alliance"):
+        new(
+            f"--{kind}",
+            metavar="ID",
+            type=entity_id,
+            action="append",
+            default=[],
+            help=f"keep those with this {kind} in place of ours; may be given several times",
+        )
+    new("--verify", action="store_true", help="ask ESI for what has a wrong hash in the archive")
     add_socket(parser)
     add_json(parser)
     parser.epilog = """\
@@ -32,15 +55,24 @@ One killmail a line in ESI's format. killmail_hash in it must be right; without 
 stored already is passed over, so an import that was interrupted is simply run again. A bad line is reported
 with its number and passed over; the exit code is then 1. While a daemon runs the import goes through it.
 
+Archives are read by day, both days included; of each, the killmails with one of our pilots or corporations
+are kept. A day that was read is not read again unless it has grown. docs/history.md has more.
+
 examples:
   killsyncd import killmails.jsonl
   zcat old/*.jsonl.gz | killsyncd import -
+  killsyncd import --everef 2026-01-01..2026-03-31
+  killsyncd import --everef 2020-01-01..2020-12-31 --corporation 98000001
+  killsyncd import --refs refs.csv
 """
 
 
 def run(args: Namespace, call: Invocation) -> int:
     """Import the files one after the other; exit 1 when a line was bad."""
     from killsyncd.cli.direct import daemon_or_config
+
+    if _of_archives(args):
+        return _from_archives(args, call)
 
     for name in args.files:  # before anything is stored: a name mistyped at the end shall not surprise
         if name != "-":
@@ -157,3 +189,76 @@ async def _directly(
 async def _chunks(read: Callable[[str], bytes], report: Any) -> AsyncIterator[bytes]:
     while data := await asyncio.to_thread(read, f"{report.stored:,} stored, {report.known:,} known"):
         yield data
+
+
+def entity_id(text: str) -> int:
+    """An id of EVE's on the command line."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
+        raise ArgumentTypeError(f"{text!r} is no id: it is a number, such as 98000001")
+    return int(text)
+
+
+def _of_archives(args: Namespace) -> bool:
+    """Whether archives or refs are meant. Raises UsageError for what does not go together."""
+    given = [name for name in ("refs", "everef", "zkillboard_history") if getattr(args, name)]
+    if len(given) + bool(args.files) != 1:
+        raise UsageError(
+            "one of FILE ..., --refs, --everef and --zkillboard-history", "killsyncd import --help"
+        )
+    chosen = bool(args.all or args.character or args.corporation or args.alliance)
+    if (chosen or args.verify) and not (args.everef or args.zkillboard_history):
+        raise UsageError("--all, --character, --corporation, --alliance and --verify choose from archives")
+    if args.zkillboard_history and (args.verify or not args.all or args.character or args.corporation):
+        raise UsageError(
+            "zKillboard's days are ids and hashes: who was on a killmail is not known before ESI tells it",
+            "give --all alone (20,000 killmails a day, of which ESI gives 7,200 an hour), or use --everef",
+        )
+    return bool(given)
+
+
+def _from_archives(args: Namespace, call: Invocation) -> int:
+    """Import refs, or days of an archive; exit 1 where something was refused or not read to its end."""
+    from killsyncd.cli import history
+    from killsyncd.cli.direct import daemon_or_config
+
+    days = history.days_of(args.everef or args.zkillboard_history) if not args.refs else []
+    daemon, config = daemon_or_config(call, socket_of(args))
+    config = config or call.config()
+    with asyncio.Runner() as runner, history.Target(runner, daemon, config) as target:
+        if args.refs:
+            return _show_refs(args, target)
+        if args.zkillboard_history:
+            summary = history.ZkillboardDays(runner, target, config).run(days)
+        else:
+            wanted = history.wanted_by(args, target.state(history.EVEREF, ""))
+            summary = history.Everef(runner, target, config, verify=args.verify).run(days, wanted)
+    return _show_days(args, summary)
+
+
+def _show_refs(args: Namespace, target: Any) -> int:
+    troubles: list[str] = []
+    report = target.refs(_Upload(args.refs, troubles))
+    if wants_json(args):
+        out_json(report)
+    _show_errors(args.refs, report)
+    for trouble in troubles:
+        say(trouble)
+    if not wants_json(args):
+        words = f"{count(report['wanted'], 'killmail')} wanted from ESI, {report['known']:,} known before"
+        out(f"{words}, {count(report['bad'], 'bad line')}.")
+    return EXIT_FAILED if report["bad"] or troubles else EXIT_OK
+
+
+def _show_days(args: Namespace, summary: Any) -> int:
+    from killsyncd.cli.history import words_of
+
+    if wants_json(args):
+        out_json(summary.document())
+    else:
+        for day in summary.days:
+            out(words_of(day))
+        read, kept = summary.total("mails"), summary.total("kept")
+        stored, wanted = count(summary.total("stored"), "killmail"), summary.total("wanted")
+        out(f"{read:,} read, {kept:,} kept, {stored} stored, {wanted:,} wanted from ESI.")
+    failed = any(day.state == "failed" for day in summary.days)
+    return EXIT_FAILED if failed or summary.total("refused") or summary.total("mismatched") else EXIT_OK

@@ -299,6 +299,20 @@ class ZkillboardConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryConfig:
+    """Public archives (third parties) that `killsyncd import` reads; a daemon asks them for nothing."""
+
+    everef_url: str = key(
+        "https://data.everef.net/killmails", kinds.http_url(bare=True), "EVE Ref's killmails by day."
+    )
+    zkillboard_url: str = key(
+        "https://r2z2.zkillboard.com/history",
+        kinds.http_url(bare=True),
+        "zKillboard's ids by day.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ApiConfig:
     """GraphQL, dashboard, login and metrics over HTTP."""
 
@@ -400,6 +414,7 @@ class Config:
     static_data: StaticDataConfig
     prices: PricesConfig
     zkillboard: ZkillboardConfig
+    history: HistoryConfig
     api: ApiConfig
     control: ControlConfig
     security: SecurityConfig
@@ -423,6 +438,7 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
         "static_data": StaticDataConfig,
         "prices": PricesConfig,
         "zkillboard": ZkillboardConfig,
+        "history": HistoryConfig,
         "api": ApiConfig,
         "control": ControlConfig,
         "security": SecurityConfig,

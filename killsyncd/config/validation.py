@@ -118,6 +118,8 @@ THIRD_PARTIES = (
     ("prices", "history_url"),
     ("zkillboard", "api_url"),
     ("zkillboard", "stream_url"),
+    ("history", "everef_url"),
+    ("history", "zkillboard_url"),
 )
 TOKENS_TRAVEL = "for access tokens must not travel readable"
 COULD_BE_CHANGED = "for whoever is on the way could change what comes"

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from killsyncd.auth.login_state import LoginOrigin
 from killsyncd.control import requests as bodies
+from killsyncd.control.history import history_routes
 from killsyncd.control.pilot_groups import group_routes
 from killsyncd.control.ports import Backup
 from killsyncd.control.requests import (
@@ -40,6 +41,7 @@ from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailabl
 from killsyncd.core.logging import get_logger
 from killsyncd.http.connections import ConnectionLimits, Connections, open_files
 from killsyncd.service import FeedLine, PauseChanged, jsonable
+from killsyncd.service.history import HistoryImports
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.service.operations import Operations
 from killsyncd.service.pilot_groups import PilotGroups
@@ -75,6 +77,7 @@ class ControlServer:
         webhooks: WebhookOperations | None = None,
         groups: PilotGroups | None = None,
         statistics: StatisticsCheck | None = None,
+        history: HistoryImports | None = None,
     ) -> None:
         self._operations = operations
         self._exchange = exchange
@@ -114,6 +117,8 @@ class ControlServer:
             app.add_routes(group_routes(groups))
         if statistics is not None:
             app.add_routes(statistics_routes(statistics))
+        if history is not None:
+            app.add_routes(history_routes(history))
         # A client that went away ends what it had asked for; what was committed stays.
         self._runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS

@@ -20,12 +20,14 @@ from killsyncd.daemon.runtime import Runtime
 from killsyncd.esi.client import EsiClient
 from killsyncd.metrics import LoopLag, Metrics, MetricSources
 from killsyncd.pricing.stacks import StackPrices
+from killsyncd.service.history import HistoryImports
 from killsyncd.service.import_export import ImportExport
 from killsyncd.service.operations import Operations
 from killsyncd.service.pilot_groups import PilotGroups
 from killsyncd.service.statistics_check import StatisticsCheck
 from killsyncd.service.webhooks import WebhookOperations
 from killsyncd.storage.probe import touch
+from killsyncd.storage.repositories.history import HistoryRepository
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.metrics import MetricsRepository
@@ -123,6 +125,7 @@ def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> 
             shown.webhooks,
             PilotGroups(PilotGroupRepository(store), operations),
             StatisticsCheck(KillmailSearch(store), documents, operations),
+            HistoryImports(HistoryRepository(store), clock, lambda: events.tell("refs")),
         ),
         config.control.socket,
     )

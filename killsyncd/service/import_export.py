@@ -215,6 +215,15 @@ def read_line(line: bytes | None, at: float) -> Arrival:
     return Arrival(killmail, computed, _without_hash(line), at)
 
 
+def matches_hash(line: bytes) -> bool:
+    """Whether the hash in a line is that of its killmail; True where the line holds none, or no killmail."""
+    try:
+        killmail, given = decode(line), _hash_decoder.decode(line).killmail_hash
+    except (BadInput, msgspec.MsgspecError):
+        return True  # read_line says what is wrong
+    return given is None or given.lower() == compute_hash(killmail)
+
+
 def _without_hash(line: bytes) -> bytes:
     tail = _OUR_TAIL.search(line)
     if tail is not None and line.count(b'"killmail_hash"') == 1:

@@ -20,6 +20,7 @@ from . import wire
 from .answer import Response, RoutedRequest, error
 from .clock import SimClock, TimeSource
 from .config import SimulatorConfig
+from .everef import everef_call
 from .exports import export_call
 from .faults import Fault, disturbed
 from .grants import SimulatedGrant
@@ -138,6 +139,8 @@ class Simulator(SimulatorState, Levers):
         if call is None:
             call, ask = zkillboard_call(path), self._ask_zkillboard
         if call is None:
+            call, ask = everef_call(path), self._ask_everef
+        if call is None:
             call, ask = esi_call(request.method, path), self._ask_esi
         self.ledger.enter(self.clock.monotonic())
         status = 0
@@ -207,6 +210,15 @@ class Simulator(SimulatorState, Levers):
         answer: Response | None = None
         if fault is None or fault.processed or fault.kind in _PROCESSED:
             answer = self.files.answer(call, request.headers)
+        return await self._send(request, answer, fault)
+
+    async def _ask_everef(
+        self, request: web.BaseRequest, call: RoutedRequest, path: str
+    ) -> web.StreamResponse:
+        fault = await self._strike(call, path)
+        answer: Response | None = None
+        if fault is None or fault.processed or fault.kind in _PROCESSED:
+            answer = self.archive.answer(call, request.headers)
         return await self._send(request, answer, fault)
 
     async def _ask_zkillboard(

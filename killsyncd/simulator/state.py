@@ -7,6 +7,7 @@ import asyncio
 from .clock import SimClock
 from .config import SimulatorConfig
 from .esi import EsiRoutes
+from .everef import EverefRoutes
 from .exports import ExportFiles
 from .faults import Fault, Faults
 from .gate import Gate
@@ -37,6 +38,7 @@ class SimulatorState:
         self.files = ExportFiles(self.config, self.clock, self.world.universe)
         self.sso = SsoRoutes(self.config, self.world, self.grants, self.ledger)
         self.board = ZkillboardRoutes(self.clock, self.world, self.ledger)
+        self.archive = EverefRoutes(self.world, self.ledger, self.board.unposted)
         self.trouble = Faults(self.config.seed)
         for raw in self.config.faults:
             self.trouble.add(Fault.from_json(raw), self.clock.monotonic())

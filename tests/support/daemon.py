@@ -88,6 +88,7 @@ class DaemonProcess:
             "static_data": {"url": f"{eve}/static-data/tranquility"},
             "prices": {"history_url": f"{eve}/market-history"},
             "zkillboard": {"api_url": f"{eve}/zkillboard/api", "stream_url": f"{eve}/r2z2"},
+            "history": {"everef_url": f"{eve}/everef/killmails", "zkillboard_url": f"{eve}/r2z2/history"},
             "log": {"format": "json"},
         }
         for section, values in (settings or {}).items():

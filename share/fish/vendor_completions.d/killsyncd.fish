@@ -110,7 +110,7 @@ function __killsyncd_at
                 set skip 1
             case 'killsyncd export --config' 'killsyncd export --format' 'killsyncd export --since' 'killsyncd export --character' 'killsyncd export --output' 'killsyncd export --socket'
                 set skip 1
-            case 'killsyncd import --config' 'killsyncd import --socket'
+            case 'killsyncd import --config' 'killsyncd import --refs' 'killsyncd import --everef' 'killsyncd import --zkillboard-history' 'killsyncd import --character' 'killsyncd import --corporation' 'killsyncd import --alliance' 'killsyncd import --socket'
                 set skip 1
             case 'killsyncd backup --config' 'killsyncd backup --output' 'killsyncd backup --socket'
                 set skip 1
@@ -309,6 +309,14 @@ complete -c killsyncd -n '__killsyncd_at killsyncd export' -l socket -r -F -d 't
 complete -c killsyncd -n '__killsyncd_at killsyncd export' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
 complete -c killsyncd -n '__killsyncd_at killsyncd import' -s h -l help -d 'show this help message and exit'
 complete -c killsyncd -n '__killsyncd_at killsyncd import' -l config -r -F -d 'configuration file (TOML)'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l refs -r -F -d 'lines of killmail_id,killmail_hash, which ESI is asked for; - is stdin'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l everef -x -d 'days of EVE Ref\'s archive (a third party)'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l zkillboard-history -x -d 'days of zKillboard\'s ids and hashes (a third party), which ESI is asked for; with --all alone'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l all -d 'keep every killmail of a day, not only those of ours'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l character -x -d 'keep those with this character in place of ours; may be given several times'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l corporation -x -d 'keep those with this corporation in place of ours; may be given several times'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l alliance -x -d 'keep those with this alliance in place of ours; may be given several times'
+complete -c killsyncd -n '__killsyncd_at killsyncd import' -l verify -d 'ask ESI for what has a wrong hash in the archive'
 complete -c killsyncd -n '__killsyncd_at killsyncd import' -l socket -r -F -d 'the daemon\'s control socket; else the configuration\'s, then the usual places'
 complete -c killsyncd -n '__killsyncd_at killsyncd import' -l json -d 'stable JSON on stdout (docs/ctl.md), nothing else there'
 complete -c killsyncd -n '__killsyncd_at killsyncd import' -F

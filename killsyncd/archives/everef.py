@@ -1,0 +1,147 @@
+"""A day of EVE Ref's archive: a tar under bzip2 with one killmail a member (everef.net, "Killmails").
+
+Read as a stream, a member at a time: memory does not grow with the day. A member is ESI's JSON with
+`killmail_hash` and `http_last_modified` put in. What is no killmail is passed over and counted.
+"""
+
+from __future__ import annotations
+
+import bz2
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from killsyncd.core.errors import BadInput
+
+MOST_MEMBER = 16_000_000
+"""Bytes of a killmail; the largest fights of EVE make some two million."""
+
+MOST_UNPACKED = 8 << 30
+"""Bytes of a day, unpacked; the largest have some 200 MB."""
+
+ADDED = ("killmail_hash", "http_last_modified")
+"""What EVE Ref puts into ESI's JSON."""
+
+
+class _Party(msgspec.Struct, gc=False):
+    character_id: int | None = None
+    corporation_id: int | None = None
+    alliance_id: int | None = None
+
+
+class _Mail(msgspec.Struct, gc=False):
+    killmail_id: int
+    victim: _Party
+    attackers: list[_Party]
+    killmail_hash: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Mail)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose killmails are kept: everybody's, or those with one of these on either side."""
+
+    everybody: bool = False
+    characters: frozenset[int] = frozenset()
+    corporations: frozenset[int] = frozenset()
+    alliances: frozenset[int] = frozenset()
+
+    @property
+    def scope(self) -> str:
+        """The same as a text, by which days that were read are known."""
+        if self.everybody:
+            return "everybody"
+        groups = (self.characters, self.corporations, self.alliances)
+        return "; ".join(
+            f"{name} {' '.join(map(str, sorted(ids)))}"
+            for name, ids in zip(("characters", "corporations", "alliances"), groups, strict=True)
+            if ids
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A member. killmail_id: None where it is no killmail. wanted: whether it is to be kept."""
+
+    raw: bytes
+    killmail_id: int | None
+    killmail_hash: str | None
+    wanted: bool
+
+
+def members(path: Path, wanted: Wanted) -> Iterator[Archived]:
+    """Every member of a day. Raises BadInput where the archive is none, or ends in the middle."""
+    unpacked = 0
+    try:
+        with bz2.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            while (member := tar.next()) is not None:
+                # The list that tarfile keeps for seeking back is of no use in a stream, and grows.
+                tar.members.clear()  # type: ignore[attr-defined]
+                unpacked += member.size
+                if unpacked > MOST_UNPACKED:
+                    raise BadInput("the archive is longer than any day can be")
+                if not member.isreg():
+                    continue
+                file = tar.extractfile(member) if member.size <= MOST_MEMBER else None
+                yield look(b"" if file is None else file.read(), wanted)
+    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        raise BadInput(f"the archive cannot be read to its end ({type(error).__name__})") from None
+
+
+def look(raw: bytes, wanted: Wanted) -> Archived:
+    """What a member is, and whether it is to be kept."""
+    try:
+        mail = _decoder.decode(raw)
+    except msgspec.MsgspecError:
+        return Archived(raw, None, None, False)
+    return Archived(raw, mail.killmail_id, mail.killmail_hash, wanted.everybody or _on_it(mail, wanted))
+
+
+def _on_it(mail: _Mail, wanted: Wanted) -> bool:
+    characters, corporations, alliances = wanted.characters, wanted.corporations, wanted.alliances
+    for party in (mail.victim, *mail.attackers):
+        if (
+            party.character_id in characters
+            or party.corporation_id in corporations
+            or party.alliance_id in alliances
+        ):
+            return True
+    return False
+
+
+def import_line(archived: Archived) -> bytes:
+    """A killmail as `killsyncd import` takes it: ESI's JSON with `killmail_hash`, on one line."""
+    document = orjson.loads(archived.raw)
+    document.pop("http_last_modified", None)
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def totals(body: bytes) -> dict[int, int]:
+    """How many killmails each day (YYYYMMDD) has. Raises BadInput where that cannot be told."""
+    try:
+        found = msgspec.json.decode(body, type=dict[str, int])
+    except msgspec.MsgspecError:
+        raise BadInput("EVE Ref's list of days cannot be read") from None
+    return {int(day): count for day, count in found.items() if day.isdigit() and len(day) == 8}
+
+
+def pairs(body: bytes) -> tuple[list[tuple[int, str]], int]:
+    """Ids and hashes of a day of zKillboard's, and how many could not be read. Raises BadInput."""
+    try:
+        rows = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError:
+        raise BadInput("zKillboard's day is no object of ids and hashes") from None
+    good, bad = [], 0
+    for killmail_id, raw in rows.items():
+        digits = bytes(raw).strip(b' "')
+        if killmail_id.isdigit() and len(killmail_id) < 19 and len(digits) == 40 and digits.isalnum():
+            good.append((int(killmail_id), digits.decode("ascii", "replace").lower()))
+        else:
+            bad += 1
+    return good, bad
