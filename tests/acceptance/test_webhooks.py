@@ -48,6 +48,7 @@ def test_a_day_with_webhooks(stage: Stage, tmp_path: Path) -> None:
     first = daemon.value("SELECT COUNT(*) FROM killmails WHERE fresh")
     assert len(fresh_then) == first  # a first sync sends none of its history
 
+    wait_for(lambda: daemon.value("SELECT COUNT(*) FROM esi_prices"), 60, daemon.tail)
     pilot = eve.pilots()[0]["character_id"]
     new = [each["killmail_id"] for each in eve.perform("add_mails", {"count": 2, "pilots": [pilot]})]
     wait_for(lambda: states(daemon)["tool"]["delivered"] == first + 2, 60, daemon.tail)
