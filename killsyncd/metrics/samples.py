@@ -118,6 +118,17 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
         "Up to which position of the feed killmails were valued.",
         measures.valued_position,
     )
+    fights = GaugeMetricFamily(
+        "killsyncd_last_day_killmails", "Kills and losses of our pilots within 24 hours.", labels=["side"]
+    )
+    isk = GaugeMetricFamily(
+        "killsyncd_last_day_isk", "What these were worth, as far as they are valued.", labels=["side"]
+    )
+    for side, (number, worth) in measures.last_day.items():
+        fights.add_metric([side], number)
+        isk.add_metric([side], worth)
+    yield fights
+    yield isk
     yield _gauge(
         "killsyncd_static_data_build", "CCP's build of the static data, 0 for none.", measures.static_build
     )

@@ -18,8 +18,9 @@ class Measures:
     `valid`, `due` (to be renewed), `expired`, `none` (no grant). valued_position: up to where in the feed
     killmails were valued. static_build: CCP's build, 0 for none. static_unknown: `types` and `systems` on
     stored killmails that the static data do not know. task_ages: seconds since a task that one daemon does
-    for all last did well, by its name. corporations: their lists by state. last_backup_at: None where none
-    was ever made. size_bytes: of the database, None where it does not say.
+    for all last did well, by its name. corporations: their lists by state.
+    last_day: `kills` and `losses` of our pilots within 24 hours, how many and ISK. last_backup_at: None where
+    none was ever made. size_bytes: of the database, None where it does not say.
     """
 
     now: float
@@ -35,3 +36,4 @@ class Measures:
     static_unknown: Mapping[str, int] = field(default_factory=dict)
     task_ages: Mapping[str, float] = field(default_factory=dict)
     corporations: Mapping[str, int] = field(default_factory=dict)
+    last_day: Mapping[str, tuple[int, float]] = field(default_factory=dict)

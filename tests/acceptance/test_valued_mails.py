@@ -66,6 +66,7 @@ def test_a_mail_is_valued_within_a_moment_and_explained(stage: Stage) -> None:
     metrics = daemon.get("/metrics")[1]
     assert 'killsyncd_background_age_seconds{task="static_data"}' in metrics
     assert "killsyncd_valued_position" in metrics
+    assert 'killsyncd_last_day_isk{side="kills"}' in metrics
 
 
 @pytest.mark.slow

@@ -247,6 +247,19 @@ def in_time(
 
 def counted(given: Filter, driver: Condition | None) -> str:
     """How many mails there are, up to `:limit`."""
+    if driver is not None and driver.exact and driver.indexes[0].ids is not None:
+        # Of systems or types, of which each mail has one: in whatever order.
+        conditions, (index,) = in_another_order(given, driver, looked_up=False), driver.indexes
+        mails = "" if index.of_mails else " CROSS JOIN killmails k"
+        joined = [
+            index.condition,
+            *([] if index.of_mails else ["k.killmail_id = d.killmail_id"]),
+            *conditions,
+        ]
+        return (
+            f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM {index.source}{mails} "
+            f"WHERE {' AND '.join(joined)} LIMIT :limit) AS matching"
+        )
     walks = _walks(given, driver, Order.TIME_DESC, goes_on=False)
     return f"SELECT COUNT(*) AS n FROM ({' UNION '.join(walks)} LIMIT :limit) AS matching"
 
@@ -264,11 +277,14 @@ def _walks(given: Filter, driver: Condition | None, order: Order, goes_on: bool)
     return found
 
 
-def in_another_order(given: Filter, driver: Condition | None) -> list[str]:
-    """Conditions on `killmails k`. driver: of few mails, which are looked up; None: every mail is tested."""
+def in_another_order(given: Filter, driver: Condition | None, *, looked_up: bool = True) -> list[str]:
+    """Conditions on `killmails k`. driver: of few mails, which are looked up; None: every mail is tested.
+
+    looked_up: with the condition that does so.
+    """
     tests = [_opaque(each.test, "") for each in given.conditions if each is not driver or not driver.exact]
     tests += _range(Index("killmails", ""), given)
-    if driver is None:
+    if driver is None or not looked_up:
         return tests
     ids = [
         f"SELECT {index.alias}.killmail_id FROM {index.source} "

@@ -17,6 +17,8 @@ LAST_BACKUP = "last_backup_at"
 """Key in `meta`: when a backup was last finished and checked, in seconds since 1970."""
 
 
+DAY = 86_400.0
+
 COUNT_EVERY = 600.0
 """Seconds between two counts of what the static data do not know."""
 
@@ -52,8 +54,10 @@ class MetricsRepository(Repository):
         tasks = {each.name: each for each in (yield from all_tasks())}
         lists = yield from SourceRepository(self._store).all.tx(SourceKind.CORPORATION)
         build = yield from build_number()
+        day = yield Run("measuring.last_day", {"since": int(float(moment["now"]) - DAY)})
         types, systems = yield from self._unknown(build, float(moment["now"]))
         return Measures(
+            last_day={str(row["side"]): (int(row["n"]), float(row["isk"]) / 100) for row in day},
             corporations=Counter(each.state.value for each in lists),
             now=float(moment["now"]),
             jobs=jobs,

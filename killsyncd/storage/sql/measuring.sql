@@ -25,6 +25,18 @@ SELECT CASE WHEN u.state <> 'ok' OR g.refresh_token IS NULL OR g.access_token IS
        COUNT(*) AS n
 FROM grants g JOIN users u ON u.id = g.user_id GROUP BY 1;
 
+-- name: last_day
+-- CROSS JOIN: SQLite takes the tables in this order.
+SELECT 'kills' AS side, COUNT(*) AS n, COALESCE(SUM(CAST(w.total AS {real})), 0) AS isk FROM (
+    SELECT DISTINCT a.killmail_id FROM users u CROSS JOIN attackers a
+    WHERE a.character_id = u.character_id AND a.killed_at >= :since
+) x LEFT JOIN killmail_values w ON w.killmail_id = x.killmail_id
+UNION ALL
+SELECT 'losses', COUNT(*), COALESCE(SUM(CAST(w.total AS {real})), 0) FROM (
+    SELECT v.killmail_id FROM users u CROSS JOIN victims v
+    WHERE v.character_id = u.character_id AND v.killed_at >= :since
+) x LEFT JOIN killmail_values w ON w.killmail_id = x.killmail_id;
+
 -- name: size [sqlite]
 SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size();
 

@@ -5,7 +5,7 @@ import { command, copyButton } from './commands.js';
 import { h, refill } from './dom.js';
 import { SIDES } from './feed.js';
 import { fittingPanel } from './fitting.js';
-import { iskMark, securityMark } from './values.js';
+import { iskMark, iskSum, securityMark } from './values.js';
 import { portrait, shipPicture } from './glyphs.js';
 import { Gone, Locked, ask } from './graphql.js';
 import { icon } from './icons.js';
@@ -169,7 +169,7 @@ function worth(value) {
   if (!value) return [h('p', { class: 'soft' }, 'Not valued yet')];
   const missing = value.unpriced.map((/** @type {any} */ each) => nameOf(each, 'Type'));
   return [
-    h('p', { class: 'soft' }, iskMark(value.destroyed), ' destroyed, ', iskMark(value.dropped), ' dropped'),
+    h('p', { class: 'soft' }, iskSum(value.destroyed), ' destroyed, ', iskSum(value.dropped), ' dropped'),
     h('p', { class: 'soft' }, METHODS[value.method] ?? '', value.pricedOn ? `, ${value.pricedOn.slice(0, 10)}` : ''),
     missing.length ? h('p', { class: 'unpriced', title: missing.join(', ') }, `Without ${plural(missing.length, 'type')} that ${missing.length === 1 ? 'has' : 'have'} no price`) : null,
   ].filter(Boolean);
