@@ -14,6 +14,7 @@ import uvloop
 from bench.rig import Figure, RowFailed
 from killsyncd.core import killmail as km
 from killsyncd.core.clock import SystemClock
+from killsyncd.daemon import garbage
 from killsyncd.pricing.price_day import PriceDay, day_number
 from killsyncd.pricing.valuer import Valuer
 from killsyncd.simulator import SimulatorConfig
@@ -60,6 +61,7 @@ async def _values(path: Path, count: int) -> list[Figure]:
             clear=lambda code: None,
             valued=lambda: None,
         )
+        garbage.freeze()  # as the daemon does: what made the mails is no part of it
         lags: list[float] = []
         ticking = asyncio.create_task(_tick(lags))
         began = time.perf_counter()
