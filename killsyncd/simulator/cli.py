@@ -303,6 +303,8 @@ def _greeting(simulator: Simulator, args: argparse.Namespace) -> str:
         f"Pilots:{shown}{more}\n\n"
         "For killsyncd.toml:\n\n"
         f'[sso]\nbase_url = "{simulator.base_url}"\nclient_id = "{config.client_id}"{secret}\n'
-        f'[esi]\nbase_url = "{simulator.base_url}"\ncontact = "you@example.com"\n\n'
+        f'[esi]\nbase_url = "{simulator.base_url}"\ncontact = "you@example.com"\n'
+        f'[static_data]\nurl = "{simulator.base_url}/static-data/tranquility"\n'
+        f'[prices]\nhistory_url = "{simulator.base_url}/market-history"\n\n'
         "Ctrl-C ends it."
     )

@@ -93,6 +93,7 @@ def test_the_command_prints_what_to_paste_and_ends_cleanly(number: int) -> None:
         assert "... and 4 more" in text
         assert "[sso]\nbase_url = " in text
         assert 'contact = "you@example.com"' in text
+        assert "/static-data/tranquility" in text, "a daemon of these lines asks nobody else"
         process.send_signal(number)
         rest, _ = process.communicate(timeout=20)
         assert "0 breaches" in rest
