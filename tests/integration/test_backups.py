@@ -127,6 +127,15 @@ async def test_what_esi_remembers_of_us_is_carried_over(world: StorageWorld, tmp
     assert value(target, "SELECT etag FROM pages") is None
 
 
+async def test_after_a_restore_prices_wait_until_an_answer_is_no_longer_cached(
+    world: StorageWorld, tmp_path: Path
+) -> None:
+    path, target = tmp_path / "b.tar", tmp_path / "new.db"
+    await written(world, path)
+    restored(path, target)
+    assert value(target, "SELECT next_at FROM background_tasks WHERE name = 'prices'") == START + 3600
+
+
 async def test_after_a_restore_every_list_is_read_whole_and_anew(world: StorageWorld, tmp_path: Path) -> None:
     path, target = tmp_path / "b.tar", tmp_path / "new.db"
     pilot = await world.pilot(2)
