@@ -6,8 +6,6 @@ Read as a stream, a member at a time: memory does not grow with the day. A membe
 
 from __future__ import annotations
 
-import bz2
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import msgspec
 import orjson
 
+from killsyncd.archives.tar_stream import tar_members
 from killsyncd.core.errors import BadInput
 
 MOST_MEMBER = 16_000_000
@@ -79,18 +78,12 @@ def members(path: Path, wanted: Wanted) -> Iterator[Archived]:
     """Every member of a day. Raises BadInput where the archive is none, or ends in the middle."""
     unpacked = 0
     try:
-        with bz2.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            while (member := tar.next()) is not None:
-                # The list that tarfile keeps for seeking back is of no use in a stream, and grows.
-                tar.members.clear()  # type: ignore[attr-defined]
-                unpacked += member.size
-                if unpacked > MOST_UNPACKED:
-                    raise BadInput("the archive is longer than any day can be")
-                if not member.isreg():
-                    continue
-                file = tar.extractfile(member) if member.size <= MOST_MEMBER else None
-                yield look(b"" if file is None else file.read(), wanted)
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        for size, raw in tar_members(path, MOST_MEMBER):
+            unpacked += size
+            if unpacked > MOST_UNPACKED:
+                raise BadInput("the archive is longer than any day can be")
+            yield look(raw or b"", wanted)
+    except (OSError, EOFError, ValueError) as error:
         raise BadInput(f"the archive cannot be read to its end ({type(error).__name__})") from None
 
 
