@@ -6,6 +6,7 @@ Read as a stream, a member at a time: memory does not grow with the day. A membe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,9 @@ class _Mail(msgspec.Struct, gc=False):
 
 _decoder = msgspec.json.Decoder(_Mail)
 
+LONGEST_SCOPE = 200
+"""Characters of a scope that names its ids; it travels in addresses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -53,15 +57,16 @@ class Wanted:
 
     @property
     def scope(self) -> str:
-        """The same as a text, by which days that were read are known."""
+        """The same as a short text, by which days that were read are known: many ids are their SHA-256."""
         if self.everybody:
             return "everybody"
         groups = (self.characters, self.corporations, self.alliances)
-        return "; ".join(
+        text = "; ".join(
             f"{name} {' '.join(map(str, sorted(ids)))}"
             for name, ids in zip(("characters", "corporations", "alliances"), groups, strict=True)
             if ids
         )
+        return text if len(text) <= LONGEST_SCOPE else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,9 @@ def test_a_line_is_esis_json_with_the_hash() -> None:
 def test_scopes_tell_whose_mails_were_kept() -> None:
     one = Wanted(characters=frozenset({3, 2}), corporations=frozenset({98}))
     assert one.scope == "characters 2 3; corporations 98"
+    many = Wanted(characters=frozenset(range(90_000_000, 90_005_000)))
+    assert len(many.scope) < 100
+    assert many.scope != Wanted(characters=frozenset(range(90_000_001, 90_005_000))).scope
     assert Wanted(everybody=True).scope == "everybody"
     assert Wanted().scope == ""
 
