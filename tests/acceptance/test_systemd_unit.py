@@ -100,7 +100,7 @@ class Confined(DaemonProcess):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self._environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**self.environ, "PYTHONDONTWRITEBYTECODE": "1"},
                 cwd=self.folder,
                 pass_fds=[write] if self._mounts else [],
             )
