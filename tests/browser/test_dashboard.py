@@ -77,9 +77,10 @@ class TestOutage:
         page.see("h1:text-is('Out of touch')")
         page.assert_accessible()
         page.shot("outage-dark")
+        before = daemon.stored()
         missed = eve.add_mails(2, pilots, shared=True, loss=True)
         daemon.start()
-        daemon.wait_stored(daemon.stored() + 2)
+        daemon.wait_stored(before + 2)
         page.miss("text=The daemon does not answer", 30_000)
         for each in missed:
             page.see(mail(each["killmail_id"]))
