@@ -95,10 +95,10 @@ class NameResolver:
         except EsiStatus as refusal:
             if refusal.status not in (400, 404, 422):
                 raise
-            await self._spend_error()
             self._refused += 1
-            if len(ids) == 1:
+            if len(ids) == 1:  # written before any wait: a retry that comes meanwhile is not undone by it
                 await self._rows.resolved([], ids, UNKNOWN_AGAIN)
+            await self._spend_error()
             if self._refused >= REFUSED_IN_A_ROW:
                 raise NamesRefused(f"{self._refused} refusals in a row: {refusal.message}") from None
             if len(ids) == 1:

@@ -13,7 +13,7 @@ from tests.support.stopped_daemon import let_waiting_pass
 def test_queue_empty_and_worker_not_running(stage: Stage) -> None:
     """Problem 1: status says that nothing works, why, and what to do; exit code 1; resume works."""
     eve = stage.eve(pilots=1, history=5, cache=1)
-    daemon = stage.daemon(eve)
+    daemon = stage.daemon(eve, {"producer": {"active_for": "0s"}})  # nobody asks in between
     stage.log_in(daemon, eve)
     wait_home(daemon, eve, pilots_of(eve))
     fine = daemon.command("ctl", "status")
