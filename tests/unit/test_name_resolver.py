@@ -213,3 +213,22 @@ async def test_a_name_the_database_refuses_stops_no_other(core: SyncWorld) -> No
     await want(core, 1, 2, 3, 4)
     async with Running(core, PlayedNames(), Picky(core.world.store)) as running:
         await running.until_unnamed(1)
+
+
+async def test_a_retry_is_not_undone_by_a_refusal_of_before(core: SyncWorld) -> None:
+    """The last error that a minute affords is a verdict on one id, and a wait follows it."""
+    esi = PlayedNames()
+    esi.unknown = {1}
+    await want(core, 1)
+    rows = NameRepository(core.world.store)
+    async with Running(core, esi) as running:
+        for _ in range(ERRORS_A_MINUTE - 1):
+            running.task._errors.append(core.clock.monotonic())  # a minute's errors but one
+        await eventually(lambda: esi.errors == 1)
+        await asyncio.sleep(0.2)  # the task waits for the minute to pass
+        esi.unknown = set()
+        assert await rows.retry() == 1
+        core.events.tell("names-again")
+        began = core.clock.monotonic()
+        await running.until_unnamed(0)
+    assert core.clock.monotonic() - began < UNKNOWN_AGAIN[0] / 2
