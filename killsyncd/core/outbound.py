@@ -19,14 +19,26 @@ HOPS = 3
 AGAIN = "it is asked again later, by itself"
 
 
+def sends_once(session: aiohttp.ClientSession) -> aiohttp.ClientSession:
+    """The same session, one request for each that is asked of it.
+
+    aiohttp sends a GET again by itself when its connection is lost. The other side may have counted the first
+    one, and our pace and budgets know of one: whether to ask again is decided by who asks.
+    """
+    session._retry_connection = False  # there is no public switch; a test counts what arrives
+    return session
+
+
 def outbound_session(user_agent: str, *, seconds: float, silence: float = 60.0) -> aiohttp.ClientSession:
     """A session for one other side. seconds: for a whole answer; silence: between two pieces of one."""
-    return aiohttp.ClientSession(
-        headers={"User-Agent": user_agent},
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10.0, sock_read=silence),
-        connector=aiohttp.TCPConnector(limit=4, keepalive_timeout=10.0),
-        trust_env=False,
+    return sends_once(
+        aiohttp.ClientSession(
+            headers={"User-Agent": user_agent},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10.0, sock_read=silence),
+            connector=aiohttp.TCPConnector(limit=4, keepalive_timeout=10.0),
+            trust_env=False,
+        )
     )
 
 

@@ -26,6 +26,7 @@ from killsyncd.config import Config
 from killsyncd.core.clock import Clock
 from killsyncd.core.events import Events
 from killsyncd.core.model import SourceKind
+from killsyncd.core.outbound import sends_once
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
 from killsyncd.daemon.build_values import background_tasks, build_values
@@ -192,8 +193,10 @@ async def build_auth(runtime: Runtime, tasks: Tasks, storage: Storage) -> Auth:
     """EVE's SSO, and what keeps a grant alive."""
     config, clock, rng, stack = runtime.config, runtime.clock, runtime.rng, runtime.stack
     session = await stack.enter_async_context(
-        aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=config.esi.timeout)
+        sends_once(
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=config.esi.timeout)
+            )
         )
     )
     secret = config.sso.client_secret

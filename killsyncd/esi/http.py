@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from killsyncd.core.clock import Clock
+from killsyncd.core.outbound import sends_once
 from killsyncd.esi.timeouts import Deadlines
 
 KIB = 1024
@@ -98,20 +99,19 @@ class EsiHttp:
         if self._closed:
             raise ConnectFailed("the daemon is stopping")
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._max_connections, ttl_dns_cache=300, keepalive_timeout=15.0
-                ),
-                headers=self._common,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
-                # Unpacked here, where the size is watched: 1 KiB of gzip can hold 1 MiB.
-                auto_decompress=False,
-                trust_env=False,
+            self._session = sends_once(
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(
+                        limit=self._max_connections, ttl_dns_cache=300, keepalive_timeout=15.0
+                    ),
+                    headers=self._common,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    timeout=self._timeout,
+                    # Unpacked here, where the size is watched: 1 KiB of gzip can hold 1 MiB.
+                    auto_decompress=False,
+                    trust_env=False,
+                )
             )
-            # aiohttp sends a GET again by itself when a kept connection turns out dead. ESI may
-            # have counted the first one: whether to ask again is decided by the pipeline.
-            self._session._retry_connection = False
         return self._session
 
     async def close(self) -> None:

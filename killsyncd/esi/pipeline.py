@@ -66,8 +66,8 @@ class EsiRequest:
     """resource: what counts as one thing for the downtime gate. cap: bytes of the body. ttl: seconds that an
     answer may be cached, for when there is none; 0 where nothing forbids to ask again at once.
     before_ask: told before it is sent. alongside: written in the transaction that reserves its tokens.
-    probe: the status, which may be asked while the gate is closed. again: a lost connection is worth one
-    more try at once. keep: the part of the bucket's limit (0..1) that it must leave for others."""
+    probe: the status, which may be asked while the gate is closed. again: a single lost connection is worth
+    one more try at once. keep: the part of the bucket's limit (0..1) that it must leave for others."""
 
     route: str
     method: str
@@ -110,6 +110,8 @@ class RequestPipeline:
         self._slots = asyncio.Semaphore(settings.max_connections)
         self.stats = EsiStats()
         self._details_flying = 0
+        self._lost_in_a_row = 0
+        """Connections lost under requests that may be sent again, since the last one that was answered."""
 
     async def ask(self, request: EsiRequest, permit: Permit | None = None) -> tuple[HttpResponse, float]:
         """A usable answer (2xx or 304, body whole) and ESI's time of it. permit: for details.
@@ -208,9 +210,11 @@ class RequestPipeline:
         except NoResponse as error:
             self._permits.unanswered(permit)
             self._count(group, "unanswered")
-            if error.early and request.again and first:
-                again = await self._another(permit)
-                if again is not None:
+            if error.early and request.again:
+                # One alone was a kept connection that ESI had closed. Where one follows another, each costs
+                # a request, and a second try would only double that.
+                self._lost_in_a_row += 1
+                if first and self._lost_in_a_row == 1 and (again := await self._another(permit)) is not None:
                     return await self._send(request, again, asked_at, first=False)
             expires_at = self._time.not_before() + request.ttl if request.ttl else None
             raise self._gateway_failure(
@@ -222,6 +226,8 @@ class RequestPipeline:
         finally:
             self.stats.in_flight -= 1
             self._details_flying -= detail
+        if request.again:
+            self._lost_in_a_row = 0
         return await self._hear(request, permit, answer, asked_at)
 
     async def _another(self, permit: Permit) -> Permit | None:

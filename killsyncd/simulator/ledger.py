@@ -49,7 +49,7 @@ class RequestLedger:
         """Forget everything that was counted, breaches too."""
         self.requests: Counter[tuple[str, int]] = Counter()
         self.details: Counter[int] = Counter()
-        """Requests for each killmail."""
+        """Requests for each killmail, also those that were refused, or cut off."""
         self.details_ok: Counter[int] = Counter()
         """200s for each killmail: more than one is a refetch."""
         self.lists: Counter[int] = Counter()

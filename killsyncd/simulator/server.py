@@ -243,6 +243,8 @@ class Simulator(SimulatorState, Levers):
 
     async def _ask_esi(self, request: web.BaseRequest, call: RoutedRequest, path: str) -> web.StreamResponse:
         headers, address = request.headers, request.remote or ""
+        if call.route == "esi.killmail":
+            self.ledger.details[call.subject] += 1
         self.gate.look_at(call, path, headers)
         if (refused := self.gate.blocked(call, address)) is not None:
             return wire.whole(refused, self.clock)
@@ -288,10 +290,9 @@ class Simulator(SimulatorState, Levers):
         *,
         told: bool,
     ) -> Response:
-        """The answer of a world in order; counts what was asked."""
+        """The answer of a world in order; counts which lists were asked for."""
         ledger = self.ledger
         if call.route == "esi.killmail":
-            ledger.details[call.subject] += 1
             answer = self.esi.answer(call, request.headers, b"", claims)
             if answer.status == 200 and told:
                 ledger.details_ok[call.subject] += 1

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import aiohttp
 
 from killsyncd import __version__
+from killsyncd.core.outbound import sends_once
 from killsyncd.webhooks.answers import Answer
 
 TIMEOUT = 25.0
@@ -65,10 +66,12 @@ class WebhookSender:
         if self._session is None:
             # A connection each: on one that is kept nobody knows whether a request has arrived when the other
             # side closes it just then.
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(force_close=True, limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": f"killsyncd/{__version__}"},
+            self._session = sends_once(
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    headers={"User-Agent": f"killsyncd/{__version__}"},
+                )
             )
         return self._session
 

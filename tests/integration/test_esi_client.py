@@ -323,7 +323,7 @@ async def test_errors_of_names_are_rationed(tmp_path: Path) -> None:
         ({"kind": "malformed"}, MalformedResponse),
         ({"kind": "ids_as_strings"}, MalformedResponse),
         ({"kind": "html"}, MalformedResponse),
-        ({"kind": "big"}, TooLarge),
+        ({"kind": "big", "size": 9_000_000}, TooLarge),
         ({"kind": "stall"}, ResponseTruncated),
         ({"kind": "hang", "seconds": 30.0}, NoResponseReceived),
         ({"kind": "status", "status": 500}, EsiStatus),
@@ -358,6 +358,17 @@ async def test_a_lost_connection_is_tried_once_more(tmp_path: Path) -> None:
         home.sim.script("reset", "killmail", count=2)
         with pytest.raises(NoResponseReceived):
             await home.fetch(ref)
+
+
+async def test_where_every_connection_is_lost_none_is_tried_twice(tmp_path: Path) -> None:
+    async with house(tmp_path, pilots=1, history=3) as home:
+        ref = home.sim.mails(home.pilot)[0]
+        home.sim.script("reset", "killmail")
+        for _ in range(4):
+            with pytest.raises(NoResponseReceived):
+                await home.fetch(ref)
+        assert home.sim.counters()["requests"]["esi.killmail"] == {"0": 5}, "a second try for the first alone"
+        assert home.esi.stats.requests["killmail", "unanswered"] == 5
 
 
 async def test_a_list_goes_wrong(tmp_path: Path) -> None:

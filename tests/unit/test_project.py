@@ -149,3 +149,15 @@ class TestRooms:
             [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )
         assert result.stdout.strip() == "[]"
+
+
+def test_every_session_sends_a_request_once() -> None:
+    """aiohttp sends a GET again by itself when its connection is lost: nobody's budget would know of it."""
+    theirs = {"cli/demo_world.py"}  # a browser's
+    for path in sorted((ROOT / "killsyncd").rglob("*.py")):
+        if "simulator" in path.parts or str(path.relative_to(ROOT / "killsyncd")) in theirs:
+            continue
+        calls = [each for each in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(each, ast.Call)]
+        made = [each for each in calls if ast.unparse(each.func) == "aiohttp.ClientSession"]
+        wrapped = [each.args[0] for each in calls if ast.unparse(each.func).endswith("sends_once")]
+        assert all(each in wrapped for each in made), f"{path}: a ClientSession outside of sends_once()"
