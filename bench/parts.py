@@ -146,7 +146,8 @@ async def _validators(given: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 def _prepare_store(given: dict[str, Any], folder: Path) -> None:
     """The rows that the daemon has stored, as they stand in its database, in batches by its feed."""
-    from killsyncd.core.killmail import decode, entity_ids
+    from killsyncd.core.killmail import decode
+    from killsyncd.core.killmail_rows import entity_ids
     from killsyncd.storage.documents import unpack
     from killsyncd.storage.migrations import migrations
 

@@ -68,15 +68,16 @@ def run(args: Namespace, call: Invocation) -> int:
 
 def _target(url: str, password_file: Path | None, call: Invocation) -> tuple[str, Secret | None]:
     """The new database's address and password. Raises UsageError."""
-    from killsyncd.config import types as kinds
+    from killsyncd.config.address_types import database_url
     from killsyncd.config.paths import find_places
     from killsyncd.config.secret import SecretFileRefused, read_secret_file
+    from killsyncd.config.types import BadValue
     from killsyncd.config.validation import split_password
 
-    kind = kinds.database_url()
+    kind = database_url()
     try:
         url = kind.read(url)
-    except kinds.BadValue as error:
+    except BadValue as error:
         raise UsageError(f"--to {url!r} is no database", str(error) or kind.allowed) from None
     if url.startswith("sqlite:"):
         return url, None

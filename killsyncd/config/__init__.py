@@ -7,12 +7,13 @@ the daemon's file. This package alone knows names of environment variables. Know
 
 from __future__ import annotations
 
+from killsyncd.config.address_types import host_of, is_loopback
+from killsyncd.config.configuration import Config
 from killsyncd.config.errors import ConfigMistake, ConfigMistakes
 from killsyncd.config.loader import from_mapping, load
 from killsyncd.config.schema import (
     KILLMAIL_SCOPE,
     ApiConfig,
-    Config,
     ControlConfig,
     DatabaseConfig,
     EsiConfig,
@@ -22,8 +23,6 @@ from killsyncd.config.schema import (
     RefresherConfig,
     SecurityConfig,
     SsoConfig,
-    host_of,
-    is_loopback,
 )
 from killsyncd.config.secret import Secret, SecretFileRefused, open_to_others, read_secret_file
 from killsyncd.config.sockets import SocketCandidate, control_sockets

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from killsyncd.config.configuration import SECTIONS, keys_of
 from killsyncd.config.errors import ConfigMistake, nearest, shown
-from killsyncd.config.schema import SECTIONS, keys_of
 
 PREFIX = "KILLSYNCD_"
 # Variables of ours that are no keys.

@@ -16,9 +16,10 @@ from typing import Any
 
 from killsyncd.config import environment as names
 from killsyncd.config import validation as crosschecks
+from killsyncd.config.configuration import SECTIONS, Config, keys_of
 from killsyncd.config.errors import ConfigMistake, ConfigMistakes, shown
+from killsyncd.config.keys import REQUIRED, Key
 from killsyncd.config.paths import Directories, candidates, find_places
-from killsyncd.config.schema import REQUIRED, SECTIONS, Config, Key, keys_of
 from killsyncd.config.secret import SecretFileRefused, open_to_others, read_secret_file
 from killsyncd.config.types import BadValue
 from killsyncd.config.webhooks import SECTION as WEBHOOKS

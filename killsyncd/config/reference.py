@@ -13,8 +13,9 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from killsyncd.config.configuration import SECTIONS, keys_of
 from killsyncd.config.environment import variable_of
-from killsyncd.config.schema import REQUIRED, SECTIONS, keys_of
+from killsyncd.config.keys import REQUIRED
 from killsyncd.config.webhooks import webhook_keys
 
 

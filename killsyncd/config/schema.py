@@ -5,63 +5,26 @@ A new key is one entry here; `make docs` writes it into the reference and the ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
+from killsyncd.config import address_types as addresses
 from killsyncd.config import types as kinds
+from killsyncd.config.address_types import is_loopback
+from killsyncd.config.keys import REQUIRED, key, unset_secret
 from killsyncd.config.secret import Secret
-from killsyncd.config.types import ValueType
 from killsyncd.core.sources import KILLMAIL_SCOPE as KILLMAIL_SCOPE
 
 if TYPE_CHECKING:
-    from killsyncd.config.webhooks import WebhookConfig
-
-T = TypeVar("T")
-
-REQUIRED = object()
-
-
-@dataclass(frozen=True)
-class Key:
-    """What is known of one key: kept as metadata of its dataclass field.
-
-    raw: its default as TOML would give it, before `$STATE` is replaced; or REQUIRED.
-    fills: the field that the content of this file goes to, for a file with a secret.
-    credential: a systemd credential of the key's name may stand for the file.
-    """
-
-    kind: ValueType[Any]
-    raw: object
-    meaning: str
-    fills: str = ""
-    credential: bool = False
-
-
-def key(
-    raw: object, kind: ValueType[T], meaning: str, *, fills: str = "", credential: bool = False
-) -> T:  # as dataclasses.field: declared to return the value's type
-    about = Key(kind, raw, meaning, fills, credential or bool(fills))
-    metadata = {"key": about}
-    if raw is REQUIRED or (kind.expands and raw != ""):  # no value without a user or an environment
-        return cast(T, field(metadata=metadata))
-    return field(default=kind.read(raw), metadata=metadata)
-
-
-def _none() -> Secret | None:
-    """A field that is no key: filled from a secret's file or a URL, never printed."""
-    return cast("Secret | None", field(default=None, repr=False))
+    pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SsoConfig:
     """EVE's login server and the application registered with CCP."""
 
-    base_url: str = key("https://login.eveonline.com", kinds.http_url(bare=True), "EVE's login server.")
+    base_url: str = key("https://login.eveonline.com", addresses.http_url(bare=True), "EVE's login server.")
     client_id: str = key(
         REQUIRED,
         kinds.pattern(r"[A-Za-z0-9._~-]{1,128}", "text", "the client ID of your EVE application"),
@@ -69,13 +32,13 @@ class SsoConfig:
     )
     client_secret_file: Path | None = key(
         "",
-        kinds.optional_path(),
+        addresses.optional_path(),
         "File with the application's secret. Empty: a public client, PKCE alone.",
         fills="client_secret",
     )
     callback_url: str = key(
         "http://127.0.0.1:7420/auth/callback",
-        kinds.http_url(bare=False),
+        addresses.http_url(bare=False),
         "Where the SSO sends a pilot back to; exactly as it stands in the application.",
     )
     scopes: tuple[str, ...] = key(
@@ -83,14 +46,14 @@ class SsoConfig:
         kinds.words(r"[A-Za-z0-9_.-]{1,100}", "a list of ESI scopes", must_hold=KILLMAIL_SCOPE),
         "Scopes a pilot is asked for.",
     )
-    client_secret: Secret | None = _none()
+    client_secret: Secret | None = unset_secret()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EsiConfig:
     """EVE's API and how it is treated."""
 
-    base_url: str = key("https://esi.evetech.net", kinds.http_url(bare=True), "EVE's API.")
+    base_url: str = key("https://esi.evetech.net", addresses.http_url(bare=True), "EVE's API.")
     contact: str = key(
         REQUIRED,
         kinds.contact(),
@@ -122,14 +85,14 @@ class DatabaseConfig:
 
     url: str = key(
         "sqlite:///$STATE/killsyncd.db",
-        kinds.database_url(),
+        addresses.database_url(),
         "`sqlite:///` and an absolute path, or `postgresql://user@host/database`. "
         "A password in it is taken from a configuration file of mode 0600 only.",
     )
     password_file: Path | None = key(
-        "", kinds.optional_path(), "File with the PostgreSQL user's password.", fills="password"
+        "", addresses.optional_path(), "File with the PostgreSQL user's password.", fills="password"
     )
-    password: Secret | None = _none()
+    password: Secret | None = unset_secret()
 
     @property
     def backend(self) -> str:
@@ -148,12 +111,12 @@ class QueueConfig:
 
     url: str = key(
         "embedded",
-        kinds.queue_url(),
+        addresses.queue_url(),
         "`embedded` (in the database) or `amqp://user@host/vhost` for RabbitMQ. "
         "A password in it is taken from a configuration file of mode 0600 only.",
     )
     password_file: Path | None = key(
-        "", kinds.optional_path(), "File with the RabbitMQ user's password.", fills="password"
+        "", addresses.optional_path(), "File with the RabbitMQ user's password.", fills="password"
     )
     name: str = key(
         "esi_user_killmails_queue",
@@ -182,7 +145,7 @@ class QueueConfig:
     include_tokens: bool = key(
         False, kinds.flag(), "Access token into RabbitMQ messages, for consumers of the old format only."
     )
-    password: Secret | None = _none()
+    password: Secret | None = unset_secret()
 
     @property
     def embedded(self) -> bool:
@@ -249,7 +212,7 @@ class StaticDataConfig:
     )
     url: str = key(
         "https://developers.eveonline.com/static-data/tranquility",
-        kinds.http_url(bare=True),
+        addresses.http_url(bare=True),
         "Where CCP puts it; `latest.jsonl` and the archives lie below.",
     )
 
@@ -267,12 +230,12 @@ class PricesConfig:
     )
     history_url: str = key(
         "https://data.everef.net/market-history",
-        kinds.http_url(bare=True),
+        addresses.http_url(bare=True),
         "Where EVE Ref puts it; nothing is asked there unless `history` is true.",
     )
     overrides_file: Path | None = key(
         "",
-        kinds.optional_path(),
+        addresses.optional_path(),
         "CSV file with `type_id,price[,from[,to]]` a line, for what no market prices; it goes before every "
         "other price. Read again on SIGHUP.",
     )
@@ -289,10 +252,12 @@ class ZkillboardConfig:
     )
     api_url: str = key(
         "https://zkillboard.com/api",
-        kinds.http_url(bare=True),
+        addresses.http_url(bare=True),
         "Its lists, by pilot and corporation. Nothing is asked there unless `enabled` is true.",
     )
-    stream_url: str = key("https://r2z2.zkillboard.com", kinds.http_url(bare=True), "Its live stream (R2Z2).")
+    stream_url: str = key(
+        "https://r2z2.zkillboard.com", addresses.http_url(bare=True), "Its live stream (R2Z2)."
+    )
     stream: bool = key(
         True, kinds.flag(), "Whether the live stream is read, too: news within minutes instead of an hour."
     )
@@ -303,11 +268,11 @@ class HistoryConfig:
     """Public archives (third parties) that `killsyncd import` reads; a daemon asks them for nothing."""
 
     everef_url: str = key(
-        "https://data.everef.net/killmails", kinds.http_url(bare=True), "EVE Ref's killmails by day."
+        "https://data.everef.net/killmails", addresses.http_url(bare=True), "EVE Ref's killmails by day."
     )
     zkillboard_url: str = key(
         "https://r2z2.zkillboard.com/history",
-        kinds.http_url(bare=True),
+        addresses.http_url(bare=True),
         "zKillboard's ids by day.",
     )
 
@@ -318,12 +283,12 @@ class ApiConfig:
 
     listen: str = key(
         "127.0.0.1:7420",
-        kinds.listen(),
+        addresses.listen(),
         "Address and port; port 0 takes any free one. `[::]` is every address, of IPv4 too.",
     )
     token_file: Path | None = key(
         "",
-        kinds.optional_path(),
+        addresses.optional_path(),
         "File with the bearer token. Required when `listen` is not loopback; without one everybody may read.",
         fills="token",
     )
@@ -339,20 +304,20 @@ class ApiConfig:
     images: bool = key(False, kinds.flag(), "Pictures from CCP's image server on the dashboard.")
     public_url: str = key(
         "",
-        kinds.optional_http_url(),
+        addresses.optional_http_url(),
         "Where people reach the dashboard, for links in webhooks. Empty: no links.",
     )
-    token: Secret | None = _none()
+    token: Secret | None = unset_secret()
 
     @property
     def host(self) -> str:
         """The host of `listen`, without brackets."""
-        return kinds.split_listen(self.listen)[0]
+        return addresses.split_listen(self.listen)[0]
 
     @property
     def port(self) -> int:
         """The port of `listen`; 0 means any free one."""
-        return kinds.split_listen(self.listen)[1]
+        return addresses.split_listen(self.listen)[1]
 
     @property
     def loopback(self) -> bool:
@@ -365,7 +330,7 @@ class ControlConfig:
     """The socket of `killsyncd ctl`."""
 
     socket: Path = key(
-        "$RUNTIME/killsyncd.sock", kinds.socket_path(), "The unix socket; made with mode 0660."
+        "$RUNTIME/killsyncd.sock", addresses.socket_path(), "The unix socket; made with mode 0660."
     )
 
 
@@ -375,7 +340,7 @@ class SecurityConfig:
 
     key_file: Path = key(
         "$STATE/killsyncd.key",
-        kinds.path(),
+        addresses.path(),
         "The key, mode 0600; made on first start, never when the database already holds tokens.",
         credential=True,
     )
@@ -393,75 +358,3 @@ class LogConfig:
     format: str = key(
         "auto", kinds.choice("auto", "text", "json"), "`auto`: text on a terminal, JSON otherwise."
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
-    """A configuration that holds.
-
-    source: what it was read from, for people. webhooks: one a table `[[webhooks]]`.
-    origins: `section.key` to where its value came from; keys that are at their default are absent.
-    state_directory, runtime_directory: `$STATE` and `$RUNTIME`; neither need exist yet.
-    """
-
-    sso: SsoConfig
-    esi: EsiConfig
-    database: DatabaseConfig
-    queue: QueueConfig
-    producer: ProducerConfig
-    corporations: CorporationsConfig
-    refresher: RefresherConfig
-    static_data: StaticDataConfig
-    prices: PricesConfig
-    zkillboard: ZkillboardConfig
-    history: HistoryConfig
-    api: ApiConfig
-    control: ControlConfig
-    security: SecurityConfig
-    log: LogConfig
-    source: str
-    state_directory: Path
-    runtime_directory: Path
-    webhooks: tuple[WebhookConfig, ...] = ()
-    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
-    {
-        "sso": SsoConfig,
-        "esi": EsiConfig,
-        "database": DatabaseConfig,
-        "queue": QueueConfig,
-        "producer": ProducerConfig,
-        "corporations": CorporationsConfig,
-        "refresher": RefresherConfig,
-        "static_data": StaticDataConfig,
-        "prices": PricesConfig,
-        "zkillboard": ZkillboardConfig,
-        "history": HistoryConfig,
-        "api": ApiConfig,
-        "control": ControlConfig,
-        "security": SecurityConfig,
-        "log": LogConfig,
-    }
-)
-
-
-def keys_of(section: str) -> dict[str, Key]:
-    """The keys of a section, in their order."""
-    fields = SECTIONS[section].__dataclass_fields__
-    return {name: each.metadata["key"] for name, each in fields.items() if "key" in each.metadata}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine's loopback, by address or by name."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        name = host.lower().removesuffix(".")
-        return name == "localhost" or name.endswith(".localhost")
-
-
-def host_of(url: str) -> str:
-    """The host of a web address, in lower case."""
-    return (urlsplit(url).hostname or "").lower()

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from killsyncd.config.configuration import keys_of
 from killsyncd.config.paths import candidates, find_places
-from killsyncd.config.schema import keys_of
 from killsyncd.config.types import BadValue
 
 FILE_NAME = "killsyncd.sock"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from killsyncd.config.address_types import host_of, is_loopback, split_listen
+from killsyncd.config.configuration import keys_of
 from killsyncd.config.errors import ConfigMistake, shown
-from killsyncd.config.schema import host_of, is_loopback, keys_of
 from killsyncd.config.secret import Secret
-from killsyncd.config.types import split_listen
 from killsyncd.config.webhooks import WebhookConfig
 
 FASTEST = 150

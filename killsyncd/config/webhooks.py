@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from killsyncd.config import address_types as addresses
 from killsyncd.config import types as kinds
 from killsyncd.config.errors import ConfigMistake, nearest, shown
+from killsyncd.config.keys import REQUIRED, Key, key
 from killsyncd.config.paths import Directories
-from killsyncd.config.schema import REQUIRED, Key, key
 from killsyncd.config.secret import Secret, SecretFileRefused, read_secret_file
 from killsyncd.config.types import BadValue, ValueType
 
@@ -122,13 +123,13 @@ class WebhookConfig:
     )
     url_file: Path | None = key(
         "",
-        kinds.optional_path(),
+        addresses.optional_path(),
         "File (mode 0600) with the address, which is a secret. Needed but for `zkillboard`.",
         fills="url",
     )
     secret_file: Path | None = key(
         "",
-        kinds.optional_path(),
+        addresses.optional_path(),
         "json: file with the secret that signs. `whsec_` and base64, or any text. Empty: not signed.",
         fills="secret",
     )
@@ -327,7 +328,7 @@ class _Table:
 
 def _is_address(text: str) -> bool:
     try:
-        parts = kinds.split_url(text)
+        parts = addresses.split_url(text)
     except BadValue:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment

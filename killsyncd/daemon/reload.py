@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from killsyncd.config import Config
-from killsyncd.config.schema import SECTIONS, keys_of
+from killsyncd.config.configuration import SECTIONS, keys_of
 from killsyncd.core import logging as logs
 from killsyncd.core.errors import ConfigError
 from killsyncd.core.logging import get_logger

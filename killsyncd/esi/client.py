@@ -19,7 +19,7 @@ import msgspec
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.killmail import is_hash
-from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.logging import get_logger
 from killsyncd.core.model import Source, SourceKind
 from killsyncd.core.server_clock import Dissent, ServerTime
 from killsyncd.esi import decoding
@@ -49,14 +49,12 @@ from killsyncd.esi.routes import AFFILIATION, AFTER_EXPIRES, DETAIL, NAMES, PRIC
 from killsyncd.esi.settings import EsiSettings
 from killsyncd.esi.signal import Condition
 from killsyncd.esi.status import ServerStatusClient
+from killsyncd.esi.upkeep import Upkeep
 
 log = get_logger(__name__)
 
 MOST_NAMES = 1000
 
-_TIDY_EVERY = 3600.0
-_WITH_ITS_PAGE = 0.25
-"""Seconds in which the price of a list's page should be written together with the page, and not by us."""
 _DETAIL = EsiRequest(DETAIL, "GET", "", resource="", cap=0)
 
 
@@ -117,9 +115,16 @@ class EsiClient:
         self._report = BudgetReport(
             store, self._permits, self._limits, self._time, per_second=settings.requests_per_second
         )
-        self._tidied_at = clock.monotonic()
-        self._pages_since: float | None = None
-        self._states = StateLog(log)
+        self._upkeep = Upkeep(
+            self._permits,
+            self._accounting,
+            self._limits,
+            self._time,
+            self._gate,
+            self._status,
+            clock,
+            self._changes,
+        )
 
     async def start(self) -> None:
         """Read what was known before the restart. Raises Unavailable."""
@@ -359,57 +364,9 @@ class EsiClient:
         """Seconds until so many killmails can have been fetched, if all goes well. Raises Unavailable."""
         return await self._report.eta(details)
 
-    # Upkeep
-
     async def run(self) -> None:
         """Until cancelled: settles what is over, and asks for the status in downtime."""
-        while True:
-            seconds = await self._upkeep()
-            if seconds > 1.0:
-                await self._changes.wait(seconds)
-            else:
-                await self._clock.sleep(seconds)  # not woken by every answer: one write a second is enough
-
-    async def _upkeep(self) -> float:
-        """What is due now; answers after how many seconds to look again."""
-        now = self._clock.monotonic()
-        self._permits.pool.sweep(self._limits.of(DETAIL))
-        if self._waits_for_pages(now):
-            return _WITH_ITS_PAGE
-        try:
-            if self._accounting.busy:
-                self._accounting.note_time()
-                await self._accounting.flush()
-            if now - self._tidied_at > _TIDY_EVERY:
-                self._tidied_at = now
-                await self._accounting.tidy()
-        except Unavailable as error:
-            self._states.set(
-                "accounting", "failing", "budgets cannot be written just now", reason=error.message
-            )
-        else:
-            self._states.set("accounting", "ok", "budgets can be written again")
-        if self._gate.closed is not None and now >= self._gate.probe_at and await self._status.probe():
-            self._changes.notify()
-        if self._time.known and not self._time.sure and self._gate.closed is None:
-            await self._status.confirm_time()
-        if self._gate.closed is not None:
-            return min(1.0, max(0.05, self._gate.probe_at - self._clock.monotonic()))
-        if self._time.known and not self._time.sure:
-            return max(1.0, self._status.left())
-        return 1.0 if self._permits.pool.busy or self._accounting.busy else _TIDY_EVERY
-
-    def _waits_for_pages(self, now: float) -> bool:
-        """Whether all there is to settle are prices of lists' pages, and for a moment only."""
-        if not self._accounting.only_lists:
-            self._pages_since = None
-            return False
-        if self._pages_since is None:
-            self._pages_since = now
-        if now - self._pages_since < _WITH_ITS_PAGE:
-            return True
-        self._pages_since = None
-        return False
+        await self._upkeep.run()
 
     async def close(self) -> None:
         """Settle what can be settled, and close all connections. What is still in flight stays booked."""

@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from killsyncd.core.model import PRIORITY_LOGIN, PRIORITY_MANUAL, PRIORITY_PRODUCER, UserState
 from killsyncd.core.sources import SourceState
 from killsyncd.service import Budget, StatusReport
-from killsyncd.service.health import CODES
 from killsyncd.service.measures import Measures
+from killsyncd.service.problem_kinds import CODES
 
 JOB_STATES = ("waiting", "postponed", "working", "held")
 PRIORITIES = (PRIORITY_PRODUCER, PRIORITY_MANUAL, PRIORITY_LOGIN)

@@ -1,6 +1,6 @@
 """The use cases: what ctl, GraphQL and the dashboard do, and what they answer.
 
-`operations` has the use cases, `results` the values (and `jsonable`, their JSON), `ports` what storage
+`operations` has the use cases, `results` the values (`result_json` their JSON), `ports` what storage
 fills, `cursor` the feed's cursors, `health` what is wrong and what to do, `monitor` looks for it. Knows sync,
 webhooks, auth, esi and core. Only values are imported here, so that commands that need no more start fast.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from killsyncd.service.cursor import feed_cursor, parse_cursor
 from killsyncd.service.ports import LoggedOutUser, StatusFacts
+from killsyncd.service.result_json import jsonable, remedy_of, rfc3339
 from killsyncd.service.results import (
     Budget,
     Claims,
@@ -26,9 +27,6 @@ from killsyncd.service.results import (
     Verified,
     VerifiedCorporation,
     Waiting,
-    jsonable,
-    remedy_of,
-    rfc3339,
 )
 
 __all__ = [

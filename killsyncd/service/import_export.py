@@ -17,14 +17,8 @@ import orjson
 
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import BadInput
-from killsyncd.core.killmail import (
-    Killmail,
-    compute_hash,
-    decode,
-    entity_ids,
-    is_hash,
-    repaired,
-)
+from killsyncd.core.killmail import Killmail, compute_hash, decode, is_hash, repaired
+from killsyncd.core.killmail_rows import entity_ids
 from killsyncd.core.logging import get_logger
 from killsyncd.service.csv_export import csv_head, csv_lines, read_about
 from killsyncd.service.ports import ImportExportRows, StoredDocument

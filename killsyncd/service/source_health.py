@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from killsyncd.core.model import Problem
 from killsyncd.core.sources import SourceState, SourceView
-from killsyncd.service.health import CODES
+from killsyncd.service.problem_kinds import CODES
 
 CODE = "corporation_not_read"
 

@@ -9,7 +9,7 @@ from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.model import Problem, QueueDepth, UserState
 from killsyncd.core.tasks import deadline
-from killsyncd.service import health
+from killsyncd.service import health, problem_kinds
 from killsyncd.service.background_health import background_problems
 from killsyncd.service.esi_view import EsiView
 from killsyncd.service.health import Health, HealthFacts
@@ -81,7 +81,7 @@ class StatusReporter:
         paused = DAEMON_SWITCH in facts.switches
         down = self._esi is not None and self._esi.downtime()
         return StatusReport(
-            syncing=health.syncing(problems),
+            syncing=problem_kinds.syncing(problems),
             problems=problems,
             queue=depths[0],
             queues=depths,
@@ -110,10 +110,10 @@ class StatusReporter:
         if self._database_failing_since is None:
             self._database_failing_since = self._clock.now()
         code = "database_failing"
-        remedy = error.hint or health.CODES[code].remedy
+        remedy = error.hint or problem_kinds.CODES[code].remedy
         failing = Problem(code, error.message, remedy, self._database_failing_since)
         reported = [each for each in self._health.problems() if each.code != code]
-        return health.ordered([failing, *reported])
+        return problem_kinds.ordered([failing, *reported])
 
     def _problems(self, facts: StatusFacts) -> list[Problem]:
         derived = health.derive(
@@ -135,13 +135,13 @@ class StatusReporter:
         )
         sso = next((each for each in self._health.problems() if each.code == "sso_unavailable"), None)
         if sso is not None and facts.ready and not facts.holding:
-            code = health.CODES["tokens_ended"]
+            code = problem_kinds.CODES["tokens_ended"]
             derived.append(Problem(code.code, "nobody has an access token left", code.remedy, sso.since))
         derived += background_problems(facts.tasks, self._settings.background, facts.now)
         derived += source_problems(facts.unread, facts.now)
         said = {each.key for each in derived}
         reported = [each for each in self._health.problems() if each.key not in said]
-        return health.ordered([*derived, *reported])
+        return problem_kinds.ordered([*derived, *reported])
 
     def _waiting(self, facts: StatusFacts) -> list[Waiting]:
         details = waiting_details(

@@ -16,8 +16,8 @@ from .config import (
     SimulatorConfig,
 )
 from .process import RemoteLevers, SimulatorProcess
+from .records import killmail_hash
 from .server import Simulator
-from .world import killmail_hash
 
 __all__ = [
     "CLIENT_ID",

@@ -15,7 +15,8 @@ import orjson
 from .answer import Response, RoutedRequest, error
 from .clock import http_date
 from .ledger import RequestLedger
-from .world import World, WorldMail
+from .records import WorldMail
+from .world import World
 
 _DAY = re.compile(r"^/everef/killmails/(\d{4})/killmails-(\d{4})-(\d\d)-(\d\d)\.tar\.bz2$")
 _CONTACT = re.compile(r"\S+@\S+\.\S+|https?://\S+")

@@ -13,9 +13,9 @@ from killsyncd.core.errors import BadInput, NotFound
 
 from .config import KILLMAIL_SCOPE
 from .faults import Fault
+from .records import Pilot, WorldMail
 from .state import SimulatorState
 from .webhooks import TROUBLES
-from .world import Pilot, WorldMail
 
 Json = dict[str, Any]
 

@@ -18,7 +18,8 @@ import orjson
 from .answer import Response, RoutedRequest, error
 from .clock import SimClock
 from .ledger import RequestLedger
-from .world import DAY, World, WorldMail
+from .records import WorldMail
+from .world import DAY, World
 
 PAGE = 200
 MOST_PAGES = 100

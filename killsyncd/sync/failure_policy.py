@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.errors import BadInput, KillsyncdError, RowRefused
 from killsyncd.core.events import Events
-from killsyncd.core.killmail import decode, entity_ids
+from killsyncd.core.killmail import decode
+from killsyncd.core.killmail_rows import entity_ids
 from killsyncd.core.logging import get_logger
 from killsyncd.core.model import QUARANTINE_SECONDS, Ref
 from killsyncd.core.retry import full_jitter

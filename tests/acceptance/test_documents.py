@@ -25,7 +25,7 @@ import pytest
 
 from killsyncd.cli.main import build_parser
 from killsyncd.cli.manual import read_parser
-from killsyncd.config.schema import SECTIONS, keys_of
+from killsyncd.config.configuration import SECTIONS, keys_of
 from killsyncd.config.webhooks import webhook_keys
 from tests.support import DaemonProcess, debian, machine, wait_for
 from tests.support.documents import (

@@ -66,8 +66,8 @@ class TestTheFile:
     def test_its_configuration_names_what_the_unit_makes(self) -> None:
         import tomllib
 
+        from killsyncd.config.configuration import Config
         from killsyncd.config.loader import from_mapping
-        from killsyncd.config.schema import Config
 
         document: dict[str, Any] = tomllib.loads((ROOT / "systemd/killsyncd.toml").read_text())
         document["sso"]["client_id"] = "0123456789abcdef"

@@ -16,10 +16,11 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import PRIORITY_LOGIN, DetailsWait, Origin, UserState
 from killsyncd.metrics import LoopLag, Metrics, MetricSources, collector
 from killsyncd.service import Budget, StatusReport
-from killsyncd.service.health import CODES, Health
+from killsyncd.service.health import Health
 from killsyncd.service.measures import Measures
 from killsyncd.service.operations import Operations
 from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.problem_kinds import CODES
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.repositories.metrics import MetricsRepository
 from killsyncd.storage.repositories.names import NameRepository

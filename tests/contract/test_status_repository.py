@@ -12,10 +12,11 @@ from killsyncd.core.errors import BadInput, NotFound, Unavailable, UsageError
 from killsyncd.core.events import Events
 from killsyncd.core.model import Source, SourceKind, SyncMode, UserState, WaitsFor
 from killsyncd.esi.responses import SetAside
-from killsyncd.service import health, parse_cursor
-from killsyncd.service.health import Health, stops
+from killsyncd.service import parse_cursor, problem_kinds
+from killsyncd.service.health import Health
 from killsyncd.service.operations import Operations
 from killsyncd.service.ports import OperationsStorage
+from killsyncd.service.problem_kinds import stops
 from killsyncd.service.status import OperationsSettings
 from killsyncd.service.wording import queue_remedy
 from killsyncd.storage.repositories.feed import feed_point
@@ -97,7 +98,7 @@ async def test_users_who_need_something_are_problems_and_nobody_ready_stops(
     status = await operations.status()
     assert not status.syncing
     assert status.problems[0].code == "nobody_syncs"
-    assert health.stops(status.problems[0])
+    assert problem_kinds.stops(status.problems[0])
     assert status.users_by_state == {UserState.NEEDS_LOGIN: 1, UserState.PAUSED: 1}
 
 

@@ -15,7 +15,8 @@ from killsyncd.auth.grant import NewGrant
 from killsyncd.auth.login import Logins
 from killsyncd.core.clock import Clock, utc
 from killsyncd.core.events import Events
-from killsyncd.core.killmail import compute_hash, decode, entity_ids
+from killsyncd.core.killmail import compute_hash, decode
+from killsyncd.core.killmail_rows import entity_ids
 from killsyncd.core.model import StoredMail, UserState
 from killsyncd.service import rfc3339
 from killsyncd.service.health import Health

@@ -7,7 +7,7 @@ from typing import Any
 
 from killsyncd.cli.check_addresses import NOT_OUTGOING, OUTGOING, addresses
 from killsyncd.config import Config, from_mapping
-from killsyncd.config.schema import SECTIONS, keys_of
+from killsyncd.config.configuration import SECTIONS, keys_of
 
 BASE: dict[str, Any] = {"sso": {"client_id": "x"}, "esi": {"contact": "me@killsyncd.invalid"}}
 

@@ -10,7 +10,8 @@ import pytest
 
 from killsyncd import config
 from killsyncd.config import reference
-from killsyncd.config.schema import REQUIRED, SECTIONS, keys_of
+from killsyncd.config.configuration import SECTIONS, keys_of
+from killsyncd.config.keys import REQUIRED
 from killsyncd.config.webhooks import webhook_keys
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from killsyncd.config.deployment import SERVICE_SOCKET, deployment_of_daemon, fi
 from killsyncd.core import deployment
 from killsyncd.core.deployment import TELL_OPERATOR, Deployment, fit, for_pilot
 from killsyncd.core.model import REMEDIES
-from killsyncd.service.health import CODES
+from killsyncd.service.problem_kinds import CODES
 
 SERVICE = Deployment(unit="killsyncd.service")
 ROOT = Deployment(unit="killsyncd.service", root=True)

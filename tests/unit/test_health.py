@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from killsyncd.core.model import Problem, UserState
-from killsyncd.service import health
-from killsyncd.service.health import CODES, Health, HealthFacts, UserTrouble, derive
+from killsyncd.service import problem_kinds
+from killsyncd.service.health import Health, HealthFacts, UserTrouble, derive
+from killsyncd.service.problem_kinds import CODES
 from tests.support.clocks import START, ManualClock
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ctl.md"
@@ -27,7 +28,7 @@ def codes(problems: list[Problem]) -> list[str]:
 
 def test_nothing_wrong_is_no_problem() -> None:
     assert derive(facts()) == []
-    assert health.syncing([])
+    assert problem_kinds.syncing([])
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_each_fact_has_its_code(changes: dict[str, object], code: str, syncing: 
     assert problem.code == code
     assert problem.reason
     assert problem.remedy
-    assert health.syncing([problem]) is syncing
+    assert problem_kinds.syncing([problem]) is syncing
 
 
 def test_one_user_is_not_none_of_the_1_users() -> None:
@@ -75,7 +76,7 @@ def test_users_in_trouble_are_told_one_by_one() -> None:
     assert [each.character_id for each in problems] == [1, 2, 3, 4]
     assert problems[0].reason == "Ada (1): the login has ended"
     assert problems[1].reason == "Bo (2): sold"
-    assert health.syncing(problems)
+    assert problem_kinds.syncing(problems)
 
 
 def test_a_login_in_doubt_is_told_with_what_to_do() -> None:
@@ -87,7 +88,7 @@ def test_a_login_in_doubt_is_told_with_what_to_do() -> None:
 
 def test_what_stops_everything_comes_first() -> None:
     problems = derive(facts(quarantined=1, quarantined_since=START - 999, switches={"daemon": START}))
-    assert codes(health.ordered(problems)) == ["paused", "quarantined"]
+    assert codes(problem_kinds.ordered(problems)) == ["paused", "quarantined"]
 
 
 def test_a_report_keeps_its_beginning_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -112,7 +113,7 @@ def test_a_report_without_a_remedy_has_its_codes_own() -> None:
     told.report("disk_low", "12 MiB left")
     told.report("never_heard_of", "odd")
     assert [each.remedy for each in told.problems()] == [CODES["disk_low"].remedy, "killsyncd check"]
-    assert not health.stops(told.problems()[1])
+    assert not problem_kinds.stops(told.problems()[1])
 
 
 def test_a_problem_of_one_character_is_its_own() -> None:

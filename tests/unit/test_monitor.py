@@ -12,8 +12,9 @@ from killsyncd.core.events import Events
 from killsyncd.core.model import WAIT_LASTS, DetailsWait, Problem, WaitsFor
 from killsyncd.service import disk_space as watching
 from killsyncd.service.disk_space import DiskSpace
-from killsyncd.service.health import CODES, Health
+from killsyncd.service.health import Health
 from killsyncd.service.monitor import SKEW, UNREACHABLE_AFTER, Monitor, MonitorSources
+from killsyncd.service.problem_kinds import CODES
 from tests.support.clocks import START, ManualClock
 
 

@@ -7,15 +7,8 @@ import pytest
 from killsyncd.core.clock import utc
 from killsyncd.core.model import Source, SourceKind, UserState, WaitsFor
 from killsyncd.core.sources import SourceState, SourceView
-from killsyncd.service.health import (
-    CODES,
-    HealthFacts,
-    UserTrouble,
-    WaitingList,
-    derive,
-    list_reason,
-    syncing,
-)
+from killsyncd.service.health import HealthFacts, UserTrouble, WaitingList, derive, list_reason
+from killsyncd.service.problem_kinds import CODES, syncing
 from killsyncd.service.source_health import CODE, source_problems
 
 NOW = 1_793_534_400.0

@@ -14,7 +14,7 @@ from killsyncd.auth.key_file import new_key
 from killsyncd.auth.token_manager import TokenManager
 from killsyncd.core.errors import KeyRefused, TokenExpired, TokenRefused, Unavailable
 from killsyncd.core.model import UserState
-from killsyncd.service import health
+from killsyncd.service import problem_kinds
 from tests.support.token_world import CHARACTER, MARGIN, USER, TokenWorld, down, gone
 
 
@@ -317,7 +317,7 @@ async def test_tokens_that_nobody_can_use_stop_and_one_pilots_do_not(world: Toke
         await world.manager.access_token(USER)
     (problem,) = world.manager.problems()
     assert problem.code == "token_refused"
-    assert health.stops(problem)
+    assert problem_kinds.stops(problem)
     world.sso.character = CHARACTER + 1
     await world.manager.access_token(other)
     assert world.manager.problems() == [], "somebody else's is believed: it is one pilot's trouble"

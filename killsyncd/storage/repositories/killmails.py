@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
-from killsyncd.core.killmail import attacker_rows, item_rows, killmail_row, victim_row
+from killsyncd.core.killmail_rows import attacker_rows, item_rows, killmail_row, victim_row
 from killsyncd.core.model import FRESH_SECONDS, QUARANTINE_SECONDS, StoredMail
 from killsyncd.storage.documents import pack
 from killsyncd.storage.repositories.sightings import derive_last_ids, fresh

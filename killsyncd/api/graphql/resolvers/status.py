@@ -10,7 +10,7 @@ from killsyncd.api.graphql.resolvers.fields import Info, context_of, plain
 from killsyncd.api.graphql.resolvers.roots import query, subscription
 from killsyncd.core.clock import utc
 from killsyncd.core.deployment import fit
-from killsyncd.service import StatusReport, health
+from killsyncd.service import StatusReport, problem_kinds
 
 queue_status = ObjectType("QueueStatus")
 status = ObjectType("Status")
@@ -92,6 +92,6 @@ plain(problem, characterId="character_id")
 problem.set_field("since", lambda each, _info: utc(each.since))
 problem.set_field("remedy", lambda each, _info: fit(each.remedy))
 problem.set_field("reason", lambda each, _info: fit(each.reason))
-problem.set_field("stops", lambda each, _info: health.stops(each))
+problem.set_field("stops", lambda each, _info: problem_kinds.stops(each))
 
 BINDABLES = [queue_status, status, waiting, problem]
