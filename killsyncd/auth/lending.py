@@ -4,8 +4,8 @@ database.
 ESI gives a corporation's list to its Directors (GET /corporations/{corporation_id}/killmails/recent), and
 the SSO goes on granting the scope after the role is lost. A refusal costs 5 of the 30 tokens that the pilot
 has for such lists in 15 minutes, and a pilot without the role is refused for ever: so what ESI said is
-remembered by corporation and pilot, and asked again once a day. What it says of somebody who read the list
-within the last day is doubted first: roles and ESI "can briefly disagree".
+remembered by corporation and pilot, and asked again once a day. That may be wrong for once (roles and ESI
+"can briefly disagree"); then another pilot reads on, or the list, which holds 90 days, is a day late.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from killsyncd.auth.refusals import DAY, MINUTE, ListRefusals
+from killsyncd.auth.refusals import DAY, HOUR, LIST_PAUSES, ListRefusals
 from killsyncd.core.sources import Member, Refusal
 
 REFUSED_PAUSE = DAY
-"""Seconds until a pilot who was refused a corporation's list is asked again, where that is believed."""
+"""Seconds until a pilot who was refused a corporation's list is asked again."""
 
-PROVEN_FOR = DAY
-"""Seconds after reading a list for which a pilot counts as its Director, so that a refusal is doubted."""
-
-DOUBT_PAUSE = 15 * MINUTE
-"""Seconds until a Director who is refused all at once is asked again; a second refusal then is believed."""
+UNCLEAR_PAUSES = (*LIST_PAUSES, 6 * HOUR, REFUSED_PAUSE)
+"""The same where ESI's words give no reason: after each such refusal in a row, then always the last."""
 
 
 def refusal_of(words: str) -> Refusal:
@@ -54,25 +51,12 @@ class RefusalMemory:
     not_before: float
 
 
-def heard(
-    refusal: Refusal,
-    now: float,
-    *,
-    before: ListRefusals,
-    accepted_at: float | None,
-) -> RefusalMemory:
-    """What to remember after one more refusal. before: those in a row until now; accepted_at: when ESI last
-    gave the list to this pilot."""
+def heard(refusal: Refusal, now: float, *, before: ListRefusals) -> RefusalMemory:
+    """What to remember after one more refusal. before: those in a row until now."""
     after = before.heard(now)
-    proven = accepted_at is not None and 0.0 <= now - accepted_at < PROVEN_FOR
-    if refusal is Refusal.OTHER:
-        verdict = after.verdict(now)
-        believed, pause = verdict.believed, REFUSED_PAUSE if verdict.believed else verdict.wait
-    elif proven and refusal is not Refusal.SCOPE:
-        believed = now - after.since >= DOUBT_PAUSE
-        pause = REFUSED_PAUSE if believed else max(MINUTE, after.since + DOUBT_PAUSE - now)
-    else:
-        believed, pause = True, REFUSED_PAUSE
+    believed, pause = True, REFUSED_PAUSE
+    if refusal is Refusal.OTHER and not (believed := after.verdict(now).believed):
+        pause = UNCLEAR_PAUSES[min(after.count, len(UNCLEAR_PAUSES)) - 1]
     return RefusalMemory(refusal, after.count, after.since, after.at, believed, now + pause)
 
 

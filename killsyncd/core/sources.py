@@ -27,7 +27,8 @@ UNAVAILABLE_AFTER = 3
 
 LOGIN = "killsyncd login"
 
-SWITCHED_OFF = "[corporations] enabled is false"
+SWITCHES = {SourceKind.CORPORATION: "corporations", SourceKind.ZKILLBOARD: "zkillboard"}
+"""Kinds of sources that the configuration switches on, by its section."""
 
 
 class SourceState(enum.StrEnum):
@@ -42,7 +43,7 @@ class SourceState(enum.StrEnum):
     """Nobody lends a token: logged out, sold, gone from the corporation."""
     PAUSED = "paused"
     UNAVAILABLE = "unavailable"
-    """It could be read, and is not just now: it failed several times, or is refused and doubted."""
+    """It is not read just now: it failed several times, or is refused and doubted, or has no list (NPCs')."""
 
 
 class Refusal(enum.StrEnum):
@@ -170,61 +171,110 @@ def of_character(state: UserState, reason: str | None, paused: bool, character_i
     return FINE
 
 
-def of_corporation(members: Sequence[Member]) -> Standing:
-    """Of a corporation's list, by our pilots in it."""
+def switched_off(kind: SourceKind) -> Standing:
+    """Of a list that the configuration has not read."""
+    switch = f"[{SWITCHES[kind]}] enabled"
+    return Standing(SourceState.PAUSED, f"{switch} is false", f"set {switch} = true and restart")
+
+
+def of_zkillboard_corporation(watched: bool) -> Standing:
+    """Of what zKillboard knows of a corporation: it is asked while pilots of ours are in it."""
+    if watched:
+        return FINE
+    why = "no pilot who logged in here is in this corporation any more: zKillboard is asked no more"
+    return Standing(SourceState.PAUSED, why, f"nothing to do; a pilot of it logs in: {LOGIN}")
+
+
+def of_zkillboard(state: UserState, paused: bool, character_id: int) -> Standing:
+    """Of what zKillboard knows of a pilot: whether it is asked at all."""
+    if state in (UserState.LEFT, UserState.OWNER_CHANGED):
+        why = f"{_OF_USER[state][1]}: zKillboard is asked no more"
+        return Standing(SourceState.PAUSED, why, REMEDIES[state])
+    if paused:
+        remedy = f"killsyncd ctl resume --user {character_id}"
+        return Standing(SourceState.PAUSED, "the pilot is paused", remedy)
+    return FINE
+
+
+def of_corporation(members: Sequence[Member], closed: bool = False) -> Standing:
+    """Of a corporation's list, by our pilots in it (also those who have logged out). closed: ESI says that
+    there is no such corporation any more."""
+    if closed and all(each.state is UserState.LEFT for each in members):
+        return Standing(
+            SourceState.NO_TOKEN,
+            "the corporation was closed",
+            "nothing to do: what its list brought stays",
+        )
+    scoped = [each for each in members if each.scoped]
+    able = [each for each in scoped if each.usable]
+    if any(each.refusal is None for each in able):
+        return FINE
+    if able:
+        return _all_refused(able)
+    if scoped or not any(each.usable for each in members):
+        return _nobody_lends(scoped or members)
+    return Standing(
+        SourceState.SCOPE_MISSING,
+        f"no login of our pilots in it carries the scope {CORPORATION_SCOPE}",
+        f"a Director logs in again and leaves the corporation's killmails ticked: {LOGIN}",
+    )
+
+
+def of_npc_corporation(names: Sequence[str]) -> Standing:
+    """Of an NPC corporation with these pilots of ours in it."""
+    return Standing(
+        SourceState.UNAVAILABLE,
+        f"an NPC corporation has no list that a player may read; in it: {_shortened(names)}",
+        "nothing to do: the pilots' own lists are read, and a player corporation's once they have joined one",
+    )
+
+
+def _nobody_lends(members: Sequence[Member]) -> Standing:
     if not members:
         return Standing(
             SourceState.NO_TOKEN,
-            "no pilot who logged in here is in this corporation",
-            f"a Director of the corporation logs in: {LOGIN}",
+            "no pilot who logged in here is in this corporation any more",
+            f"a Director of the corporation logs in: {LOGIN}; what its list brought stays",
         )
-    usable = [each for each in members if each.usable]
-    if not usable:
-        why = ", ".join(f"{each.lender.character_name} ({_why_unusable(each)})" for each in members[:3])
-        more = f" and {len(members) - 3} more" if len(members) > 3 else ""
-        return Standing(
-            SourceState.NO_TOKEN,
-            f"none of our pilots in it lends a token: {why}{more}",
-            f"a Director of the corporation logs in: {LOGIN}",
-        )
-    scoped = [each for each in usable if each.scoped]
-    if not scoped:
-        return Standing(
-            SourceState.SCOPE_MISSING,
-            f"no login of our pilots in it carries the scope {CORPORATION_SCOPE}",
-            f"a Director logs in again and leaves the corporation's killmails ticked: {LOGIN}",
-        )
-    if any(each.refusal is None for each in scoped):
-        return FINE
-    return _all_refused(scoped)
+    why = _shortened([f"{each.lender.character_name} ({_why_unusable(each)})" for each in members])
+    paused = [each for each in members if each.state is UserState.OK and each.paused and each.granted]
+    if paused:
+        remedy = f"killsyncd ctl resume --user {paused[0].lender.character_id}"
+    else:
+        remedy = f"one of them, or another Director of the corporation, logs in: {LOGIN}"
+    return Standing(SourceState.NO_TOKEN, f"none of our pilots in it lends a token: {why}", remedy)
 
 
 def _why_unusable(member: Member) -> str:
-    if member.state is not UserState.OK:
-        return member.state.value
+    if member.state in _OF_USER:
+        return _OF_USER[member.state][1]
     return "paused" if member.paused else "no token"
 
 
+def _shortened(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
 def _all_refused(members: Sequence[Member]) -> Standing:
-    doubted = [each for each in members if not each.believed]
-    if doubted:
-        soonest = min(doubted, key=lambda each: each.not_before)
-        at = datetime.fromtimestamp(soonest.not_before, UTC)
+    soonest = min(members, key=lambda each: (each.believed, each.not_before))
+    at = datetime.fromtimestamp(soonest.not_before, UTC)
+    if not soonest.believed:
         return Standing(
             SourceState.UNAVAILABLE,
             f"ESI refuses the list to {soonest.lender.character_name} (403: {soonest.words}), "
             "which may be wrong",
             f"nothing to do: it is asked again at {at:%H:%M} UTC",
         )
-    names = ", ".join(each.lender.character_name for each in members[:3])
-    names += f" and {len(members) - 3} more" if len(members) > 3 else ""
+    names = _shortened([each.lender.character_name for each in members])
+    again = f"it is asked again from {at:%-d %B %H:%M} UTC on"
     kinds = {each.refusal for each in members}
     if Refusal.ROLE in kinds:
         return Standing(
             SourceState.ROLE_MISSING,
             f"ESI says that the role Director is missing: {names}",
-            "give one of them the role Director in the game (noticed within a day, at once with a new "
-            f"login), or have a Director log in: {LOGIN}",
+            f"give one of them the role Director in the game ({again}, at once with a new login), or have a "
+            f"Director log in: {LOGIN}",
         )
     if Refusal.SCOPE in kinds:
         return Standing(
@@ -235,11 +285,11 @@ def _all_refused(members: Sequence[Member]) -> Standing:
     if Refusal.MEMBERSHIP in kinds:
         return Standing(
             SourceState.NO_TOKEN,
-            f"ESI says that they are not in the corporation any more: {names}",
-            f"a Director of the corporation logs in: {LOGIN}",
+            f"ESI says that they are not in the corporation: {names}",
+            f"if they are, nothing: {again}; else a Director of the corporation logs in: {LOGIN}",
         )
     return Standing(
         SourceState.UNAVAILABLE,
         f"ESI refuses the list (403: {members[0].words}): {names}",
-        "nothing to do: it is asked again daily; at once after a new login: " + LOGIN,
+        f"nothing to do: {again}; at once after a new login: {LOGIN}",
     )

@@ -278,7 +278,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         listed=fetcher.listed,
     )
     names = NameResolver(esi=esi, rows=NameRepository(store), events=events, clock=clock)
-    build_zkillboard(runtime, tasks, store, holder, Reading(fetcher.listed, paused))
+    await build_zkillboard(runtime, tasks, store, holder, Reading(fetcher.listed, paused))
     tasks.workers["consumer"] = consumer.run
     tasks.workers["fetcher"] = fetcher.run
     tasks.progress["consumer"] = lambda: consumer.progress

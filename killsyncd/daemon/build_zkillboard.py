@@ -23,9 +23,13 @@ def zkillboard_tasks(config: Config) -> frozenset[str]:
     return frozenset({ZKILLBOARD, ZKILLBOARD_STREAM} if config.zkillboard.stream else {ZKILLBOARD})
 
 
-def build_zkillboard(runtime: Runtime, tasks: Tasks, store: Store, holder: str, reading: Reading) -> None:
+async def build_zkillboard(
+    runtime: Runtime, tasks: Tasks, store: Store, holder: str, reading: Reading
+) -> None:
     """The tasks that read its lists and its stream. holder: this daemon's id."""
     config, clock, rng = runtime.config, runtime.clock, runtime.rng
+    subjects, rows = ZkillboardRepository(store), BackgroundTasks(store, holder)
+    await subjects.switch(on=config.zkillboard.enabled)
     if not config.zkillboard.enabled:
         return
     settings = ZkillboardSettings(
@@ -37,7 +41,6 @@ def build_zkillboard(runtime: Runtime, tasks: Tasks, store: Store, holder: str, 
     )
     client = ZkillboardClient(settings, clock)
     runtime.stack.push_async_callback(client.close)
-    subjects, rows = ZkillboardRepository(store), BackgroundTasks(store, holder)
     lists = ListsTask(settings, client, subjects, rows, clock, rng, reading)
     tasks.background["zkillboard"] = lists.run
     if settings.stream:

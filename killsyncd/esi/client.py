@@ -45,7 +45,7 @@ from killsyncd.esi.responses import (
     ResolvedName,
     ServerStatus,
 )
-from killsyncd.esi.routes import AFFILIATION, AFTER_EXPIRES, DETAIL, NAMES, PRICES
+from killsyncd.esi.routes import AFFILIATION, AFTER_EXPIRES, CORPORATION, DETAIL, NAMES, PRICES
 from killsyncd.esi.settings import EsiSettings
 from killsyncd.esi.signal import Condition
 from killsyncd.esi.status import ServerStatusClient
@@ -285,6 +285,25 @@ class EsiClient:
         usual = self._limits.of(AFFILIATION).ttl
         cached_for = cache_end(answer.headers, at, usual).expires_at - at
         return Affiliations([each for each in found if each.character_id in asked_for], max(0.0, cached_for))
+
+    async def corporation_closed(self, corporation_id: int) -> bool:
+        """Whether ESI says that a corporation was closed: `GET /corporations/{corporation_id}`.
+
+        An error counts on the old error limit, see `names`. Raises EsiError.
+        """
+        answer, at = await self._pipeline.ask(
+            EsiRequest(
+                CORPORATION,
+                "GET",
+                f"/corporations/{int(corporation_id)}",
+                resource=f"corporation/{corporation_id}",
+                cap=OTHER_CAP,
+            )
+        )
+        try:
+            return decoding.decode_corporation_closed(answer.body)
+        except MalformedResponse as error:
+            raise MalformedResponse(error.reason, at=at) from None
 
     async def market_prices(self, before_ask: BeforeAsk | None = None) -> MarketPrices:
         """What everything is worth: `GET /markets/prices`, cached for an hour.

@@ -36,6 +36,10 @@ class _Affiliation(msgspec.Struct, gc=False):
     corporation_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 
 
+class _Corporation(msgspec.Struct, gc=False):
+    state: str = ""
+
+
 class _Price(msgspec.Struct, gc=False):
     type_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
     average_price: Annotated[float, msgspec.Meta(gt=0, lt=1e16)] | None = None
@@ -62,6 +66,7 @@ _prices = msgspec.json.Decoder(list[_Price])
 _status = msgspec.json.Decoder(_Status)
 _error = msgspec.json.Decoder(_Error)
 _affiliation = msgspec.json.Decoder(_Affiliation)
+_corporation = msgspec.json.Decoder(_Corporation)
 
 _SECRETIVE = re.compile(r"[A-Za-z0-9_.+/=-]{32,}")
 
@@ -181,6 +186,12 @@ def decode_affiliations(body: bytes) -> list[Affiliation]:
     if parts and not found:
         raise MalformedResponse("nothing in it says where a character is")
     return found
+
+
+def decode_corporation_closed(body: bytes) -> bool:
+    """An answer of `GET /corporations/{corporation_id}`: whether its `state` is `closed`."""
+    found: _Corporation = _decode(_corporation, body)
+    return found.state == "closed"
 
 
 def decode_prices(body: bytes) -> list[tuple[int, float]]:

@@ -18,6 +18,7 @@ STATUS = "status"
 NAMES = "names"
 AFFILIATION = "affiliation"
 PRICES = "prices"
+CORPORATION = "corporation"
 
 QUARTER = 900.0
 
@@ -32,6 +33,7 @@ ROUTES: Mapping[str, RouteLimit] = MappingProxyType(
             RouteLimit(NAMES, None, 0, QUARTER, 0.0),
             RouteLimit(AFFILIATION, None, 0, QUARTER, 3600.0),
             RouteLimit(PRICES, None, 0, QUARTER, 3600.0),
+            RouteLimit(CORPORATION, None, 0, QUARTER, 3600.0),
         )
     }
 )

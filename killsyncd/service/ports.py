@@ -143,6 +143,9 @@ class SourceRows(Protocol):
     async def all(self, kind: SourceKind | None = None) -> list[SourceView]:
         """Every source, or those of a kind."""
 
+    async def npc_corporations(self) -> list[SourceView]:
+        """NPC corporations that pilots of ours are in, and why their lists are not read."""
+
     async def some(self, source_ids: Sequence[int]) -> list[SourceView]:
         """These sources, by kind."""
 

@@ -33,7 +33,10 @@ class SourceOperations:
 
     async def all(self, kind: SourceKind | None = None) -> list[SourceView]:
         """Every list that killmails come from, or those of a kind."""
-        return await self._rows.all(kind)
+        found = await self._rows.all(kind)
+        if kind in (None, SourceKind.CORPORATION):
+            found += await self._rows.npc_corporations()
+        return found
 
     async def some(self, source_ids: Sequence[int]) -> list[SourceView]:
         """These, by the ids of their rows."""

@@ -262,11 +262,9 @@ class EsiRoutes:
 
     def _corporation(self, corporation_id: int) -> tuple[Any, float] | Response:
         corporation = self._world.corporations.get(corporation_id)
-        if corporation is None or not corporation.members:
+        if corporation is None:
             return error(404, "Corporation not found")
         document = {
-            "ceo_id": corporation.members[0],
-            "creator_id": corporation.members[0],
             "date_founded": iso_date(1_500_000_000),
             "description": "",
             "friendly_fire": "illegal",
@@ -275,12 +273,14 @@ class EsiRoutes:
             "name": corporation.name,
             "palette": {"main_color": "#7fc8ff"},
             "shares": 1000,
-            "state": "active",
+            "state": "active" if corporation.members else "closed",
             "tax_rates": {"isk": 10.0, "loyalty_point": 0.0},
             "ticker": ticker(corporation.name),
             "type": "player_owned",
             "war_eligible": True,
         }
+        if corporation.members:
+            document |= {"ceo_id": corporation.members[0], "creator_id": corporation.members[0]}
         if corporation.alliance_id is not None:
             document["alliance_id"] = corporation.alliance_id
         return document, 3600

@@ -77,6 +77,10 @@ class Levers:
         """Let a pilot join another corporation, or an NPC one (ids up to 1,999,999), without a role there."""
         self.perform("move", {"character_id": character_id, "corporation_id": corporation_id})
 
+    def close_corporation(self, corporation_id: int) -> int:
+        """Close a corporation; answers the NPC corporation that its members are in."""
+        return int(self.perform("close_corporation", {"corporation_id": corporation_id}))
+
     def corporation_mails(self, corporation_id: int) -> list[Json]:
         """killmail_id and killmail_hash of what the corporation's list shows."""
         return cast("list[Json]", self.perform("corporation_mails", {"corporation_id": corporation_id}))

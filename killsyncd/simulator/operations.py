@@ -19,6 +19,9 @@ from .webhooks import TROUBLES
 
 Json = dict[str, Any]
 
+STARTER_CORPORATION = 1_000_167
+"""State War Academy: where members of a closed corporation find themselves."""
+
 
 class RemoteOperations:
     """One public method per operation; its keyword arguments are those of the JSON object."""
@@ -113,6 +116,15 @@ class RemoteOperations:
     def move(self, character_id: int, corporation_id: int) -> None:
         """Let a pilot join another corporation."""
         self._sim.world.move_pilot(self._pilot(character_id).character_id, corporation_id)
+
+    def close_corporation(self, corporation_id: int) -> int:
+        """Close a corporation: its members are in an NPC corporation (whose id is answered)."""
+        corporation = self._sim.world.corporations.get(corporation_id)
+        if corporation is None:
+            raise NotFound(f"there is no corporation {corporation_id}", "`pilots` names those there are.")
+        for character_id in list(corporation.members):
+            self._sim.world.move_pilot(character_id, STARTER_CORPORATION)
+        return STARTER_CORPORATION
 
     def rotate_keys(self, keep_old: bool = True) -> str:
         """Sign with a new key."""

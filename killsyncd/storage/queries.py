@@ -21,6 +21,12 @@ SHARED = {
     "a_character": f"'{SourceKind.CHARACTER}'",
     "a_corporation": f"'{SourceKind.CORPORATION}'",
     "a_zkillboard": f"'{SourceKind.ZKILLBOARD}'",
+    # How far what zKillboard knows was read, of a source s with its subject z and the stream t.
+    "of_zkillboard": "v.state AS via_state, v.paused AS via_paused, v.character_name AS via_name, "
+    "z.whole_at, z.watched_at, t.unbroken_at AS stream_unbroken_at, t.read_at, "
+    f"CASE WHEN s.kind = '{SourceKind.ZKILLBOARD}' THEN (SELECT k.killmail_time FROM sightings x "
+    "JOIN killmails k ON k.killmail_id = x.killmail_id WHERE x.source_id = s.id "
+    "ORDER BY x.killmail_id LIMIT 1) END AS oldest",
     "own_list": f"s.kind = '{SourceKind.CHARACTER}' AND s.subject_id = u.character_id",
 }
 

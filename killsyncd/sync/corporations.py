@@ -2,7 +2,8 @@
 
 `POST /characters/affiliation` says who is in which corporation: up to 1000 characters at once, cached for
 an hour, under the old error limit. Pilots change corporations and lose roles every day; who was asked is
-asked again after an hour, and whoever may read a list without a reader reads it from then on.
+asked again after an hour, and whoever may read a list without a reader reads it from then on. Whether a
+corporation that nobody of ours is in any more was closed, `GET /corporations/{corporation_id}` says.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ SOONEST_AGAIN = 1.0
 
 UNANSWERED_AGAIN = 300.0
 """Seconds until characters are asked for again of whom ESI said nothing."""
+
+CLOSED_AGAIN = 86_400.0
+"""Seconds until it is asked again whether a corporation that nobody of ours is in was closed."""
 
 LOOK_AGAIN = 60.0
 FEWEST = 15.0
@@ -74,6 +78,7 @@ class Corporations:
         try:
             try:
                 await self._place()
+                await self._ask_closed()
             except MustWait as error:
                 wait = max(1.0, min(LOOK_AGAIN, error.until - self._clock.now()))
             except EsiError as error:
@@ -114,6 +119,19 @@ class Corporations:
         answered = {each.character_id for each in told.found}
         unknown = [each for each in characters if each not in answered]
         await self._rows.placed(told.found, unknown, max(SOONEST_AGAIN, told.cached_for))
+
+    async def _ask_closed(self) -> None:
+        """Whether corporations that nobody of ours is in any more are gone for good, or only without us."""
+        for corporation_id in await self._rows.forsaken(CLOSED_AGAIN):
+            try:
+                closed = await self._esi.corporation_closed(corporation_id)
+            except EsiStatus as refusal:
+                if refusal.status != 404:
+                    raise
+                continue
+            if closed:
+                await self._rows.closed(corporation_id)
+                self._log.info("a corporation was closed", corporation_id=corporation_id)
 
     async def _settle(self) -> None:
         for each in await self._rows.settle():

@@ -131,35 +131,83 @@ def test_who_logged_in_before_is_not_walked_again_when_corporations_are_switched
     assert counted["refusals"] == {}
 
 
-def test_a_passing_refusal_is_doubted_and_a_lost_role_is_the_corporation_s_state_alone(stage: Stage) -> None:
+def shown(daemon: DaemonProcess, corporation: int) -> dict[str, Any]:
+    """The corporation as `ctl sources` shows it."""
+    found = daemon.ctl("sources", "--kind", "corporation")["sources"]
+    (one,) = [each for each in found if int(each["subject"]["id"]) == corporation]
+    return dict(one)
+
+
+def test_a_lost_role_costs_one_refusal_and_is_the_corporation_s_state_alone(stage: Stage) -> None:
+    """Also of a Director who has the list alone, and read it a moment ago."""
     eve = stage.eve(pilots=3, history=4, cache=2, no_limits=True)
     director, member, _ = [each["character_id"] for each in eve.pilots()]
     corporation = eve.pilots()[0]["corporation_id"]
     daemon = stage.daemon(eve, CORPORATIONS)
-    stage.log_in(daemon, eve, director, member)
+    stage.log_in(daemon, eve, director)
     wait_stored(daemon, listed(eve, corporation))
-
-    def state() -> str:
-        return str(
-            daemon.value(
-                "SELECT believed FROM lenders l JOIN users u ON u.id = l.user_id "
-                "WHERE u.character_id = ? AND l.refusal IS NOT NULL",
-                director,
-            )
-        )
-
     eve.director(director, yes=False)
-    wait_for(lambda: state() == "0", 30, daemon.tail)
-    refused = eve.counters()["refusals"]
-    assert refused[f"{corporation}/{director}"] == 1
-    made = eve.add_mails(1, [director])
-    wait_stored(daemon, {each["killmail_id"] for each in made})
-    assert eve.counters()["refusals"][f"{corporation}/{director}"] == 1, "not asked again and again"
+    wait_for(lambda: shown(daemon, corporation)["state"] == "role_missing", 30, daemon.tail)
+    assert shown(daemon, corporation)["remedy"]
+    stage.log_in(daemon, eve, member)
+    for _ in range(2):
+        made = eve.add_mails(1, [director])
+        wait_stored(daemon, {each["killmail_id"] for each in made})
+    refusals = eve.counters()["refusals"]
+    assert refusals == {f"{corporation}/{each}": 1 for each in (director, member)}, "not again and again"
     assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
     eve.director(director)
     stage.log_in(daemon, eve, director)
     made = eve.add_mails(1, [eve.pilots()[2]["character_id"]])
     wait_stored(daemon, {each["killmail_id"] for each in made})
+    assert shown(daemon, corporation)["state"] == "ok"
+
+
+@pytest.mark.slow(80)
+@pytest.mark.timeout(240)
+def test_a_passing_refusal_without_a_reason_is_asked_again_a_minute_later(stage: Stage) -> None:
+    """Of a pilot's own list and of a corporation's: neither is anybody's verdict."""
+    eve = stage.eve(pilots=1, history=4, cache=2, no_limits=True)
+    (pilot,) = eve.pilots()
+    character, corporation = pilot["character_id"], pilot["corporation_id"]
+    daemon = stage.daemon(eve, CORPORATIONS)
+    stage.log_in(daemon, eve)
+    wait_stored(daemon, listed(eve, corporation))
+    wait_for(lambda: source(daemon, corporation)["synced"], 30)
+    for route in ("character", "corporation"):
+        eve.script("status", f"esi.{route}_killmails", status=403, count=1)
+    wait_for(lambda: shown(daemon, corporation)["state"] == "unavailable", 30, daemon.tail)
+    found = shown(daemon, corporation)
+    assert "which may be wrong" in found["stateReason"]
+    assert "asked again at" in found["remedy"]
+    assert {each["state"] for each in daemon.ctl("users")["users"]} == {"ok"}
+    made = eve.add_mails(1, [character])
+    wait_for(lambda: shown(daemon, corporation)["state"] == "ok", 90, daemon.tail, every=1.0)
+    wait_stored(daemon, {each["killmail_id"] for each in made})
+    assert set(eve.counters()["refusals"].values()) <= {1}
+
+
+def test_a_closed_corporation_is_called_closed_and_what_it_brought_stays(stage: Stage) -> None:
+    eve = stage.eve(pilots=3, history=5, cache=2, no_limits=True)
+    eve.settings(affiliation_cache=2)
+    director = eve.pilots()[0]["character_id"]
+    corporation = eve.pilots()[0]["corporation_id"]
+    daemon = stage.daemon(eve, CORPORATIONS)
+    stage.log_in(daemon, eve, director)
+    everything = listed(eve, corporation)
+    wait_stored(daemon, everything)
+    npc = eve.close_corporation(corporation)
+    wait_for(lambda: "closed" in str(shown(daemon, corporation)["stateReason"]), 60, daemon.tail)
+    assert shown(daemon, corporation)["state"] == "no_token"
+    assert shown(daemon, npc)["stateReason"].startswith("an NPC corporation has no list")
+    assert daemon.ctl("status")["problems"] == [], "there is nothing to do about it"
+    assert daemon.stored() == len(everything)
+    seen = eve.counters()
+    made = eve.add_mails(1, [director])
+    wait_stored(daemon, {each["killmail_id"] for each in made})
+    assert eve.counters()["lists"][str(corporation)] == seen["lists"][str(corporation)], "not asked for"
+    assert str(npc) not in eve.counters()["lists"]
+    assert set(seen["refusals"].values()) <= {1}
 
 
 def test_a_director_who_logs_out_leaves_the_source_and_who_is_erased_only_takes_the_own_list(

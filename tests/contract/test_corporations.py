@@ -173,8 +173,8 @@ async def test_who_reads_the_list_forgets_the_refusal(
     await rows.settle()
     source = await source_of(world)
     await rows.accepted(source, pilot.user_id)
-    doubted = await rows.refused(source, pilot.user_id, Refusal.ROLE, "no")
-    assert doubted == pytest.approx(900.0, abs=30.0), "a Director's first refusal is doubted"
+    refused = await rows.refused(source, pilot.user_id, Refusal.ROLE, "no")
+    assert refused == pytest.approx(DAY, abs=60.0), "a Director is asked again once a day, like everybody"
     await rows.accepted(source, pilot.user_id)
     assert await world.value("SELECT refusals FROM lenders") == 0
     assert await world.value("SELECT refusal FROM lenders") is None
@@ -213,7 +213,10 @@ async def test_whoever_changes_corporation_lends_to_the_new_one_alone(
     await rows.placed([Affiliation(mover, CORPORATION)], [], HOUR)
     await rows.settle()
     found = {each.source.subject_id: each for each in await sources.all(SourceKind.CORPORATION)}
-    assert [each.user_id for each in found[CORPORATION].via] == [second, first], "nothing is held against it"
+    assert [each.user_id for each in found[CORPORATION].via] == [second], "refused today: not asked again"
+    await world.rows("UPDATE lenders SET not_before = not_before - 86500")
+    await rows.unusable(source)
+    assert await via(world) == second
     assert found[OTHER].state is SourceState.NO_TOKEN
 
 

@@ -170,7 +170,7 @@ async def test_a_corporation_without_a_token_says_whom_it_lacks(
     await world.users.mark(pilot.user_id, UserState.NEEDS_LOGIN, None)
     found = await only(sources, SourceKind.CORPORATION)
     assert found.state is SourceState.NO_TOKEN
-    assert "Ada (needs_login)" in (found.reason or "")
+    assert "Ada (the login has ended)" in (found.reason or "")
     assert await sources.pause(source, paused=True)
     assert not await sources.pause(source, paused=True)
     found = await only(sources, SourceKind.CORPORATION)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
 from killsyncd.core.model import Source, SourceKind
+from killsyncd.core.sources import SourceState, SourceView
 from killsyncd.service import KnownThroughZkillboard
 from killsyncd.storage.repositories import revocations
+from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.users import source_id
 from killsyncd.storage.repositories.zkillboard import ZkillboardRepository
@@ -82,10 +85,47 @@ async def test_whoever_logs_in_is_looked_for_until_they_leave(world: StorageWorl
 
 async def test_corporations_are_asked_for_where_they_are_synced(world: StorageWorld, board: Board) -> None:
     await world.store.write(source_id, Source(SourceKind.CORPORATION, 98_000_001), None)
-    assert await board.watch() == {}
-    assert set(await board.watch(corporations=True)) == {98_000_001}
+    assert await board.watch(corporations=True) == {}, "nobody of ours is in it"
+    await world.pilot(1)
+    await world.rows("UPDATE users SET corporation_id = 98000001")
+    assert set(await board.watch()) == {1}
+    assert set(await board.watch(corporations=True)) == {1, 98_000_001}
+    assert (await board.next()).entity is EntityKind.CHARACTER
+    await board.page()
     assert (await board.next()).entity is EntityKind.CORPORATION
-    assert await board.watch() == {}
+    await world.rows("UPDATE users SET corporation_id = 98000002")
+    assert set(await board.watch(corporations=True)) == {1}
+    assert set(await board.watch()) == {1}
+
+
+async def test_a_source_of_its_says_from_when_to_when_and_why_it_is_not_asked(
+    world: StorageWorld, board: Board
+) -> None:
+    pilot = await world.pilot(1)
+    sources = SourceRepository(world.store)
+
+    async def shown() -> SourceView:
+        (found,) = await sources.all(SourceKind.ZKILLBOARD)
+        return found
+
+    await board.watch()
+    assert (await shown()).complete_to is None, "its list was not read to the end"
+    await board.page(9, 8)
+    await world.store_mails(8)
+    await board.page()
+    view, told = await shown(), await board.told_of(pilot)
+    assert (view.complete_from, view.complete_to) == (told.known_to, told.known_to), "its mail is younger"
+    assert view.complete_to is not None
+    await world.rows("UPDATE killmails SET killmail_time = '2020-01-01 00:00:00'")
+    assert (await shown()).complete_from == datetime(2020, 1, 1, tzinfo=UTC)
+    await world.users.pause(pilot.user_id, paused=True)
+    assert (await shown()).state is SourceState.PAUSED
+    await world.users.pause(pilot.user_id, paused=False)
+    assert (await shown()).state is SourceState.OK
+    await revocations.logout(world.store, pilot.user_id, erase=False)
+    assert "logged out" in ((await shown()).reason or "")
+    await board.rows.switch(on=False)
+    assert "[zkillboard] enabled" in ((await shown()).reason or "")
 
 
 async def test_pages_are_read_to_the_end_and_then_to_what_is_known(world: StorageWorld, board: Board) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from killsyncd.auth.grant import GrantUnusable
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.model import Affiliation, Origin, UserState
+from killsyncd.core.model import Affiliation, Origin, SourceKind, UserState
+from killsyncd.core.sources import SourceState
 from killsyncd.esi.responses import Affiliations, EsiError, EsiStatus, RateLimited
 from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.repositories.sources import SourceRepository
@@ -33,8 +34,10 @@ class PlayedAffiliations:
     def __init__(self) -> None:
         self.where: dict[int, int] = {}
         self.unknown: set[int] = set()
+        self.closed: set[int] = set()
         self.ill: EsiError | None = None
         self.asked: list[list[int]] = []
+        self.asked_closed: list[int] = []
 
     async def affiliations(self, ids: Sequence[int]) -> Affiliations:
         self.asked.append(list(ids))
@@ -44,6 +47,12 @@ class PlayedAffiliations:
             raise EsiStatus(404, "Invalid character ID")
         found = [Affiliation(each, self.where[each]) for each in ids if each in self.where]
         return Affiliations(found, 3600.0)
+
+    async def corporation_closed(self, corporation_id: int) -> bool:
+        self.asked_closed.append(corporation_id)
+        if corporation_id == OTHER:
+            raise EsiStatus(404, "Corporation not found")
+        return corporation_id in self.closed
 
 
 class Played:
@@ -117,6 +126,44 @@ async def test_one_id_that_esi_refuses_hides_nobody(played: Played) -> None:
     played.esi.asked.clear()
     await played.task.round()
     assert played.esi.asked == [], "nobody is asked for sooner because of it"
+
+
+async def test_whether_a_corporation_that_all_have_left_was_closed_is_asked_once_a_day(
+    played: Played,
+) -> None:
+    sources = SourceRepository(played.core.world.store)
+    await played.logged_in(1)
+    await played.task.round()
+    assert played.esi.asked_closed == [], "somebody of ours is in it"
+    played.esi.where = {1: 1_000_167}
+    played.core.clock.tick(3601.0)
+    for _ in range(3):
+        await played.task.round()
+    assert played.esi.asked_closed == [CORPORATION]
+    (left,) = await sources.all(SourceKind.CORPORATION)
+    assert (left.state, "any more" in (left.reason or "")) == (SourceState.NO_TOKEN, True)
+    played.esi.closed = {CORPORATION}
+    played.core.clock.tick(86_401.0)
+    for _ in range(3):
+        await played.task.round()
+    assert played.esi.asked_closed == [CORPORATION] * 2
+    (closed,) = await sources.all(SourceKind.CORPORATION)
+    assert (closed.state, closed.reason) == (SourceState.NO_TOKEN, "the corporation was closed")
+    (npc,) = await sources.npc_corporations()
+    assert (npc.state, npc.source.subject_id) == (SourceState.UNAVAILABLE, 1_000_167)
+    played.core.clock.tick(86_401.0)
+    await played.task.round()
+    assert len(played.esi.asked_closed) == 2, "that is for good"
+
+
+async def test_a_corporation_that_esi_does_not_know_is_no_trouble_of_the_others(played: Played) -> None:
+    await played.logged_in(1, into=OTHER)
+    await played.task.round()
+    await played.logged_in(1)
+    played.core.clock.tick(3601.0)
+    await played.task.round()
+    assert played.esi.asked_closed == [OTHER]
+    assert (await played.list_of()).user_id != "None"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +246,8 @@ async def test_without_anybody_else_the_job_is_done_and_the_day_is_waited_for(pl
     assert 29 <= len(played.core.lists.asked) <= 30
 
 
-async def test_a_director_is_doubted_for_a_quarter_of_an_hour_and_reads_on(played: Played) -> None:
+async def test_a_sole_director_who_is_refused_for_once_reads_on_a_day_later(played: Played) -> None:
+    """At most one refusal a day, also of who has the list alone; and one is no verdict for ever."""
     (pilot,) = await played.logged_in(1)
     await played.task.round()
     played.core.lists.script = {
@@ -210,9 +258,9 @@ async def test_a_director_is_doubted_for_a_quarter_of_an_hour_and_reads_on(playe
     played.core.clock.tick(400.0)
     await played.core.world.want(target, origin=Origin.MANUAL)
     row = await work(played)
-    assert row["not_before"] - played.core.clock.now() == pytest.approx(900.0, abs=2.0)
+    assert row["not_before"] - played.core.clock.now() == pytest.approx(86_400.0, abs=2.0)
     assert await played.core.claim(target) is None
-    played.core.clock.tick(903.0)
+    played.core.clock.tick(86_403.0)
     await played.task.round()
     assert await work(played) is None
     assert set(await played.core.world.refs()) == {7, 8}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from killsyncd.auth.lending import (
-    DOUBT_PAUSE,
-    PROVEN_FOR,
     REFUSED_PAUSE,
     RefusalMemory,
     choose,
@@ -45,51 +43,39 @@ def again(memory: RefusalMemory, *, accepted: bool = False) -> ListRefusals:
 
 
 @pytest.mark.parametrize("refusal", [Refusal.ROLE, Refusal.MEMBERSHIP, Refusal.SCOPE])
-def test_who_never_read_the_list_is_believed_at_once_and_asked_once_a_day(refusal: Refusal) -> None:
-    """A peer spent 525,000 refusals in a month: here it is one a day."""
-    memory = heard(refusal, NOW, before=ListRefusals(), accepted_at=None)
+def test_whoever_is_refused_with_a_reason_is_asked_once_a_day(refusal: Refusal) -> None:
+    """A peer spent 525,000 refusals in a month: here it is one a day, also of who read the list before."""
+    memory = heard(refusal, NOW, before=ListRefusals())
     assert (memory.believed, memory.not_before) == (True, NOW + REFUSED_PAUSE)
     for day in range(1, 10):
-        memory = heard(refusal, NOW + day * DAY, before=again(memory), accepted_at=None)
+        memory = heard(refusal, NOW + day * DAY, before=again(memory))
         assert (memory.believed, memory.not_before) == (True, NOW + (day + 1) * DAY)
 
 
-def test_a_director_s_first_refusal_is_doubted_and_the_second_believed() -> None:
-    memory = heard(Refusal.ROLE, NOW, before=ListRefusals(), accepted_at=NOW - 300.0)
-    assert (memory.believed, memory.not_before) == (False, NOW + DOUBT_PAUSE)
-    later = NOW + DOUBT_PAUSE
-    memory = heard(Refusal.ROLE, later, before=again(memory), accepted_at=NOW - 300.0)
-    assert (memory.believed, memory.not_before) == (True, later + REFUSED_PAUSE)
-
-
-def test_asking_sooner_than_told_makes_nothing_certain() -> None:
-    memory = heard(Refusal.ROLE, NOW, before=ListRefusals(), accepted_at=NOW - 300.0)
-    memory = heard(Refusal.ROLE, NOW + 20.0, before=again(memory), accepted_at=NOW - 300.0)
-    assert not memory.believed
-    assert memory.not_before == NOW + DOUBT_PAUSE
-
-
-def test_who_read_the_list_long_ago_is_no_director_any_more() -> None:
-    memory = heard(Refusal.ROLE, NOW, before=ListRefusals(), accepted_at=NOW - PROVEN_FOR)
-    assert memory.believed
-
-
-def test_a_missing_scope_is_believed_of_a_director_too() -> None:
-    assert heard(Refusal.SCOPE, NOW, before=ListRefusals(), accepted_at=NOW - 1.0).believed
-
-
 def test_words_that_say_nothing_are_doubted_five_times_and_only_believed_if_others_are_served() -> None:
-    at, memory = NOW, heard(Refusal.OTHER, NOW, before=ListRefusals(), accepted_at=None)
+    at, memory = NOW, heard(Refusal.OTHER, NOW, before=ListRefusals())
     pauses = []
     for _ in range(LIST_BELIEVED_AFTER - 1):
         assert not memory.believed
         pauses.append(memory.not_before - at)
         at = memory.not_before
-        memory = heard(Refusal.OTHER, at, before=again(memory, accepted=True), accepted_at=None)
+        memory = heard(Refusal.OTHER, at, before=again(memory, accepted=True))
     assert pauses == list(LIST_PAUSES[: LIST_BELIEVED_AFTER - 1])
     assert (memory.believed, memory.not_before) == (True, at + REFUSED_PAUSE)
-    alone = heard(Refusal.OTHER, at, before=ListRefusals(4, NOW, NOW, others_refused=True), accepted_at=None)
+    alone = heard(Refusal.OTHER, at, before=ListRefusals(4, NOW, NOW, others_refused=True))
     assert not alone.believed
+
+
+def test_words_that_say_nothing_to_anybody_are_no_loop_either() -> None:
+    """An ESI that refuses everybody for a week costs a pilot eight questions on the first day, then one."""
+    at, memory, asked = NOW, heard(Refusal.OTHER, NOW, before=ListRefusals()), [NOW]
+    while memory.not_before < NOW + 7 * DAY:
+        at = memory.not_before
+        memory = heard(Refusal.OTHER, at, before=ListRefusals(memory.count, NOW, memory.at, False, True))
+        asked.append(at)
+    days = [sum(1 for each in asked if day * DAY <= each - NOW < (day + 1) * DAY) for day in range(7)]
+    assert days[0] <= 8
+    assert set(days[1:]) == {1}
 
 
 def member(

@@ -13,7 +13,7 @@ from killsyncd.auth.lending import choose, heard, next_question
 from killsyncd.auth.refusals import ListRefusals
 from killsyncd.core.model import Affiliation, Source, SourceKind
 from killsyncd.core.sources import CORPORATION_SCOPE, LAST_NPC_CORPORATION, Member, Refusal, SourceView
-from killsyncd.storage.repositories.sources import SWITCH, members_of, views
+from killsyncd.storage.repositories.sources import members_of, switch, views
 from killsyncd.storage.repositories.users import source_id as source_row
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Bulk, Many, Run, Tx, one
@@ -65,7 +65,7 @@ class CorporationRepository(Repository):
     @writes
     def switch(self, *, on: bool) -> Tx[None]:
         """Whether corporations' lists are read at all. Off: what is wanted of them is forgotten."""
-        yield Run("meta.put", {"key": SWITCH, "value": "on" if on else "off"})
+        yield from switch(SourceKind.CORPORATION, on=on)
         if not on:
             yield Run("corporations.off", {})
             yield Run("corporations.off_wants", {})
@@ -87,9 +87,6 @@ class CorporationRepository(Repository):
         """ESI said who is in which corporation. unknown: characters that it does not know; wait: seconds
         until they are asked for again."""
         pairs = [(each.character_id, each.corporation_id) for each in found]
-        if pairs:
-            keys = [{"character_id": one_of, "corporation_id": into} for one_of, into in pairs]
-            yield Many("corporations.joined", keys)
         rows = [
             {"character_id": character_id, "corporation_id": corporation_id, "wait": wait}
             for character_id, corporation_id in [*pairs, *((each, None) for each in unknown)]
@@ -107,6 +104,8 @@ class CorporationRepository(Repository):
         ids = [int(row[0]) for row in unlisted]
         for corporation_id in ids:
             yield from source_row(Source(SourceKind.CORPORATION, corporation_id), None)
+        npcs = yield Run("corporations.unnamed", {"last_npc": LAST_NPC_CORPORATION})
+        ids += [int(row[0]) for row in npcs]
         if ids:
             yield Bulk("names", ("id",), [(each,) for each in ids])
         found = []
@@ -115,6 +114,17 @@ class CorporationRepository(Repository):
             if chosen is not None:
                 found.append(NewLender(int(row["id"]), chosen, row["via_user_id"] is not None))
         return found
+
+    @writes
+    def forsaken(self, again: float) -> Tx[list[int]]:
+        """Corporations that none of our pilots is in any more, of which it is to be asked whether they were
+        closed; nobody else asks for `again` seconds."""
+        return sorted(int(row[0]) for row in (yield Run("corporations.forsaken", {"again": again})))
+
+    @writes
+    def closed(self, corporation_id: int) -> Tx[None]:
+        """ESI says that this corporation was closed."""
+        yield Run("corporations.closed", {"corporation_id": corporation_id})
 
     @writes
     def refused(self, source_id: int, user_id: str, refusal: Refusal, words: str) -> Tx[float | None]:
@@ -141,7 +151,7 @@ class CorporationRepository(Repository):
             others is not None and bool(others["accepted"]),
             others is not None and bool(others["refused"]),
         )
-        memory = heard(refusal, now, before=before, accepted_at=member.accepted_at)
+        memory = heard(refusal, now, before=before)
         yield Run(
             "corporations.refused",
             {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from killsyncd.core.clock import utc
@@ -10,7 +10,8 @@ from killsyncd.core.model import Origin, QueuedSource, Source, SourceKind, UserS
 from killsyncd.core.sources import (
     CORPORATION_SCOPE,
     FINE,
-    SWITCHED_OFF,
+    LAST_NPC_CORPORATION,
+    SWITCHES,
     Lender,
     Member,
     Refusal,
@@ -20,17 +21,18 @@ from killsyncd.core.sources import (
     failing,
     of_character,
     of_corporation,
+    of_npc_corporation,
+    of_zkillboard,
+    of_zkillboard_corporation,
+    switched_off,
 )
 from killsyncd.storage.repositories.users import ask
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Ids, Row, Run, Tx, as_datetime, one
+from killsyncd.zkillboard.walk import EntityKind, Subject, known_until
 
 REACH = timedelta(days=90)
 """How far back ESI's lists go."""
-
-
-SWITCH = "corporations"
-"""Key of `meta`: `off` while the configuration has corporations' lists not read."""
 
 
 def member_from(row: Row) -> Member:
@@ -69,29 +71,33 @@ def views(source_ids: Sequence[int]) -> Tx[list[SourceView]]:
     """These sources, by kind. A part for other transactions."""
     rows = yield Run("sources.some", {"ids": Ids(source_ids)})
     members = yield from members_of([int(r["id"]) for r in rows if r["kind"] == SourceKind.CORPORATION])
-    off = yield from _switched_off()
+    off = yield from _off()
     return [_view(row, members.get(int(row["id"]), []), off) for row in rows]
 
 
-def _switched_off() -> Tx[bool]:
-    row = one((yield Run("meta.get", {"key": SWITCH})))
-    return row is not None and row["value"] == "off"
+def switch(kind: SourceKind, *, on: bool) -> Tx[None]:
+    """Keep whether the configuration has lists of this kind read. A part for other transactions."""
+    yield Run("meta.put", {"key": SWITCHES[kind], "value": "on" if on else "off"})
 
 
-def _view(row: Row, members: Sequence[Member], off: bool) -> SourceView:
+def _off() -> Tx[set[SourceKind]]:
+    """Kinds whose lists the configuration has not read."""
+    found = set()
+    for kind, key in SWITCHES.items():
+        row = one((yield Run("meta.get", {"key": key})))
+        if row is not None and row["value"] == "off":
+            found.add(kind)
+    return found
+
+
+def _view(row: Row, members: Sequence[Member], off: Collection[SourceKind]) -> SourceView:
     source = Source(SourceKind(row["kind"]), int(row["subject_id"]))
-    standing = _standing(row, source, members)
-    if off and source.kind is SourceKind.CORPORATION:
-        remedy = "set [corporations] enabled = true and restart"
-        standing = Standing(SourceState.PAUSED, SWITCHED_OFF, remedy)
-    begun = end = None
-    if row["unbroken_at"] is not None and row["vouched_at"] is not None:
-        begun = utc(float(row["unbroken_at"])) - REACH
-        end = max(begun, utc(float(row["vouched_at"])))
+    standing = switched_off(source.kind) if source.kind in off else _standing(row, source, members)
+    begun, end = _complete(row, source)
     return SourceView(
         int(row["id"]),
         source,
-        row["character_name"] or row["name"],
+        row["character_name"] or row["name"] or row["via_name"],
         standing.state,
         standing.reason,
         standing.remedy,
@@ -105,6 +111,48 @@ def _view(row: Row, members: Sequence[Member], off: bool) -> SourceView:
     )
 
 
+def _complete(row: Row, source: Source) -> tuple[datetime | None, datetime | None]:
+    """From when to when everything that the list showed is here, but for what is pending or quarantined."""
+    if source.kind is SourceKind.ZKILLBOARD:
+        entity = EntityKind.CHARACTER if row["user_id"] is not None else EntityKind.CORPORATION
+        subject = Subject(
+            int(row["id"]),
+            entity,
+            source.subject_id,
+            whole_at=row["whole_at"],
+            unbroken_at=row["stream_unbroken_at"],
+            watched_at=row["watched_at"],
+        )
+        until = known_until(subject, row["read_at"])
+        if until is None:
+            return None, None
+        end = utc(until)
+        return min(end, as_datetime(row["oldest"]) or end), end
+    if row["unbroken_at"] is None or row["vouched_at"] is None:
+        return None, None
+    begun = utc(float(row["unbroken_at"])) - REACH
+    return begun, max(begun, utc(float(row["vouched_at"])))
+
+
+def _npc_corporation(corporation_id: int, rows: Sequence[Row]) -> SourceView:
+    standing = of_npc_corporation([str(row["character_name"]) for row in rows])
+    return SourceView(
+        id=-corporation_id,
+        source=Source(SourceKind.CORPORATION, corporation_id),
+        name=rows[0]["name"],
+        state=standing.state,
+        reason=standing.reason,
+        remedy=standing.remedy,
+        via=(),
+        last_sync_at=None,
+        last_killmail_id=None,
+        pending=0,
+        complete_from=None,
+        complete_to=None,
+        created_at=utc(min(float(row["corporation_at"]) for row in rows)),
+    )
+
+
 def _standing(row: Row, source: Source, members: Sequence[Member]) -> Standing:
     """What keeps a source from being read: its own switch, its lenders, what its reader tells, its syncs."""
     if row["paused"]:
@@ -114,8 +162,13 @@ def _standing(row: Row, source: Source, members: Sequence[Member]) -> Standing:
     if source.kind is SourceKind.CHARACTER and row["user_state"] is not None:
         user_state, paused = UserState(row["user_state"]), bool(row["user_paused"])
         standing = of_character(user_state, row["state_reason"], paused, source.subject_id)
+    elif source.kind is SourceKind.ZKILLBOARD and row["via_state"] is not None:
+        state = UserState(row["via_state"])
+        standing = of_zkillboard(state, bool(row["via_paused"]), source.subject_id)
+    elif source.kind is SourceKind.ZKILLBOARD:
+        standing = of_zkillboard_corporation(row["watched_at"] is not None)
     elif source.kind is SourceKind.CORPORATION:
-        standing = of_corporation(members)
+        standing = of_corporation(members, row["closed_at"] is not None)
     if standing is FINE and row["trouble"] is not None:
         remedy = "nothing to do if it passes: it is tried again by itself"
         return Standing(SourceState.UNAVAILABLE, str(row["trouble"]), remedy)
@@ -162,8 +215,19 @@ class SourceRepository(Repository):
         """Every source, or those of a kind; by kind, in the order in which they came."""
         rows = yield Run("sources.all", {"kind": "" if kind is None else kind.value})
         members = _by_source((yield Run("sources.members", {"scope": CORPORATION_SCOPE})))
-        off = yield from _switched_off()
+        off = yield from _off()
         return [_view(row, members.get(int(row["id"]), []), off) for row in rows]
+
+    @reads
+    def npc_corporations(self) -> Tx[list[SourceView]]:
+        """NPC corporations that pilots of ours are in: they have no list, and it is said why. Their ids are
+        below zero; none where corporations' lists are not read at all."""
+        if SourceKind.CORPORATION in (yield from _off()):
+            return []
+        pilots: dict[int, list[Row]] = {}
+        for row in (yield Run("sources.npcs", {"last_npc": LAST_NPC_CORPORATION})):
+            pilots.setdefault(int(row["corporation_id"]), []).append(row)
+        return [_npc_corporation(subject_id, rows) for subject_id, rows in pilots.items()]
 
     @reads
     def some(self, source_ids: Sequence[int]) -> Tx[list[SourceView]]:

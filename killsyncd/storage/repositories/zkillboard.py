@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from killsyncd.core.model import SourceKind
 from killsyncd.storage.repositories.sightings import derive_last_ids, sight
+from killsyncd.storage.repositories.sources import switch
 from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Row, Run, Tx, one
 from killsyncd.zkillboard.ports import Found, PageKept, StreamPosition
@@ -31,6 +33,11 @@ def subject_from(row: Row) -> Subject:
 
 class ZkillboardRepository(Repository):
     """Implements `ZkillboardRows`."""
+
+    @writes
+    def switch(self, *, on: bool) -> Tx[None]:
+        """Whether zKillboard is asked at all."""
+        yield from switch(SourceKind.ZKILLBOARD, on=on)
 
     @writes
     def watch(self, *, corporations: bool) -> Tx[None]:

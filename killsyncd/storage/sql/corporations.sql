@@ -14,14 +14,6 @@ UPDATE users SET corporation_id = :corporation_id, corporation_at = {now},
     corporation_due_at = {now} + CAST(:wait AS {real})
 WHERE character_id = :character_id;
 
--- name: joined
--- Whoever has come back is asked again: that they were not in the corporation is no news any more.
-UPDATE lenders SET refusal = NULL, words = NULL, refusals = 0, refused_since = NULL, refused_at = NULL,
-    believed = {false}, not_before = 0
-WHERE refusal = 'membership' AND user_id IN (
-    SELECT id FROM users WHERE character_id = :character_id AND COALESCE(corporation_id, 0) <> :corporation_id
-) AND source_id IN (SELECT id FROM sources WHERE kind = {a_corporation} AND subject_id = :corporation_id);
-
 -- name: forgiven
 UPDATE lenders SET refusal = NULL, words = NULL, refusals = 0, refused_since = NULL, refused_at = NULL,
     believed = {false}, not_before = 0
@@ -31,6 +23,21 @@ WHERE user_id = :user_id;
 SELECT DISTINCT u.corporation_id FROM users u WHERE u.corporation_id > :last_npc AND u.state <> 'left'
 AND NOT EXISTS (SELECT 1 FROM sources s WHERE s.kind = {a_corporation} AND s.subject_id = u.corporation_id)
 ORDER BY u.corporation_id;
+
+-- name: unnamed
+-- NPC corporations have no list, and a name that people want to see.
+SELECT DISTINCT u.corporation_id FROM users u WHERE u.corporation_id <= :last_npc AND u.state <> 'left'
+AND NOT EXISTS (SELECT 1 FROM names n WHERE n.id = u.corporation_id);
+
+-- name: forsaken
+-- Corporations that nobody of ours is in any more: whether they were closed is asked once a day, by one daemon.
+UPDATE sources SET closed_due_at = {now} + CAST(:again AS {real})
+WHERE kind = {a_corporation} AND closed_at IS NULL AND closed_due_at <= {now} AND NOT EXISTS (
+    SELECT 1 FROM users u WHERE u.corporation_id = sources.subject_id AND u.state <> 'left'
+) RETURNING subject_id;
+
+-- name: closed
+UPDATE sources SET closed_at = {now} WHERE kind = {a_corporation} AND subject_id = :corporation_id;
 
 -- name: vacant
 -- Lists that nobody reads, or whose reader cannot any more.
@@ -82,4 +89,5 @@ UPDATE wants SET not_before = 0 WHERE source_id = :source_id AND holder IS NULL 
 -- Lists that were read before and have no reader now.
 SELECT id FROM sources
 WHERE kind = {a_corporation} AND via_user_id IS NULL AND last_sync_at IS NOT NULL AND paused = {false}
+  AND closed_at IS NULL
 ORDER BY last_sync_at DESC LIMIT :limit;

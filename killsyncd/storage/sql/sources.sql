@@ -1,12 +1,15 @@
 -- name: all
 SELECT s.id, s.kind, s.subject_id, s.paused, s.trouble, s.via_user_id, s.last_sync_at, s.last_killmail_id,
-       s.unbroken_at, s.vouched_at, s.created_at, n.name, u.id AS user_id, u.character_id, u.character_name,
+       s.unbroken_at, s.vouched_at, s.closed_at, s.created_at, {of_zkillboard}, n.name, u.id AS user_id, u.character_id, u.character_name,
        u.state AS user_state, u.state_reason, u.paused AS user_paused, w.attempts, w.last_error,
        COALESCE(p.pending, 0) AS pending
 FROM sources s
 LEFT JOIN users u ON {own_list}
 LEFT JOIN names n ON n.id = s.subject_id
 LEFT JOIN wants w ON w.source_id = s.id
+LEFT JOIN users v ON v.id = s.via_user_id
+LEFT JOIN zkillboard_subjects z ON z.source_id = s.id
+LEFT JOIN zkillboard_stream t ON t.id = 1
 LEFT JOIN (SELECT rs.source_id, COUNT(*) AS pending FROM ref_sources rs
            JOIN refs r ON r.killmail_id = rs.killmail_id WHERE r.state = 'pending'
            GROUP BY rs.source_id) p ON p.source_id = s.id
@@ -15,7 +18,7 @@ ORDER BY s.kind, s.id;
 
 -- name: some
 SELECT s.id, s.kind, s.subject_id, s.paused, s.trouble, s.via_user_id, s.last_sync_at, s.last_killmail_id,
-       s.unbroken_at, s.vouched_at, s.created_at, n.name, u.id AS user_id, u.character_id, u.character_name,
+       s.unbroken_at, s.vouched_at, s.closed_at, s.created_at, {of_zkillboard}, n.name, u.id AS user_id, u.character_id, u.character_name,
        u.state AS user_state, u.state_reason, u.paused AS user_paused, w.attempts, w.last_error,
        (SELECT COUNT(*) FROM ref_sources rs JOIN refs r ON r.killmail_id = rs.killmail_id
         WHERE rs.source_id = s.id AND r.state = 'pending') AS pending
@@ -23,6 +26,9 @@ FROM sources s
 LEFT JOIN users u ON {own_list}
 LEFT JOIN names n ON n.id = s.subject_id
 LEFT JOIN wants w ON w.source_id = s.id
+LEFT JOIN users v ON v.id = s.via_user_id
+LEFT JOIN zkillboard_subjects z ON z.source_id = s.id
+LEFT JOIN zkillboard_stream t ON t.id = 1
 WHERE s.id {in_ids}
 ORDER BY s.kind, s.id;
 
@@ -36,7 +42,7 @@ FROM sources s
 JOIN users u ON u.corporation_id = s.subject_id
 LEFT JOIN grants g ON g.user_id = u.id
 LEFT JOIN lenders l ON l.source_id = s.id AND l.user_id = u.id
-WHERE s.kind = {a_corporation} AND u.state <> 'left'
+WHERE s.kind = {a_corporation}
 ORDER BY s.id, u.character_name, u.id;
 
 -- name: members_of
@@ -48,11 +54,16 @@ FROM sources s
 JOIN users u ON u.corporation_id = s.subject_id
 LEFT JOIN grants g ON g.user_id = u.id
 LEFT JOIN lenders l ON l.source_id = s.id AND l.user_id = u.id
-WHERE s.id {in_ids} AND s.kind = {a_corporation} AND u.state <> 'left'
+WHERE s.id {in_ids} AND s.kind = {a_corporation}
 ORDER BY s.id, u.character_name, u.id;
 
 -- name: of_kind
 SELECT id FROM sources WHERE kind = :kind ORDER BY id;
+
+-- name: npcs
+-- NPC corporations that pilots of ours are in.
+SELECT u.corporation_id, n.name, u.character_name, u.corporation_at FROM users u LEFT JOIN names n ON n.id = u.corporation_id
+WHERE u.corporation_id <= :last_npc AND u.state <> 'left' ORDER BY u.corporation_id, u.character_name;
 
 -- name: by_subject
 SELECT id FROM sources WHERE subject_id = :subject_id AND (:kind = '' OR kind = :kind) ORDER BY kind;

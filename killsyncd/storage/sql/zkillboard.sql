@@ -10,6 +10,7 @@ ON CONFLICT (kind, subject_id) DO NOTHING;
 INSERT INTO sources (kind, subject_id, weight, created_at)
 SELECT {a_zkillboard}, s.subject_id, 1, {now} FROM sources s
 WHERE s.kind = {a_corporation} AND :corporations = 1
+  AND EXISTS (SELECT 1 FROM users u WHERE u.corporation_id = s.subject_id AND u.state <> 'left')
   AND NOT EXISTS (SELECT 1 FROM sources o WHERE o.kind = {a_zkillboard} AND o.subject_id = s.subject_id)
 ON CONFLICT (kind, subject_id) DO NOTHING;
 
@@ -24,7 +25,9 @@ UPDATE zkillboard_subjects SET watched_at = NULL WHERE watched_at IS NOT NULL AN
     (entity = {a_character} AND source_id IN (
         SELECT s.id FROM sources s LEFT JOIN users u ON u.id = s.via_user_id
         WHERE s.kind = {a_zkillboard} AND (u.id IS NULL OR u.state IN ('left', 'owner_changed'))))
-    OR (entity = {a_corporation} AND :corporations = 0));
+    OR (entity = {a_corporation} AND (:corporations = 0 OR source_id NOT IN (
+        SELECT s.id FROM sources s JOIN users u ON u.corporation_id = s.subject_id
+        WHERE s.kind = {a_zkillboard} AND u.state <> 'left'))));
 
 -- name: watched_again
 -- What it missed meanwhile its list has.
@@ -34,7 +37,9 @@ WHERE watched_at IS NULL AND (
     (entity = {a_character} AND source_id IN (
         SELECT s.id FROM sources s JOIN users u ON u.id = s.via_user_id
         WHERE s.kind = {a_zkillboard} AND u.state NOT IN ('left', 'owner_changed')))
-    OR (entity = {a_corporation} AND :corporations = 1));
+    OR (entity = {a_corporation} AND :corporations = 1 AND source_id IN (
+        SELECT s.id FROM sources s JOIN users u ON u.corporation_id = s.subject_id
+        WHERE s.kind = {a_zkillboard} AND u.state <> 'left')));
 
 -- name: watched
 SELECT s.id AS source_id, s.subject_id FROM zkillboard_subjects z JOIN sources s ON s.id = z.source_id

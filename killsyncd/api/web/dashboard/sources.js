@@ -14,9 +14,9 @@ const STATES = {
   OK: 'Read',
   ROLE_MISSING: 'Role missing',
   SCOPE_MISSING: 'Scope missing',
-  NO_TOKEN: 'No login',
+  NO_TOKEN: 'No reader',
   PAUSED: 'Paused',
-  UNAVAILABLE: 'Not just now',
+  UNAVAILABLE: 'Not read',
 };
 
 /** @param {import('./state.js').State} state @returns {HTMLElement} */

@@ -179,10 +179,9 @@ function grouped(problems) {
 /** @param {{code: string, those: any[]}} group */
 function problemRow(group) {
   const sign = h('span', { class: 'problem-sign' });
-  const reason = h('p', { class: 'problem-reason' });
-  const what = h('p', { class: 'problem-remedy' });
+  const lines = h('div');
   const meta = h('p', { class: 'problem-meta' });
-  const node = h('li', { class: 'problem' }, sign, h('div', null, reason, what, meta));
+  const node = h('li', { class: 'problem' }, sign, h('div', null, lines, meta));
   let told = '';
   return {
     node,
@@ -194,13 +193,30 @@ function problemRow(group) {
       const waits = WAITING.has(code) || code.includes('paused');
       node.dataset.weight = first.stops ? (waits ? 'wait' : 'stops') : 'minor';
       refill(sign, icon(code.includes('paused') ? 'pause' : first.stops ? (waits ? 'clock' : 'stop') : 'alert'));
-      const reasons = those.slice(0, 3).map((each) => each.reason);
-      say(reason, sentence(reasons.join('; ')) + (those.length > 3 ? ` And ${plural(those.length - 3, 'pilot')} more.` : ''));
-      const cure = remedy(sentence(first.remedy));
-      refill(what, ...cure, LOGIN_HELPS.has(code) && code !== 'nobody_logged_in' ? loginButton('Log in again', 'small quiet') : null);
+      refill(lines, ...reasons(code, those));
       refill(meta, h('code', null, code), ' for ', timeSince(oldest(those)));
     },
   };
+}
+
+/**
+ * Reasons, the first three, each with its remedy; one remedy where all have the same.
+ * @param {string} code
+ * @param {any[]} those
+ */
+function reasons(code, those) {
+  const [first] = those;
+  const shown = those.slice(0, 3);
+  const whose = code === 'corporation_not_read' ? 'list' : 'pilot';
+  const more = those.length > 3 ? ` And ${plural(those.length - 3, whose)} more.` : '';
+  const button = LOGIN_HELPS.has(code) && code !== 'nobody_logged_in' ? loginButton('Log in again', 'small quiet') : null;
+  const pair = (/** @type {string} */ reason, /** @type {string} */ cure, /** @type {any} */ last) => [
+    h('p', { class: 'problem-reason' }, reason), h('p', { class: 'problem-remedy' }, ...remedy(sentence(cure)), last)];
+  if (those.every((each) => each.remedy === first.remedy)) {
+    return pair(sentence(shown.map((each) => each.reason).join('; ')) + more, first.remedy, button);
+  }
+  const pairs = shown.flatMap((each) => pair(sentence(each.reason), each.remedy, null));
+  return [...pairs, more ? h('p', { class: 'problem-reason' }, more.trim()) : null, button];
 }
 
 /** @param {any[]} problems @returns {string} */
