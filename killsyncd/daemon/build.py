@@ -82,6 +82,7 @@ from killsyncd.sync.lending import ListTokens
 from killsyncd.sync.name_resolver import NameResolver
 from killsyncd.sync.pause import Pauses
 from killsyncd.sync.producer import Producer
+from killsyncd.zkillboard.client import ZkillboardClient
 from killsyncd.zkillboard.walk import Reading
 
 
@@ -105,7 +106,7 @@ class Auth:
 
 @dataclass(frozen=True)
 class Sync:
-    """The pipeline. broker: None for the embedded queue. producer: None where it is switched off."""
+    """The pipeline. broker: None for the embedded queue. producer, zkillboard: None where switched off."""
 
     consumer: Consumer
     fetcher: Fetcher
@@ -113,6 +114,7 @@ class Sync:
     broker: AmqpQueue | None
     queue: QueueAnnouncements
     space: DiskSpace
+    zkillboard: ZkillboardClient | None
 
 
 async def build(
@@ -136,7 +138,7 @@ async def build(
     webhooks, hooks = build_webhooks(runtime, tasks, storage.store, storage.member.id, documents)
     lag = LoopLag(clock)
     tasks.background["lag"] = lag.run
-    shown = Shown(operations, hooks, stacks, esi, sync.consumer, sync.fetcher, lag)
+    shown = Shown(operations, hooks, stacks, esi, sync.consumer, sync.fetcher, lag, sync.zkillboard)
     servers = build_servers(runtime, storage.store, storage.member.id, shown)
     documents.source = servers.api.documents
     tasks.background["garbage"] = lambda: garbage.collect(clock, lambda: servers.api.busy)
@@ -278,7 +280,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
         listed=fetcher.listed,
     )
     names = NameResolver(esi=esi, rows=NameRepository(store), events=events, clock=clock)
-    await build_zkillboard(runtime, tasks, store, holder, Reading(fetcher.listed, paused))
+    zkillboard = await build_zkillboard(runtime, tasks, store, holder, Reading(fetcher.listed, paused))
     tasks.workers["consumer"] = consumer.run
     tasks.workers["fetcher"] = fetcher.run
     tasks.progress["consumer"] = lambda: consumer.progress
@@ -287,7 +289,7 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
     tasks.background["switches"] = pauses.run
     await _corporations(runtime, tasks, storage, esi)
     producer = _producer(runtime, tasks, storage, esi, lambda: pauses.producer_paused() or space.low)
-    return Sync(consumer, fetcher, producer, broker, queue, space)
+    return Sync(consumer, fetcher, producer, broker, queue, space, zkillboard)
 
 
 async def _corporations(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiClient) -> None:

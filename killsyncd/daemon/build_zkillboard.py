@@ -25,13 +25,13 @@ def zkillboard_tasks(config: Config) -> frozenset[str]:
 
 async def build_zkillboard(
     runtime: Runtime, tasks: Tasks, store: Store, holder: str, reading: Reading
-) -> None:
-    """The tasks that read its lists and its stream. holder: this daemon's id."""
+) -> ZkillboardClient | None:
+    """The tasks that read its lists and its stream, and what they ask through. holder: this daemon's id."""
     config, clock, rng = runtime.config, runtime.clock, runtime.rng
     subjects, rows = ZkillboardRepository(store), BackgroundTasks(store, holder)
     await subjects.switch(on=config.zkillboard.enabled)
     if not config.zkillboard.enabled:
-        return
+        return None
     settings = ZkillboardSettings(
         api_url=config.zkillboard.api_url,
         stream_url=config.zkillboard.stream_url,
@@ -45,3 +45,4 @@ async def build_zkillboard(
     tasks.background["zkillboard"] = lists.run
     if settings.stream:
         tasks.background["zkillboard-stream"] = StreamTask(client, subjects, rows, clock, rng, reading).run
+    return client

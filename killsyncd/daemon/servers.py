@@ -39,6 +39,7 @@ from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Store
 from killsyncd.sync.consumer import Consumer
 from killsyncd.sync.fetcher import Fetcher
+from killsyncd.zkillboard.client import ZkillboardClient
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Shown:
     consumer: Consumer
     fetcher: Fetcher
     lag: LoopLag
+    zkillboard: ZkillboardClient | None
 
 
 def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> Servers:
@@ -89,6 +91,7 @@ def build_servers(runtime: Runtime, store: Store, holder: str, shown: Shown) -> 
             shown.lag,
             store.counts.by_kind,
             shown.webhooks,
+            None if shown.zkillboard is None else shown.zkillboard.requests,
         ),
         clock,
         started_at=runtime.started_at,

@@ -42,7 +42,10 @@ MOST_GROUPS = 20
 
 @dataclass(frozen=True, slots=True)
 class MetricSources:
-    """What is counted and measured by others. transactions: on the database since the start, by kind."""
+    """What is counted and measured by others. transactions: on the database since the start, by kind.
+
+    zkillboard: requests to it since the start, by what was asked for and status; None where it is off.
+    """
 
     operations: Operations
     rows: MeasuredRows
@@ -52,6 +55,7 @@ class MetricSources:
     lag: LoopLag
     transactions: Callable[[], Mapping[str, int]]
     webhooks: WebhookMeasures | None = None
+    zkillboard: Mapping[tuple[str, str], int] | None = None
 
 
 class WebhookMeasures(Protocol):
@@ -115,6 +119,8 @@ class Metrics:
             families.extend(samples.of_report(report))
         if measures is not None:
             families.extend(samples.of_measures(measures))
+        if self._sources.zkillboard is not None:
+            families.append(samples.of_zkillboard(self._sources.zkillboard))
         if self._sources.webhooks is not None:
             families.extend(samples.of_webhooks(self._sources.webhooks.counts(), waiting))
         return families

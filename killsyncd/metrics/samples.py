@@ -107,7 +107,19 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
         "For how long the longest waiting job could have been taken; 0 without one.",
         max(0.0, now - oldest),
     )
-    yield _lag(now, measures.readable_since)
+    yield _lag(
+        "killsyncd_sync_lag_seconds",
+        "For how long ESI may have had a newer list than the one that was read, over pilots that can be "
+        "synced; quantile 1 is the pilot who waits longest.",
+        now,
+        measures.readable_since,
+    )
+    yield _lag(
+        "killsyncd_corporation_sync_lag_seconds",
+        "The same over corporations' lists that somebody reads.",
+        now,
+        measures.corporations_readable_since,
+    )
     tokens = GaugeMetricFamily("killsyncd_access_tokens", "Access tokens by state.", labels=["state"])
     for state in TOKEN_STATES:
         tokens.add_metric([state], measures.access_tokens.get(state, 0))
@@ -180,14 +192,21 @@ def of_webhooks(counts: Mapping[tuple[str, str], int], waiting: Mapping[str, int
         yield family
 
 
-def _lag(now: float, readable_since: Sequence[float]) -> GaugeMetricFamily:
-    """Now minus the newest possible, over all pilots that can be synced."""
-    family = GaugeMetricFamily(
-        "killsyncd_sync_lag_seconds",
-        "For how long ESI may have had a newer list than the one that was read, over pilots that can be "
-        "synced; quantile 1 is the pilot who waits longest.",
-        labels=["quantile"],
+def of_zkillboard(requests: Mapping[tuple[str, str], int]) -> Metric:
+    """Requests to zKillboard."""
+    family = CounterMetricFamily(
+        "killsyncd_zkillboard_requests",
+        "Requests to zKillboard, for `lists` or its `stream`, by status; `failed`: no answer.",
+        labels=["kind", "status"],
     )
+    for (kind, status), count in sorted(requests.items()):
+        family.add_metric([kind, status], count)
+    return family
+
+
+def _lag(name: str, text: str, now: float, readable_since: Sequence[float]) -> GaugeMetricFamily:
+    """Now minus the newest possible."""
+    family = GaugeMetricFamily(name, text, labels=["quantile"])
     lags = sorted(max(0.0, now - each) for each in readable_since)
     for quantile in QUANTILES:
         index = min(len(lags) - 1, int(quantile * len(lags)))

@@ -14,7 +14,8 @@ class Measures:
     a budget, a back-off), `working`, and `held` (its pilot is paused or has to log in again).
     oldest_job_at: since when the longest `waiting` job could have been taken. readable_since: for each
     pilot that can be synced, since when ESI may have a newer list than the one we read (its `Expires`, or
-    the first login); in the future while what we have is the newest possible. access_tokens: by state:
+    the first login); in the future while what we have is the newest possible; corporations_readable_since:
+    the same for each corporation's list that somebody reads. access_tokens: by state:
     `valid`, `due` (to be renewed), `expired`, `none` (no grant). valued_position: up to where in the feed
     killmails were valued. static_build: CCP's build, 0 for none. static_unknown: `types` and `systems` on
     stored killmails that the static data do not know. task_ages: seconds since a task that one daemon does
@@ -36,4 +37,5 @@ class Measures:
     static_unknown: Mapping[str, int] = field(default_factory=dict)
     task_ages: Mapping[str, float] = field(default_factory=dict)
     corporations: Mapping[str, int] = field(default_factory=dict)
+    corporations_readable_since: Sequence[float] = ()
     last_day: Mapping[str, tuple[int, float]] = field(default_factory=dict)

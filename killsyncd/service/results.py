@@ -204,7 +204,7 @@ class Claims:
 class VerifiedCorporation(Claims):
     """What can be claimed for one corporation: the losses and final blows of its members. As `Verified`.
 
-    state, state_reason, remedy: of its list.
+    state, state_reason, remedy: of its list. zkillboard: None where it was never asked.
     """
 
     corporation_id: int
@@ -212,6 +212,7 @@ class VerifiedCorporation(Claims):
     state: SourceState
     state_reason: str | None
     remedy: str | None
+    zkillboard: KnownThroughZkillboard | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ query (zKillboard refuses both others). 503 ("reinforced mode") and 429 mean: co
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import aiohttp
 
@@ -72,7 +73,8 @@ class ZkillboardClient:
         self._lists = Pace(clock, LIST_PACE)
         self._stream = Pace(clock, STREAM_PACE)
         self._session: aiohttp.ClientSession | None = None
-        self.requests = 0
+        self.requests: Counter[tuple[str, str]] = Counter()
+        """Since the start, by what was asked for (`lists`, `stream`) and the answer's status, or `failed`."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -107,10 +109,12 @@ class ZkillboardClient:
         """A good answer's body; None: 404."""
         if self._session is None:
             self._session = outbound.outbound_session(self._settings.user_agent, seconds=SECONDS)
-        self.requests += 1
+        kind = "lists" if url.startswith(f"{self._settings.api_url}/") else "stream"
+        outcome = "failed"
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         try:
             async with outbound.get(self._session, url, headers) as answer:
+                outcome = str(answer.status)
                 if answer.status == 404:
                     return None
                 if answer.status != 200:
@@ -121,6 +125,8 @@ class ZkillboardClient:
             raise
         except Unavailable as error:
             raise NotNow(error.message) from None
+        finally:
+            self.requests[kind, outcome] += 1
 
     def _until(self, retry_after: str) -> float:
         text = retry_after.strip()

@@ -59,3 +59,45 @@ def test_switched_off_not_one_request_leaves_for_it(stage: Stage) -> None:
     assert eve.zkillboard()["requests"] == 0
     assert set(verified(daemon).values()) == {None}
     assert daemon.value("SELECT COUNT(*) FROM sources WHERE kind = 'zkillboard'") == 0
+
+
+def test_a_corporation_s_fights_come_by_its_id_too(stage: Stage) -> None:
+    """One Director is logged in. Another member's assists are in no list of ESI's: zKillboard's list of the
+    corporation has them, and its stream tells of the next ones."""
+    eve = stage.eve(pilots=4, history=6, pilots_per_corporation=4, assists=0.5, sharing=0, cache=2)
+    pilots = eve.pilots()
+    director, *others = [int(each["character_id"]) for each in pilots]
+    corporation = int(pilots[0]["corporation_id"])
+    daemon = stage.daemon(eve, {**QUICK, **ON, "corporations": {"enabled": True}})
+    stage.log_in(daemon, eve, director)
+    ours = listed_ids(eve, [director, *others], took_part=True)
+    by_esi = {each["killmail_id"] for each in eve.corporation_mails(corporation)}
+    assert ours - by_esi
+    wait_for(lambda: daemon.stored() == len(ours), PATIENT, daemon.tail)
+
+    def verified_corporation() -> dict[str, Any]:
+        (found,) = daemon.ctl("verify")["corporations"]
+        return dict(found["zkillboard"] or {"knownTo": None})
+
+    wait_for(lambda: verified_corporation()["knownTo"], PATIENT, daemon.tail)
+    told = verified_corporation()
+    assert told["listed"] == len(ours)
+    assert told["neverListed"] == len(ours - by_esi)
+
+    eve.zkillboard(strangers=2)
+    made = eve.add_mails(1, others[:1], assist=True)
+    wait_for(lambda: daemon.stored() == len(ours) + 1, PATIENT, daemon.tail)
+    seen = daemon.ctl("explain", str(made[0]["killmail_id"]))["seen"]
+    assert [(each["source"], each["subjectId"]) for each in seen] == [("zkillboard", corporation)]
+    counted = eve.counters()
+    assert set(counted["details"].values()) == {1}
+    (source,) = [
+        each
+        for each in daemon.ctl("sources", "--kind", "zkillboard")["sources"]
+        if int(each["subject"]["id"]) == corporation
+    ]
+    assert (source["state"], source["completeTo"] is not None) == ("ok", True)
+    text = daemon.get("/metrics")[1]
+    assert 'killsyncd_zkillboard_requests_total{kind="lists",status="200"}' in text
+    assert 'killsyncd_zkillboard_requests_total{kind="stream",status="200"}' in text
+    assert 'killsyncd_corporation_sync_lag_seconds{quantile="1"}' in text

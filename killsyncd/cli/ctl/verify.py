@@ -47,6 +47,8 @@ def run(args: Namespace, call: Invocation) -> int:
         out(line(each))
         if each["stateReason"]:
             out(f"  {each['state']}: {each['stateReason']} -> {each['remedy']}")
+        if each["zkillboard"]:
+            out(f"  {zkillboard_line(each['zkillboard'])}")
     if not answer["characters"]:
         out("Nobody has logged in yet.")
         say("  killsyncd login")

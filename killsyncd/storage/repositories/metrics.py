@@ -47,6 +47,7 @@ class MetricsRepository(Repository):
             float(row["expires_at"]) if row["expires_at"] else needed_datetime(row["created_at"]).timestamp()
             for row in (yield Run("measuring.readable_since", {}))
         ]
+        of_corporations = [float(row["since"]) for row in (yield Run("measuring.corporations_since", {}))]
         tokens = {str(row["state"]): int(row["n"]) for row in (yield Run("measuring.access_tokens", {}))}
         feed = one((yield Run("operations.feed", {})))
         backup = one((yield Run("meta.get", {"key": LAST_BACKUP})))
@@ -63,6 +64,7 @@ class MetricsRepository(Repository):
             jobs=jobs,
             oldest_job_at=oldest,
             readable_since=readable,
+            corporations_readable_since=of_corporations,
             access_tokens=tokens,
             feed_position=int(feed["position"]) if feed is not None else 0,
             last_backup_at=float(backup["value"]) if backup is not None else None,

@@ -76,6 +76,7 @@ def verify_corporations() -> Tx[list[VerifiedCorporation]]:
                 state=view.state,
                 state_reason=view.reason,
                 remedy=view.remedy,
+                zkillboard=(yield from _through_zkillboard(view.source.subject_id)),
                 **{each.name: getattr(claims, each.name) for each in fields(claims)},
             )
         )
@@ -119,8 +120,8 @@ def _claims(source: Row) -> Tx[Claims]:
     )
 
 
-def _through_zkillboard(character_id: int) -> Tx[KnownThroughZkillboard | None]:
-    source = one((yield Run("zkillboard.source_of", {"subject_id": character_id})))
+def _through_zkillboard(subject_id: int) -> Tx[KnownThroughZkillboard | None]:
+    source = one((yield Run("zkillboard.source_of", {"subject_id": subject_id})))
     if source is None:
         return None
     key = {"source_id": int(source["id"])}

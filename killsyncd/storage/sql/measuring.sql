@@ -16,6 +16,13 @@ JOIN sources s ON {own_list}
 LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
 WHERE u.state = 'ok' AND u.paused = {false};
 
+-- name: corporations_since
+-- Corporations' lists that somebody reads; one that was never read: since it is known.
+SELECT COALESCE(p.expires_at, s.created_at) AS since
+FROM sources s JOIN users u ON u.id = s.via_user_id JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
+LEFT JOIN pages p ON p.source_id = s.id AND p.page = 1
+WHERE s.kind = {a_corporation} AND {readable};
+
 -- name: access_tokens
 -- A token of somebody who cannot be synced anyway may end.
 SELECT CASE WHEN u.state <> 'ok' OR g.refresh_token IS NULL OR g.access_token IS NULL THEN 'none'
