@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from killsyncd.core import killmail as km
+from killsyncd.core import killmail_rows as rows
 from killsyncd.core.errors import BadInput
 
 
@@ -107,8 +108,8 @@ def test_too_many_items_in_sum_are_refused() -> None:
 def test_quantities_above_two_to_the_31() -> None:
     item = {"item_type_id": 34, "flag": 5, "singleton": 0, "quantity_dropped": 2**62}
     found = decode(mail(victim={"damage_taken": 2**40, "ship_type_id": 587, "items": [item]}))
-    assert km.item_rows(found) == [(1000, 0, None, 34, 5, 2**62, None, 0)]
-    assert km.victim_row(found)[6] == 2**40
+    assert rows.item_rows(found) == [(1000, 0, None, 34, 5, 2**62, None, 0)]
+    assert rows.victim_row(found)[6] == 2**40
 
 
 def test_items_are_flattened_depth_first() -> None:
@@ -118,7 +119,7 @@ def test_items_are_flattened_depth_first() -> None:
 
     items = [item(1), item(2, item(3), item(4, item(5))), item(6)]
     found = decode(mail(victim={"damage_taken": 1, "ship_type_id": 587, "items": items}))
-    assert [row[1:4] for row in km.item_rows(found)] == [
+    assert [row[1:4] for row in rows.item_rows(found)] == [
         (0, None, 1),
         (1, None, 2),
         (2, 1, 3),
@@ -131,7 +132,7 @@ def test_items_are_flattened_depth_first() -> None:
 def test_identical_npc_attackers_stay_apart() -> None:
     rat = {"damage_done": 5, "final_blow": False, "security_status": 0, "faction_id": 500021}
     found = decode(mail(attackers=[rat, rat, {**rat, "final_blow": True}]))
-    assert [row[1] for row in km.attacker_rows(found)] == [0, 1, 2]
+    assert [row[1] for row in rows.attacker_rows(found)] == [0, 1, 2]
     assert km.is_npc(found)
     assert not km.is_solo(found)
 
@@ -158,7 +159,7 @@ def test_solo(who: list[dict[str, int]], solo: bool) -> None:
 
 def test_time_is_stored_in_utc() -> None:
     found = decode(mail(killmail_time="2026-02-03T06:05:06+02:00"))
-    row = km.killmail_row(found, "0" * 40)
+    row = rows.killmail_row(found, "0" * 40)
     assert row[2] == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
     assert row[2].tzinfo is UTC
 
@@ -176,7 +177,7 @@ def test_entity_ids_leave_out_wars_and_moons() -> None:
             },
         )
     )
-    assert km.entity_ids(found) == {30000142, 587, 500001, 3, 1, 90000002}
+    assert rows.entity_ids(found) == {30000142, 587, 500001, 3, 1, 90000002}
 
 
 def test_is_hash() -> None:
@@ -204,9 +205,9 @@ def test_real_killmails() -> None:
         document = json.loads(line)
         seen.add(found.killmail_id)
         assert km.compute_hash(found) == hashes[found.killmail_id]
-        assert len(km.attacker_rows(found)) == len(document["attackers"])
-        assert len(km.item_rows(found)) == count(document["victim"].get("items", []))
-        assert km.victim_row(found)[5] == document["victim"]["ship_type_id"]
+        assert len(rows.attacker_rows(found)) == len(document["attackers"])
+        assert len(rows.item_rows(found)) == count(document["victim"].get("items", []))
+        assert rows.victim_row(found)[5] == document["victim"]["ship_type_id"]
     assert seen == set(hashes)
 
 
