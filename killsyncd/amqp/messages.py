@@ -76,7 +76,7 @@ def read(body: bytes, priority: int | None, kind: SourceKind = SourceKind.CHARAC
     if last is not None and not _is_id(last):
         raise BadInput("lastKillmailId is not an id")
     mode = message.get("mode")
-    if mode is not None and mode not in SyncMode.__members__:
+    if mode is not None and (not isinstance(mode, str) or mode not in SyncMode.__members__):
         raise BadInput("mode is none that is known")
     return WakeupMessage(
         subject_id=subject_id,

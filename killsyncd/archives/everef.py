@@ -7,15 +7,18 @@ Read as a stream, a member at a time: memory does not grow with the day. A membe
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import orjson
 
-from killsyncd.archives.tar_stream import tar_members
+from killsyncd.archives.tar_stream import TooLong, tar_members
 from killsyncd.core.errors import BadInput
+from killsyncd.core.killmail import is_hash
 
 MOST_MEMBER = 16_000_000
 """Bytes of a killmail; the largest fights of EVE make some two million."""
@@ -27,6 +30,11 @@ ADDED = ("killmail_hash", "http_last_modified")
 """What EVE Ref puts into ESI's JSON."""
 
 
+_Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
 class _Party(msgspec.Struct, gc=False):
     character_id: int | None = None
     corporation_id: int | None = None
@@ -34,10 +42,10 @@ class _Party(msgspec.Struct, gc=False):
 
 
 class _Mail(msgspec.Struct, gc=False):
-    killmail_id: int
+    killmail_id: _Id
     victim: _Party
     attackers: list[_Party]
-    killmail_hash: str | None = None
+    killmail_hash: Annotated[str, msgspec.Meta(max_length=40)] | None = None
 
 
 _decoder = msgspec.json.Decoder(_Mail)
@@ -81,13 +89,11 @@ class Archived:
 
 def members(path: Path, wanted: Wanted) -> Iterator[Archived]:
     """Every member of a day. Raises BadInput where the archive is none, or ends in the middle."""
-    unpacked = 0
     try:
-        for size, raw in tar_members(path, MOST_MEMBER):
-            unpacked += size
-            if unpacked > MOST_UNPACKED:
-                raise BadInput("the archive is longer than any day can be")
+        for raw in tar_members(path, MOST_MEMBER, MOST_UNPACKED):
             yield look(raw or b"", wanted)
+    except TooLong:
+        raise BadInput("the archive is longer than any day can be") from None
     except (OSError, EOFError, ValueError) as error:
         raise BadInput(f"the archive cannot be read to its end ({type(error).__name__})") from None
 
@@ -96,7 +102,7 @@ def look(raw: bytes, wanted: Wanted) -> Archived:
     """What a member is, and whether it is to be kept."""
     try:
         mail = _decoder.decode(raw)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return Archived(raw, None, None, False)
     return Archived(raw, mail.killmail_id, mail.killmail_hash, wanted.everybody or _on_it(mail, wanted))
 
@@ -114,8 +120,14 @@ def _on_it(mail: _Mail, wanted: Wanted) -> bool:
 
 
 def import_line(archived: Archived) -> bytes:
-    """A killmail as `killsyncd import` takes it: ESI's JSON with `killmail_hash`, on one line."""
-    document = orjson.loads(archived.raw)
+    """A killmail as `killsyncd import` takes it: ESI's JSON with `killmail_hash`, on one line.
+
+    Raises BadInput where it is no JSON throughout: `look` reads no more than it needs.
+    """
+    try:
+        document = orjson.loads(archived.raw)
+    except orjson.JSONDecodeError:
+        raise BadInput("a killmail of the archive is no JSON") from None
     document.pop("http_last_modified", None)
     return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -123,23 +135,23 @@ def import_line(archived: Archived) -> bytes:
 def totals(body: bytes) -> dict[int, int]:
     """How many killmails each day (YYYYMMDD) has. Raises BadInput where that cannot be told."""
     try:
-        found = msgspec.json.decode(body, type=dict[str, int])
-    except msgspec.MsgspecError:
+        found = msgspec.json.decode(body, type=dict[str, _Count])
+    except _UNREADABLE:
         raise BadInput("EVE Ref's list of days cannot be read") from None
-    return {int(day): count for day, count in found.items() if day.isdigit() and len(day) == 8}
+    return {int(day): count for day, count in found.items() if re.fullmatch(r"[0-9]{8}", day)}
 
 
 def pairs(body: bytes) -> tuple[list[tuple[int, str]], int]:
     """Ids and hashes of a day of zKillboard's, and how many could not be read. Raises BadInput."""
     try:
         rows = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         raise BadInput("zKillboard's day is no object of ids and hashes") from None
     good, bad = [], 0
     for killmail_id, raw in rows.items():
-        digits = bytes(raw).strip(b' "')
-        if killmail_id.isdigit() and len(killmail_id) < 19 and len(digits) == 40 and digits.isalnum():
-            good.append((int(killmail_id), digits.decode("ascii", "replace").lower()))
+        digits = bytes(raw).strip(b' "').decode("ascii", "replace").lower()
+        if re.fullmatch(r"[0-9]{1,18}", killmail_id) and is_hash(digits):
+            good.append((int(killmail_id), digits))
         else:
             bad += 1
     return good, bad

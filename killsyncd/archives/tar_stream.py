@@ -19,22 +19,28 @@ UNPACKED = 1 << 20
 REGULAR = (b"0", b"\0")
 
 
-def tar_members(path: Path, most: int) -> Iterator[tuple[int, bytes | None]]:
-    """Size and content of every regular member; None for the content of one of more than `most` bytes.
+class TooLong(Exception):
+    """More came out of the archive than it may hold."""
 
-    Raises OSError where it is no bzip2, EOFError where it ends in the middle, ValueError where it is no tar.
+
+def tar_members(path: Path, most: int, most_in_all: int) -> Iterator[bytes | None]:
+    """The content of every regular member; None for that of one of more than `most` bytes.
+
+    most_in_all: bytes that may come out of the archive, headers and everything else that is passed over
+    included. Raises TooLong, OSError where it is no bzip2, EOFError where it ends in the middle, ValueError
+    where it is no tar.
     """
     with path.open("rb") as file:
-        stream = _Stream(_unpacked(file))
+        stream = _Stream(_unpacked(file), most_in_all)
         while any(header := stream.take(BLOCK)):
             size, kind = _header(header)
             padding = -size % BLOCK
             if kind in REGULAR and size <= most:
-                yield size, stream.take(size)
+                yield stream.take(size)
                 stream.skip(padding)
             else:
                 if kind in REGULAR:
-                    yield size, None
+                    yield None
                 stream.skip(size + padding)
 
 
@@ -75,8 +81,9 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
 class _Stream:
     """Pieces, taken in other lengths."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], most: int) -> None:
         self._pieces = pieces
+        self._left = most
         self._held = b""
         self._at = 0
 
@@ -105,4 +112,7 @@ class _Stream:
         piece = next(self._pieces, None)
         if piece is None:
             raise EOFError("it ends in the middle")
+        self._left -= len(piece)
+        if self._left < 0:
+            raise TooLong
         return piece

@@ -262,8 +262,12 @@ class Everef:
                     continue
                 if not each.wanted:
                     continue
+                try:
+                    line = everef.import_line(each)
+                except BadInput:
+                    day.unreadable += 1
+                    continue
                 day.kept += 1
-                line = everef.import_line(each)
                 if matches_hash(line):
                     yield line
                 else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -93,24 +93,44 @@ def slot_of(flag: int) -> Slot:
 
 def fitting_of(items: Sequence[Stack], category_of: Callable[[int], int | None]) -> Fitting:
     """Sort items into slots. category_of: a type's category, None where it is not known."""
-    found = Fitting()
-    charges: dict[int, list[FittedItem]] = {}
-    modules: dict[int, list[FittedItem]] = {}
-    for item in items:
-        slot = slot_of(item.flag)
-        for fitted in _fates(item):
-            if slot not in RACKS:
-                found.slots[slot].append(fitted)
-            elif category_of(item.item_type_id) == CATEGORY_CHARGE:
-                charges.setdefault(item.flag, []).append(fitted)
-            else:
-                modules.setdefault(item.flag, []).append(fitted)
-        # What a container or a ship in a hangar holds was in the same hold; it has a fate of its own.
-        for inner in _inside(item):
-            found.slots[Slot.CARGO].extend(_fates(inner))
-    for flag in sorted({*modules, *charges}):
-        _load(found, slot_of(flag), modules.get(flag, []), charges.get(flag, []))
-    return found
+    sorter = Sorter(category_of)
+    for _ in sorter.sort(items):
+        pass
+    return sorter.sorted()
+
+
+class Sorter:
+    """Items by slot, one after the other: a mail may have twenty thousand."""
+
+    def __init__(self, category_of: Callable[[int], int | None]) -> None:
+        self._category_of = category_of
+        self._found = Fitting()
+        self._charges: dict[int, list[FittedItem]] = {}
+        self._modules: dict[int, list[FittedItem]] = {}
+
+    def sort(self, items: Iterable[Stack]) -> Iterator[None]:
+        """Take these, and what is in them; goes on for as long as it is asked to."""
+        slots = self._found.slots
+        for item in items:
+            slot = slot_of(item.flag)
+            for fitted in _fates(item):
+                if slot not in RACKS:
+                    slots[slot].append(fitted)
+                elif self._category_of(item.item_type_id) == CATEGORY_CHARGE:
+                    self._charges.setdefault(item.flag, []).append(fitted)
+                else:
+                    self._modules.setdefault(item.flag, []).append(fitted)
+            yield
+            # What a container or a ship in a hangar holds was in the same hold; it has a fate of its own.
+            for inner in _inside(item):
+                slots[Slot.CARGO].extend(_fates(inner))
+                yield
+
+    def sorted(self) -> Fitting:
+        """All that was taken; nothing is, after this."""
+        for flag in sorted({*self._modules, *self._charges}):
+            _load(self._found, slot_of(flag), self._modules.get(flag, []), self._charges.get(flag, []))
+        return self._found
 
 
 def _load(found: Fitting, slot: Slot, modules: list[FittedItem], charges: list[FittedItem]) -> None:

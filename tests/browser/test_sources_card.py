@@ -18,6 +18,7 @@ def test_a_corporations_list_is_there_with_what_it_needs(stage: Stage, open_page
     page.goto(daemon.url)
     page.see("#sources >> text=those of all members of 1 corporation")
     page.see("#sources >> text=Read")
+    page.see("#esi >> text=(corporation)")  # whoever's login reads it has a budget for each
     page.assert_accessible()
     (corporation,) = daemon.ctl("sources", "--kind", "corporation")["sources"]
     daemon.ctl("pause", "--corporation", str(corporation["subject"]["id"]))

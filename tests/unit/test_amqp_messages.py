@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from killsyncd.amqp import messages
 from killsyncd.core.errors import BadInput
@@ -82,6 +85,8 @@ def test_priorities_are_those_of_the_queue(given: int | None, taken: int) -> Non
         (b'{"characterId": 1, "lastKillmailId": "2"}', "lastKillmailId is not an id"),
         (b'{"characterId": 1, "mode": "SIDEWAYS"}', "mode is none"),
         (b'{"characterId": 1, "mode": 3}', "mode is none"),
+        (b'{"characterId": 1, "mode": []}', "mode is none"),
+        (b'{"characterId": 1, "mode": {"a": 1}}', "mode is none"),
         (b'{"characterId": 1, "x": "' + b"y" * 70000 + b'"}', "bytes"),
     ],
 )
@@ -89,6 +94,30 @@ def test_what_cannot_be_read_says_why_and_shows_nothing(body: bytes, reason: str
     with pytest.raises(BadInput, match=reason) as caught:
         messages.read(body, 5)
     assert "95465499" not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+FIELDS = (
+    "characterId",
+    "corporationId",
+    "lastKillmailId",
+    "mode",
+    "queuedAt",
+    "userId",
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON), st.sampled_from(SourceKind))
+def test_whatever_a_message_holds_it_is_read_or_refused(message: dict[str, Any], kind: SourceKind) -> None:
+    """Anything else would come again and again, before all others."""
+    with suppress(BadInput):
+        messages.read(json.dumps(message | {"characterId": 1, "corporationId": 2}).encode(), 5, kind)
+    with suppress(BadInput):
+        messages.read(json.dumps(message).encode(), 5, kind)
 
 
 def test_ours_is_the_old_format_without_tokens() -> None:

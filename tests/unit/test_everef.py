@@ -73,6 +73,27 @@ def test_what_is_no_killmail_is_passed_over(tmp_path: Path) -> None:
     assert [each.wanted for each in found] == [True, *[False] * 5, True]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        mail(3, note=0).replace(b": 0", b": " + b"[" * 100_000 + b"]" * 100_000),
+        mail(3).replace(b'": 3', b'": ' + b"3" * 400),
+        mail(3).replace(b'": 3', b'": -3'),
+        mail(3, killmail_hash="0" * 1_000_000),
+    ],
+    ids=["deep", "an id beyond all bounds", "an id below them", "a hash that is none"],
+)
+def test_a_hostile_killmail_is_none(body: bytes) -> None:
+    assert look(body, Wanted(everybody=True)).killmail_id is None
+
+
+@pytest.mark.parametrize("inside", [b'"\xff"', b"1e999", b"9" * 5000])
+def test_what_is_no_json_throughout_is_no_line(inside: bytes) -> None:
+    found = look(mail(3, note=0).replace(b'"note": 0', b'"note": ' + inside), Wanted(everybody=True))
+    with pytest.raises(BadInput):
+        import_line(found)
+
+
 def test_a_member_too_long_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(everef, "MOST_MEMBER", 1000)
     day = packed(tmp_path / "day", [b" " * 1001, mail(1)])
@@ -94,6 +115,18 @@ def test_a_day_beyond_all_bounds_is_given_up(tmp_path: Path, monkeypatch: pytest
     day = packed(tmp_path / "day", [mail(number) for number in range(100)])
     with pytest.raises(BadInput, match="longer than any day"):
         list(members(day, Wanted(everybody=True)))
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE], ids=["empty", "passed over"])
+def test_what_is_not_read_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes) -> None:
+    """Headers of empty members without end, and one member of another kind that has no end."""
+    monkeypatch.setattr(everef, "MOST_UNPACKED", 4 << 20)
+    member = tarfile.TarInfo("a")
+    member.type, member.size = kind, 0 if kind == tarfile.REGTYPE else 1 << 50
+    blocks = member.tobuf(tarfile.GNU_FORMAT) * (1 << 14 if kind == tarfile.REGTYPE else 1) + bytes(8 << 20)
+    (tmp_path / "day").write_bytes(bz2.compress(blocks))
+    with pytest.raises(BadInput, match="longer than any day"):
+        list(members(tmp_path / "day", Wanted(everybody=True)))
 
 
 def test_memory_does_not_grow_with_the_day(tmp_path: Path) -> None:
@@ -132,8 +165,13 @@ def test_lists_of_days_and_of_hashes() -> None:
     assert totals(b'{"20260101":15000,"20260102":3,"total":5}') == {20260101: 15000, 20260102: 3}
     good, bad = pairs(json.dumps({"1": HASH, "2": HASH.upper(), "x": HASH, "3": "short", "4": None}).encode())
     assert (good, bad) == ([(1, HASH), (2, HASH)], 3)
-    for body in (b"", b"[]", b"<html>"):
+    named = {"\u00b2": HASH, "5": "z" * 40, "6": [[]]}
+    assert pairs(json.dumps(named, ensure_ascii=False).encode()) == ([], 3)
+    assert totals('{"\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2": 1}'.encode()) == {}
+    for body in (b"", b"[]", b"<html>", b'{"1":' + b"[" * 100_000):
         with pytest.raises(BadInput):
             totals(body)
         with pytest.raises(BadInput):
             pairs(body)
+    with pytest.raises(BadInput):
+        totals(b'{"20260101":' + b"9" * 300 + b"}")

@@ -1,7 +1,7 @@
 """What all queries in flight may cost together, and all answers that are built or being sent.
 
 Costs are counted in values: one field of one row is one value, which is some ten microseconds of work and
-some hundred bytes of memory. `raw` counts as a value for each RAW_BYTES.
+some hundred bytes of memory. `raw` and `eft` count as a value for each RAW_BYTES.
 """
 
 from __future__ import annotations

@@ -96,13 +96,14 @@ class Context:
 
     async def status(self) -> StatusReport:
         """The daemon's status, asked for once in a query however often it stands there."""
-        return await self._asked("status", self.services.operations.status)
+        return await self.once("status", self.services.operations.status)
 
     async def users(self) -> list[User]:
         """Everybody who logged in; asked for once, too."""
-        return await self._asked("users", self.services.operations.users)
+        return await self.once("users", self.services.operations.users)
 
-    async def _asked(self, name: str, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def once(self, name: str, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What a query needs once, however often it stands there. name: which of these it is."""
         if name not in self._once:
             self._once[name] = asyncio.ensure_future(ask())
         return cast(T, await asyncio.shield(self._once[name]))

@@ -23,6 +23,7 @@ LEEWAY = 30.0
 _SUBJECT = re.compile(r"CHARACTER:EVE:([1-9][0-9]{0,18})", re.ASCII)
 _MAX_TOKEN = 16384
 _MAX_ID = 2**63 - 1
+_UNREADABLE = (JoseError, ValueError, TypeError, RecursionError)
 _HINT = "Nothing was used from it. If this stays, check sso.client_id and sso.base_url."
 
 
@@ -36,7 +37,7 @@ def key_id(token: str) -> str:
         raise _refused("it is too long")
     try:
         header = jws.extract_compact(token.encode("ascii")).headers()
-    except (JoseError, ValueError, TypeError):
+    except _UNREADABLE:
         raise _refused("it is no signed JSON Web Token") from None
     if header.get("alg") not in ALGORITHMS:
         raise _refused("it is not signed with RS256")
@@ -51,7 +52,7 @@ def verified(token: str, keys: Sequence[RSAKey]) -> Mapping[str, Any]:
     for key in keys:
         try:
             return jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
-        except (JoseError, ValueError, TypeError):
+        except _UNREADABLE:
             continue
     raise _refused("its signature does not hold")
 
@@ -93,7 +94,7 @@ def unverified_expiry(token: str) -> float | None:
     try:
         claims = jws.extract_compact(token.encode("ascii")).payload
         return _seconds(_json_object(claims), "exp")
-    except (JoseError, ValueError, TypeError, TokenRefused):
+    except (*_UNREADABLE, TokenRefused):
         return None
 
 

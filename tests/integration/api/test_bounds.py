@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from killsyncd.api.graphql.budget import RAW_BYTES
 from killsyncd.api.graphql.engine import Answer, Engine
 from killsyncd.api.graphql.executor import BoundedExecutor
 from killsyncd.api.graphql.limits import Limits
+from killsyncd.api.graphql.resolvers import values
 from killsyncd.core.clock import utc
 from tests.integration.api.conftest import Running, Start, raw
 from tests.integration.api.test_sockets import NEW, connect, following
@@ -310,3 +312,45 @@ async def test_who_hangs_up_in_the_middle_of_a_request_is_no_failure(
             await asyncio.sleep(0.005)
     await asyncio.sleep(0.05)
     assert not [each for each in caplog.records if each.levelname in ("ERROR", "WARNING")]
+
+
+async def test_a_fit_is_made_once_and_its_text_is_charged(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = await start(limits=Limits(values=2_000))
+    await api.world.pilot()
+    await api.world.add(mail_json(7, utc(int(api.world.clock.now())), attackers=[None], items=400))
+    made = Counter[str]()
+    for name in ("Sorter", "eft"):
+        usual = getattr(values, name)
+
+        def counted(*args: Any, name: str = name, usual: Any = usual) -> Any:
+            made[name] += 1
+            return usual(*args)
+
+        monkeypatch.setattr(values, name, counted)
+    twice = await api.ask("{ killmail(id: 7) { a: fitting { eft } b: fitting { eft high { quantity } } } }")
+    assert twice["killmail"]["a"]["eft"] == twice["killmail"]["b"]["eft"]
+    assert made == {"Sorter": 1, "eft": 1}
+    text = len(twice["killmail"]["a"]["eft"]) // RAW_BYTES
+    often = " ".join(f"e{n}: eft" for n in range(2_000 // text + 1))
+    error = await api.refused(f"{{ killmail(id: 7) {{ fitting {{ {often} }} }} }}")
+    assert error["extensions"]["code"] == "TOO_EXPENSIVE"
+
+
+async def test_others_get_their_turn_while_a_fit_is_made(
+    api: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.world.pilot()
+    await api.world.add(mail_json(7, utc(int(api.world.clock.now())), attackers=[None], items=3_000))
+    paused = 0
+    usual = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        nonlocal paused
+        paused += 1
+        await usual(seconds)
+
+    monkeypatch.setattr(values.asyncio, "sleep", sleep)
+    await api.ask("{ killmail(id: 7) { fitting { __typename } } }")
+    assert paused >= 3_000 // values.SORTED_AT_ONCE

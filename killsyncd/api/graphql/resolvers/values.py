@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, time
+from functools import cached_property
 from typing import Any
 
 from ariadne import EnumType, ObjectType
 
+from killsyncd.api.graphql.budget import RAW_BYTES
 from killsyncd.api.graphql.context import Entity
 from killsyncd.api.graphql.inputs import first_of
+from killsyncd.api.graphql.loaders import Loaders
 from killsyncd.api.graphql.resolvers.fields import Info, context_of, plain
 from killsyncd.api.graphql.resolvers.killmails import item, killmail
 from killsyncd.api.graphql.resolvers.roots import query
 from killsyncd.core.errors import BadInput
-from killsyncd.core.fitting import FittedItem, Fitting, Slot, eft, fitting_of
+from killsyncd.core.fitting import FittedItem, Fitting, Slot, Sorter, eft
 from killsyncd.core.read_model import EntityKind, ItemOfMail, Mail, MailValue, SystemFacts, TypeFacts
 from killsyncd.core.security import SecurityClass, class_of, displayed
 
@@ -78,11 +82,18 @@ async def _item_value(source: ItemOfMail, info: Info) -> float | None:
 # --- fittings -----------------------------------------------------------------------------------
 
 
+SORTED_AT_ONCE = 500
+"""Items that are sorted into slots without a pause."""
+
+
 @killmail.field("fitting")
 async def _fitting(mail: Mail, info: Info) -> _Fitted:
     context = context_of(info)
-    loaders = context.loaders
-    await context.paid((await loaders.size.load(mail.killmail_id)).items)
+    await context.paid((await context.loaders.size.load(mail.killmail_id)).items)
+    return await context.once(f"fitting:{mail.killmail_id}", lambda: _fitted(mail, context.loaders))
+
+
+async def _fitted(mail: Mail, loaders: Loaders) -> _Fitted:
     items = await loaders.items.load(mail.killmail_id)
     victim = await loaders.victim.load(mail.killmail_id)
     types = await loaders.types_of([victim.ship_type_id, *(each.item_type_id for each in _inside(items))])
@@ -95,20 +106,27 @@ async def _fitting(mail: Mail, info: Info) -> _Fitted:
         facts = types.get(type_id)
         return loaders.name(type_id) or (facts.name if facts is not None else f"Type {type_id}")
 
-    found = fitting_of(items, category_of)
+    sorter = Sorter(category_of)
+    for number, _ in enumerate(sorter.sort(items), 1):
+        if not number % SORTED_AT_ONCE:
+            await asyncio.sleep(0)
+    found = sorter.sorted()
     return _Fitted(
         found, lambda: eft(name_of(victim.ship_type_id), f"Killmail {mail.killmail_id}", found, name_of)
     )
 
 
 class _Fitted:
-    """A fitting, and its text where it is asked for."""
-
-    __slots__ = ("fitting", "text")
+    """A fitting, and its text where it is asked for: made once, however often that is."""
 
     def __init__(self, found: Fitting, text: Callable[[], str]) -> None:
         self.fitting = found
-        self.text = text
+        self._text = text
+
+    @cached_property
+    def text(self) -> str:
+        """As EFT."""
+        return self._text()
 
 
 def _inside(items: Sequence[Any]) -> list[Any]:
@@ -121,7 +139,11 @@ def _inside(items: Sequence[Any]) -> list[Any]:
     return found
 
 
-fitting.set_field("eft", lambda each, _info: each.text())
+@fitting.field("eft")
+async def _eft(each: _Fitted, info: Info) -> str:
+    text = each.text
+    await context_of(info).paid(len(text) // RAW_BYTES)
+    return text
 
 
 def _slot(slot: Slot) -> Callable[[_Fitted, Info], list[FittedItem]]:

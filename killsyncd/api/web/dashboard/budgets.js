@@ -41,7 +41,7 @@ export function budgetsPanel(state) {
     const address = status.budgets.filter((/** @type {any} */ each) => each.characterId === null);
     const own = status.budgets
       .filter((/** @type {any} */ each) => each.characterId !== null)
-      .map((/** @type {any} */ each) => ({ ...each, name: names.get(each.characterId) ?? `Pilot ${each.characterId}` }))
+      .map((/** @type {any} */ each) => ({ ...each, name: nameOf(each, names) }))
       .sort((/** @type {any} */ one, /** @type {any} */ other) =>
         one.remaining / one.limit - other.remaining / other.limit || one.name.localeCompare(other.name));
     downtime.hidden = !status.downtime;
@@ -60,6 +60,15 @@ export function budgetsPanel(state) {
   });
   state.on('overview', show);
   return panel;
+}
+
+/**
+ * Whose budget it is. A pilot whose login reads a corporation's list has one for that, too.
+ * @param {any} budget @param {Map<string, string>} names
+ */
+function nameOf(budget, names) {
+  const pilot = names.get(budget.characterId) ?? `Pilot ${budget.characterId}`;
+  return budget.group === 'corp-killmail' ? `${pilot} (corporation)` : pilot;
 }
 
 /** @param {any} budget */
