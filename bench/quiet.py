@@ -26,7 +26,7 @@ MOST_CPU = 0.0012
 def quiet_poll(folder: Path, quick: bool) -> list[Figure]:
     """Polls of lists that have not changed, by a daemon on SQLite and by one on PostgreSQL."""
     figures = _on(folder / "sqlite", None, quick)
-    if (url := _postgres()) is not None:
+    if (url := postgres_database()) is not None:
         try:
             figures += _on(folder / "postgres", url, quick)
         finally:
@@ -34,7 +34,9 @@ def quiet_poll(folder: Path, quick: bool) -> list[Figure]:
     return figures
 
 
-def _postgres() -> str | None:
+def postgres_database() -> str | None:
+    """The address of a new database on the server of the tests; None where there is none."""
+
     async def make() -> str | None:
         try:
             await (await asyncpg.connect(POSTGRES_URL, timeout=5)).close()
@@ -56,17 +58,17 @@ def _on(folder: Path, url: str | None, quick: bool) -> list[Figure]:
             wait_for(lambda: waiting() == 0, 120.0, "first syncs are left")
             found = [_round(running, simulator, pilots, waiting) for _ in range(rounds)]
         floor = _floor(folder, simulator, url)
-    transactions = min(each[0] for each in found) / pilots
+    a_poll = min(each[0] for each in found) / pilots
     cpu = min(each[1].cpu for each in found) / pilots
     name = "PostgreSQL" if url else "SQLite"
     return [
         Figure(
             f"quiet poll, {name}: transactions ({pilots} pilots, least of {rounds})",
-            f"{transactions:.2f}",
+            f"{a_poll:.2f}",
             "1",
             f"≤ {MOST_TRANSACTIONS}, and {OF_A_ROUND} a round",
-            transactions,
-            transactions <= MOST_TRANSACTIONS + OF_A_ROUND / pilots,
+            a_poll,
+            a_poll <= MOST_TRANSACTIONS + OF_A_ROUND / pilots,
         ),
         Figure(
             f"quiet poll, {name}: CPU",
@@ -87,19 +89,20 @@ def _round(
     running.ctl("pause")
     running.ctl("queue", "--force")
     simulator.reset_counters()
-    before = _transactions(running)
+    before = transactions(running)
     with measured(running.pid) as cost:
         running.ctl("resume")
         wait_for(lambda: waiting() == 0, 120.0, "jobs are left")
-    after = _transactions(running)
-    own = _transactions(running) - after  # of looking
+    after = transactions(running)
+    own = transactions(running) - after  # of looking
     answers = simulator.counters()["requests"]["esi.character_killmails"]
     if answers != {"304": pilots}:
         raise RowFailed(f"not {pilots} quiet polls: {answers}")
     return after - before - own, cost
 
 
-def _transactions(running: DaemonProcess) -> float:
+def transactions(running: DaemonProcess) -> float:
+    """How many transactions a daemon has had."""
     time.sleep(1.2)  # one answer serves a second
     status, text = running.get("/metrics")
     if status != 200:

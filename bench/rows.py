@@ -20,6 +20,7 @@ from bench.lists import lists
 from bench.quiet import quiet_poll
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
 from bench.values import values
+from bench.webhooks import webhooks
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, log_in, wait_for
 
@@ -342,4 +343,5 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "memory": memory,
     "lists": lists,
     "history": history,
+    "webhooks": webhooks,
 }

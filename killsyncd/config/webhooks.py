@@ -130,7 +130,8 @@ class WebhookConfig:
     secret_file: Path | None = key(
         "",
         addresses.optional_path(),
-        "json: file with the secret that signs. `whsec_` and base64, or any text. Empty: not signed.",
+        "json: file with the secret that signs. `whsec_` and base64 (two with a blank between while you "
+        "change it: both sign), or any text. Empty: not signed.",
         fills="secret",
     )
     outcome: str = key(
@@ -322,7 +323,7 @@ class _Table:
         elif url is not None and not _is_address(url.reveal()):
             self._wrong("url_file", "the file must hold one http:// or https:// address without a fragment")
         secret: Secret | None = values.get("secret")
-        if secret is not None and signing_key(secret) is None:
+        if secret is not None and signing_keys(secret) is None:
             self._wrong("secret_file", f"what follows {PREFIX} in the file must be base64")
 
 
@@ -334,12 +335,17 @@ def _is_address(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
 
 
-def signing_key(secret: Secret) -> bytes | None:
-    """The key of a secret as Standard Webhooks has it; None where it is none."""
+def signing_keys(secret: Secret) -> tuple[bytes, ...] | None:
+    """The keys of a secret as Standard Webhooks has them, several while one is changed for another; None
+    where one is none.
+    """
     text = secret.reveal().strip()
     if not text.startswith(PREFIX):
-        return text.encode()
-    try:
-        return base64.b64decode(text.removeprefix(PREFIX), validate=True) or None
-    except binascii.Error:
-        return None
+        return (text.encode(),)
+    keys = []
+    for word in text.split():
+        try:
+            keys.append(base64.b64decode(word.removeprefix(PREFIX), validate=True))
+        except binascii.Error:
+            return None
+    return tuple(keys) if all(keys) else None

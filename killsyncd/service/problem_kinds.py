@@ -224,7 +224,7 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "webhook_stopped",
                 False,
                 "killsyncd ctl webhooks shows which, and what to do",
-                "The other side of a webhook refuses everything (401, 404): nothing more is sent there.",
+                "The other side of a webhook refuses everything (401, 404). What it would send waits.",
             ),
             ProblemKind(
                 "webhook_failing",
@@ -237,6 +237,13 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 False,
                 "put the name right in the configuration, and reload (SIGHUP)",
                 "A webhook's filter names what nobody knows. Nothing is sent meanwhile, and nothing is lost.",
+            ),
+            ProblemKind(
+                "webhook_set_aside",
+                False,
+                "killsyncd ctl webhooks shows which; put right what is refused, and send it once more: "
+                "killsyncd ctl webhooks replay NAME --since DATE",
+                "The other side of a webhook refused mails for good (400) in the last day.",
             ),
         )
     }

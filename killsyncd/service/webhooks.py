@@ -13,6 +13,7 @@ from killsyncd.core.deployment import fit
 from killsyncd.core.errors import KillsyncdError, NotFound, Unavailable, UsageError
 from killsyncd.core.logging import get_logger
 from killsyncd.core.read_model import FeedPoint, Mail
+from killsyncd.core.text import count as plural
 from killsyncd.service.cursor import feed_cursor
 from killsyncd.service.health import Health
 from killsyncd.service.webhook_reports import (
@@ -24,19 +25,16 @@ from killsyncd.service.webhook_reports import (
     WebhookStatus,
     WebhookTested,
 )
+from killsyncd.service.webhook_words import remedy_of, remedy_of_test, status_of, why_waiting
 from killsyncd.webhooks.answers import outcome_of
 from killsyncd.webhooks.candidates import Candidates
 from killsyncd.webhooks.filters import MailFilter, Verdict, without_filter
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.model import Delivery
 from killsyncd.webhooks.model import WebhookState as State
-from killsyncd.webhooks.names import NotYetKnown
 
 FAILING_AFTER = 300.0
 """Seconds for which a webhook may fail before it shows as a problem."""
-
-LONG_WAIT = 60.0
-"""Seconds: a shorter pause that the other side asks for (429) is ordinary."""
 
 LAST = 10
 """Mails of which a report says why they passed or not."""
@@ -46,7 +44,8 @@ TEST_PATIENCE = 30.0
 """Seconds that a test waits for the other side's pace."""
 
 EVERY = 10.0
-CODES = ("webhook_stopped", "webhook_failing", "webhook_refused")
+LATELY = 86_400.0
+"""Seconds for which mails that were set aside show as a problem."""
 
 log = get_logger(__name__)
 
@@ -142,13 +141,28 @@ class WebhookOperations:
                 and each.failing_since.timestamp() <= long
             ],
         )
+        await self._tell_of_set_aside()
 
     def _tell(self, code: str, those: Sequence[WebhookReport]) -> None:
         if not those:
             self._health.clear(code)
             return
         reason = "; ".join(f"webhook {each.name}: {each.reason}" for each in those[:5])
-        self._health.report(code, reason, those[0].remedy)
+        self._health.report(code, reason, those[0].remedy if len(those) == 1 else "")
+
+    async def _tell_of_set_aside(self) -> None:
+        """What the other side refused for good is in no channel: somebody has to know."""
+        known = self._webhooks.configs
+        lately = await self._parts.rows.set_aside_since(LATELY)
+        those = {name: each for name, each in lately.items() if name in known}
+        if not those:
+            self._health.clear("webhook_set_aside")
+            return
+        told = (
+            f"webhook {name}: {plural(each.mails, 'mail')} set aside in the last day ({each.reason})"
+            for name, each in sorted(those.items())[:5]
+        )
+        self._health.report("webhook_set_aside", "; ".join(told))
 
     # -- levers ------------------------------------------------------------------------------------
 
@@ -208,18 +222,28 @@ class WebhookOperations:
             wanted.url, wanted.body, wanted.headers, timeout=wanted.timeout
         )
         outcome = outcome_of(config.kind, answer)
+        # What it was told holds for the mails behind it, too.
+        told = outcome.wait if outcome.verdict in ("delivered", "wait") else 0.0
+        await self._parts.rows.noted(config.name, told, outcome.channel)
+        if outcome.everybody or outcome.channel_wide:
+            await self._parts.rows.hold_up(config.name, told, everybody=outcome.everybody)
         delivered = outcome.verdict == "delivered"
-        remedy = "" if delivered else _remedy(WebhookStatus.STOPPED, config.name)
-        message = "delivered" if delivered else outcome.reason
         return WebhookTested(
-            config.name, one.mail.killmail_id, delivered, bool(passing), message, fit(remedy)
+            config.name,
+            one.mail.killmail_id,
+            delivered,
+            bool(passing),
+            "delivered" if delivered else outcome.reason,
+            fit(remedy_of_test(outcome, state)),
         )
 
     async def _pace(self, name: str, kind: str) -> None:
         until = self._clock.monotonic() + TEST_PATIENCE
         while (wait := await self._parts.rows.count_request(name, self._parts.pace_of(kind))) > 0.0:
             if self._clock.monotonic() + wait > until:
-                raise Unavailable("the channel has had its messages of this minute", "try again in a minute")
+                raise Unavailable(
+                    f"the other side takes nothing for another {wait:.0f} s", "try again after that"
+                )
             await self._clock.sleep(wait)
 
     # -- helpers -----------------------------------------------------------------------------------
@@ -241,13 +265,13 @@ class WebhookOperations:
 
     async def _report(self, state: State, point: FeedPoint, last: int) -> WebhookReport:
         status, reason = self._status(state)
-        waiting = status is WebhookStatus.FAILING and state.not_before > state.now
+        tried = status in (WebhookStatus.FAILING, WebhookStatus.STOPPED)
         return WebhookReport(
             name=state.name,
             kind=state.kind,
             state=status,
             reason=reason,
-            remedy=fit(_remedy(status, state.name)),
+            remedy=fit(remedy_of(status, state)),
             cursor=feed_cursor(point.epoch, state.position),
             waiting=max(0, state.feed_end - state.position),
             delivered=state.delivered,
@@ -257,24 +281,12 @@ class WebhookOperations:
             last_delivered_at=_moment(state.delivered_at),
             last_error=state.error,
             failing_since=_moment(state.failing_at),
-            next_attempt_at=_moment(state.not_before) if waiting else None,
+            next_attempt_at=_moment(state.not_before) if tried and state.not_before > state.now else None,
             last=await self._last(state, last) if last else (),
         )
 
     def _status(self, state: State) -> tuple[WebhookStatus, str]:
-        trouble = self._webhooks.deliverer(state.name).trouble
-        if state.stopped_at is not None:
-            return WebhookStatus.STOPPED, state.error or "the other side refuses everything"
-        if state.paused_at is not None:
-            return WebhookStatus.PAUSED, "somebody paused it"
-        if isinstance(trouble, NotYetKnown):
-            return WebhookStatus.WAITING, trouble.message
-        if trouble is not None:
-            return WebhookStatus.REFUSED, trouble.message
-        asked_to_wait = not state.attempts and state.not_before - state.now < LONG_WAIT
-        if state.failing_at is not None and not asked_to_wait:
-            return WebhookStatus.FAILING, state.error or "the last attempt failed"
-        return WebhookStatus.OK, ""
+        return status_of(state, self._webhooks.deliverer(state.name).trouble)
 
     async def _last(self, state: State, number: int) -> list[MailVerdict]:
         """The last mails up to its place in the feed, and the next one where it waits for something."""
@@ -291,17 +303,29 @@ class WebhookOperations:
         conditions = await self._filter(name)
         ours = await self._parts.mails.our_side()
         deliveries = await self._parts.rows.deliveries(name, [each.killmail_id for each in mails])
+        status, reason = self._status(state)
         found = []
         for one in await self._candidates.of(mails):
             settled = one.mail.feed_position <= state.position
             judged = conditions.judge(one, ours, patient=not settled)
             delivery = deliveries.get(one.mail.killmail_id)
-            found.append((_verdict(one.mail, judged, delivery, settled=settled), judged))
+            kept_for = one.mail.killmail_time.timestamp() + conditions.config.delay - state.now
+            holds = "" if settled else why_waiting(state, status, reason, kept_for)
+            found.append((_verdict(one.mail, judged, delivery, settled=settled, holds=holds), judged))
         return found
 
 
-def _verdict(mail: Mail, judged: Verdict, delivery: Delivery | None, *, settled: bool) -> MailVerdict:
-    became, why = ("left_out", judged.why) if judged.refused is not None else ("waiting", judged.why)
+def _verdict(
+    mail: Mail, judged: Verdict, delivery: Delivery | None, *, settled: bool, holds: str
+) -> MailVerdict:
+    """What became of a mail. holds: what keeps it, where it passes and still waits."""
+    if judged.refused is not None:
+        became, why = "left_out", judged.why
+    else:
+        became, why = (
+            "waiting",
+            holds or (judged.why if judged.open is not None else "its turn, or its names"),
+        )
     if delivery is not None:
         became = "set_aside" if delivery.refused is not None else "delivered"
         why = delivery.refused or judged.why
@@ -316,20 +340,6 @@ def _verdict(mail: Mail, judged: Verdict, delivery: Delivery | None, *, settled:
         _moment(delivery.at) if delivery is not None else None,
         delivery.message_id if delivery is not None else None,
     )
-
-
-def _remedy(status: WebhookStatus, name: str) -> str:
-    resume = f"killsyncd ctl webhooks resume {name}"
-    return {
-        WebhookStatus.OK: "",
-        WebhookStatus.WAITING: "nothing to do: it begins as soon as the static data is there",
-        WebhookStatus.FAILING: "look at whether the other side is up; it is tried again by itself, "
-        f"every hour at least, or at once: {resume}",
-        WebhookStatus.PAUSED: resume,
-        WebhookStatus.STOPPED: "put an address that exists into the file of its url_file and reload "
-        f"(SIGHUP); or, where the other side was wrong: {resume}",
-        WebhookStatus.REFUSED: "put the name right, or give its id, and reload the configuration (SIGHUP)",
-    }[status]
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -184,7 +184,7 @@ class Levers:
         return cast("Json", self.perform("webhooks", {"limit": limit}))
 
     def webhook_trouble(self, kinds: Iterable[str], retry_after: float = 1.0) -> None:
-        """What happens to the next requests of webhooks, one each: 429, 429-bare, 500, hang, drop, 404,
+        """What happens to the next requests of webhooks, one each: 429, 429-bare, 500, hang, drop, 404, gone,
         400, or an empty word for none. retry_after: seconds that a 429 asks for.
         """
         self.perform("webhook_trouble", {"kinds": list(kinds), "retry_after": retry_after})

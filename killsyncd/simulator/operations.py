@@ -145,7 +145,7 @@ class RemoteOperations:
         }
 
     def webhook_trouble(self, kinds: Sequence[str], retry_after: float = 1.0) -> None:
-        """What happens to the next requests of webhooks, one each: 429, 429-bare, 500, hang, drop, 404,
+        """What happens to the next requests of webhooks, one each: 429, 429-bare, 500, hang, drop, 404, gone,
         400, or an empty word for none."""
         known = ("", *TROUBLES)
         for each in kinds:

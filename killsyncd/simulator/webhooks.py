@@ -3,7 +3,7 @@
 Discord's limits of an embed and of requests are those of its documents; a request that comes too early, a
 message beyond a limit or a signature that does not hold is a breach. Scripted troubles: `429` (header and
 body say how long), `429-bare` (nothing does), `500`, `hang`, `drop` (the message is taken, and no answer
-comes), `404`, `400`.
+comes), `404`, `gone` (404 with Discord's code of an unknown webhook), `400`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from . import wire
 from .answer import Response
 from .clock import SimClock
 
-TROUBLES = ("429", "429-bare", "500", "hang", "drop", "404", "400")
+TROUBLES = ("429", "429-bare", "500", "hang", "drop", "404", "gone", "400")
 EMBED_LIMITS = {"title": 256, "description": 4096}
 FIELDS, FIELD_NAME, FIELD_VALUE, FOOTER, AUTHOR, TOGETHER, CONTENT = 25, 256, 1024, 2048, 256, 6000, 2000
 OLDEST_SIGNATURE = 300.0
@@ -197,6 +197,9 @@ class WebhookTargets:
         return wire.whole(Response(200, b'{"status":"success"}'), self.clock)
 
     def _refusal(self, trouble: str) -> web.Response | None:
+        if trouble == "gone":
+            document = {"message": "Unknown Webhook", "code": 10015}
+            return wire.whole(Response(404, orjson.dumps(document)), self.clock)
         if trouble in ("500", "404", "400"):
             document = {"message": {"404": "Unknown Webhook"}.get(trouble, "Something is wrong"), "code": 0}
             return wire.whole(Response(int(trouble), orjson.dumps(document)), self.clock)

@@ -17,7 +17,7 @@ from killsyncd.sync.consumer import LONGEST_BACKOFF
 from killsyncd.sync.ports import WaitRows
 
 EVERY = 2.0
-CHANNELS = ("wants", "refs", "names", "grants", "switches")
+CHANNELS = ("wants", "refs", "names", "grants", "switches", "webhooks")
 
 log = get_logger(__name__)
 
@@ -32,6 +32,7 @@ class ClockWatch:
         self._was_set = was_set
         self._detector = StepDetector(clock)
         self._back = 0.0  # seconds that the rows still have to learn of
+        self._shift = 0.0
         self._started = False
         self._states = StateLog(log)
 
@@ -49,8 +50,9 @@ class ClockWatch:
             log.warning("this machine's clock was set, or it slept", seconds=round(abs(step)), way=way)
             # Forward, what waits comes early. ESI's rules allow it: they are not kept by this clock.
             self._back = max(0.0, self._back - step)
+            self._shift += step  # what others' rules hold back must not come early, either
             self._was_set()
-        if not step and not self._back and self._started:
+        if not step and not self._back and not self._shift and self._started:
             return
         try:
             if not self._started:
@@ -60,6 +62,9 @@ class ClockWatch:
             if self._back:
                 await self._rows.sooner(self._back)
                 self._back = 0.0
+            if self._shift:
+                await self._rows.shifted(self._shift)
+                self._shift = 0.0
         except Unavailable as error:
             self._states.set(
                 "rows", "failing", "waiting times cannot be corrected just now", reason=error.message

@@ -264,5 +264,8 @@ class WaitRows(Protocol):
     async def sooner(self, seconds: float) -> None:
         """The clock was put back by so much: what waits by it waits no longer than it was meant to."""
 
+    async def shifted(self, seconds: float) -> None:
+        """The clock was set by so much: what webhooks may send, and when, stays where it was meant to be."""
+
     async def anew(self, longest: float) -> None:
         """Look at every list again that waits without having failed, or for longer than `longest` seconds."""

@@ -10,7 +10,7 @@ import math
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -19,14 +19,20 @@ from killsyncd.webhooks.model import PaceWindow
 
 LONGEST_BACK_OFF = 3600.0
 FIRST_BACK_OFF = 5.0
-LONGEST_WAIT = 6 * 3600.0
-"""Seconds: a Retry-After beyond that is not believed."""
+LONGEST_WAIT = 86_400.0
+"""Seconds: a Retry-After beyond a day is not believed."""
 
 UNTOLD_WAIT = 5.0
 """Seconds to wait after a 429 that does not say how long."""
 
+STOPPED_AGAIN = 3600.0
+"""Seconds after which one that stopped is tried once more, where its answer may have been a passing one."""
+
 REFUSED_A_DAY = 86_400.0
 """zKillboard shuts an address out for a day after five bad posts."""
+
+_GONE_FOR_GOOD = {404: 10015, 401: 50027}
+"""Discord's codes of an unknown webhook and of a token that is none, by status."""
 
 PACE: Mapping[str, tuple[PaceWindow, ...]] = {
     "discord": (PaceWindow(5, 2.0), PaceWindow(30, 60.0, shared=True)),
@@ -39,7 +45,7 @@ PACE: Mapping[str, tuple[PaceWindow, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An HTTP answer, or why there was none. body: its beginning. lost: after the request may have
-    arrived.
+    arrived. withheld: nothing left, since it may not be ours to send any more.
     """
 
     status: int = 0
@@ -47,15 +53,17 @@ class Answer:
     body: bytes = b""
     error: str = ""
     lost: bool = False
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What follows.
 
-    verdict: `delivered`, `refused` (this mail, for good), `stopped` (everything, for good), `wait` (as
-    told) or `failed` (try again). wait: seconds. everybody, channel_wide: whom a wait concerns besides this
-    webhook. doubtful: the mail may have arrived. message_id, channel: Discord's.
+    verdict: `delivered`, `refused` (this mail, for good), `stopped` (everything), `wait` (as told) or
+    `failed` (try again). wait: seconds before the next request; of one that stopped 0 is for good.
+    everybody, channel_wide: whom a wait concerns besides this webhook. doubtful: the mail may have arrived.
+    message_id, channel: Discord's.
     """
 
     verdict: str
@@ -72,21 +80,39 @@ def outcome_of(kind: str, answer: Answer) -> Outcome:
     """Read an answer."""
     if answer.error:
         return Outcome("failed", answer.error, doubtful=answer.lost)
+    if answer.status == 429:
+        return _too_many(answer)
+    found = _meaning(kind, answer)
+    if kind == "discord" and found.verdict != "stopped":
+        found = replace(found, wait=max(found.wait, _bucket_empty(answer)))
+    return found
+
+
+def _meaning(kind: str, answer: Answer) -> Outcome:
     status = answer.status
     if 200 <= status < 300:
         return _taken(kind, answer)
-    if status == 429:
-        return _too_many(answer)
     if kind == "zkillboard":
-        return _zkillboard(status)
+        return _zkillboard(answer)
     who = {"discord": "Discord", "json": "the receiver"}[kind]
     if status in (401, 403, 404, 405, 410):
-        return Outcome("stopped", f"{who} answers {status}{_said(kind, answer)}")
+        wait = 0.0 if _for_good(kind, answer) else STOPPED_AGAIN
+        return Outcome("stopped", f"{who} answers {status}{_said(kind, answer)}", wait=wait)
     if 300 <= status < 400:
-        return Outcome("stopped", f"{who} answers {status}: a redirect, and none is followed")
+        reason = f"{who} answers {status}: it redirects, and no redirect is followed"
+        return Outcome("stopped", reason, wait=STOPPED_AGAIN)
     if status in (400, 413, 422):
         return Outcome("refused", f"{who} answers {status}{_said(kind, answer)}")
-    return Outcome("failed", f"{who} answers {status}", doubtful=status >= 500)
+    return Outcome("failed", f"{who} answers {status}", wait=_told(answer), doubtful=status >= 500)
+
+
+def _for_good(kind: str, answer: Answer) -> bool:
+    """Whether it is certain that the address is gone. A proxy on the way answers 403 and 404, too, and so
+    does a receiver that is just being put in place.
+    """
+    if kind != "discord":
+        return answer.status == 410
+    return answer.status == 410 or _json(answer.body).get("code") == _GONE_FOR_GOOD.get(answer.status, "")
 
 
 def back_off(attempts: int, rng: random.Random, first: float = FIRST_BACK_OFF) -> float:
@@ -95,17 +121,30 @@ def back_off(attempts: int, rng: random.Random, first: float = FIRST_BACK_OFF) -
 
 
 def _taken(kind: str, answer: Answer) -> Outcome:
+    document = _json(answer.body)
+    if kind == "zkillboard":
+        if document.get("status", "success") != "success":
+            return Outcome("failed", "zKillboard says that it did not take the mail")
+        return Outcome("delivered")
     if kind != "discord":
         return Outcome("delivered")
-    wait = _number(answer.headers.get("X-RateLimit-Reset-After"))
-    spent = (answer.headers.get("X-RateLimit-Remaining") or "").strip() == "0"
-    document = _json(answer.body)
     return Outcome(
         "delivered",
-        wait=min(wait, LONGEST_WAIT) if spent and wait is not None else 0.0,
         message_id=_snowflake(document.get("id")),
         channel=_snowflake(document.get("channel_id")),
     )
+
+
+def _bucket_empty(answer: Answer) -> float:
+    """Seconds until Discord takes another request, where this was the last one that it would take."""
+    if (answer.headers.get("X-RateLimit-Remaining") or "").strip() != "0":
+        return 0.0
+    return min(_number(answer.headers.get("X-RateLimit-Reset-After")) or 0.0, LONGEST_WAIT)
+
+
+def _told(answer: Answer) -> float:
+    """Seconds that an answer asks to wait; 0 where it does not say."""
+    return min(_number(answer.headers.get("Retry-After")) or 0.0, LONGEST_WAIT)
 
 
 def _too_many(answer: Answer) -> Outcome:
@@ -134,15 +173,16 @@ def _too_many(answer: Answer) -> Outcome:
     )
 
 
-def _zkillboard(status: int) -> Outcome:
+def _zkillboard(answer: Answer) -> Outcome:
+    status = answer.status
     if status == 401:
         reason = "zKillboard takes nothing from this address for a day: more than 5 mails were bad"
         return Outcome("wait", reason, wait=REFUSED_A_DAY)
     if status == 408:
         return Outcome("failed", "zKillboard took too long; it may still take the mail", doubtful=True)
-    if status in (400, 404, 422):
+    if status in (400, 422):
         return Outcome("refused", f"zKillboard answers {status}: it finds no mail of this id and hash")
-    return Outcome("failed", f"zKillboard answers {status}", doubtful=status >= 500)
+    return Outcome("failed", f"zKillboard answers {status}", wait=_told(answer), doubtful=status >= 500)
 
 
 def _said(kind: str, answer: Answer) -> str:

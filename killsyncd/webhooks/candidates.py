@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,27 @@ from killsyncd.webhooks import request
 from killsyncd.webhooks.answers import FIRST_BACK_OFF, PACE
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.model import Candidate, PaceWindow, Shown, Sides
-from killsyncd.webhooks.ports import MailDocuments, MailReader, WebhookMails, WebhookRows
+from killsyncd.webhooks.ports import LEASE_SECONDS, MailDocuments, MailReader, WebhookMails, WebhookRows
+
+LEASE_MARGIN = 1.0
+"""Seconds before its end by which nothing begins under a lease any more."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """Whether what this daemon holds is certainly still its own, by a clock that nobody sets.
+
+    exclusive: nobody else can be using the database. A process that was stopped for a while finds out before
+    a request leaves.
+    """
+
+    clock: Clock
+    exclusive: bool
+    renewed_at: float = -math.inf
+
+    def holds(self) -> bool:
+        """Whether the last sign of life is young enough."""
+        return self.exclusive or self.clock.monotonic() - self.renewed_at < LEASE_SECONDS - LEASE_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +55,7 @@ class Parts:
     events: Events
     clock: Clock
     rng: random.Random
+    lease: Lease
     public_url: str = ""
     agent: str = "killsyncd"
     zkillboard_url: str = ""

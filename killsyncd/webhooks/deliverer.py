@@ -8,6 +8,7 @@ which is sent again, and says so.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, replace
 
 from killsyncd.config import WebhookConfig
@@ -32,19 +33,28 @@ from killsyncd.webhooks.ports import (
 SLICE = 50
 """Mails of the feed that are looked at together."""
 
-IDLE = 15.0
-"""Seconds after which the feed is looked at although nobody said that it has grown."""
+GATHER = 0.25
+"""Seconds that pass after a ring: what is stored meanwhile is looked at together."""
 
 LOOK_AGAIN = 5.0
-"""Seconds after which one that waits for something looks again."""
+"""Seconds after which one that cannot go on looks again."""
 
-CLAIM_AGAIN = 2.0
+LONGEST_SLEEP = 30.0
+"""Seconds for which one that waits for a time sleeps at the most: clocks are set."""
+
+BELL = math.inf
+"""It sleeps until it is rung: `Webhooks` looks after all that sleep, with one query."""
+
 UNKNOWN_AGAIN = 1.0
 """Seconds after which names or a value that are missing are looked for again."""
 
 RESOLVE_AGAIN = 30.0
 
 log = get_logger(__name__)
+
+
+Trouble = BadInput | NotYetKnown
+"""Why a filter cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,15 @@ class Deliverer:
 
     def __init__(self, config: WebhookConfig, parts: Parts) -> None:
         self.config = config
-        self.trouble: BadInput | NotYetKnown | None = None
-        """Why its filter cannot be used."""
+        self.trouble: Trouble | None = None
         self.counts: dict[str, int] = {}
         """Outcomes since the start of the process, by verdict."""
         self._parts = parts
         self._clock = parts.clock
         self._candidates = Candidates(parts)
         self._filter: MailFilter | None = None
+        self._resolve_at = 0.0
+        self._seen: WebhookState | None = None
         self._signal = Wakeup()
         self._stopping = asyncio.Event()
         self._log = log.bind(webhook=config.name)
@@ -85,14 +96,17 @@ class Deliverer:
     async def run(self, stopping: asyncio.Event) -> None:
         """Deliver until `stopping`; the request under way ends first."""
         self._stopping = stopping
-        offs = [
-            self._parts.events.on(each, self._signal.ring) for each in ("feed", "named", "values", "webhooks")
-        ]
+        events = self._parts.events
+        offs = [events.on(each, self._signal.ring) for each in ("feed", "named", "values", "webhooks")]
+        offs.append(events.on("static-data", self._resolve_now))
         try:
             with self._signal.ringing_at(stopping):
                 while not stopping.is_set():
                     pause = await self._guarded()
-                    if pause > 0.0 and not stopping.is_set():
+                    if pause == BELL and not stopping.is_set():
+                        await self._signal.wait(self._clock)
+                        await self._clock.sleep(GATHER)
+                    elif pause > 0.0 and not stopping.is_set():
                         await self._signal.wait(self._clock, pause)
         finally:
             for off in offs:
@@ -101,6 +115,20 @@ class Deliverer:
             await self._parts.rows.release(self.config.name)
         except Unavailable:
             pass  # it falls with the lease
+
+    def look(self, state: WebhookState) -> None:
+        """This is how the row is: ring where it is another one than was gone by, or somebody must take it."""
+        seen = self._seen
+        if seen is None:
+            free = state.holder is None or state.now - (state.leased_at or 0.0) > LEASE_SECONDS
+            if free:
+                self._signal.ring()
+        elif _levers(state) != _levers(seen):
+            self._signal.ring()
+
+    def _resolve_now(self) -> None:
+        self._resolve_at = 0.0
+        self._signal.ring()
 
     async def _guarded(self) -> float:
         try:
@@ -122,21 +150,23 @@ class Deliverer:
     async def _round(self) -> float:
         """One stretch of the feed; answers how long to wait before the next."""
         rows, name = self._parts.rows, self.config.name
+        # Not at every ring: looking for the nearest of all names takes a while.
+        if self.trouble is not None and self._clock.monotonic() < self._resolve_at:
+            return self._resolve_at - self._clock.monotonic()
         try:
             conditions = await self.filter()
         except (BadInput, NotYetKnown) as error:
             self.trouble = error
+            self._resolve_at = self._clock.monotonic() + RESOLVE_AGAIN
             self._states.set("filter", "refused", "webhook's filter cannot be used", reason=error.message)
             return RESOLVE_AGAIN
         self.trouble = None
         self._states.set("filter", "ok", "webhook's filter can be used")
-        state = await rows.claim(name, LEASE_SECONDS)
-        if state is None:
-            return CLAIM_AGAIN
-        if state.paused_at is not None or state.stopped_at is not None:
-            return LOOK_AGAIN
+        self._seen = state = await rows.claim(name, LEASE_SECONDS)
+        if state is None or state.paused_at is not None or state.stopped_for_good:
+            return BELL
         if state.not_before > state.now:
-            return min(state.not_before - state.now, LOOK_AGAIN)
+            return min(state.not_before - state.now, LONGEST_SLEEP)
         if state.sending_id is not None:
             await rows.doubt(name)
         return await self._go_along(state, conditions)
@@ -146,7 +176,7 @@ class Deliverer:
         if not found.mails:
             if found.reached > state.position:
                 await self._parts.rows.advance(self.config.name, state.position, found.reached)
-            return IDLE
+            return 0.0 if found.reached < state.feed_end else BELL
         ours = await self._parts.mails.our_side()
         candidates = {
             each.mail.killmail_id: each for each in await self._candidates.of([m.mail for m in found.mails])
@@ -165,7 +195,7 @@ class Deliverer:
             state = replace(state, attempts=0, sending_id=None)
         if found.reached > known:
             await self._parts.rows.advance(self.config.name, known, found.reached)
-        return 0.0 if found.reached < state.feed_end else IDLE
+        return 0.0 if found.reached < state.feed_end else BELL
 
     async def _slice(self, state: WebhookState) -> FeedSlice:
         """The next stretch of the feed. What is no news is not even read, unless it is sent once more."""
@@ -212,8 +242,12 @@ class Deliverer:
         if held_up > 0.0:
             return held_up
         answer = await self._parts.sender.post(
-            wanted.url, wanted.body, wanted.headers, timeout=wanted.timeout
+            wanted.url, wanted.body, wanted.headers, timeout=wanted.timeout, ours=self._parts.lease.holds
         )
+        if answer.withheld:
+            if not again:
+                await rows.advance(name, step.position, step.position)
+            return UNKNOWN_AGAIN
         outcome = outcome_of(self.config.kind, answer)
         self.counts[outcome.verdict] = self.counts.get(outcome.verdict, 0) + 1
         return await self._written(outcome, step, state)
@@ -231,7 +265,7 @@ class Deliverer:
                 self._parts.pace_of(self.config.kind),
             )
             if held_up is None:
-                return CLAIM_AGAIN
+                return LOOK_AGAIN
             if held_up <= 0.0:
                 return 0.0
             if held_up > LOOK_AGAIN or self._stopping.is_set():
@@ -245,7 +279,7 @@ class Deliverer:
         one, verdict = step.one, step.verdict
         left = one.mail.killmail_time.timestamp() + self.config.delay - state.now
         if self.config.delay > 0.0 and left > 0.0:
-            return min(left, LOOK_AGAIN)
+            return min(left, LONGEST_SLEEP)
         if not self._patient(one, state):
             return 0.0
         if verdict.open is not None:
@@ -295,14 +329,21 @@ class Deliverer:
         # What was in doubt once stays so, whatever came of the attempts after it.
         doubtful = outcome.doubtful or state.sending_id == mail.killmail_id
         if outcome.verdict == "stopped":
-            await rows.stop(name, outcome.reason, doubtful=doubtful)
-            self._log.error("webhook stopped", reason=outcome.reason)
-            return LOOK_AGAIN
+            await rows.stop(name, outcome.reason, outcome.wait, doubtful=doubtful)
+            self._states.set("send", "stopped", "webhook stopped", reason=outcome.reason)
+            return BELL if outcome.wait <= 0.0 else min(outcome.wait, LONGEST_SLEEP)
         counts = outcome.verdict == "failed"
-        wait = outcome.wait or back_off(state.attempts, self._parts.rng, self._parts.first_back_off)
+        wait = outcome.wait
+        if counts or not wait:
+            wait = max(wait, back_off(state.attempts, self._parts.rng, self._parts.first_back_off))
         await rows.failed(name, outcome.reason, wait, counts=counts, doubtful=doubtful)
         if outcome.everybody or outcome.channel_wide:
             await rows.hold_up(name, wait, everybody=outcome.everybody)
         if counts:
             self._states.set("send", "failing", "webhook does not deliver", reason=outcome.reason)
-        return min(wait, LOOK_AGAIN)
+        return min(wait, LONGEST_SLEEP)
+
+
+def _levers(state: WebhookState) -> tuple[object, ...]:
+    """What of a row makes a round worth while."""
+    return state.holder, state.feed_end, state.paused_at, state.stopped_at, state.not_before, state.replay_to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,8 @@ FORGOTTEN_AFTER = 86_400.0
 """Seconds for which nobody delivered for a webhook that this daemon does not know, before its place is
 forgotten: another daemon of the database may have it."""
 
-CHANGED = "webhooks"
-"""The channel of events that says so."""
+QUIET_LOOK = 60.0
+"""Seconds after which all are looked at where nobody else can have changed anything."""
 
 log = get_logger(__name__)
 
@@ -32,17 +33,12 @@ class _Running:
 
 
 class Webhooks:
-    """Runs them. `reconfigure` takes over another configuration while it runs.
+    """Runs them. `reconfigure` takes over another configuration while it runs."""
 
-    exclusive: nobody else can be using the database.
-    """
-
-    def __init__(self, configs: Sequence[WebhookConfig], parts: Parts, *, exclusive: bool) -> None:
+    def __init__(self, configs: Sequence[WebhookConfig], parts: Parts) -> None:
         self.parts = parts
         self._wanted = {each.name: each for each in configs}
-        self._exclusive = exclusive
         self._running: dict[str, _Running] = {}
-        self._new_address: set[str] = set()
         self._signal = Wakeup()
 
     @property
@@ -75,17 +71,12 @@ class Webhooks:
 
     def reconfigure(self, configs: Sequence[WebhookConfig]) -> None:
         """Take over these: new ones begin at the feed's end, removed ones are forgotten."""
-        wanted = {each.name: each for each in configs}
-        for name, each in wanted.items():
-            before = self._wanted.get(name)
-            if before is not None and before.url != each.url:
-                self._new_address.add(name)
-        self._wanted = wanted
+        self._wanted = {each.name: each for each in configs}
         self._signal.ring()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the deliverers that are configured, until `stopping`; requests under way end first."""
-        renewing = asyncio.create_task(self._renew())
+        watching = asyncio.create_task(self._watch())
         try:
             with self._signal.ringing_at(stopping):
                 while not stopping.is_set():
@@ -93,11 +84,11 @@ class Webhooks:
                     await self._signal.wait(self.parts.clock, again)
             await self._end(list(self._running))
         finally:
-            renewing.cancel()
+            watching.cancel()
             for each in self._running.values():
                 each.task.cancel()
             await asyncio.gather(
-                renewing, *(each.task for each in self._running.values()), return_exceptions=True
+                watching, *(each.task for each in self._running.values()), return_exceptions=True
             )
             await self.parts.sender.close()
 
@@ -125,16 +116,13 @@ class Webhooks:
 
     async def _prepare(self) -> None:
         rows = self.parts.rows
-        gone = await rows.forget_others(sorted(self._wanted), 0.0 if self._exclusive else FORGOTTEN_AFTER)
+        silent = 0.0 if self.parts.lease.exclusive else FORGOTTEN_AFTER
+        gone = await rows.forget_others(sorted(self._wanted), silent)
         for name in gone:
             log.info("webhook is not configured any more; its place is forgotten", webhook=name)
         for name, config in self._wanted.items():
-            if name not in self._running:
-                await rows.register(name, config.kind)
-        for name in sorted(self._new_address):
-            if await rows.resume_stopped(name):
+            if name not in self._running and await rows.register(name, config.kind, address_mark(config)):
                 log.info("webhook has another address and goes on", webhook=name)
-        self._new_address.clear()
 
     async def _end(self, names: Sequence[str]) -> None:
         ending = [self._running[name] for name in names]
@@ -147,11 +135,29 @@ class Webhooks:
             if not ended.task.cancelled():
                 ended.task.result()
 
-    async def _renew(self) -> None:
-        """Say that we live, while a request takes its time."""
+    async def _watch(self) -> None:
+        """Say that we live, while a request takes its time, and look after all that sleep.
+
+        One query for all of them, however many: what they were told of by events they know already.
+        """
+        rows, lease = self.parts.rows, self.parts.lease
         while True:
-            await self.parts.clock.sleep(3600.0 if self._exclusive else RENEW_SECONDS)
-            try:
-                await self.parts.rows.renew()
-            except Unavailable as error:
-                log.debug("webhooks' leases could not be renewed", reason=error.message)
+            if self._wanted:
+                try:
+                    if not lease.exclusive:
+                        sent = self.parts.clock.monotonic()
+                        await rows.renew()
+                        lease.renewed_at = sent
+                    for each in await rows.all():
+                        if each.name in self._running:
+                            self._running[each.name].deliverer.look(each)
+                except Unavailable as error:
+                    log.debug("webhooks could not be looked at", reason=error.message)
+            await self.parts.clock.sleep(QUIET_LOOK if lease.exclusive else RENEW_SECONDS)
+
+
+def address_mark(config: WebhookConfig) -> int:
+    """By what another address, or another secret, is noticed: too little of a digest to tell which."""
+    known = [each.reveal() if each is not None else "" for each in (config.url, config.secret)]
+    digest = hashlib.sha256("\0".join([config.kind, *known]).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:2], "big")

@@ -15,9 +15,10 @@ NAMES_PATIENCE = 120.0
 class WebhookState:
     """How far a webhook is. position: everything up to it in the feed is settled. feed_end: the newest mail.
 
-    error: what the last attempt met, or why it stopped. sending_id: the mail whose request has left and of
+    error: what the last attempt met, or why it stopped. not_before: no request before that; of one that
+    stopped it is when it is tried once more, 0 for never. sending_id: the mail whose request has left and of
     which nothing was heard yet. replay_to, replay_since: up to this position, mails killed since then are
-    sent whether fresh or not. holder: the daemon that delivers.
+    sent whether fresh or not. holder, leased_at: the daemon that delivers, and when it last said so.
     """
 
     name: str
@@ -41,11 +42,30 @@ class WebhookState:
     left_out: int = 0
     delivered_at: float | None = None
     holder: str | None = None
+    leased_at: float | None = None
+
+    @property
+    def stopped_for_good(self) -> bool:
+        """Whether nothing is sent until somebody resumes it or gives it another address."""
+        return self.stopped_at is not None and self.not_before <= 0.0
+
+    @property
+    def asked_to_wait(self) -> float:
+        """Seconds that the other side still asked for; our own pauses after failures are none of these."""
+        return 0.0 if self.attempts or self.stopped_at is not None else max(0.0, self.not_before - self.now)
 
     @property
     def replaying(self) -> bool:
         """Whether it goes through mails once more."""
         return self.position < self.replay_to
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Mails of a webhook that its other side refused of late. reason: of the newest."""
+
+    mails: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from killsyncd.webhooks.model import (
     Ours,
     PaceWindow,
     Place,
+    SetAside,
     ShipKind,
     Sides,
     WebhookState,
@@ -25,8 +26,12 @@ RENEW_SECONDS = 2.0
 class WebhookRows(Protocol):
     """How far webhooks are. Everything raises Unavailable."""
 
-    async def register(self, name: str, kind: str) -> None:
-        """Make a row that begins at the feed's end, unless there is one."""
+    async def register(self, name: str, kind: str, mark: int) -> bool:
+        """Make a row that begins at the feed's end, unless there is one.
+
+        mark: by which its address is known again. Answers whether one that had stopped goes on, since its
+        address is another one.
+        """
 
     async def forget_others(self, names: Sequence[str], silent_for: float) -> list[str]:
         """Forget webhooks that are not among these and that nobody delivered for so long; answers which."""
@@ -62,8 +67,11 @@ class WebhookRows(Protocol):
 
     async def count_request(self, name: str, pace: Sequence[PaceWindow]) -> float:
         """Count a request that belongs to no mail's delivery. Answers 0, or the seconds to wait for the
-        pace.
+        pace, and for what the other side asked for.
         """
+
+    async def noted(self, name: str, wait: float, channel: str | None) -> None:
+        """What came of such a request. wait: seconds before the next one may leave."""
 
     async def doubt(self, name: str) -> None:
         """We took over while a request was under way: it may have arrived just now."""
@@ -89,8 +97,9 @@ class WebhookRows(Protocol):
     async def hold_up(self, name: str, wait: float, *, everybody: bool) -> None:
         """The other side asked for a pause of the whole channel, or of everybody."""
 
-    async def stop(self, name: str, error: str, *, doubtful: bool) -> None:
-        """The other side refuses everything: nothing more is sent. doubtful: as for `failed`."""
+    async def stop(self, name: str, error: str, wait: float, *, doubtful: bool) -> None:
+        """The other side refuses everything. wait: seconds until it is tried once more; 0: never. doubtful:
+        as for `failed`."""
 
     async def all(self) -> list[WebhookState]:
         """Every webhook that has a row, by name."""
@@ -101,6 +110,9 @@ class WebhookRows(Protocol):
     async def set_aside(self, name: str, limit: int) -> list[Delivery]:
         """The last mails that the other side refused for good."""
 
+    async def set_aside_since(self, seconds: float) -> dict[str, SetAside]:
+        """What was refused in the last so many seconds, by webhook."""
+
     async def last_settled(self, position: int, limit: int) -> list[int]:
         """The last mails up to a position, the newest first."""
 
@@ -109,9 +121,6 @@ class WebhookRows(Protocol):
 
     async def resume(self, name: str) -> bool:
         """Go on after a pause or a stop, and at once after failures. False: nothing held it up."""
-
-    async def resume_stopped(self, name: str) -> bool:
-        """Go on after a stop, with another address; a pause stays."""
 
     async def replay(self, name: str, since: float) -> int:
         """Go through what was killed since then once more; answers how many mails that may be."""

@@ -10,8 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import orjson
 
 from killsyncd.config import WebhookConfig
-from killsyncd.config.webhooks import ZKILLBOARD_DELAYS, signing_key
-from killsyncd.core.clock import utc
+from killsyncd.config.webhooks import ZKILLBOARD_DELAYS, signing_keys
 from killsyncd.webhooks import embed, signing
 from killsyncd.webhooks.http import TIMEOUT, ZKILLBOARD_TIMEOUT
 from killsyncd.webhooks.model import Shown
@@ -40,14 +39,17 @@ def discord(shown: Shown, config: WebhookConfig, public_url: str) -> Request:
 
 
 def signed(shown: Shown, config: WebhookConfig, data: Mapping[str, Any], now: float) -> Request:
-    """The mail as JSON, signed where there is a secret. now: seconds since 1970."""
+    """The mail as JSON, signed where there is a secret. now: seconds since 1970.
+
+    What the body tells of time is when the mail was stored, so that a repeat says the same.
+    """
     assert config.url is not None, "the configuration asks for it"
     killmail_id = shown.candidate.mail.killmail_id
-    at = f"{utc(now):%Y-%m-%dT%H:%M:%SZ}"
+    at = f"{shown.candidate.mail.created_at:%Y-%m-%dT%H:%M:%SZ}"
     body = signing.body_of(config.name, killmail_id, at, data, test=shown.test)
     id_ = signing.event_id(config.name, killmail_id) + ("-test" if shown.test else "")
-    key = signing_key(config.secret) if config.secret is not None else None
-    return Request(config.url.reveal(), body, signing.headers(id_, int(now), body, key))
+    keys = signing_keys(config.secret) if config.secret is not None else None
+    return Request(config.url.reveal(), body, signing.headers(id_, int(now), body, keys or ()))
 
 
 def published(shown: Shown, config: WebhookConfig, api_url: str, agent: str) -> Request:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,7 +21,7 @@ def event_id(webhook: str, killmail_id: int) -> str:
 
 
 def body_of(webhook: str, killmail_id: int, at: str, data: Mapping[str, Any], *, test: bool) -> bytes:
-    """The JSON that is sent. at: RFC 3339."""
+    """The JSON that is sent. at: when the mail was stored, RFC 3339."""
     document: dict[str, Any] = {
         "id": event_id(webhook, killmail_id),
         "type": EVENT,
@@ -35,11 +35,11 @@ def body_of(webhook: str, killmail_id: int, at: str, data: Mapping[str, Any], *,
     return orjson.dumps(document)
 
 
-def headers(id_: str, seconds: int, body: bytes, key: bytes | None) -> dict[str, str]:
-    """The three headers, two where there is no key. seconds: now, since 1970."""
+def headers(id_: str, seconds: int, body: bytes, keys: Sequence[bytes]) -> dict[str, str]:
+    """The three headers, two where there is no key. seconds: now, since 1970. keys: each signs."""
     found = {"webhook-id": id_, "webhook-timestamp": str(seconds)}
-    if key is not None:
-        found["webhook-signature"] = f"v1,{signature(id_, seconds, body, key)}"
+    if keys:
+        found["webhook-signature"] = " ".join(f"v1,{signature(id_, seconds, body, key)}" for key in keys)
     return found
 
 

@@ -13,7 +13,7 @@ import unicodedata
 LONGEST_NAME = 64
 """Characters of one name; EVE's longest (a corporation's) has 50."""
 
-_MARKDOWN = re.compile(r"([\\*_~`|>\[\]()#+<{}!-])")
+_MARKDOWN = re.compile(r"([\\*_~`|>\[\]()#+<{}!:-])")
 _STANDING_IN = str.maketrans(
     {
         # What looks alike and means nothing: Discord makes mentions and links of the others.

@@ -99,6 +99,66 @@ async def test_one_that_fails_is_a_problem_after_a_while(hooks: WebhookWorld) ->
         assert [each.code for each in health.problems()] == ["webhook_failing"]
 
 
+async def test_what_a_test_was_told_holds_for_what_comes_behind_it(hooks: WebhookWorld) -> None:
+    hooks.targets.retry_after = 0.6
+    async with hooks.running({**JSON, "name": "corp", "kind": "discord"}) as webhooks:
+        operations = WebhookOperations(webhooks, hooks.api.reading, hooks.api.health, hooks.api.clock)
+        await hooks.api.add_some(1)
+        await hooks.settled("corp")
+        hooks.targets.trouble(["429"])
+        told = await operations.test("corp")
+        assert (told.delivered, told.message) == (False, "asked us to wait 0.6 s (429)")
+        ids = await hooks.add_fresh(1)
+        await hooks.settled("corp")
+        hooks.targets.trouble(["429"])
+        assert not (await operations.test("corp")).delivered
+        assert (await operations.test("corp")).delivered  # after the pause that it was asked for
+    assert hooks.taken("100")[0] == ids[0]
+    assert hooks.targets.breaches == []
+
+
+async def test_mails_that_were_set_aside_are_a_problem_until_they_came(hooks: WebhookWorld) -> None:
+    health = Health(hooks.api.clock)
+    hooks.targets.trouble(["400", "400"])
+    async with hooks.running(JSON) as webhooks:
+        operations = WebhookOperations(webhooks, hooks.api.reading, health, hooks.api.clock)
+        since = utc(hooks.api.clock.now()) - timedelta(hours=2)
+        ids = await hooks.add_fresh(3)
+        await hooks.settled("tool")
+        await operations.look()
+        (problem,) = health.problems()
+        assert (problem.code, problem.reason) == (
+            "webhook_set_aside",
+            "webhook tool: 2 mails set aside in the last day (the receiver answers 400)",
+        )
+        assert "replay" in problem.remedy
+        assert (await operations.replay("tool", since)).mails == len(ids)
+        await hooks.settled("tool")
+        await operations.look()
+        assert health.problems() == []
+    assert set(hooks.taken("tool")) == set(ids)
+
+
+async def test_a_mail_that_waits_says_for_what(hooks: WebhookWorld) -> None:
+    hooks.targets.trouble(["404"])
+    slow = {**JSON, "name": "slow", "delay": "1d"}
+    async with hooks.running(JSON, slow, {**JSON, "name": "odd", "systems": ["Jito"]}) as webhooks:
+        operations = WebhookOperations(webhooks, hooks.api.reading, hooks.api.health, hooks.api.clock)
+        (killmail_id,) = await hooks.add_fresh(1)
+
+        async def all_said() -> bool:
+            said = {
+                each: (await operations.explain(each, killmail_id)).why for each in ("tool", "slow", "odd")
+            }
+            return (
+                said["tool"].startswith("the webhook is stopped: the receiver answers 404")
+                and said["slow"].startswith("delay: ")
+                and said["odd"].startswith("the webhook is refused: systems of [[webhooks]] odd")
+            )
+
+        await hooks.until(all_said)
+
+
 async def test_a_test_and_a_replay(hooks: WebhookWorld) -> None:
     zkb = {"name": "zkb", "kind": "zkillboard"}
     async with hooks.running({**JSON, "name": "corp", "kind": "discord"}, zkb) as webhooks:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from killsyncd.config import Secret
-from killsyncd.config.webhooks import signing_key
+from killsyncd.config.webhooks import signing_keys
 from killsyncd.core.clock import SystemClock
 from killsyncd.simulator.clock import SimClock
 from killsyncd.simulator.webhooks import WebhookTargets
@@ -33,7 +33,7 @@ async def hooks(backend: Backend, tmp_path: Path) -> AsyncIterator[WebhookWorld]
         backend = await backend.with_clock(clock)
     api = ApiWorld(await backend.open(), clock)
     await api.pilot()
-    key = signing_key(Secret(SECRET))
+    (key,) = signing_keys(Secret(SECRET)) or ()
     targets = WebhookTargets(SimClock(), FAST, secret=key)
     async with WebhookWorld.begin(api.store, api, tmp_path, targets) as world:
         yield world
@@ -129,6 +129,50 @@ async def test_a_webhook_that_is_gone_stops_and_goes_on_with_another_address(hoo
         assert state.error == "Discord answers 404 (Unknown Webhook)"
         assert hooks.taken("100") == []
         webhooks.reconfigure(hooks.configs({**DISCORD, "path": "/api/webhooks/555/new"}))
+        await hooks.settled("corp")
+    assert hooks.taken("555") == ids
+
+
+async def test_one_that_may_be_back_is_tried_once_more_and_one_that_is_gone_is_not(
+    hooks: WebhookWorld,
+) -> None:
+    hooks.targets.trouble(["404", "gone"])
+    async with hooks.running(DISCORD):
+        ids = await hooks.add_fresh(1)
+
+        async def stopped(for_good: bool) -> bool:
+            (state,) = await hooks.rows.all()
+            return state.stopped_at is not None and state.stopped_for_good is for_good
+
+        def an_hour_later() -> Tx[None]:
+            yield Sql("UPDATE webhooks SET not_before = 1 WHERE not_before > 0", {})
+
+        await hooks.until(lambda: stopped(False))
+        await hooks.api.store.write(an_hour_later)
+        hooks.api.events.tell("webhooks")
+        await hooks.until(lambda: stopped(True))
+        requests = hooks.targets.requests
+        await hooks.api.store.write(an_hour_later)
+        hooks.api.events.tell("webhooks")
+        assert await hooks.rows.resume("corp")
+        hooks.api.events.tell("webhooks")
+        await hooks.settled("corp")
+    assert hooks.taken("100") == ids
+    assert hooks.targets.requests == requests + 1
+
+
+async def test_another_address_is_noticed_across_a_restart(hooks: WebhookWorld) -> None:
+    hooks.targets.trouble(["gone"])
+    async with hooks.running(DISCORD):
+        ids = await hooks.add_fresh(1)
+
+        async def stopped() -> bool:
+            return (await hooks.rows.all())[0].stopped_at is not None
+
+        await hooks.until(stopped)
+    async with hooks.running(DISCORD):
+        assert (await hooks.rows.all())[0].stopped_at is not None
+    async with hooks.running({**DISCORD, "path": "/api/webhooks/555/new"}):
         await hooks.settled("corp")
     assert hooks.taken("555") == ids
 
@@ -229,7 +273,7 @@ async def test_what_was_in_doubt_once_says_so_however_many_attempts_follow(hooks
 
 async def test_another_daemon_takes_over_when_the_lease_has_ended(worlds: list[StorageWorld]) -> None:
     one, two = (WebhookRepository(each.store, each.holder) for each in worlds)
-    await one.register("tool", "json")
+    await one.register("tool", "json", 1)
     assert await one.claim("tool", LEASE_SECONDS)
     assert await two.claim("tool", LEASE_SECONDS) is None
     await worlds[0].timed.pass_time(LEASE_SECONDS - 2.0)
@@ -253,7 +297,7 @@ async def test_another_daemon_takes_over_when_the_lease_has_ended(worlds: list[S
 async def test_the_pace_outlives_whoever_kept_it(hooks: WebhookWorld) -> None:
     pace = (PaceWindow(5, 30.0), PaceWindow(7, 60.0, shared=True))
     for name in ("one", "two"):
-        await hooks.rows.register(name, "discord")
+        await hooks.rows.register(name, "discord", 1)
         assert await hooks.rows.claim(name, LEASE_SECONDS)
     for number in range(5):
         assert await hooks.rows.begin("one", number, 0, 0, pace) == 0.0

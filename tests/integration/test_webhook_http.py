@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -99,3 +100,42 @@ async def test_who_we_are_and_what_is_said(sender: WebhookSender) -> None:
     assert told[0][0].startswith("killsyncd/")
     assert told[0][1:] == ("application/json", b'{"a": 1}')
     assert (answer.headers, answer.body) == ({"X-RateLimit-Remaining": "3"}, b"fine")
+
+
+async def test_nothing_leaves_that_is_not_ours_any_more(sender: WebhookSender) -> None:
+    asked: list[str] = []
+
+    async def listening(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response()
+
+    async with served(listening) as url:
+        for body in (b"{}", b""):
+            answer = await sender.post(url, body, {}, ours=lambda: False)
+            assert (answer.withheld, answer.lost) == (True, False)
+        assert (await sender.post(url, b"{}", {}, ours=lambda: True)).status == 200
+    assert len(asked) == 1
+
+
+async def test_a_date_to_wait_for_is_seconds_by_their_own_clock(sender: WebhookSender) -> None:
+    async def busy(request: web.BaseRequest) -> web.StreamResponse:
+        headers = {"Date": "Mon, 16 Nov 2026 12:00:00 GMT", "Retry-After": "Mon, 16 Nov 2026 12:01:30 GMT"}
+        return web.Response(status=429, headers=headers)
+
+    async with served(busy) as url:
+        answer = await sender.post(url, b"{}", {})
+    assert answer.headers["Retry-After"] == "90.0"
+
+
+async def test_a_packed_answer_is_not_unpacked(sender: WebhookSender) -> None:
+    asked: list[str] = []
+
+    async def packed(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.headers["Accept-Encoding"])
+        return web.Response(body=gzip.compress(b"x" * 10**7), headers={"Content-Encoding": "gzip"})
+
+    async with served(packed) as url:
+        answer = await sender.post(url, b"{}", {})
+    assert asked == ["identity"]
+    assert answer.status == 200
+    assert len(answer.body) < LONGEST_ANSWER

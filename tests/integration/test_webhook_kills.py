@@ -4,7 +4,7 @@ Every mail that passes arrives, in order; not one request comes early; a repeat 
 answer was never heard, at most one a kill or lost answer, and it says so. The long form (issue 14: 10,000
 mails, 50 kills):
 
-    KILLSYNCD_TEST_WEBHOOKS=10000:50 make test TEST_ARGS="-k webhook_kills" WORKERS=0
+    KILLSYNCD_TEST_WEBHOOKS=10000:50 make test TEST_ARGS="-k 'webhook_kills and sqlite'" WORKERS=0
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ import pytest
 from killsyncd.core.clock import SystemClock
 from killsyncd.simulator.clock import SimClock
 from killsyncd.simulator.webhooks import TakenMessage, WebhookTargets
-from killsyncd.storage.migrations import migrate
+from killsyncd.storage.migrations import Migratable, migrate
+from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.storage.transaction import Sql, Tx
 from killsyncd.webhooks.embed import AGAIN
 from tests.support.api_world import ApiWorld
+from tests.support.server_urls import create_database, drop_database
 from tests.support.webhook_world import FASTEST, killmail_of, serving
 
 MAILS, KILLS = (int(each) for each in os.environ.get("KILLSYNCD_TEST_WEBHOOKS", "90:5").split(":"))
@@ -53,24 +55,43 @@ def troubles(rng: random.Random, requests: int) -> list[str]:
     return found
 
 
-async def fill(path: Path) -> list[int]:
+async def fill(store: Migratable) -> list[int]:
     """A database with mails behind every webhook's place."""
-    clock = SystemClock()
-    store = await SqliteStore.open(path, clock)
+    await migrate(store)
+    api = ApiWorld(store, SystemClock())
+    await api.pilot()
+    ids: list[int] = []
+    for start in range(0, MAILS, 500):
+        ids += [
+            each.killmail_id
+            for each in await api.add_some(min(500, MAILS - start), fresh=True, items=1, attackers=2)
+        ]
+    await store.write(_begin_at_the_start)
+    return ids
+
+
+@asynccontextmanager
+async def database(kind: str, folder: Path) -> AsyncIterator[tuple[str, list[int]]]:
+    """Its file or address, and the mails that it holds."""
+    if kind == "sqlite":
+        path = folder / "killsyncd.db"
+        store = await SqliteStore.open(path, SystemClock())
+        try:
+            ids = await fill(store)
+        finally:
+            await store.close()
+        yield str(path), ids
+        return
+    url = await create_database()
     try:
-        await migrate(store)
-        api = ApiWorld(store, clock)
-        await api.pilot()
-        ids: list[int] = []
-        for start in range(0, MAILS, 500):
-            ids += [
-                each.killmail_id
-                for each in await api.add_some(min(500, MAILS - start), fresh=True, items=1, attackers=2)
-            ]
-        await store.write(_begin_at_the_start)
-        return ids
+        server = await PostgresStore.open(url)
+        try:
+            ids = await fill(server)
+        finally:
+            await server.close()
+        yield url, ids
     finally:
-        await store.close()
+        await drop_database(url)
 
 
 def _begin_at_the_start() -> Tx[None]:
@@ -82,8 +103,8 @@ def _begin_at_the_start() -> Tx[None]:
 
 
 @asynccontextmanager
-async def process(database: Path, base: str, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    words = ["-m", "tests.support.webhook_process", str(database), base, str(folder), json.dumps(TABLES)]
+async def process(database: str, base: str, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    words = ["-m", "tests.support.webhook_process", database, base, str(folder), json.dumps(TABLES)]
     started = await asyncio.create_subprocess_exec(
         sys.executable, *words, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
@@ -102,13 +123,16 @@ def heard(taken: Sequence[TakenMessage], hook: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240 if MAILS < 1000 else 7200)
-async def test_webhook_kills(tmp_path: Path) -> None:
+@pytest.mark.timeout(300 if MAILS < 1000 else 7200)
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_webhook_kills(tmp_path: Path, kind: str) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    rng = random.Random(seed)
-    database = tmp_path / "killsyncd.db"
-    ids = await fill(database)
+    async with database(kind, tmp_path) as (where, ids):
+        await _killed_all_along(where, ids, random.Random(seed), tmp_path)
+
+
+async def _killed_all_along(where: str, ids: list[int], rng: random.Random, folder: Path) -> None:
     targets = WebhookTargets(SimClock(), FASTEST, channels={"100": "7", "101": "7"}, hang=0.2)
     targets.retry_after = RETRY_AFTER
     targets.trouble(troubles(rng, 4 * MAILS))
@@ -122,11 +146,11 @@ async def test_webhook_kills(tmp_path: Path) -> None:
     async with serving(targets) as base:
         for _ in range(KILLS):
             goal = len(targets.taken) + int(rng.uniform(0, 3 * MAILS / (KILLS + 1)))
-            async with process(database, base, tmp_path):
+            async with process(where, base, folder):
                 await _until(lambda goal=goal: len(targets.taken) >= goal or done())
                 await asyncio.sleep(rng.uniform(0.0, 0.05))
             kills += 1
-        async with process(database, base, tmp_path):
+        async with process(where, base, folder):
             await _until(done)
             await asyncio.sleep(0.5)
     assert targets.breaches == []

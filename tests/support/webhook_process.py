@@ -23,7 +23,7 @@ from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
 from killsyncd.storage.repositories.webhooks import WebhookRepository
 from killsyncd.storage.sqlite.store import SqliteStore
-from killsyncd.webhooks.candidates import Parts
+from killsyncd.webhooks.candidates import Lease, Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from tests.support.webhook_world import FASTEST, Documents, configs, pace_of
@@ -49,12 +49,11 @@ async def main(database: str, base: str, folder: str, tables: str) -> None:
             events=Events(),
             clock=clock,
             rng=random.Random(),
+            lease=Lease(clock, store.exclusive),
             pace=pace_of(FASTEST),
             first_back_off=0.1,
         )
-        webhooks = Webhooks(
-            configs(Path(folder), base, *json.loads(tables)), parts, exclusive=store.exclusive
-        )
+        webhooks = Webhooks(configs(Path(folder), base, *json.loads(tables)), parts)
         print("begun", flush=True)
         await asyncio.gather(webhooks.run(asyncio.Event()), member.run())
 

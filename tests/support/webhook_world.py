@@ -20,7 +20,7 @@ from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
 from killsyncd.storage.repositories.webhooks import WebhookRepository
-from killsyncd.webhooks.candidates import Parts
+from killsyncd.webhooks.candidates import Lease, Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.model import PaceWindow
@@ -122,6 +122,7 @@ class WebhookWorld:
             events=api.events,
             clock=api.clock,
             rng=random.Random(1),
+            lease=Lease(api.clock, store.exclusive),
             pace=pace_of(targets.rates),
         )
         async with serving(targets) as base:
@@ -137,7 +138,7 @@ class WebhookWorld:
     @asynccontextmanager
     async def running(self, *tables: Mapping[str, Any]) -> AsyncIterator[Webhooks]:
         """Run these until the block ends; it begins when each has its place in the feed."""
-        webhooks = Webhooks(self.configs(*tables), self.parts, exclusive=self.api.store.exclusive)
+        webhooks = Webhooks(self.configs(*tables), self.parts)
         stopping = asyncio.Event()
         task = asyncio.create_task(webhooks.run(stopping))
         names = {str(each["name"]) for each in tables}

@@ -9,7 +9,9 @@ import pytest
 
 from killsyncd.core.clock import StepDetector
 from killsyncd.storage.repositories.waits import Waits
+from killsyncd.storage.repositories.webhooks import WebhookRepository
 from killsyncd.sync.clock_watch import CHANNELS, ClockWatch
+from killsyncd.webhooks.model import PaceWindow
 from tests.support.clocks import ManualClock
 from tests.support.storage_world import Pilot
 from tests.support.sync_world import SyncWorld
@@ -108,3 +110,25 @@ async def test_a_step_is_made_good_when_the_database_is_back(core: SyncWorld, pi
     row = await core.want_row(pilot)
     assert row is not None
     assert row["not_before"] - core.clock.now() == pytest.approx(3700, abs=0.1)
+
+
+@pytest.mark.parametrize("step", [3600.0, -86_400.0])
+async def test_webhooks_send_neither_early_nor_a_day_late(core: SyncWorld, step: float) -> None:
+    """Their other side's clock was not set."""
+    watched, _ = watch(core)
+    await watched.look()
+    rows = WebhookRepository(core.store, core.world.holder)
+    pace = (PaceWindow(2, 60.0),)
+    await rows.register("corp", "discord", 1)
+    assert await rows.claim("corp", 8.0)
+    for killmail_id in (1, 2):
+        assert await rows.begin("corp", killmail_id, 0, 0, pace) == 0.0
+        await rows.failed("corp", "slow down", 300.0 * (killmail_id - 1), counts=False, doubtful=False)
+        core.clock.tick(1.0)
+    core.clock.set_wall(core.clock.now() + step)
+    await watched.look()
+    (state,) = await rows.all()
+    assert state.asked_to_wait == pytest.approx(299.0, abs=0.1)
+    await rows.resume("corp")
+    await core.world.rows("UPDATE webhooks SET not_before = 0")
+    assert await rows.begin("corp", 3, 0, 0, pace) == pytest.approx(58.0, abs=0.1)

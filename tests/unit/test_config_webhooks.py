@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from killsyncd.config import Config, ConfigMistakes, Secret, from_mapping, load
-from killsyncd.config.webhooks import signing_key
+from killsyncd.config.webhooks import signing_keys
 from killsyncd.daemon.reload import differing
 
 ADDRESS = "https://discord.com/api/webhooks/1234/very-secret-token"
@@ -52,7 +52,7 @@ def test_one_of_each_kind(url_file: str, tmp_path: Path) -> None:
     assert found[0].url == Secret(ADDRESS)
     assert found[0].host == "https://discord.com"
     assert found[1].secret is not None
-    assert signing_key(found[1].secret) == b"secret-secret-secret"
+    assert signing_keys(found[1].secret) == (b"secret-secret-secret",)
     assert (found[2].zkillboard_delay, found[2].delay, found[2].url) == (10800.0, 600.0, None)
     assert "very-secret-token" not in repr(found)
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from killsyncd.webhooks.answers import Answer, back_off, outcome_of
+from killsyncd.webhooks.answers import STOPPED_AGAIN, Answer, back_off, outcome_of
 
 
 def read(kind: str, status: int, body: bytes = b"", **headers: str) -> tuple[str, float]:
@@ -47,7 +47,7 @@ def test_waiting_as_told() -> None:
     assert read("discord", 429, b'{"retry_after": 12.5}', Retry_After="3") == ("wait", 12.5)
     assert read("discord", 429, b'{"retry_after": true}', Retry_After="soon") == ("wait", 5.0)
     assert read("discord", 429, b'{"retry_after": 1e400}') == ("wait", 5.0)
-    assert read("discord", 429, b"{}", Retry_After="1e9") == ("wait", 6 * 3600.0)
+    assert read("discord", 429, b"{}", Retry_After="1e9") == ("wait", 86_400.0)
     everybody = outcome_of("discord", Answer(429, {}, b'{"retry_after": 1, "global": true}'))
     assert everybody.everybody
     shared = outcome_of("discord", Answer(429, {"X-RateLimit-Scope": "shared"}, b"{}"))
@@ -67,6 +67,41 @@ def test_the_last_request_of_a_window_says_how_long_to_wait() -> None:
     assert found.wait == 0.0
     odd = outcome_of("discord", Answer(200, {}, b'{"id": {"a": 1}, "channel_id": "x"}'))
     assert (odd.verdict, odd.message_id, odd.channel) == ("delivered", None, None)
+
+
+def test_what_may_pass_is_asked_once_more_and_what_is_gone_is_not() -> None:
+    gone = b'{"message": "Unknown Webhook", "code": 10015}'
+    assert read("discord", 404, gone) == ("stopped", 0.0)
+    assert read("discord", 401, b'{"message": "Invalid Webhook Token", "code": 50027}') == ("stopped", 0.0)
+    assert read("json", 410) == ("stopped", 0.0)
+    for kind, status, body in (
+        ("discord", 404, b"<html>proxy</html>"),
+        ("discord", 403, b'{"code": 10015}'),
+        ("discord", 401, b"{}"),
+        ("json", 404, gone),
+        ("json", 308, b""),
+    ):
+        assert read(kind, status, body) == ("stopped", STOPPED_AGAIN)
+
+
+def test_any_answer_of_discord_may_say_that_no_more_is_taken() -> None:
+    empty = {"X_RateLimit_Remaining": "0", "X_RateLimit_Reset_After": "1.5"}
+    assert read("discord", 400, **empty) == ("refused", 1.5)
+    assert read("discord", 500, **empty) == ("failed", 1.5)
+    assert read("json", 400, **empty) == ("refused", 0.0)
+
+
+def test_one_that_is_down_may_say_for_how_long() -> None:
+    assert read("json", 503, Retry_After="120") == ("failed", 120.0)
+    assert read("zkillboard", 503, Retry_After="120") == ("failed", 120.0)
+    assert read("json", 503, Retry_After="soon") == ("failed", 0.0)
+
+
+def test_zkillboard_takes_a_mail_only_where_it_says_so() -> None:
+    assert read("zkillboard", 200, b'{"status": "success"}')[0] == "delivered"
+    assert read("zkillboard", 200)[0] == "delivered"
+    assert read("zkillboard", 200, b'{"status": "error"}')[0] == "failed"
+    assert read("zkillboard", 404)[0] == "failed"
 
 
 def test_what_may_have_arrived_is_in_doubt() -> None:

@@ -18,6 +18,18 @@ class Waits(Repository):
             yield Run(f"waits.{each}_sooner", {"seconds": seconds})
 
     @writes
+    def shifted(self, seconds: float) -> Tx[None]:
+        """The clock was set by so much: what webhooks may send, and when, stays where it was meant to be.
+
+        Not on a shared database, whose times are its server's own.
+        """
+        if not self._store.exclusive:
+            return
+        for each in ("webhooks_shifted", "webhook_requests_lifted"):
+            yield Run(f"waits.{each}", {"seconds": seconds})
+        yield Run("waits.webhook_requests_shifted", {})
+
+    @writes
     def anew(self, longest: float) -> Tx[None]:
         """Look at every list again that waits without having failed, or for longer than `longest` seconds."""
         yield Run("waits.wants_anew", {"longest": longest})

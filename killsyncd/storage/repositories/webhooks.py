@@ -16,6 +16,7 @@ from killsyncd.storage.transaction import Ids, Row, Run, Store, Tx, one
 from killsyncd.webhooks.model import (
     Delivery,
     PaceWindow,
+    SetAside,
     WebhookState,
 )
 
@@ -34,9 +35,20 @@ class WebhookRepository(Repository):
         self._holder = holder
 
     @writes
-    def register(self, name: str, kind: str) -> Tx[None]:
-        """Make a row that begins at the feed's end, unless there is one."""
-        yield Run("webhooks.register", {"name": name, "kind": kind})
+    def register(self, name: str, kind: str, mark: int) -> Tx[bool]:
+        """Make a row that begins at the feed's end, unless there is one.
+
+        mark: by which its address is known again. Answers whether one that had stopped goes on, since its
+        address is another one.
+        """
+        told = {"name": name, "kind": kind, "mark": mark}
+        if (yield Run("webhooks.register", told)):
+            return False
+        row = one((yield Run("webhooks.one", {"name": name})))
+        if row is None or row["address_mark"] == mark:
+            return False
+        yield Run("webhooks.readdress", told)
+        return row["stopped_at"] is not None
 
     @writes
     def forget_others(self, names: Sequence[str], silent_for: float) -> Tx[list[str]]:
@@ -103,7 +115,7 @@ class WebhookRepository(Repository):
         if pace:
             yield from self._alone(name)
         row = one((yield Run("webhooks.held", {"name": name, "holder": self._holder})))
-        if row is None or row["paused_at"] is not None or row["stopped_at"] is not None:
+        if row is None or row["paused_at"] is not None or _state(row).stopped_for_good:
             return None
         if int(row["position"]) != before:
             return None
@@ -125,13 +137,21 @@ class WebhookRepository(Repository):
     @writes
     def count_request(self, name: str, pace: Sequence[PaceWindow]) -> Tx[float]:
         """Count a request that belongs to no mail's delivery. Answers 0, or the seconds to wait for the
-        pace.
+        pace, and for what the other side asked for.
         """
         yield from self._alone(name)
-        wait = yield from self._wait(name, pace)
+        row = one((yield Run("webhooks.one", {"name": name})))
+        asked = _state(row).asked_to_wait if row is not None else 0.0
+        wait = max(asked, (yield from self._wait(name, pace)))
         if wait <= 0.0:
             yield Run("webhooks.counted", {"name": name})
         return max(0.0, wait)
+
+    @writes
+    def noted(self, name: str, wait: float, channel: str | None) -> Tx[None]:
+        """What came of such a request. wait: seconds before the next one may leave."""
+        yield Run("webhooks.counted_answered", {"name": name})
+        yield Run("webhooks.noted", {"name": name, "wait": wait, "channel": channel})
 
     def _alone(self, name: str) -> Tx[None]:
         """Nobody else counts requests of this kind of webhook until this transaction ends."""
@@ -230,13 +250,13 @@ class WebhookRepository(Repository):
             yield Run("webhooks.hold_up", {**where, "wait": wait, "everybody": int(everybody)})
 
     @writes
-    def stop(self, name: str, error: str, *, doubtful: bool) -> Tx[None]:
-        """The other side refuses everything: nothing more is sent. doubtful: as for `failed`."""
+    def stop(self, name: str, error: str, wait: float, *, doubtful: bool) -> Tx[None]:
+        """The other side refuses everything. wait: seconds until it is tried once more; 0: never. doubtful:
+        as for `failed`.
+        """
         yield Run("webhooks.answered", {"name": name})
-        yield Run(
-            "webhooks.stop",
-            {"name": name, "holder": self._holder, "error": error, "doubtful": int(doubtful)},
-        )
+        told = {"name": name, "holder": self._holder, "error": error, "wait": wait}
+        yield Run("webhooks.stop", {**told, "doubtful": int(doubtful)})
 
     @reads
     def all(self) -> Tx[list[WebhookState]]:
@@ -255,6 +275,12 @@ class WebhookRepository(Repository):
         return [_delivery(row) for row in (yield Run("webhooks.set_aside", {"name": name, "limit": limit}))]
 
     @reads
+    def set_aside_since(self, seconds: float) -> Tx[dict[str, SetAside]]:
+        """What was refused in the last so many seconds, by webhook."""
+        rows = yield Run("webhooks.set_aside_since", {"seconds": seconds})
+        return {str(row["name"]): SetAside(int(row["mails"]), str(row["refused"])) for row in rows}
+
+    @reads
     def last_settled(self, position: int, limit: int) -> Tx[list[int]]:
         """The last mails up to a position, the newest first."""
         rows = yield Run("webhooks.last_settled", {"position": position, "limit": limit})
@@ -269,11 +295,6 @@ class WebhookRepository(Repository):
     def resume(self, name: str) -> Tx[bool]:
         """Go on after a pause or a stop, and at once after failures. False: nothing held it up."""
         return bool((yield Run("webhooks.resume", {"name": name})))
-
-    @writes
-    def resume_stopped(self, name: str) -> Tx[bool]:
-        """Go on after a stop, with another address; a pause stays."""
-        return bool((yield Run("webhooks.resume_stopped", {"name": name})))
 
     @writes
     def replay(self, name: str, since: float) -> Tx[int]:
@@ -321,4 +342,5 @@ def _state(row: Row) -> WebhookState:
         left_out=int(row["left_out"]),
         delivered_at=moment("delivered_at"),
         holder=row["holder"],
+        leased_at=moment("leased_at"),
     )

@@ -34,3 +34,14 @@ WHERE not_before > {now};
 -- name: wants_anew
 UPDATE wants SET not_before = {now}
 WHERE holder IS NULL AND not_before > {now} AND (attempts = 0 OR not_before > {now} + CAST(:longest AS {real}));
+
+-- Of webhooks, whose other side keeps its rules by a clock of its own: exactly as much as ours was set.
+-- name: webhooks_shifted
+UPDATE webhooks SET not_before = not_before + CAST(:seconds AS {real}) WHERE not_before > 0;
+
+-- In two steps, so that no row stands for a moment where another one still does.
+-- name: webhook_requests_lifted
+UPDATE webhook_requests SET sent_at = - (sent_at + CAST(:seconds AS {real}));
+
+-- name: webhook_requests_shifted
+UPDATE webhook_requests SET sent_at = - sent_at WHERE sent_at < 0;

@@ -1,7 +1,13 @@
 -- name: register
-INSERT INTO webhooks (name, kind, position, created_at)
-SELECT CAST(:name AS TEXT), CAST(:kind AS TEXT), position, {now} FROM feed WHERE id = 1
-ON CONFLICT (name) DO UPDATE SET kind = excluded.kind;
+INSERT INTO webhooks (name, kind, position, created_at, address_mark)
+SELECT CAST(:name AS TEXT), CAST(:kind AS TEXT), position, {now}, CAST(:mark AS {int}) FROM feed WHERE id = 1
+ON CONFLICT (name) DO NOTHING RETURNING name;
+
+-- Another address: what was learnt of the one before says nothing of it, and it is tried at once. A pause stays.
+-- name: readdress
+UPDATE webhooks SET kind = :kind, address_mark = :mark, channel = NULL, stopped_at = NULL, not_before = 0, attempts = 0,
+    error = NULL, failing_at = NULL
+WHERE name = :name;
 
 -- name: others
 SELECT name FROM webhooks WHERE holder IS NULL AND (leased_at IS NULL OR leased_at < {now} - CAST(:seconds AS {real}));
@@ -76,14 +82,14 @@ ON CONFLICT (name, killmail_id) DO UPDATE SET delivered_at = excluded.delivered_
 
 -- name: settled
 UPDATE webhooks SET position = CASE WHEN position = :before THEN :position ELSE position END, sending_id = NULL, sending_at = NULL, attempts = 0, failing_at = NULL,
-    error = NULL, not_before = {now} + CAST(:wait AS {real}), channel = COALESCE(:channel, channel),
+    stopped_at = NULL, error = NULL, not_before = {now} + CAST(:wait AS {real}), channel = COALESCE(:channel, channel),
     delivered = delivered + CAST(:delivered AS {int}), set_aside = set_aside + CAST(:set_aside AS {int}),
     delivered_at = CASE WHEN CAST(:delivered AS {int}) > 0 THEN {now} ELSE delivered_at END
 WHERE name = :name AND holder = :holder RETURNING name;
 
 -- name: failed
 UPDATE webhooks SET attempts = CASE WHEN CAST(:counts AS {int}) > 0 THEN attempts + 1 ELSE 0 END, error = :error,
-    failing_at = COALESCE(failing_at, {now}), not_before = {now} + CAST(:wait AS {real}),
+    stopped_at = NULL, failing_at = COALESCE(failing_at, {now}), not_before = {now} + CAST(:wait AS {real}),
     sending_id = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_id END,
     sending_at = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_at END
 WHERE name = :name AND holder = :holder RETURNING name;
@@ -91,12 +97,25 @@ WHERE name = :name AND holder = :holder RETURNING name;
 -- What the other side asked of all webhooks of its kind, or of the channel.
 -- name: hold_up
 UPDATE webhooks SET not_before = {now} + CAST(:wait AS {real})
-WHERE kind = :kind AND not_before < {now} + CAST(:wait AS {real})
-  AND (CAST(:everybody AS {int}) > 0
-       OR channel = (SELECT o.channel FROM webhooks o WHERE o.name = :name));
+WHERE kind = :kind AND stopped_at IS NULL AND not_before < {now} + CAST(:wait AS {real})
+  AND (CAST(:everybody AS {int}) > 0 OR channel IS NULL
+       OR EXISTS (SELECT 1 FROM webhooks o WHERE o.name = :name AND (o.channel IS NULL OR o.channel = webhooks.channel)));
 
+-- What a request beside the deliveries was told.
+-- name: noted
+UPDATE webhooks SET channel = COALESCE(:channel, channel),
+    not_before = CASE WHEN stopped_at IS NULL AND not_before < {now} + CAST(:wait AS {real})
+        THEN {now} + CAST(:wait AS {real}) ELSE not_before END
+WHERE name = :name;
+
+-- name: counted_answered
+UPDATE webhook_requests SET sent_at = {now}
+WHERE name = :name AND sent_at = (SELECT MAX(sent_at) FROM webhook_requests r WHERE r.name = :name);
+
+-- not_before: when it is tried once more; 0 where the answer was for good.
 -- name: stop
-UPDATE webhooks SET stopped_at = {now}, error = :error,
+UPDATE webhooks SET stopped_at = COALESCE(stopped_at, {now}), error = :error,
+    not_before = CASE WHEN CAST(:wait AS {real}) > 0 THEN {now} + CAST(:wait AS {real}) ELSE 0 END,
     sending_id = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_id END,
     sending_at = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_at END
 WHERE name = :name AND holder = :holder RETURNING name;
@@ -107,13 +126,9 @@ UPDATE webhooks SET paused_at = {now} WHERE name = :name AND paused_at IS NULL R
 -- A pause that the other side asked for (429) holds all the same.
 -- name: resume
 UPDATE webhooks SET paused_at = NULL, stopped_at = NULL, attempts = 0, error = NULL, failing_at = NULL,
-    not_before = CASE WHEN attempts > 0 THEN 0 ELSE not_before END
+    not_before = CASE WHEN attempts > 0 OR stopped_at IS NOT NULL THEN 0 ELSE not_before END
 WHERE name = :name AND (paused_at IS NOT NULL OR stopped_at IS NOT NULL OR failing_at IS NOT NULL)
 RETURNING name;
-
--- name: resume_stopped
-UPDATE webhooks SET stopped_at = NULL, not_before = 0, attempts = 0, error = NULL, failing_at = NULL
-WHERE name = :name AND stopped_at IS NOT NULL RETURNING name;
 
 -- name: replay
 UPDATE webhooks SET position = :position, replay_since = :since,
@@ -131,6 +146,14 @@ WHERE name = :name AND killmail_id {in_ids};
 -- name: set_aside
 SELECT killmail_id, delivered_at, message_id, refused FROM webhook_deliveries
 WHERE name = :name AND refused IS NOT NULL ORDER BY delivered_at DESC LIMIT :limit;
+
+-- Mails set aside of late, by webhook, with the newest's reason.
+-- name: set_aside_since
+SELECT d.name, COUNT(*) AS mails,
+    (SELECT n.refused FROM webhook_deliveries n WHERE n.name = d.name AND n.refused IS NOT NULL
+     ORDER BY n.delivered_at DESC LIMIT 1) AS refused
+FROM webhook_deliveries d
+WHERE d.refused IS NOT NULL AND d.delivered_at > {now} - CAST(:seconds AS {real}) GROUP BY d.name;
 
 -- name: last_settled
 SELECT killmail_id FROM killmails WHERE feed_position <= :position ORDER BY feed_position DESC LIMIT :limit;
