@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from killsyncd.core.logging import forget_allowances
 from tests.support.side_by_side import InGroups, longest_first
 
 # Tests start hundreds of interpreters, and without bytecode each of them compiles the whole project first.
@@ -34,6 +35,12 @@ def _what_a_failure_leaves_open() -> Iterator[None]:
             if hasattr(sys, name):
                 delattr(sys, name)
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _lines_of_each_test() -> None:
+    """What another test's clients caused is not counted against this one's lines."""
+    forget_allowances()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -34,7 +34,7 @@ from killsyncd.api.web.static import load_folder, make_file, send
 from killsyncd.config import ApiConfig
 from killsyncd.core.errors import Unavailable
 from killsyncd.core.events import Events, Wakeup
-from killsyncd.core.logging import get_logger
+from killsyncd.core.logging import get_sparing_logger
 from killsyncd.http.connections import ConnectionLimits, Connections, open_files, share_of_files
 
 READY_SECONDS = 5.0
@@ -52,7 +52,7 @@ Readiness = Callable[[], Awaitable[Sequence[str]]]
 MetricsText = Callable[[], Awaitable[bytes]]
 """The metrics in Prometheus' text format."""
 
-log = get_logger(__name__)
+log = get_sparing_logger(__name__)
 
 
 class ApiServer:

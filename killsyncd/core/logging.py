@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -70,6 +71,68 @@ class Logger:
 def get_logger(name: str, **fields: object) -> Logger:
     """The logger of a module (`get_logger(__name__)`), with fields that every event of it carries."""
     return Logger(logging.getLogger(name), fields)
+
+
+class _Allowance:
+    """How often an event was told in this minute, and how often it was not."""
+
+    __slots__ = ("left_out", "since", "told")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.told = 0
+        self.left_out = 0
+
+
+LINES_A_MINUTE = 20
+"""Of one event that clients cause."""
+
+_MINUTE = 60.0
+_allowances: dict[tuple[str, str], _Allowance] = {}
+
+
+class SparingLogger(Logger):
+    """For what clients cause, as often as they like: after LINES_A_MINUTE lines of an event it only counts.
+
+    What it counted is told as `left_out` in one line, once the minute is over.
+    """
+
+    __slots__ = ()
+
+    def _log(self, level: int, event: str, fields: dict[str, object], exc: BaseException | None) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        now, key = time.monotonic(), (self._logger.name, event)
+        allowance = _allowances.setdefault(key, _Allowance(now))
+        if now - allowance.since >= _MINUTE:
+            self._tell_left_out(level, event)
+            allowance = _allowances.setdefault(key, _Allowance(now))
+        if allowance.told < LINES_A_MINUTE:
+            allowance.told += 1
+            super()._log(level, event, fields, exc)
+            return
+        allowance.left_out += 1
+        if allowance.left_out == 1:
+            from asyncio import get_running_loop  # not for `killsyncd ctl`, which must start fast
+
+            with suppress(RuntimeError):  # no loop: the next event after this minute tells it
+                rest = max(0.0, allowance.since + _MINUTE - now)
+                get_running_loop().call_later(rest, self._tell_left_out, level, event)
+
+    def _tell_left_out(self, level: int, event: str) -> None:
+        allowance = _allowances.pop((self._logger.name, event), None)
+        if allowance is not None and allowance.left_out:
+            super()._log(level, event, {"left_out": allowance.left_out, "seconds": _MINUTE}, None)
+
+
+def forget_allowances() -> None:
+    """Begin to count anew, for all events."""
+    _allowances.clear()
+
+
+def get_sparing_logger(name: str) -> Logger:
+    """The logger of a module whose events clients cause."""
+    return SparingLogger(logging.getLogger(name), {})
 
 
 class StateLog:

@@ -43,6 +43,7 @@ def run(config: Config, environ: Mapping[str, str], load: Callable[[], Config]) 
     import uvloop  # not for `killsyncd ctl`, which must start fast
 
     logs.configure(config.log.level, config.log.format, journal=service_manager(environ).journal)
+    garbage.keep_little()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_until_signalled(config, environ, load))
 

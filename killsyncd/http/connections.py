@@ -18,7 +18,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from killsyncd.core.logging import get_logger
+from killsyncd.core.logging import get_sparing_logger
 
 SEND_BUFFER = 64 * 1024
 """Bytes that the kernel holds for a reader (it takes twice that): what is beyond waits in our own count."""
@@ -28,7 +28,7 @@ WRITE_BUFFER = 4 * 1024
 
 _MOST_FILES = 8192
 
-log = get_logger(__name__)
+log = get_sparing_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

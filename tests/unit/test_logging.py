@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -316,3 +317,42 @@ class TestJournal:
         assert service_manager({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}).journal
         assert not service_manager({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"}).journal
         assert not service_manager({}).journal
+
+
+# --- what clients cause ---------------------------------------------------------------------------
+
+
+def told(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_what_clients_cause_is_counted_after_some_lines_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends a thousand bad queries does not fill the journal."""
+    now = 1000.0
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    sparing = logs.get_sparing_logger("killsyncd.tests")
+    for number in range(1000):
+        sparing.info("query refused", reason=str(number))
+        sparing.debug("never shown")
+    assert [each["reason"] for each in told(stream.getvalue())] == list(map(str, range(20)))
+    sparing.info("socket closed")
+    assert told(stream.getvalue())[-1]["event"] == "socket closed", "each event has lines of its own"
+    now += 61.0
+    sparing.info("query refused", reason="later")
+    *_, counted, later = told(stream.getvalue())
+    assert (counted["event"], counted["left_out"]) == ("query refused", 980)
+    assert later["reason"] == "later"
+
+
+async def test_what_was_left_out_is_told_when_nothing_comes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_MINUTE", 0.05)
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    sparing = logs.get_sparing_logger("killsyncd.tests")
+    for _ in range(25):
+        sparing.info("query refused")
+    while "left_out" not in stream.getvalue():
+        await asyncio.sleep(0.01)
+    assert sum(each.get("left_out", 1) for each in told(stream.getvalue())) >= 25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 from graphql import FragmentDefinitionNode, OperationDefinitionNode, get_variable_values, parse
@@ -243,3 +244,27 @@ async def test_queries_take_turns_in_a_circle(monkeypatch: pytest.MonkeyPatch) -
     tasks.append(asyncio.create_task(work("small", 0)))
     await asyncio.gather(*tasks)
     assert done.index("small0") < 20
+
+
+async def test_those_who_waited_for_a_query_to_grow_go_on_some_at_a_time() -> None:
+    """There may be thousands, and all in one round of the loop would hold it for a tenth of a second."""
+    budget = QueryBudget(single=1_000_000, shared=20_000)
+    reservation = await budget.admit(1_000, 5.0)
+    assert not reservation.spend(50_000)
+    rounds, woken = 0, Counter[int]()
+
+    def next_round() -> None:
+        nonlocal rounds
+        rounds += 1
+        if woken.total() < 1_000:
+            asyncio.get_running_loop().call_soon(next_round)
+
+    async def part() -> None:
+        await reservation.grown()
+        woken[rounds] += 1
+
+    next_round()
+    await asyncio.gather(*(part() for _ in range(1_000)))
+    assert max(woken.values()) <= 64
+    reservation.close()
+    assert not budget.busy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -21,6 +22,10 @@ RAW_BYTES = 64
 
 ALLOWANCE = 5_000
 """Values that a query is given beyond what its text says: for lists whose length only the database knows."""
+
+
+_WOKEN = 64
+"""Parts of a query that are woken in one round of the loop; each goes on for some ten microseconds."""
 
 
 class Pool:
@@ -119,6 +124,7 @@ class Reservation:
     """What one query may cost, and whether it is over. `close` it.
 
     A query that is over works no more: whatever belongs to it waits in `parked` until it is cancelled.
+    beginning: how many of its lists have rows that have not begun; before that they cannot be cancelled.
     """
 
     def __init__(self, budget: QueryBudget, spent: int, reserved: int, patience: float | None) -> None:
@@ -129,7 +135,9 @@ class Reservation:
         self._worked = 0.0
         self._since = perf_counter()
         self._closed = False
-        self._growing: asyncio.Future[None] | None = None
+        self._growing: asyncio.Task[None] | None = None
+        self._waiting_to_grow: deque[asyncio.Future[None]] = deque()
+        self.beginning = 0
         self.spent = spent
         self.error: KillsyncdError | None = None
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -187,12 +195,24 @@ class Reservation:
     async def grown(self) -> None:
         """Wait to become the large query."""
         if not self.ended:
-            if self._growing is None:
-                self._growing = asyncio.ensure_future(self._grow())
+            if self._growing is None or self._growing.done():
+                self._growing = asyncio.ensure_future(self._grow_and_tell())
+            grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting_to_grow.append(grown)
             with self.others_first():
-                await asyncio.shield(self._growing)
+                await grown
         if self.ended:
             await self.parked()
+
+    async def _grow_and_tell(self) -> None:
+        """Grow; then wake those who wait for it, some in each round of the loop: there may be thousands."""
+        await self._grow()
+        while self._waiting_to_grow:
+            for _ in range(min(_WOKEN, len(self._waiting_to_grow))):
+                each = self._waiting_to_grow.popleft()
+                if not each.done():
+                    each.set_result(None)
+            await asyncio.sleep(0)
 
     async def _grow(self) -> None:
         if self._reserved:
@@ -218,6 +238,7 @@ class Reservation:
         self.error = None
         if self._growing is not None and not self._growing.done():
             self._growing.cancel()
+        self._waiting_to_grow.clear()
         self._budget.give_back(self._reserved)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import orjson
@@ -51,11 +51,14 @@ from killsyncd.core.errors import BadInput, KillsyncdError, Unavailable
 from killsyncd.core.read_model import FeedEpoch, TooMuch
 from killsyncd.core.tasks import deadline
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 EPOCH_SECONDS = 60.0
 EPOCH_PATIENCE = 5.0
 
 _RULES = (*specified_rules, *recommended_rules)
-_SHORT_TEXT = 1_000  # characters; looked through in a few milliseconds
+_SHORT_TEXT = 200  # characters; looked through in a few milliseconds
 _LONGEST_MESSAGE = 1_000
 _NAMED = ("name", "eft")
 
@@ -142,10 +145,14 @@ class Engine:
         if len(text) <= _SHORT_TEXT:
             await self.turn()  # many may come at once
             return self._remember(self._look_through(key, text))
-        # A long one takes tens of milliseconds: beside the loop, and one at a time.
         async with self._looking:
             known = self._remembered(key)
             return known or self._remember(await asyncio.to_thread(self._look_through, key, text))
+
+    async def beside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what takes long for a long query: not in the loop, and one at a time."""
+        async with self._looking:
+            return await asyncio.to_thread(work, *args, **kwargs)
 
     async def turn(self) -> None:
         """Wait for a round of the loop with time left, before some milliseconds of work of a query's own."""
@@ -311,8 +318,10 @@ class Engine:
         """Stop a query that is under way: what it began must have started before it can be cancelled."""
         reservation.end()
         self._turns.release(reservation)
-        for _ in range(4 * self._limits.depth):
+        left = rounds = 4 * self._limits.depth
+        while left:
             await asyncio.sleep(0)
+            left = rounds if reservation.beginning else left - 1
         task.cancel()
         await asyncio.wait({task})
 

@@ -10,10 +10,10 @@ from graphql import GraphQLError
 
 from killsyncd.core.deployment import fit
 from killsyncd.core.errors import BadInput, KillsyncdError, LoginRefused, NotFound, Unavailable, UsageError
-from killsyncd.core.logging import get_logger
+from killsyncd.core.logging import get_sparing_logger
 from killsyncd.core.read_model import TooMuch
 
-log = get_logger(__name__)
+log = get_sparing_logger(__name__)
 
 BAD_USER_INPUT = "BAD_USER_INPUT"
 UNAUTHENTICATED = "UNAUTHENTICATED"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from graphql import Executor, get_named_type, is_leaf_type
-from graphql.pyutils import gather_with_cancel
 
 from killsyncd.api.graphql.budget import Reservation
 from killsyncd.api.graphql.context import Context
@@ -18,6 +18,9 @@ PAID_BEFORE = frozenset({("Killmail", "attackers"), ("Killmail", "items")})
 
 _AT_HAND = 8
 """Rows that are worked on in one go where there is time."""
+
+_BEGUN = 16
+"""Rows of a list that begin, or are cancelled, in one round of the loop; each may have fields that wait."""
 
 
 class BoundedExecutor(Executor[Any]):
@@ -128,9 +131,68 @@ class BoundedExecutor(Executor[Any]):
             ):
                 waiting.append(index)
         if waiting:
-            found = await gather_with_cancel(*(completed[index] for index in waiting))
+            found = await self._all([completed[index] for index in waiting])
             for index, value in zip(waiting, found, strict=True):
                 completed[index] = value
         if self.reservation.ended:
             await self.reservation.parked()
         return completed
+
+    async def _all(self, rows: Sequence[Awaitable[Any]]) -> list[Any]:
+        """Work on rows side by side. They begin, and are cancelled should it come to that, some at a time.
+
+        Not asyncio.gather: a query has thousands of them, and that begins and cancels all in one round.
+        """
+        tasks: list[asyncio.Future[Any]] = []
+        try:
+            await self._begin(rows, tasks)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            failed = [each for each in done if not each.cancelled() and each.exception() is not None]
+            if failed:
+                failed[0].result()
+            return [each.result() for each in tasks]
+        finally:
+            await _cancel(tasks)
+            tasks.clear()  # they know this frame by what they raised
+
+    async def _begin(self, rows: Sequence[Awaitable[Any]], into: list[asyncio.Future[Any]]) -> None:
+        """Begin all of them, also where this is cancelled meanwhile: what has not begun cannot be."""
+        cancelled: asyncio.CancelledError | None = None
+        self.reservation.beginning += 1
+        try:
+            for start in range(0, len(rows), _BEGUN):
+                into += map(asyncio.ensure_future, rows[start : start + _BEGUN])
+                try:
+                    await self._round()
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        finally:
+            self.reservation.beginning -= 1
+        if cancelled is not None:
+            raise cancelled
+
+    async def _round(self) -> None:
+        """Let the rows that have begun ask for what they need, before anything is read for them."""
+        loading = self.context_value.loaders.turns
+        loading.working += 1
+        try:
+            await asyncio.sleep(0)
+        finally:
+            loading.working -= 1
+            loading.look()
+        if self.turns.over():
+            await self._turn()
+
+
+async def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel those that are not done, some in each round of the loop."""
+    pending = [each for each in tasks if not each.done()]
+    for start in range(0, len(pending), _BEGUN):
+        for each in pending[start : start + _BEGUN]:
+            each.cancel()
+        await asyncio.sleep(0)
+    if pending:
+        await asyncio.wait(pending)
+    for each in pending:
+        if not each.cancelled():
+            each.exception()  # looked at: it is not worth a line in the log

@@ -46,6 +46,10 @@ class Limits:
     subscriptions, and of all messages that subscribed, beyond 1 KiB each. operations: on all sockets.
     replay: mails of the feed read at once. ring: the last mails of the feed kept for all subscribers.
     payloads: bytes of answers kept for all subscribers.
+
+    Together they bound what all clients at once can make the daemon take, whatever they ask for: 150 MB
+    (`make bench BENCH_ARGS=memory`). A value is some 300 bytes while a query works; what is sent is there
+    twice, once for the connection; a remembered token of a query is some 1.5 KB.
     """
 
     body: int = 64 * 1024
@@ -58,26 +62,26 @@ class Limits:
     ids: int = 1000
     alternatives: int = 20
     days: int = 90
-    values: int = 300_000
-    values_together: int = 150_000
+    values: int = 200_000
+    values_together: int = 100_000
     patience: float = 5.0
-    sending: int = 24 * 1024 * 1024
+    sending: int = 12 * 1024 * 1024
     small: int = 4 * 1024
     seconds: float = 5.0
     cached_queries: int = 256
-    cached_tokens: int = 20_000
+    cached_tokens: int = 10_000
     connections: int = 2560
     sockets: int = 2000
     subscriptions: int = 20
     operations: int = 4000
-    subscribed_tokens: int = 30_000
+    subscribed_tokens: int = 15_000
     subscribed_bytes: int = 1024 * 1024
     init_seconds: float = 3.0
     ping_seconds: float = 20.0
     send_seconds: float = 20.0
     replay: int = 100
     ring: int = 1000
-    payloads: int = 4 * 1024 * 1024
+    payloads: int = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,19 +80,20 @@ class SharedResults:
         self._kept: OrderedDict[Hashable, tuple[bytes, float]] = OrderedDict()
         self._size = 0
         self._making: dict[Hashable, asyncio.Task[bytes]] = {}
-        self._shapes: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._texts: OrderedDict[bytes, SharedText] = OrderedDict()
 
-    def shape_of(self, prepared: Prepared, operation_name: str | None, variables: dict[str, Any]) -> bytes:
-        """The shape of a subscription; remembered, for many clients ask the same."""
+    async def shape_of(
+        self, prepared: Prepared, operation_name: str | None, variables: dict[str, Any]
+    ) -> bytes:
+        """The shape of a subscription; most of it is remembered, for many clients ask the same."""
         assert prepared.document is not None, "only for what can be executed"
-        if variables:  # and those would have to be compared
-            return shape_of(prepared.document, operation_name, variables)
-        key = (prepared.key, operation_name)
-        shape = self._shapes.pop(key, None) or shape_of(prepared.document, operation_name, variables)
-        self._shapes[key] = shape
-        if len(self._shapes) > self._limits.cached_queries:
-            self._shapes.popitem(last=False)
-        return shape
+        text = self._texts.pop(prepared.key, None)
+        if text is None:
+            text = await self._engine.beside(text_of, prepared.document)
+        self._texts[prepared.key] = text
+        if len(self._texts) > self._limits.cached_queries:
+            self._texts.popitem(last=False)
+        return text.shape(operation_name, variables)
 
     async def of(self, event: Event, asked: PreparedSubscription) -> bytes:
         """The answer for an event, as JSON.
@@ -173,15 +174,30 @@ class SharedResults:
         await asyncio.gather(*self._making.values(), return_exceptions=True)
 
 
-def shape_of(document: DocumentNode, operation_name: str | None, variables: dict[str, Any]) -> bytes:
-    """What two subscriptions must share to get the same answers to the same events."""
+@dataclass(frozen=True, slots=True)
+class SharedText:
+    """What of a document makes its answers: all but the arguments of root fields.
+
+    digest: SHA-256 of its text. variables: names of those that it uses.
+    """
+
+    digest: str
+    variables: frozenset[str]
+
+    def shape(self, operation_name: str | None, variables: dict[str, Any]) -> bytes:
+        """What two subscriptions must share to get the same answers to the same events."""
+        given = {name: value for name, value in variables.items() if name in self.variables}
+        known = orjson.dumps([self.digest, operation_name, given], option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(known).digest()
+
+
+def text_of(document: DocumentNode) -> SharedText:
+    """The text that subscriptions may share. Takes milliseconds for a long one."""
     stripped = visit(document, _Stripped())
     used = _Used()
     visit(stripped, used)
     text = print_ast(visit(stripped, _Undefine(used.names)))
-    given = {name: value for name, value in variables.items() if name in used.names}
-    known = orjson.dumps([text, operation_name, given], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(known).digest()
+    return SharedText(hashlib.sha256(text.encode()).hexdigest(), frozenset(used.names))
 
 
 class _Stripped(Visitor):

@@ -25,7 +25,7 @@ from killsyncd.api.graphql.open_operations import OpenOperations
 from killsyncd.api.graphql.shared_results import Event, PreparedSubscription, SharedResults
 from killsyncd.api.graphql.subscriptions import SubscriptionContext
 from killsyncd.core.errors import KillsyncdError, Unavailable
-from killsyncd.core.logging import get_logger
+from killsyncd.core.logging import get_sparing_logger
 from killsyncd.core.read_model import TooMuch
 from killsyncd.core.retry import retry
 from killsyncd.http.connections import Connections
@@ -35,7 +35,7 @@ PROTOCOL = "graphql-transport-ws"
 PATIENT_TRIES = 60
 """How often an event is tried again, a second apart, while the database does not answer."""
 
-log = get_logger(__name__)
+log = get_sparing_logger(__name__)
 
 
 class _Close(Exception):
@@ -169,6 +169,8 @@ class _Socket:
             if self._ending is not None:
                 await self._ending
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Cancelled, each holds us by where it was, in a circle that only the collector would end.
+            self._operations.clear()
 
     async def leave(self) -> None:
         """The daemon stops."""
@@ -328,7 +330,7 @@ class _Socket:
             stream = await self._stream(prepared, variables, name)
             if isinstance(stream, list):
                 return stream
-            shape = self._payloads.shape_of(prepared, name, variables)
+            shape = await self._payloads.shape_of(prepared, name, variables)
             asked = PreparedSubscription(prepared.document, variables, name, shape, pages=prepared.pages)
             try:
                 async for event in stream:

@@ -25,7 +25,7 @@ from killsyncd.auth.login_state import LoginOrigin, LoginReturn, LoginState
 from killsyncd.config import host_of
 from killsyncd.core.deployment import for_pilot
 from killsyncd.core.errors import KillsyncdError, LoginRefused, Unavailable
-from killsyncd.core.logging import get_logger
+from killsyncd.core.logging import get_sparing_logger
 from killsyncd.core.model import UserState
 from killsyncd.service.operations import Operations
 
@@ -40,7 +40,7 @@ _BODY_SECONDS = 10.0
 
 T = TypeVar("T")
 
-log = get_logger(__name__)
+log = get_sparing_logger(__name__)
 
 
 def page(

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import re
+import threading
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from killsyncd.api.graphql import shared_results
 from killsyncd.api.graphql.budget import RAW_BYTES
 from killsyncd.api.graphql.engine import Answer, Engine
 from killsyncd.api.graphql.executor import BoundedExecutor
@@ -262,6 +264,32 @@ async def test_many_that_begin_at_once_take_turns(start: Start, monkeypatch: pyt
             assert (await socket.receive())["type"] == "next"
     assert sum(begun.values()) == 40
     assert max(begun.values()) <= 5, "four are woken for a round, beside the one that opens it"
+
+
+async def test_a_query_of_some_length_is_looked_through_beside_the_loop(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes tens of milliseconds; so does finding out what subscriptions share."""
+    loop, seen = threading.get_ident(), set[int]()
+    look, text_of = Engine._look_through, shared_results.text_of
+
+    def looked(*args: Any) -> Any:
+        seen.add(threading.get_ident())
+        return look(*args)
+
+    def found(document: Any) -> Any:
+        seen.add(threading.get_ident())
+        return text_of(document)
+
+    monkeypatch.setattr(Engine, "_look_through", looked)
+    monkeypatch.setattr(shared_results, "text_of", found)
+    api = await start()
+    fields = " ".join(f"a{number}: id" for number in range(28))
+    async with connect(api) as socket:
+        await socket.subscribe(f"subscription {{ newKillmail {{ {fields} }} }}", "1")
+        await following(api, 1)
+    assert seen
+    assert loop not in seen
 
 
 @pytest.mark.parametrize("how", ["cut off", "gone"])
