@@ -20,6 +20,7 @@ from killsyncd.service.operations import Operations
 from killsyncd.service.ports import OperationsStorage
 from killsyncd.service.status import OperationsSettings
 from killsyncd.storage.postgres import listen as listener
+from killsyncd.storage.postgres import silence
 from killsyncd.storage.postgres import store as driver
 from killsyncd.storage.postgres.store import PostgresStore
 from killsyncd.storage.repositories.ledger import LedgerRepository
@@ -28,9 +29,10 @@ from killsyncd.storage.repositories.sources import SourceRepository
 from killsyncd.storage.repositories.status import StatusRepository
 from killsyncd.storage.repositories.sync_requests import SyncRequests
 from killsyncd.storage.repositories.users import UserRepository
+from killsyncd.storage.transaction import Sql, Tx
 from tests.contract.conftest import Postgres
 from tests.contract.test_postgres import add, through
-from tests.contract.test_stores import get
+from tests.contract.test_stores import get, put
 from tests.support.pooler import pgbouncer
 from tests.support.proxy import Proxy
 
@@ -103,6 +105,31 @@ async def test_a_database_that_goes_silent_holds_no_reader(
     proxy.thaw()
     monkeypatch.setattr(driver, "READ_DEADLINE", 25.0)
     assert await proxied.read(get, "n") == "1"
+
+
+async def test_a_write_waits_for_a_server_that_works_and_not_for_one_that_is_silent(
+    proxied: PostgresStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent: it takes connections and answers nothing, for two and a half minutes a statement."""
+    monkeypatch.setattr(silence, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(silence, "ANSWER_SECONDS", 5.0)
+
+    def slow() -> Tx[None]:
+        yield from put("slow", "1")
+        yield Sql("SELECT pg_sleep(1)", {})
+
+    await proxied.write(slow)
+    assert await proxied.read(get, "slow") == "1", "asked meanwhile, the server answered"
+    monkeypatch.setattr(silence, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(driver, "WRITE_PATIENCE", 0.0)
+    proxy.freeze()
+    with pytest.raises(Unavailable) as caught:
+        await proxied.write(add, "n")
+    assert "is PostgreSQL running" in caught.value.hint
+    proxy.thaw()
+    monkeypatch.setattr(silence, "ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr(driver, "WRITE_PATIENCE", 45.0)
+    assert await proxied.write(add, "n") == 1
 
 
 async def test_status_answers_without_a_silent_database_and_says_so(

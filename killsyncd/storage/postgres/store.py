@@ -35,6 +35,7 @@ from killsyncd.storage.postgres.errors import (
 from killsyncd.storage.postgres.listen import listening, say
 from killsyncd.storage.postgres.outcomes import happened, leave_token, ready
 from killsyncd.storage.postgres.pool import Pool, Session, keep_alive
+from killsyncd.storage.postgres.silence import cut_where_silent
 from killsyncd.storage.transaction import TransactionCounts, Tx
 
 P = ParamSpec("P")
@@ -54,7 +55,7 @@ WRITE_PATIENCE = 45.0
 READ_PATIENCE = 5.0
 CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 150.0
-"""Longest wait for one answer: a server that fell off the network never sends one."""
+"""Longest wait for one answer of a server that answers others; see `silence` for one that answers nobody."""
 
 READ_SECONDS = 15.0
 READ_DEADLINE = 25.0
@@ -281,12 +282,13 @@ class PostgresStore:
     async def _transaction(self, connection: Any, tx: Tx[T], writes: bool) -> T:
         token = None
         try:
-            if writes:
-                await ready(connection)
-            await connection.execute("BEGIN" if writes else self._begin_read)
-            result = await self._steps.drive(connection, tx)
-            if writes:
-                token = await leave_token(connection)
+            async with self._unless_silent(connection):
+                if writes:
+                    await ready(connection)
+                await connection.execute("BEGIN" if writes else self._begin_read)
+                result = await self._steps.drive(connection, tx)
+                if writes:
+                    token = await leave_token(connection)
         except BaseException as error:
             if is_read_only(error):
                 self._pool.leave_server()  # ours comes back to the pool, too
@@ -303,7 +305,8 @@ class PostgresStore:
         """COMMIT; answers whether it happened, also where the connection breaks under it."""
         committing = asyncio.ensure_future(connection.execute("COMMIT"))
         try:
-            said = await asyncio.shield(committing)
+            async with self._unless_silent(connection):
+                said = await asyncio.shield(committing)
         except asyncio.CancelledError:
             # COMMIT may be on its way: let it end, so that the connection can be used again.
             await asyncio.wait([committing], timeout=COMMAND_SECONDS)
@@ -319,6 +322,10 @@ class PostgresStore:
         if said != "COMMIT":
             raise RuntimeError("a transaction swallowed a refusal outside of a savepoint")
         return True
+
+    def _unless_silent(self, connection: Any) -> AbstractAsyncContextManager[None]:
+        """Wait in the block for as long as the server answers anybody."""
+        return cut_where_silent(connection, self._connect, self._pool.leave_server)
 
     async def _happened(self, slot: str, token: str) -> bool:
         def hopeless() -> bool:
