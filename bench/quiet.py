@@ -11,10 +11,10 @@ from pathlib import Path
 import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.postgres import a_database
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, wait_for
-from tests.support.server_urls import POSTGRES_URL, create_database, drop_database
 
 CACHE = 4.0
 MOST_TRANSACTIONS = 3
@@ -26,25 +26,10 @@ MOST_CPU = 0.0012
 def quiet_poll(folder: Path, quick: bool) -> list[Figure]:
     """Polls of lists that have not changed, by a daemon on SQLite and by one on PostgreSQL."""
     figures = _on(folder / "sqlite", None, quick)
-    if (url := postgres_database()) is not None:
-        try:
+    with a_database() as url:
+        if url is not None:  # measured where there is one
             figures += _on(folder / "postgres", url, quick)
-        finally:
-            asyncio.run(drop_database(url))
     return figures
-
-
-def postgres_database() -> str | None:
-    """The address of a new database on the server of the tests; None where there is none."""
-
-    async def make() -> str | None:
-        try:
-            await (await asyncpg.connect(POSTGRES_URL, timeout=5)).close()
-        except (OSError, TimeoutError, asyncpg.PostgresError):
-            return None  # measured where there is one
-        return await create_database()
-
-    return asyncio.run(make())
 
 
 def _on(folder: Path, url: str | None, quick: bool) -> list[Figure]:

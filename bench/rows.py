@@ -19,6 +19,7 @@ from bench.history import history
 from bench.lists import lists
 from bench.quiet import quiet_poll
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
+from bench.static_data import static_data
 from bench.values import values
 from bench.webhooks import webhooks
 from killsyncd.simulator import SimulatorProcess
@@ -337,6 +338,7 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "tokens": tokens,
     "quiet-poll": quiet_poll,
     "values": values,
+    "static-data": static_data,
     "feed": feed,
     "small-things": small_things,
     "loop-hold": loop_hold,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import psutil
 
-from bench.quiet import postgres_database, transactions
+from bench.postgres import a_database
+from bench.quiet import transactions
 from bench.rig import Cost, Figure, RowFailed, eve, log_all_in, measured, wait_stored
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess
-from tests.support.server_urls import drop_database
 
 MANY = 50
 MOST_QUERIES = 1.0
@@ -28,11 +27,9 @@ def webhooks(folder: Path, quick: bool) -> list[Figure]:
     """Idle, on SQLite and on PostgreSQL; and beside a first sync of which they send nothing."""
     seconds = 20.0 if quick else 60.0
     figures = _idle(folder / "sqlite", None, seconds)
-    if (url := postgres_database()) is not None:
-        try:
+    with a_database() as url:
+        if url is not None:  # measured where there is one
             figures += _idle(folder / "postgres", url, seconds)
-        finally:
-            asyncio.run(drop_database(url))
     return [*figures, _beside(folder / "beside", 500 if quick else 2000)]
 
 

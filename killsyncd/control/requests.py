@@ -47,11 +47,12 @@ Reader = Callable[[str, Any], Any]
 
 def answer(value: Any, status: int = 200) -> web.Response:
     """A JSON answer of anything the operations return, with the remedies of this deployment."""
-    return web.Response(
-        body=orjson.dumps(_fitted(jsonable(value)), option=orjson.OPT_APPEND_NEWLINE),
-        status=status,
-        content_type="application/json",
-    )
+    return web.Response(body=line_of(value), status=status, content_type="application/json")
+
+
+def line_of(value: Any) -> bytes:
+    """The same as a line of an answer that has several."""
+    return orjson.dumps(_fitted(jsonable(value)), option=orjson.OPT_APPEND_NEWLINE)
 
 
 _TOLD = frozenset({"remedy", "hint", "reason", "message", "verdict", "why"})

@@ -116,7 +116,7 @@ class ControlServer:
         if groups is not None:
             app.add_routes(group_routes(groups))
         if statistics is not None:
-            app.add_routes(statistics_routes(statistics))
+            app.add_routes(statistics_routes(statistics, self._stream))
         if history is not None:
             app.add_routes(history_routes(history))
         # A client that went away ends what it had asked for; what was committed stays.

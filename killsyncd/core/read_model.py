@@ -119,7 +119,7 @@ class MailValue:
     fitted: int
     cargo: int
     unpriced: tuple[int, ...]
-    priced_on: date | None
+    priced_on: date
     method: str
 
 

@@ -118,15 +118,20 @@ class Sync:
 
 
 async def build(
-    stack: AsyncExitStack, config: Config, clock: Clock, rng: random.Random, stopping: asyncio.Event
+    stack: AsyncExitStack,
+    config: Config,
+    clock: Clock,
+    rng: random.Random,
+    stopping: asyncio.Event,
+    tell: Callable[[str], None],
 ) -> App:
     """Open the database and make every part. What must be closed goes onto the stack.
 
-    stopping: ends the wait for a database that is not there yet.
+    stopping: ends the wait for a database that is not there yet. tell: hears what takes long.
     """
     runtime = Runtime(config, clock, rng, stack, Events(), Health(clock), clock.now())
     tasks = Tasks()
-    storage = await build_storage(runtime, tasks, stopping)
+    storage = await build_storage(runtime, tasks, stopping, tell)
     esi = await build_esi(runtime, tasks, storage)
     auth = await build_auth(runtime, tasks, storage)
     sync = await build_sync(runtime, tasks, storage, esi, auth)
@@ -162,10 +167,12 @@ async def build(
     )
 
 
-async def build_storage(runtime: Runtime, tasks: Tasks, stopping: asyncio.Event) -> Storage:
+async def build_storage(
+    runtime: Runtime, tasks: Tasks, stopping: asyncio.Event, tell: Callable[[str], None]
+) -> Storage:
     """Open the database, join those that share it, hear what they do."""
     clock, events, stack = runtime.clock, runtime.events, runtime.stack
-    store, vault = await await_store(runtime.config, clock, stopping)
+    store, vault = await await_store(runtime.config, clock, stopping, tell)
     stack.push_async_callback(store.close)
     member = await Membership.join(store, clock, egress=runtime.config.esi.egress, version=__version__)
     stack.push_async_callback(member.leave)

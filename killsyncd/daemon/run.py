@@ -117,7 +117,7 @@ async def serve(
     cut = cut or asyncio.Event()
     async with AsyncExitStack() as stack:
         try:
-            app = await build(stack, config, clock, random.Random(), stopping)
+            app = await build(stack, config, clock, random.Random(), stopping, notifier.starting)
         except Unavailable:
             if stopping.is_set():
                 return  # asked to end while it waited for the database

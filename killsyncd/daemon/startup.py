@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 from killsyncd.auth.encryption import Vault
 from killsyncd.config import Config, SecurityConfig
@@ -24,6 +25,9 @@ from killsyncd.storage.sqlite.store import SqliteStore
 START_PATIENCE = 60.0
 """Seconds for which a daemon that starts waits for its database: both may have been started together."""
 
+TELL_EVERY = 10.0
+"""Seconds between two words while the schema is brought up to date."""
+
 log = get_logger(__name__)
 
 
@@ -38,9 +42,12 @@ async def open_store(config: Config, clock: Clock) -> SqliteStore | PostgresStor
     return await PostgresStore.open(config.database.url, config.database.password)
 
 
-async def open_store_and_key(config: Config, clock: Clock) -> tuple[SqliteStore | PostgresStore, Vault]:
+async def open_store_and_key(
+    config: Config, clock: Clock, tell: Callable[[str], None] = lambda text: None
+) -> tuple[SqliteStore | PostgresStore, Vault]:
     """The database with today's schema, and the vault whose key opens what is in it.
 
+    tell: hears every few seconds what is done while an older schema is brought up to date.
     Raises SchemaRefused, KeyRefused, AlreadyRunning, Refused, Unavailable; then the
     database is as it was.
     """
@@ -52,8 +59,9 @@ async def open_store_and_key(config: Config, clock: Clock) -> tuple[SqliteStore 
         canary = await key_rotation.canary(store) if applied else None
         vault = open_vault(config.security, canary)
         if applied and len(applied) < len(migrations()):
-            await _copy_before(store, applied[-1])
-        await migrate(store)
+            await _upgrade(store, applied[-1], clock, tell)
+        else:
+            await migrate(store)
         if canary is None:
             await key_rotation.keep_canary(store, vault)
             # On a shared database another daemon may have been first, with another key.
@@ -65,7 +73,7 @@ async def open_store_and_key(config: Config, clock: Clock) -> tuple[SqliteStore 
 
 
 async def await_store(
-    config: Config, clock: Clock, stopping: asyncio.Event
+    config: Config, clock: Clock, stopping: asyncio.Event, tell: Callable[[str], None] = lambda text: None
 ) -> tuple[SqliteStore | PostgresStore, Vault]:
     """As `open_store_and_key`, waiting for a database that does not answer yet, unless `stopping`."""
     until = clock.monotonic() + START_PATIENCE
@@ -75,7 +83,7 @@ async def await_store(
         states.set("start", "waiting", "waiting for the database", reason=error.message)
 
     return await retry(
-        lambda: open_store_and_key(config, clock),
+        lambda: open_store_and_key(config, clock, tell),
         on=Unavailable,
         wait=1.0,
         sleep=clock.sleep,
@@ -108,6 +116,30 @@ def open_vault(security: SecurityConfig, canary: bytes | None) -> Vault:
             "nothing was changed",
         )
     return vault
+
+
+async def _upgrade(store: Migratable, schema: int, clock: Clock, tell: Callable[[str], None]) -> None:
+    """Bring an older schema up to date. It may take minutes: whoever waits hears how far it is."""
+    newest, began = migrations()[-1].number, clock.monotonic()
+    doing = "copying the database before its schema is brought up to date"
+
+    def begins(number: int) -> None:
+        nonlocal doing
+        doing = f"bringing the database's schema up to date: {number} of {newest}"
+        log.info(doing, seconds=round(clock.monotonic() - began))
+
+    async def keep_telling() -> None:
+        while True:
+            tell(f"{doing}; {clock.monotonic() - began:.0f} s so far")
+            await clock.sleep(TELL_EVERY)
+
+    telling = asyncio.create_task(keep_telling())
+    try:
+        await _copy_before(store, schema)
+        await migrate(store, begins=begins)
+    finally:
+        telling.cancel()
+    log.info("the database's schema is up to date", schema=newest, seconds=round(clock.monotonic() - began))
 
 
 async def _copy_before(store: Migratable, number: int) -> None:

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from killsyncd.core.clock import Clock
 from killsyncd.core.logging import get_logger
 
+START_GRACE = 120
+"""Seconds within which a daemon whose start takes long has to be heard of again."""
+
 log = get_logger(__name__)
 
 
@@ -47,6 +50,10 @@ class Notifier:
         """Every task is at work."""
         self._serving = True
         self.send("READY=1")
+
+    def starting(self, text: str) -> None:
+        """The start takes longer, and why. The manager gives it `START_GRACE` seconds more from now on."""
+        self.send(f"EXTEND_TIMEOUT_USEC={START_GRACE * 1_000_000}", f"STATUS={text}")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:

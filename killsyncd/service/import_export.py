@@ -29,6 +29,9 @@ log = get_logger(__name__)
 PAGE = 200
 """Mails read, or stored, at once."""
 
+IDS = 20_000
+"""Ids of one character's mails that are read at once: 80 bytes each."""
+
 BATCH_BYTES = 4_000_000
 MAX_LINE = 16_000_000
 """Bytes: the largest fights of EVE make some two million."""
@@ -80,13 +83,26 @@ class ImportExport:
             raise BadInput(f"there is no export format {format!r}", f"allowed are {' and '.join(FORMATS)}")
         if format == "csv":
             yield csv_head()
-        after = 0
-        while page := await self._rows.documents_after(after, PAGE, since=since, character_id=character_id):
+        pages = self._all(since) if character_id is None else self._of(character_id, since)
+        async for page in pages:
             if format == "jsonl":
                 yield b"".join(map(json_line, page))
             else:
                 yield await self._csv_page(page)
+
+    async def _all(self, since: datetime | None) -> AsyncIterator[list[StoredDocument]]:
+        after = 0
+        while page := await self._rows.documents_after(after, PAGE, since=since):
+            yield page
             after = page[-1].killmail_id
+
+    async def _of(self, character_id: int, since: datetime | None) -> AsyncIterator[list[StoredDocument]]:
+        after = 0
+        while ids := await self._rows.ids_of(character_id, after, IDS):
+            for start in range(0, len(ids), PAGE):
+                if page := await self._rows.documents_of(ids[start : start + PAGE], since):
+                    yield page
+            after = ids[-1]
 
     async def _csv_page(self, page: Sequence[StoredDocument]) -> bytes:
         mails = [(each.killmail_hash, mail) for each, mail in _decoded(page)]

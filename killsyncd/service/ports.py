@@ -215,9 +215,15 @@ class ImportExportRows(Protocol):
     """The database, for exports and imports."""
 
     async def documents_after(
-        self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
+        self, killmail_id: int, limit: int, *, since: datetime | None
     ) -> list[StoredDocument]:
-        """Mails with a higher id, in order of ids. since: of the kill; character_id: on either side."""
+        """Mails with a higher id, in order of ids. since: of the kill."""
+
+    async def ids_of(self, character_id: int, after: int, limit: int) -> list[int]:
+        """Mails with a higher id that a character is on, on either side, in order of ids."""
+
+    async def documents_of(self, ids: Sequence[int], since: datetime | None = None) -> list[StoredDocument]:
+        """These mails, in order of ids. since: of the kill."""
 
     async def names(self, ids: Sequence[int]) -> dict[int, str]:
         """Names that are resolved."""

@@ -5,9 +5,11 @@ The statistics come out of the tables; this comes out of ESI's JSON, by code tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Protocol
 
 from killsyncd.core.errors import BadInput
@@ -19,6 +21,15 @@ from killsyncd.service.operations import Operations
 from killsyncd.service.ports import StoredDocument
 
 PAGE = 200
+TURN = 20
+"""Mails that are decoded before others get their turn at the loop."""
+
+IDS = 20_000
+"""Ids of one pilot's mails that are read at once."""
+
+LOOKS = 3
+"""How often a pilot is counted whose sums differ: mails and values may have changed meanwhile."""
+
 SINCE, UNTIL = datetime(1971, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -31,9 +42,12 @@ class CheckedRows(Protocol):
 class Documents(Protocol):
     """Killmails as ESI sent them, and what they are worth."""
 
+    async def stored(self) -> int: ...
     async def documents_after(
-        self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
+        self, killmail_id: int, limit: int, *, since: datetime | None
     ) -> list[StoredDocument]: ...
+    async def ids_of(self, character_id: int, after: int, limit: int) -> list[int]: ...
+    async def documents_of(self, ids: Sequence[int]) -> list[StoredDocument]: ...
     async def values(self, ids: Sequence[int]) -> dict[int, MailValue]: ...
 
 
@@ -51,47 +65,116 @@ class Checked:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a recount is. of: killmails there are, as far as that is known."""
+
+    read: int
+    of: int
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What the documents say of one pilot. years: in which something was."""
+
+    tally: Tally = field(default_factory=Tally)
+    years: set[int] = field(default_factory=set)
+
+
 class StatisticsCheck:
-    """Recounts. It takes as long as reading every killmail of the pilots does."""
+    """Recounts. It takes as long as reading every killmail does: minutes for a million."""
 
     def __init__(self, statistics: CheckedRows, documents: Documents, operations: Operations) -> None:
         self._statistics = statistics
         self._documents = documents
         self._operations = operations
 
-    async def check(self, selector: str | None) -> list[Checked]:
-        """One user, or all of them. Raises NotFound, UsageError, Unavailable."""
+    async def check(self, selector: str | None) -> AsyncIterator[Progress | list[Checked]]:
+        """One user, or all of them: how far it is, as it goes on, and at last what was found.
+
+        Raises NotFound, UsageError, Unavailable.
+        """
         if selector is None:
             users = await self._operations.users()
+            pages = self._all()
+            total = await self._documents.stored()
         else:
             users = [await self._operations.user(selector)]
-        return [await self._of(each) for each in users]
+            pages, total = self._of(users[0].character_id), 0
+        counted = {each.character_id: _Counted() for each in users}
+        read = 0
+        async for page in pages:
+            await self._count(page, counted)
+            read += len(page)
+            yield Progress(read, max(read, total))
+        yield [await self._compared(user, counted[user.character_id]) for user in users]
 
-    async def _of(self, user: User) -> Checked:
-        counted, after = Tally(), 0
-        while page := await self._documents.documents_after(
-            after, PAGE, since=None, character_id=user.character_id
-        ):
-            values = await self._documents.values([each.killmail_id for each in page])
-            for each in page:
-                try:
-                    counted += tally_of(decode(each.raw), user.character_id, values)
-                except BadInput:
-                    continue  # `killsyncd check` tells of documents that are no killmails
+    async def _all(self) -> AsyncIterator[list[StoredDocument]]:
+        after = 0
+        while page := await self._documents.documents_after(after, PAGE, since=None):
+            yield page
             after = page[-1].killmail_id
-        subject = Subject(characters=(user.character_id,))
-        told = total_of(await self._statistics.months(subject, SINCE, UNTIL))
-        why = differences(told, counted)
+
+    async def _of(self, character_id: int) -> AsyncIterator[list[StoredDocument]]:
+        after = 0
+        while ids := await self._documents.ids_of(character_id, after, IDS):
+            for start in range(0, len(ids), PAGE):
+                yield await self._documents.documents_of(ids[start : start + PAGE])
+            after = ids[-1]
+
+    async def _count(self, page: Sequence[StoredDocument], into: Mapping[int, _Counted]) -> None:
+        values = await self._documents.values([each.killmail_id for each in page])
+        for number, each in enumerate(page, 1):
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+            try:
+                mail = decode(each.raw)
+            except BadInput:
+                continue  # `killsyncd check` tells of documents that are no killmails
+            for character_id in _pilots(mail) & into.keys():
+                found = into[character_id]
+                found.tally += tally_of(mail, character_id, values)
+                found.years.add(mail.killmail_time.year)
+
+    async def _compared(self, user: User, counted: _Counted) -> Checked:
+        """Against the statistics; counted again where they differ, since mails come and values change."""
+        told = await self._told(user.character_id, counted.years)
+        for _ in range(LOOKS - 1):
+            if not differences(told, counted.tally):
+                break
+            counted = await self._counted(user.character_id)
+            told = await self._told(user.character_id, counted.years)
+        why = differences(told, counted.tally)
         return Checked(
             user.character_id,
             user.character_name,
             not why,
             told.kills,
             told.losses,
-            counted.kills,
-            counted.losses,
+            counted.tally.kills,
+            counted.tally.losses,
             why,
         )
+
+    async def _counted(self, character_id: int) -> _Counted:
+        again = {character_id: _Counted()}
+        async for page in self._of(character_id):
+            await self._count(page, again)
+        return again[character_id]
+
+    async def _told(self, character_id: int, years: set[int]) -> Tally:
+        """All time, a year a statement: none of them has to read everything."""
+        begins = [SINCE, *(datetime(each, 1, 1, tzinfo=UTC) for each in sorted(years)), UNTIL]
+        found = Tally()
+        for since, until in pairwise(begins):
+            subject = Subject(characters=(character_id,))
+            found += total_of(await self._statistics.months(subject, since, until))
+        return found
+
+
+def _pilots(mail: Killmail) -> set[int]:
+    on_it = {mail.victim.character_id, *(each.character_id for each in mail.attackers)}
+    return {each for each in on_it if each is not None}
 
 
 def tally_of(mail: Killmail, character_id: int, values: Mapping[int, MailValue]) -> Tally:

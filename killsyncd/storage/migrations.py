@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -129,16 +130,19 @@ async def may_create(store: Migratable) -> bool:
     return await store.read(ask)
 
 
-async def migrate(store: Migratable, *, moving: bool = False) -> list[int]:
+async def migrate(
+    store: Migratable, *, moving: bool = False, begins: Callable[[int], None] = lambda number: None
+) -> list[int]:
     """Bring the schema up to date; answers the numbers applied now. Raises SchemaRefused.
 
     Daemons that start at once do it one after the other: the second finds it done.
+    begins: told each number as its turn comes; one may take minutes where millions of rows are stored.
     """
     async with store.alone():
-        return await _migrate(store, moving)
+        return await _migrate(store, moving, begins)
 
 
-async def _migrate(store: Migratable, moving: bool) -> list[int]:
+async def _migrate(store: Migratable, moving: bool, begins: Callable[[int], None]) -> list[int]:
     applied = await state(store, moving=moving)
     done: list[int] = []
     for migration in migrations():
@@ -157,6 +161,7 @@ async def _migrate(store: Migratable, moving: bool) -> list[int]:
             f"({migration.number}, '{migration.name}', '{migration.checksum}', "
             f"{expand('{now}', store.dialect)})"
         )
+        begins(migration.number)
         added = await store.read(additions, store.dialect, _indexes())
         await store.script(around(statements, added))
         done.append(migration.number)

@@ -68,6 +68,9 @@ MACROS: dict[str, dict[str, str]] = {
         "each": "(SELECT value FROM json_each(:%s)) c",
         "lateral": "killmails o WHERE o.killmail_id IN (SELECT killmail_id FROM (",
         "end_lateral": ") i)",
+        # `killmail_id {of_few} SELECT ... {end_of_few}`: looked up, whatever a planner thinks of it.
+        "of_few": "IN (",
+        "end_of_few": ")",
         "binary": "COLLATE BINARY",
         "month": "substr(k.killmail_time, 1, 7)",
         "kill_epoch": "CAST(strftime('%s', k.killmail_time) AS INTEGER)",
@@ -97,6 +100,8 @@ MACROS: dict[str, dict[str, str]] = {
         "each": "unnest(:%s::bigint[]) AS c(value)",
         "lateral": "LATERAL (",
         "end_lateral": ") o",
+        "of_few": "= ANY(ARRAY(",
+        "end_of_few": "))",
         "binary": 'COLLATE "C"',
         "month": "to_char(k.killmail_time AT TIME ZONE 'UTC', 'YYYY-MM')",
         "kill_epoch": "CAST(extract(epoch FROM k.killmail_time) AS BIGINT)",

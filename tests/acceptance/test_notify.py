@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from killsyncd.daemon.systemd import Notifier
 from tests.support import DaemonProcess, wait_for
 from tests.support.stage import QUICK, Stage, pilots_of
 
@@ -71,6 +72,13 @@ def test_ready_reloading_stopping(stage: Stage, manager: Manager) -> None:
     manager.wait(lambda said: said == "READY=1")
     assert daemon.stop() == 0
     manager.wait(lambda said: said.startswith("STOPPING=1"))
+
+
+def test_a_start_that_takes_long_says_so_and_is_given_time(manager: Manager) -> None:
+    Notifier(manager.environ["NOTIFY_SOCKET"]).starting("bringing the schema up to date: 11 of 17")
+    usec, status = manager.wait(lambda said: True).splitlines()
+    assert int(usec.removeprefix("EXTEND_TIMEOUT_USEC=")) >= 6e7
+    assert status == "STATUS=bringing the schema up to date: 11 of 17"
 
 
 def test_a_manager_that_does_not_read_holds_nothing_up(stage: Stage, manager: Manager) -> None:

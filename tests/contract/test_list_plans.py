@@ -37,7 +37,7 @@ FILTERS = {
     "class": (MailFilter(security_class=SecurityClass.LOW), ["killmails_by_system"]),
     "group": (MailFilter(ship_group_id=FRIGATES), ["victims_by_ship"]),
     "worth": (MailFilter(min_value=150_000_000_000), ["killmail_values_of_1b"]),
-    "worth little": (MailFilter(max_value=100), ["killmail_values_of_0"]),
+    "worth little": (MailFilter(max_value=100), ["killmail_values_by_total"]),
     "any": (
         MailFilter(any_of=(MailFilter(character_id=PILOT), MailFilter(war_id=5))),
         ["victims_by_character", "attackers_by_character", "killmails_by_war"],
@@ -75,7 +75,7 @@ async def statements(api: ApiWorld, given: MailFilter, order: Order, after: str 
     key = paging.decode_cursor(after, order) if after else None
     await api.store.read(lambda: recorded(api.reading._list.tx(given, order, 51, key)))
     await api.store.read(lambda: recorded(api.reading.count.tx(given)))
-    return [each for each in seen if " AS c0" not in each.text]
+    return [each for each in seen if " AS c0" not in each.text and ":sample" not in each.text]
 
 
 async def plan(store: Migratable, statement: Sql) -> str:

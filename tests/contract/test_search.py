@@ -13,7 +13,7 @@ from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
 from killsyncd.core.security import SecurityClass
 from killsyncd.storage.migrations import Migratable
-from killsyncd.storage.repositories import filtering
+from killsyncd.storage.repositories import driving, filtering
 from killsyncd.storage.repositories import search as reading_module
 from tests.contract.conftest import Backend
 from tests.support.api_world import PILOT, ApiWorld, mail_json
@@ -226,12 +226,23 @@ def some_filter(rng: random.Random, mails: list[dict[str, Any]], now: datetime, 
     return MailFilter(**chosen)
 
 
-@pytest.mark.parametrize(("few", "many_ids"), [(filtering.FEW, 300), (3, 300), (filtering.FEW, 0), (3, 0)])
+@pytest.mark.parametrize(
+    ("few", "many", "sample", "many_ids"),
+    [
+        (driving.FEW, driving.MANY, driving.SAMPLE, filtering.MANY_IDS),
+        (driving.FEW, driving.MANY, driving.SAMPLE, 0),
+        (3, 1000, 6, 300),
+        (3, 10, 6, 0),
+        (1, 1, 1, 300),
+    ],
+)
 async def test_filters_of_any_kind_give_what_they_say(
-    api: ApiWorld, monkeypatch: pytest.MonkeyPatch, few: int, many_ids: int
+    api: ApiWorld, monkeypatch: pytest.MonkeyPatch, few: int, many: int, sample: int, many_ids: int
 ) -> None:
-    """Also where so many mails match that a list in another order tests them one by one."""
-    monkeypatch.setattr(filtering, "FEW", few)
+    """Also where so many mails match that they are tested one by one, tried first, or counted further."""
+    monkeypatch.setattr(driving, "FEW", few)
+    monkeypatch.setattr(driving, "MANY", many)
+    monkeypatch.setattr(driving, "SAMPLE", sample)
     monkeypatch.setattr(filtering, "MANY_IDS", many_ids)
     mails = await add_sample(api)
     positions = {each.killmail_id: each for each in (await everything(api))}

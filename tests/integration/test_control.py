@@ -188,6 +188,23 @@ async def test_export_and_import(served: ControlWorld) -> None:
         await asyncio.to_thread(list, served.client.chunks("/v1/export", {"since": "yesterday"}))
 
 
+async def test_a_recount_says_how_far_it_is(served: ControlWorld) -> None:
+    """A million killmails take minutes: nobody waits for one answer, nor is told of nobody."""
+    await served.world.pilot(90000001, "Ada")
+    at = await served.world.now()
+    mails = [json.dumps(document(each, at)).encode() + b"\n" for each in range(1, 451)]
+    await asyncio.to_thread(served.client.upload, "/v1/import", mails)
+    ask = "/v1/verify/statistics"
+    *told, last = await asyncio.to_thread(lambda: list(served.client.lines(ask)))
+    assert told == [{"read": 200, "of": 450}, {"read": 400, "of": 450}, {"read": 450, "of": 450}]
+    assert [each["characterName"] for each in last["pilots"]] == ["Ada"]
+    *told, last = await asyncio.to_thread(lambda: list(served.client.lines(ask, {"user": "Ada"})))
+    assert [each["agrees"] for each in last["pilots"]] == [True]
+    with pytest.raises(ControlError) as refusal:
+        await asyncio.to_thread(lambda: list(served.client.lines(ask, {"user": "Nobody"})))
+    assert refusal.value.code == "not_found"
+
+
 async def test_an_answer_that_breaks_off_is_not_taken_for_whole(
     served: ControlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -329,8 +329,13 @@ async def test_the_copy_that_a_migration_makes_can_be_restored(tmp_path: Path) -
         "database": {"url": f"sqlite:///{path}"},
         "security": {"key_file": f"{tmp_path}/killsyncd.key"},
     }
-    opened, _ = await open_store_and_key(from_mapping(settings, source="the test's own"), SystemClock())
+    told: list[str] = []
+    opened, _ = await open_store_and_key(
+        from_mapping(settings, source="the test's own"), SystemClock(), told.append
+    )
     await opened.close()
+    assert [each for each in told if "schema is brought up to date" not in each] == []
+    assert told, "whoever waits for the start has to hear of it"
     copy = tmp_path / "killsyncd.db.schema-0001"
     assert copy.stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / ".killsyncd.db.schema-0001").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
 
+day = ScalarType("Date")
 date_time = ScalarType("DateTime")
 big_int = ScalarType("BigInt")
 any_json = ScalarType("JSON")
@@ -33,13 +34,20 @@ def parse_date_time(value: Any) -> datetime:
     """RFC 3339 with any offset, as UTC. Raises GraphQLError."""
     match = _RFC3339.fullmatch(value) if isinstance(value, str) and len(value) < 40 else None
     if match is not None:
-        date, time, fraction, offset = match.groups()
+        on, at, fraction, offset = match.groups()
         zone = "+00:00" if offset in "Zz" else offset
         try:
-            return datetime.fromisoformat(f"{date}T{time}{(fraction or '')[:7]}{zone}").astimezone(UTC)
+            return datetime.fromisoformat(f"{on}T{at}{(fraction or '')[:7]}{zone}").astimezone(UTC)
         except (ValueError, OverflowError):
             pass
     raise GraphQLError('DateTime is RFC 3339 with an offset, such as "2026-11-18T12:00:00Z".')
+
+
+@day.serializer
+def _show_day(value: Any) -> str:
+    if not isinstance(value, date):
+        raise TypeError(f"not a day: {type(value).__name__}")
+    return value.isoformat()
 
 
 @big_int.serializer
@@ -62,4 +70,4 @@ def _show_json(value: Any) -> Any:
     return orjson.Fragment(value) if isinstance(value, bytes) else value
 
 
-SCALARS = [date_time, big_int, any_json]
+SCALARS = [day, date_time, big_int, any_json]

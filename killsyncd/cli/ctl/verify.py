@@ -6,7 +6,9 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from killsyncd.cli.command import Invocation, out, out_json, say, socket_of, wants_json
-from killsyncd.core.errors import EXIT_FAILED, EXIT_OK
+from killsyncd.cli.files import Progress
+from killsyncd.control.client import ControlClient
+from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, DaemonUnreachable
 from killsyncd.core.text import count, day_time
 
 
@@ -56,7 +58,7 @@ def run(args: Namespace, call: Invocation) -> int:
 
 
 def _statistics(args: Namespace, call: Invocation) -> int:
-    answer = call.daemon(socket_of(args)).get("/v1/verify/statistics", {"user": args.user})
+    answer = _recounted(call.daemon(socket_of(args)), args.user)
     if wants_json(args):
         out_json(answer)
     else:
@@ -65,6 +67,23 @@ def _statistics(args: Namespace, call: Invocation) -> int:
             verdict = "as the killmails say" if each["agrees"] else f"DIFFERENT: {each['why']}"
             out(f"{each['characterName']} ({each['characterId']}): {sums}: {verdict}")
     return EXIT_OK if all(each["agrees"] for each in answer["pilots"]) else EXIT_FAILED
+
+
+def _recounted(daemon: ControlClient, user: str | None) -> dict[str, Any]:
+    """The last line that the daemon sends; those before say how far it is, in killmails."""
+    bar: Progress | None = None
+    for told in daemon.lines("/v1/verify/statistics", {"user": user}):
+        if "pilots" in told:
+            if bar is not None:
+                bar.end()
+            found: dict[str, Any] = told
+            return found
+        bar = bar or Progress("recounting", told["of"])
+        bar.show(told["read"], count(told["read"], "killmail"))
+    raise DaemonUnreachable(
+        f"the daemon at {daemon.path} ended before it had counted everything",
+        "it may be stopping; its log says more",
+    )
 
 
 def line(each: dict[str, Any]) -> str:

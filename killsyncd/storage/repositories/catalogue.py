@@ -18,11 +18,15 @@ from killsyncd.core.read_model import (
     TypeFacts,
 )
 from killsyncd.core.security import class_of
+from killsyncd.storage.repositories.static_data import build_number
 from killsyncd.storage.repository import Repository, reads
 from killsyncd.storage.transaction import Ids, Row, Run, Sql, Tx
 
 LOOKED_AT = 500
 """Names that begin with a word of a search, and are looked at."""
+
+KEPT_SETS = 200
+"""Sets of ids that are remembered, of some thousand ids at the most."""
 
 _KINDS = {
     "character": EntityKind.CHARACTER,
@@ -49,11 +53,13 @@ class Sets:
 
     def systems_of(self, given: MailFilter) -> Ids | None:
         """Systems that a filter leaves; None where it says nothing of them."""
-        return self.systems.get(_places(given))
+        place = _places(given)
+        return None if place == _ANYWHERE else self.systems[place]
 
     def types_of(self, given: MailFilter) -> Ids | None:
         """Types of the lost ship that a filter leaves; None where it says nothing of them."""
-        return self.types.get(_kinds(given))
+        kind = _kinds(given)
+        return None if kind == _ANYTHING else self.types[kind]
 
 
 def _places(given: MailFilter) -> tuple[int | None, int | None, str | None]:
@@ -64,19 +70,36 @@ def _kinds(given: MailFilter) -> tuple[int | None, int | None]:
     return given.ship_group_id, given.ship_category_id
 
 
-def sets_of(given: MailFilter) -> Tx[Sets]:
-    """Read the sets of a filter and of those in it."""
-    found = Sets({}, {})
-    pending = [given]
-    while pending:
-        one_of_them = pending.pop()
-        pending += one_of_them.any_of or ()
-        places, kinds = _places(one_of_them), _kinds(one_of_them)
-        if any(each is not None for each in places) and places not in found.systems:
-            found.systems[places] = yield from _systems(*places)
-        if any(each is not None for each in kinds) and kinds not in found.types:
-            found.types[kinds] = yield from _types(*kinds)
-    return found
+_ANYWHERE, _ANYTHING = (None, None, None), (None, None)
+
+
+class KnownSets:
+    """Sets of filters, kept as long as the static data stay the same: kinds of space are of thousands."""
+
+    def __init__(self) -> None:
+        # One attribute: readers of several connections do this at once, each on a snapshot of its own.
+        self._known = -1, Sets({}, {})
+
+    def of(self, given: MailFilter) -> Tx[Sets]:
+        """The sets of a filter and of those in it."""
+        asked = [given]
+        for each in asked:
+            asked += each.any_of or ()
+        places = {_places(each) for each in asked} - {_ANYWHERE}
+        kinds = {_kinds(each) for each in asked} - {_ANYTHING}
+        if not places and not kinds:
+            return Sets({}, {})
+        build = yield from build_number()
+        of_build, known = self._known
+        if build != of_build or len(known.systems) + len(known.types) > KEPT_SETS:
+            known = Sets({}, {})
+        found = Sets(dict(known.systems), dict(known.types))
+        for place in places - known.systems.keys():
+            found.systems[place] = yield from _systems(*place)
+        for kind in kinds - known.types.keys():
+            found.types[kind] = yield from _types(*kind)
+        self._known = build, found
+        return found
 
 
 def _systems(region: int | None, constellation: int | None, kind: str | None) -> Tx[Ids]:
@@ -109,7 +132,7 @@ def _value(row: Row) -> MailValue:
         fitted=int(row["fitted"]),
         cargo=int(row["cargo"]),
         unpriced=tuple(orjson.loads(row["unpriced"])) if row["unpriced"] else (),
-        priced_on=date(day // 10_000, day // 100 % 100, day % 100) if day else None,
+        priced_on=date(day // 10_000, day // 100 % 100, day % 100),
         method=str(row["method"]),
     )
 

@@ -1,9 +1,9 @@
 """Filters of mails as SQL whose work does not grow with what is stored.
 
 Each condition that can be asked for names the indexes that hold its mails in the order of their time. A list
-in that order walks one of them (the one with the fewest mails, as far as counting that is cheap), tests the
-other conditions mail by mail, and stops at the page's end. A list in another order takes the mails of its
-rarest condition where they are few, and otherwise walks that order.
+in that order walks one of them (which, is `driving`), tests the other conditions mail by mail, and stops at
+the page's end. A list in another order takes the mails of its rarest condition where they are few, and
+otherwise walks that order.
 """
 
 from __future__ import annotations
@@ -26,12 +26,6 @@ WORTH = (10_000_000_000_000, 1_000_000_000_000, 100_000_000_000, 10_000_000_000,
 
 MANY_IDS = 300
 """So many systems or types are not walked one by one."""
-
-COUNTED = 2_000
-"""Mails of a condition that are counted to see which of several is the rarest."""
-
-FEW = 5_000
-"""So many are sorted for a list whose order no index of a condition has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +62,15 @@ class Condition:
     """What must hold of a mail `k`. indexes: together they have every mail that it holds for.
 
     exact: they have no other. A test that looks into another table of the mail says `{same_time}` and
-    `{plain}` where `_opaque` decides by which index. wide: its index is of too many ids to walk each of them.
+    `{plain}` where `_opaque` decides by which index. ids: of so many its index has a part each.
+    sparse: none of its indexes has its mails, and hardly others, in the order of time.
     """
 
     test: str
     indexes: tuple[Index, ...] = ()
     exact: bool = True
-    wide: bool = False
+    ids: int = 1
+    sparse: bool = False
 
 
 @dataclass(slots=True)
@@ -102,7 +98,7 @@ _SIDES = {Role.VICTIM: ("victims",), Role.ATTACKER: ("attackers",), None: ("vict
 
 
 def take_apart(given: MailFilter, sets: Sets) -> Filter:
-    """A filter as conditions, the narrowest kinds first. sets: of the filter, from `sets_of`."""
+    """A filter as conditions, the narrowest kinds first. sets: of the filter, from `KnownSets`."""
     found = Filter(since=_whole(given.since), until=_whole(given.until))
     found.conditions = _conditions(given, sets, found)
     return found
@@ -154,7 +150,7 @@ def _of_sets(given: MailFilter, sets: Sets, into: Filter) -> list[Condition]:
         name = into.param(systems)[1:]
         index = Index("killmails", "k.solar_system_id = c.value", name)
         test = f"k.solar_system_id {{in:{name}}}"
-        found.append(Condition(test, (index,), wide=len(systems) > MANY_IDS))
+        found.append(Condition(test, (index,), ids=len(systems)))
     if types is not None:
         name = into.param(types)[1:]
         index = Index("victims", "d.ship_type_id = c.value", name)
@@ -162,7 +158,7 @@ def _of_sets(given: MailFilter, sets: Sets, into: Filter) -> list[Condition]:
             "EXISTS (SELECT 1 FROM victims x WHERE x.killmail_id = k.killmail_id"
             f" AND {{plain}}x.ship_type_id {{in:{name}}})"
         )
-        found.append(Condition(test, (index,), wide=len(types) > MANY_IDS))
+        found.append(Condition(test, (index,), ids=len(types)))
     return found
 
 
@@ -176,10 +172,10 @@ def _worth(least: int | None, most: int | None, into: Filter) -> Condition:
         "EXISTS (SELECT 1 FROM killmail_values x WHERE x.killmail_id = k.killmail_id"
         f" AND {condition.replace('T.', 'x.')})"
     )
-    return Condition(
-        test,
-        (Index("killmail_values", f"d.total >= {known} AND {condition.replace('T.', 'd.')}"),),
-    )
+    # An index holds what is worth at least so much: with an upper limit much of it may be beyond that.
+    within = condition.replace("T.", "d.")
+    index = Index("killmail_values", within if most is not None else f"d.total >= {known} AND {within}")
+    return Condition(test, (index,), sparse=most is not None)
 
 
 def _of_mail(condition: str) -> Condition:
@@ -216,7 +212,7 @@ def _any_of(alternatives: Sequence[MailFilter], sets: Sets, into: Filter) -> Con
             if moment is not None:
                 of_each.append(f"k.killmail_time {sign} {into.param(moment)}")
         tests.append(f"({' AND '.join(of_each) or '1 = 1'})")
-        best = next((each for each in conditions if each.indexes and not each.wide), None)
+        best = next((each for each in conditions if each.indexes and each.ids <= MANY_IDS), None)
         walkable = walkable and best is not None
         indexes += best.indexes if best is not None else ()
         exact = exact and len(of_each) == 1 and best is not None and best.exact
@@ -242,20 +238,75 @@ def in_time(
 ) -> tuple[str, dict[str, Any]]:
     """The ids of the next mails of a list in the order of time: `:limit` of each index that is walked."""
     walks = _walks(given, driver, order, after is not None)
-    return " UNION ALL ".join(walks), given.params | _after(after)
+    return " UNION ALL ".join(walks), given.params | after_params(order, after)
+
+
+def samples(given: Filter, driver: Condition | None, order: Order, *, goes_on: bool) -> list[str]:
+    """For each index that is walked: whether its first `:sample` entries have `:limit` mails.
+
+    Where there are several, also whether they are all: one side may have few.
+
+    driver: None: the list's own order is walked, as it is instead of many ids at a time.
+    """
+    indexes = driver.indexes if driver is not None else ()
+    if not order.by_time or not indexes or any(each.ids is not None for each in indexes):
+        indexes, driver = (_OWN_ORDER.get(order, Index("killmails", "1 = 1")),), None
+    found = []
+    for index in indexes:
+        entries = _entries(given, index, order, goes_on)
+        same_time = "" if index.of_mails else " AND x.killed_at = d.killed_at"
+        others = [
+            _opaque(each.test, same_time if order.by_time else "")
+            for each in given.conditions
+            if each is not driver or not driver.exact
+        ]
+        tests = " AND ".join(
+            ["k.killmail_id = d.killmail_id", *others, *_range(Index("killmails", ""), given)]
+        )
+        all_of_it = f" OR (SELECT COUNT(*) FROM ({entries}) AS of_one) < :sample" if len(indexes) > 1 else ""
+        # CROSS JOIN: SQLite takes the tables in this order.
+        found.append(
+            f"(SELECT COUNT(*) FROM (SELECT 1 FROM ({entries}) d CROSS JOIN killmails k WHERE {tests}"
+            f" LIMIT :limit) AS matching) >= :limit{all_of_it}"
+        )
+    return found
+
+
+_OWN_ORDER = {Order.VALUE_DESC: Index("killmail_values", "1 = 1")}
+
+
+def _entries(given: Filter, index: Index, order: Order, goes_on: bool) -> str:
+    """The first entries of an index, in the list's order, whatever else holds for them."""
+    alias = index.alias
+    sign, way = ("<", "DESC") if order.descending else (">", "ASC")
+    if order.by_time:
+        time, moment = ("killmail_time", ":after_time") if index.of_mails else ("killed_at", ":after_at")
+        columns, tests = [f"{alias}.{time}", f"{alias}.killmail_id"], [index.condition, *_range(index, given)]
+        after = f"({moment}, :after_id)"
+    elif order is Order.VALUE_DESC:
+        columns, tests = ["d.total", "d.killmail_id"], []
+        after = "(:after_total, :after_id)"
+    else:
+        columns, tests, after = ["k.feed_position"], [], ":after_position"
+    if goes_on:
+        tests.append(f"({', '.join(columns)}) {sign} {after}")
+    time = ", d.killed_at" if order.by_time and not index.of_mails else ""
+    return (
+        f"SELECT {alias}.killmail_id{time} FROM {index.table} {alias} WHERE {' AND '.join(tests) or '1 = 1'}"
+        f" ORDER BY {', '.join(f'{each} {way}' for each in columns)} LIMIT :sample"
+    )
 
 
 def counted(given: Filter, driver: Condition | None) -> str:
     """How many mails there are, up to `:limit`."""
-    if driver is not None and driver.exact and driver.indexes[0].ids is not None:
-        # Of systems or types, of which each mail has one: in whatever order.
+    if driver is not None and driver.exact and (driver.ids > 1 or driver.sparse):
+        # In whatever order: of systems, types and values each mail has one.
         conditions, (index,) = in_another_order(given, driver, looked_up=False), driver.indexes
-        mails = "" if index.of_mails else " CROSS JOIN killmails k"
-        joined = [
-            index.condition,
-            *([] if index.of_mails else ["k.killmail_id = d.killmail_id"]),
-            *conditions,
-        ]
+        joined, mails = [index.condition, *_range(index, given)], ""
+        if len(given.conditions) > 1:
+            # CROSS JOIN: SQLite takes the tables in this order.
+            mails = "" if index.of_mails else " CROSS JOIN killmails k"
+            joined += [*([] if index.of_mails else ["k.killmail_id = d.killmail_id"]), *conditions]
         return (
             f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM {index.source}{mails} "
             f"WHERE {' AND '.join(joined)} LIMIT :limit) AS matching"
@@ -291,7 +342,7 @@ def in_another_order(given: Filter, driver: Condition | None, *, looked_up: bool
         f"WHERE {' AND '.join([index.condition, *_range(index, given)])}"
         for index in driver.indexes
     ]
-    return [f"k.killmail_id IN ({' UNION ALL '.join(ids)})", *tests]
+    return [f"k.killmail_id {{of_few}}{' UNION ALL '.join(ids)}{{end_of_few}}", *tests]
 
 
 def _walk(given: Filter, driver: Condition | None, index: Index, order: Order, goes_on: bool) -> str:
@@ -338,9 +389,13 @@ def _range(index: Index, given: Filter) -> list[str]:
     return found
 
 
-def _after(after: paging.Key | None) -> dict[str, Any]:
+def after_params(order: Order, after: paging.Key | None) -> dict[str, Any]:
+    """The parameters of a list that goes on after a key."""
     if after is None:
         return {}
-    moment, killmail_id = after
-    assert isinstance(moment, datetime), "a key in the order of time"
-    return {"after_time": moment, "after_at": int(moment.timestamp()), "after_id": killmail_id}
+    key, killmail_id = after
+    if isinstance(key, datetime):
+        return {"after_time": key, "after_at": int(key.timestamp()), "after_id": killmail_id}
+    if order is Order.VALUE_DESC:
+        return {"after_total": key, "after_id": killmail_id}
+    return {"after_position": key}

@@ -12,16 +12,27 @@ from killsyncd.storage.repositories.catalogue import CatalogueReads
 from killsyncd.storage.repositories.killmails import KillmailWriter
 from killsyncd.storage.repositories.users import source_id
 from killsyncd.storage.repository import reads, writes
-from killsyncd.storage.transaction import Ids, Run, Sql, Store, Tx
+from killsyncd.storage.transaction import Ids, Rows, Run, Sql, Store, Tx, one
 from killsyncd.sync.batch import Arrival, Stored
 
 FILES = Source(SourceKind.IMPORT, 0)
 """The source of what came from files."""
 
-_INVOLVED = (
-    "k.killmail_id IN (SELECT killmail_id FROM victims WHERE character_id = :character_id "
-    "UNION SELECT killmail_id FROM attackers WHERE character_id = :character_id)"
+_DOCUMENT = (
+    "SELECT k.killmail_id, k.killmail_hash, d.document, d.size FROM killmails k "
+    "JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
 )
+
+
+def _documents(rows: Rows) -> list[StoredDocument]:
+    return [
+        StoredDocument(
+            int(row["killmail_id"]),
+            str(row["killmail_hash"]),
+            document_of(int(row["killmail_id"]), bytes(row["document"]), row["size"]),
+        )
+        for row in rows
+    ]
 
 
 class ImportExportRepository(CatalogueReads):
@@ -32,34 +43,47 @@ class ImportExportRepository(CatalogueReads):
         self._storing = storing
 
     @reads
-    def documents_after(
-        self, killmail_id: int, limit: int, *, since: datetime | None, character_id: int | None
-    ) -> Tx[list[StoredDocument]]:
-        """Killmails with a higher id, in order of ids.
+    def stored(self) -> Tx[int]:
+        """How many killmails there are."""
+        row = one((yield Run("reading.feed_position", {})))
+        return 0 if row is None else int(row["position"])
 
-        since: those killed then or later. character_id: those with this victim or attacker.
-        """
+    @reads
+    def documents_after(
+        self, killmail_id: int, limit: int, *, since: datetime | None
+    ) -> Tx[list[StoredDocument]]:
+        """Killmails with a higher id, in order of ids. since: those killed then or later."""
         conditions, params = ["k.killmail_id > :after"], dict[str, object](after=killmail_id, limit=limit)
         if since is not None:
             conditions.append("k.killmail_time >= :since")
             params["since"] = since
-        if character_id is not None:
-            conditions.append(_INVOLVED)
-            params["character_id"] = character_id
-        text = (
-            "SELECT k.killmail_id, k.killmail_hash, d.document, d.size FROM killmails k "
-            "JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
-            f"WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
+        text = f"{_DOCUMENT}WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
+        return _documents((yield Sql(text, params)))
+
+    @reads
+    def ids_of(self, character_id: int, after: int, limit: int) -> Tx[list[int]]:
+        """Killmails with a higher id that a character is on, on either side, in order of ids.
+
+        Each call looks at all of them, so ask for many at once.
+        """
+        of_each = " UNION ".join(
+            f"SELECT killmail_id FROM {table} WHERE character_id = :character_id AND killmail_id > :after"
+            for table in ("victims", "attackers")
         )
-        rows = yield Sql(text, params)
-        return [
-            StoredDocument(
-                int(row["killmail_id"]),
-                str(row["killmail_hash"]),
-                document_of(int(row["killmail_id"]), bytes(row["document"]), row["size"]),
-            )
-            for row in rows
-        ]
+        rows = yield Sql(
+            f"SELECT killmail_id FROM ({of_each}) AS mails ORDER BY killmail_id LIMIT :limit",
+            {"character_id": character_id, "after": after, "limit": limit},
+        )
+        return [int(row["killmail_id"]) for row in rows]
+
+    @reads
+    def documents_of(self, ids: Sequence[int], since: datetime | None = None) -> Tx[list[StoredDocument]]:
+        """These killmails, in order of ids. since: of them, those killed then or later."""
+        condition, params = "", dict[str, object](ids=Ids(ids))
+        if since is not None:
+            condition, params["since"] = " AND k.killmail_time >= :since", since
+        text = f"{_DOCUMENT}WHERE k.killmail_id {{in_ids}}{condition} ORDER BY k.killmail_id"
+        return _documents((yield Sql(text, params)))
 
     @reads
     def names(self, ids: Sequence[int]) -> Tx[dict[int, str]]:

@@ -33,14 +33,14 @@ from killsyncd.core.read_model import (
     Victim,
 )
 from killsyncd.storage.documents import document_of
-from killsyncd.storage.repositories import filtering, paging
+from killsyncd.storage.repositories import driving, filtering, paging
 from killsyncd.storage.repositories.by_value import by_value
-from killsyncd.storage.repositories.catalogue import CatalogueReads, sets_of
+from killsyncd.storage.repositories.catalogue import CatalogueReads, KnownSets
 from killsyncd.storage.repositories.feed import feed_point
 from killsyncd.storage.repositories.statistics import StatisticsReads
 from killsyncd.storage.repositories.users import user_from
 from killsyncd.storage.repository import reads
-from killsyncd.storage.transaction import Ids, Row, Rows, Run, Sql, Tx, needed_datetime, one
+from killsyncd.storage.transaction import Ids, Row, Rows, Run, Sql, Store, Tx, needed_datetime, one
 
 V = TypeVar("V")
 
@@ -131,6 +131,10 @@ async def _items(rows: Rows) -> dict[int, list[Item]]:
 class KillmailSearch(CatalogueReads, StatisticsReads):
     """The store as GraphQL and the feed see it. Every method raises Unavailable when the store is."""
 
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._sets = KnownSets()
+
     async def page(self, given: MailFilter, order: Order, first: int, after: str | None = None) -> MailPage:
         """A page of mails. Raises BadInput for a cursor that is none of this order."""
         key = None if after is None else paging.decode_cursor(after, order)
@@ -140,8 +144,8 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
     @reads
     def count(self, given: MailFilter) -> Tx[int]:
         """How many mails there are, exact up to COUNTED_TO."""
-        wanted = filtering.take_apart(given, (yield from sets_of(given)))
-        driver, few = yield from _driver(wanted)
+        wanted = filtering.take_apart(given, (yield from self._sets.of(given)))
+        driver, few = yield from driving.counting(wanted)
         if few:
             conditions = " AND ".join(filtering.in_another_order(wanted, driver))
             text = (
@@ -280,8 +284,8 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
 
     @reads
     def _list(self, given: MailFilter, order: Order, limit: int, after: paging.Key | None) -> Tx[list[Mail]]:
-        wanted = filtering.take_apart(given, (yield from sets_of(given)))
-        driver, few = yield from _driver(wanted, in_time=order.by_time)
+        wanted = filtering.take_apart(given, (yield from self._sets.of(given)))
+        driver, few = yield from driving.plan(wanted, order, limit, after)
         if order.by_time and not few:
             ids, params = filtering.in_time(wanted, driver, order, after)
             return (yield from _page_of([f"k.killmail_id IN ({ids})"], params, order, limit))
@@ -350,30 +354,6 @@ def _page_of(
         f"ORDER BY {paging.order_by(order)} LIMIT :limit"
     )
     return [_mail(row) for row in (yield Sql(text, {**params, "limit": limit}))]
-
-
-def _driver(wanted: filtering.Filter, *, in_time: bool = True) -> Tx[tuple[filtering.Condition | None, bool]]:
-    """The condition that a list is driven by, and whether its mails are few enough to be sorted.
-
-    in_time: the order is that of time, so that an index can be walked; few are then only those of a condition
-    that none can be walked for.
-    """
-    candidates = wanted.candidates
-    wide = any(each.wide for each in candidates)
-    if not candidates or (len(candidates) == 1 and in_time and not wide):
-        return (candidates[0] if candidates else None), False
-    limit = filtering.COUNTED if in_time and not wide else filtering.FEW
-    row = one((yield Sql(filtering.counts(candidates, wanted, limit), wanted.params)))
-    assert row is not None, "an aggregate has a row"
-    found = sorted(
-        ((int(row[f"c{number}"]), number) for number in range(len(candidates))), key=lambda each: each
-    )
-    count, best = found[0]
-    if not in_time or candidates[best].wide:
-        if count < limit:
-            return candidates[best], True
-        best = next((number for _, number in found if not candidates[number].wide), -1)
-    return (candidates[best] if best >= 0 else None), False
 
 
 def _few(rows: Rows, what: str) -> Rows:

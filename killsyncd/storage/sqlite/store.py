@@ -216,6 +216,8 @@ class SqliteStore:
         """Run statements as one transaction; for migrations alone."""
 
         def run(connection: sqlite3.Connection) -> None:
+            # An index of millions of rows is sorted outside of memory: a service has not that much.
+            connection.execute("PRAGMA temp_store = FILE")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 for statement in statements:
@@ -224,6 +226,8 @@ class SqliteStore:
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
+            finally:
+                connection.execute("PRAGMA temp_store = MEMORY")
 
         await self._hop(self._writer, run)
 

@@ -131,7 +131,7 @@ async def test_values_and_lists_of_them(api: Running) -> None:
         "total": 1_500_000_000.5,
         "ship": 1_500_000_000.5,
         "unpriced": [{"id": "77"}],
-        "pricedOn": "2026-11-30T00:00:00Z",
+        "pricedOn": "2026-11-30",
         "method": "ESI_AVERAGE",
     }
     rest = await api.ask(

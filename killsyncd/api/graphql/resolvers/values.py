@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, time
 from functools import cached_property
 from typing import Any
 
@@ -56,12 +55,7 @@ def _isk(name: str) -> Callable[[MailValue, Info], float]:
 
 for _name in ("total", "destroyed", "dropped", "ship", "fitted", "cargo"):
     value.set_field(_name, _isk(_name))
-plain(value, method="method")
-
-
-@value.field("pricedOn")
-def _priced_on(each: MailValue, _info: Info) -> datetime | None:
-    return None if each.priced_on is None else datetime.combine(each.priced_on, time(), UTC)
+plain(value, method="method", pricedOn="priced_on")
 
 
 @value.field("unpriced")

@@ -170,7 +170,7 @@ function worth(value) {
   const missing = value.unpriced.map((/** @type {any} */ each) => nameOf(each, 'Type'));
   return [
     h('p', { class: 'soft' }, iskSum(value.destroyed), ' destroyed, ', iskSum(value.dropped), ' dropped'),
-    h('p', { class: 'soft' }, METHODS[value.method] ?? '', value.pricedOn ? `, ${value.pricedOn.slice(0, 10)}` : ''),
+    h('p', { class: 'soft' }, METHODS[value.method] ?? '', `, ${value.pricedOn}`),
     missing.length ? h('p', { class: 'unpriced', title: missing.join(', ') }, `Without ${plural(missing.length, 'type')} that ${missing.length === 1 ? 'has' : 'have'} no price`) : null,
   ].filter(Boolean);
 }
