@@ -15,6 +15,7 @@ after eight years of refreshing; `killsyncd rotate-key` starts the count again.
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 from pathlib import Path
@@ -211,6 +212,14 @@ class Vault:
             return secrets.compare_digest(self.decrypt(canary, aad=_CANARY_AAD), _CANARY)
         except KeyRefused:
             return False
+
+
+def canary_of(text: str) -> bytes:
+    """A canary as a database keeps it (base64); what can be no canary is opened by no key."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
 
 
 def _head(key_id: str) -> bytes:

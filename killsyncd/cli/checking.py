@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import shutil
 import sqlite3
 import stat
@@ -226,6 +225,8 @@ async def key(config: Config) -> Finding:
 
 
 async def _canary(config: Config) -> bytes | None:
+    from killsyncd.auth.encryption import canary_of
+
     path = config.database.sqlite_path
     if path is None:
         return await _postgres_canary(config)
@@ -236,7 +237,7 @@ async def _canary(config: Config) -> bytes | None:
             text = file.value(CANARY)
     except sqlite3.Error:
         return None  # the database's own line says what is wrong with it
-    return base64.b64decode(text) if text is not None else None
+    return canary_of(text) if text is not None else None
 
 
 async def _postgres_canary(config: Config) -> bytes | None:

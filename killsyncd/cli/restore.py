@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
@@ -113,7 +112,7 @@ def _refuse_beside_a_daemon(config: Config) -> None:
 
 
 def _accept(config: Config, canary: str | None) -> None:
-    from killsyncd.auth.encryption import Vault
+    from killsyncd.auth.encryption import Vault, canary_of
 
     key = config.security.key_file
     if canary is None:
@@ -121,7 +120,7 @@ def _accept(config: Config, canary: str | None) -> None:
     if not key.exists():
         say(f"There is no key at {key}: put the backup's key there before you start the daemon.")
         return
-    if not Vault.open(key, credential=config.security.key_is_credential).opens(base64.b64decode(canary)):
+    if not Vault.open(key, credential=config.security.key_is_credential).opens(canary_of(canary)):
         raise KeyRefused(
             f"the key in {key} is not the one that this backup was made with",
             "put the right key file there first; nothing was changed",

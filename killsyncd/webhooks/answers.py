@@ -185,15 +185,19 @@ def _zkillboard(answer: Answer) -> Outcome:
     return Outcome("failed", f"zKillboard answers {status}", wait=_told(answer), doubtful=status >= 500)
 
 
+_WORDS = re.compile(r"[A-Za-z]{1,20}([ ,.'-]{1,2}[A-Za-z]{1,20}){0,11}[.]?", re.ASCII)
+
+
 def _said(kind: str, answer: Answer) -> str:
-    """What Discord says of an error, in its own short words; a receiver's answer may hold anything."""
+    """What Discord says of an error, in its own short words; a receiver's answer may hold anything.
+
+    So may that of whoever stands in for Discord, the address with its secret first of all ("Route POST:/...
+    not found"): what is not plain words throughout is not told.
+    """
     if kind != "discord":
         return ""
     said = _json(answer.body).get("message")
-    if not isinstance(said, str):
-        return ""
-    words = re.sub(r"[^A-Za-z0-9 ,.'-]", "", said)[:80].strip()
-    return f" ({words})" if words else ""
+    return f" ({said})" if isinstance(said, str) and _WORDS.fullmatch(said) else ""
 
 
 def _json(body: bytes) -> dict[str, Any]:

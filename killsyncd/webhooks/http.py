@@ -4,6 +4,7 @@ said.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -152,4 +153,5 @@ def _kind(error: aiohttp.ClientConnectorError) -> str:
         return "its certificate does not hold"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its name is not known"
-    return error.os_error.strerror or type(error.os_error).__name__
+    # Not its `strerror`: asyncio puts the address into that.
+    return os.strerror(error.os_error.errno) if error.os_error.errno else type(error.os_error).__name__

@@ -152,6 +152,11 @@ async def test_a_schema_that_is_not_ours_to_the_letter_is_refused(
     refused(path, target, said, SchemaRefused)
 
 
+async def test_a_database_without_an_epoch_is_damaged(honest: Path, target: Path) -> None:
+    path = forged(honest, lambda one: one.execute("DELETE FROM meta WHERE key = 'feed_epoch'"))
+    refused(path, target, "its feed has no epoch", BadInput)
+
+
 async def test_statistics_of_analyze_are_nobody_s_attack(honest: Path, target: Path) -> None:
     path = forged(honest, lambda connection: connection.execute("ANALYZE"))
     assert restored(path, target).manifest.counts["killmails"] == 1

@@ -85,6 +85,7 @@ async def test_silence_and_a_broken_connection_are_in_doubt_a_refused_one_is_not
     for each in (late, dropped, refused, nowhere):
         assert each.error
         assert "very-secret" not in each.error
+        assert "127.0.0.1" not in each.error
 
 
 async def test_who_we_are_and_what_is_said(sender: WebhookSender) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from killsyncd.auth import key_file
-from killsyncd.auth.encryption import Vault, token_aad
+from killsyncd.auth.encryption import Vault, canary_of, token_aad
 from killsyncd.core.errors import KeyRefused
 
 AAD = token_aad(90000001, "access")
@@ -258,3 +258,9 @@ def test_nothing_shows_a_key(path: Path) -> None:
     for shown in (repr(vault), str(vault), repr(key_file.new_key())):
         assert key not in shown
         assert "secret" not in shown
+
+
+@pytest.mark.parametrize("text", ["", "A", "\u00fc", "!!!!", "AAAA"])
+def test_what_can_be_no_canary_is_opened_by_no_key(tmp_path: Path, text: str) -> None:
+    """It comes out of a database that somebody may have written to."""
+    assert not Vault.create(tmp_path / "key").opens(canary_of(text))

@@ -112,8 +112,16 @@ def test_what_may_have_arrived_is_in_doubt() -> None:
 
 
 def test_words_of_the_other_side_are_short_and_plain() -> None:
-    said = outcome_of("discord", Answer(404, {}, b'{"message": "Unknown Webhook\\n<script>"}')).reason
-    assert said == "Discord answers 404 (Unknown Webhookscript)"
+    said = outcome_of("discord", Answer(404, {}, b'{"message": "Unknown Webhook"}')).reason
+    assert said == "Discord answers 404 (Unknown Webhook)"
+    # What stands in for Discord may repeat the address.
+    for message in (
+        "Unknown Webhook\\n<script>",
+        "Route POST:/api/webhooks/1/very-secret not found",
+        "a" * 60,
+    ):
+        body = b'{"message": "%s"}' % message.encode()
+        assert outcome_of("discord", Answer(404, {}, body)).reason == "Discord answers 404"
     assert (
         outcome_of("json", Answer(400, {}, b'{"message": "https://secret"}')).reason
         == "the receiver answers 400"

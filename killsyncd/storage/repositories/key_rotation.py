@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from killsyncd.auth.encryption import TokenKind, Vault, token_aad
+from killsyncd.auth.encryption import TokenKind, Vault, canary_of, token_aad
 from killsyncd.core.errors import KeyRefused
 from killsyncd.storage.schema import CANARY
 from killsyncd.storage.transaction import Run, Store, Tx, one
@@ -118,4 +118,4 @@ async def keep_canary(store: Store, vault: Vault) -> None:
 async def canary(store: Store) -> bytes | None:
     """The text by which the database's key is known, encrypted; None before the first start."""
     text = await store.read(_canary_text)
-    return None if text is None else base64.b64decode(text)
+    return None if text is None else canary_of(text)

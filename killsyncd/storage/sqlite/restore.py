@@ -136,6 +136,8 @@ def _inspect(
         ours = connection.execute("SELECT value FROM meta WHERE key = 'application'").fetchone()
         if ours is None or ours[0] != APPLICATION:
             raise SchemaRefused(f"the database in {path} is not killsyncd's", "name another file")
+        if connection.execute("SELECT 1 FROM meta WHERE key = 'feed_epoch'").fetchone() is None:
+            raise BadInput(f"the database in {path} is damaged: its feed has no epoch", _ANOTHER)
         counts = counts_of(connection)
         canary = connection.execute("SELECT value FROM meta WHERE key = 'key_canary'").fetchone()
     manifest = archive.manifest
