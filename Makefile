@@ -22,11 +22,11 @@ UV_COMPILE := $(VENV)/lock/bin/uv pip compile --quiet --universal --generate-has
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
 # What needs a server, Node.js or a browser is left to test-all.
-SERVERLESS := not (postgres or amqp or node or browser)
+SERVERLESS := not (postgres or amqp or node or browser or day)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo venv test test-all lint format types layers docs man completions check bench torture binary deb dist lock clean distclean python
+.PHONY: help demo venv test test-all day lint format types layers docs man completions check bench torture binary deb dist lock clean distclean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -42,6 +42,11 @@ test: $(VENV)/.dev  ## the whole test suite that needs no server (TEST_ARGS="-k 
 
 test-all: $(VENV)/.dev  ## every test; what needs PostgreSQL, RabbitMQ, Node.js or Chromium says how to give it
 	@$(PYTEST) $(TEST_ARGS)
+
+day: binary deb  ## a day as a self-hoster in a bare Debian, with the documents alone: dist/day.txt (root, systemd-nspawn)
+	@rm -f dist/day.txt
+	@KILLSYNCD_TEST_BINARY=dist/killsyncd KILLSYNCD_TEST_DAY=dist/day.txt $(BIN)/python -m pytest -m day $(TEST_ARGS) \
+		tests/acceptance/test_day.py
 
 lint: $(VENV)/.dev  ## ruff: mistakes and format
 	$(BIN)/ruff check .

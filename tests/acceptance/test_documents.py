@@ -40,6 +40,7 @@ from tests.support.documents import (
     documents,
     in_passing,
     why_not_run,
+    why_not_typed,
 )
 from tests.support.stage import Stage
 
@@ -206,7 +207,7 @@ def in_debian(folder: Path, typed: list[Command], before: Sequence[Command] = ()
     script = Path(__file__).with_name("inside_documents.py")
     given = {
         "before": [each.text for each in before],
-        "commands": [(each.text, each.exits) for each in typed if not why_not_run(each.text)],
+        "commands": [(each.text, each.exits) for each in typed if not why_not_typed(each.text)],
     }
     found = machine.run_inside(folder / "root", script, given, layout=debian.Debian())
     assert "failed" not in found, f"{found['failed']}\n{found['journal']}"

@@ -33,6 +33,8 @@ echo '127.0.0.1 localhost kills' > /etc/hosts
 # Only these would want a network by themselves.
 systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer
 apt-get clean
+# What the documents have their reader install is fetched and not installed: inside there is no network.
+apt-get -qq install --yes --download-only git make python3-venv postgresql
 """
 WRAPPER = """\
 #!/bin/sh
