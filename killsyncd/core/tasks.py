@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from killsyncd.core.errors import Unavailable
@@ -73,3 +74,14 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise Unavailable(f"the database gave no answer in {seconds:g} s") from None
+
+
+others_turn: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("others_turn")
+"""Of work whose own time is measured: what stops its clock while it waits for others."""
+
+
+@contextmanager
+def while_others_are_served() -> Iterator[None]:
+    """The block waits for a place that others have; whoever measures its time leaves that out."""
+    with others_turn.get(nullcontext)():
+        yield

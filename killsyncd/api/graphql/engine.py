@@ -49,7 +49,7 @@ from killsyncd.api.graphql.scalars import SCALARS
 from killsyncd.api.graphql.turns import Turns
 from killsyncd.core.errors import BadInput, KillsyncdError, Unavailable
 from killsyncd.core.read_model import FeedEpoch, TooMuch
-from killsyncd.core.tasks import deadline
+from killsyncd.core.tasks import deadline, others_turn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -288,7 +288,14 @@ class Engine:
             executor.bound(context.of_run(reservation), costs, reservation, self._turns)
             # A mutation goes on to its end: what it asks the SSO or the database for has limits of its own.
             mutates = executor.operation.operation is OperationType.MUTATION
-            yield await self._within_limits(executor, reservation, None if mutates else self._limits.seconds)
+            clock = others_turn.set(reservation.others_first)
+            try:
+                result = await self._within_limits(
+                    executor, reservation, None if mutates else self._limits.seconds
+                )
+            finally:
+                others_turn.reset(clock)
+            yield result
         finally:
             reservation.close()
 

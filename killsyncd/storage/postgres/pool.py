@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from killsyncd.core.errors import Unavailable
+from killsyncd.core.tasks import while_others_are_served
 
 ACQUIRE_SECONDS = 30.0
 IDLE_SECONDS = 300.0
@@ -57,8 +58,9 @@ class Pool:
         if self.closed:
             raise Unavailable("the database is closed", "the daemon is stopping")
         try:
-            async with asyncio.timeout(ACQUIRE_SECONDS):
-                await self._places.acquire()
+            with while_others_are_served():
+                async with asyncio.timeout(ACQUIRE_SECONDS):
+                    await self._places.acquire()
         except TimeoutError:
             raise TimeoutError(f"all {self._limit} connections are busy") from None
         try:

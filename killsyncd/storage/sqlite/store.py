@@ -25,6 +25,7 @@ import aiosqlite
 from killsyncd.config.ownership import as_somebody_else, group_name
 from killsyncd.core.clock import Clock
 from killsyncd.core.errors import AlreadyRunning, KillsyncdError, Refused, Unavailable
+from killsyncd.core.tasks import while_others_are_served
 from killsyncd.storage.sqlite.driver import DIALECT, drive, teach_binding
 from killsyncd.storage.sqlite.errors import translated
 from killsyncd.storage.transaction import RowRefused, TransactionCounts, Tx
@@ -142,7 +143,8 @@ class SqliteStore:
     async def read(self, tx: Callable[P, Tx[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading transaction on one snapshot; cancelling it interrupts the statement."""
         self.counts.reads += 1
-        reader = await self._free.get()
+        with while_others_are_served():
+            reader = await self._free.get()
         work = asyncio.ensure_future(
             self._hop(reader, lambda connection: drive(connection, tx(*args, **kwargs), False))
         )

@@ -96,3 +96,18 @@ async def test_one_that_turns_out_large_is_told_that_the_daemon_is_busy(start: S
     error = await api.refused("{ killmail(id: 7) { attackers { character { id } corporation { id } } } }")
     assert error["extensions"]["code"] == "UNAVAILABLE"
     large.close()
+
+
+async def test_what_a_query_waits_for_a_connection_of_the_database_is_not_its_own_time(start: Start) -> None:
+    """SQLite has two readers: whoever waits for one did nothing that cost too much."""
+    api = await start(limits=Limits(seconds=0.3))
+    await wide_mail(api, 7)
+    free = api.world.store._free  # type: ignore[attr-defined]
+    lent = [await free.get() for _ in range(2)]
+    asking = asyncio.create_task(api.answer("{ killmail(id: 7) { id victim { damageTaken } } }"))
+    await asyncio.sleep(1.0)
+    assert not asking.done()
+    for each in lent:
+        free.put_nowait(each)
+    body = await asking
+    assert body["data"]["killmail"]["id"] == "7", body
