@@ -15,6 +15,7 @@ import psutil
 
 from bench.attacks import loop_hold, memory
 from bench.feed import feed
+from bench.fights import fresh_kills
 from bench.history import history
 from bench.lists import lists
 from bench.quiet import quiet_poll
@@ -335,6 +336,7 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "whole-way": whole_way,
     "limits": limits,
     "latency": latency,
+    "fresh-kills": fresh_kills,
     "tokens": tokens,
     "quiet-poll": quiet_poll,
     "values": values,

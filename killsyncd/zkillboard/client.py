@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 
 from killsyncd.core import outbound
 from killsyncd.core.clock import Clock
-from killsyncd.core.errors import Unavailable
+from killsyncd.core.errors import BadInput, Unavailable
 from killsyncd.zkillboard.answers import StreamFile, read_file, read_page, read_sequence
 from killsyncd.zkillboard.settings import ZkillboardSettings
 from killsyncd.zkillboard.walk import EntityKind, ListedPage
 
 LIST_PACE = 1.0
 STREAM_PACE = 0.1
-"""Seconds between two requests."""
+"""Seconds from an answer to the next request."""
 
 LIST_BYTES = 2 << 20
 FILE_BYTES = 8 << 20
@@ -44,7 +46,8 @@ class NotNow(Unavailable):
 
 
 class Pace:
-    """Keeps requests of one kind apart, and one after the other."""
+    """Keeps requests of one kind apart, from one's answer to the next one's start: however long a request is
+    on its way, they do not arrive closer together."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
@@ -52,13 +55,17 @@ class Pace:
         self._next = 0.0
         self._lock = asyncio.Lock()
 
-    async def turn(self) -> None:
-        """Wait until the next request may leave."""
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until the next request may leave; the block is that request."""
         async with self._lock:
             wait = self._next - self._clock.monotonic()
             if wait > 0.0:
                 await self._clock.sleep(wait)
-            self._next = self._clock.monotonic() + self._seconds
+            try:
+                yield
+            finally:
+                self._next = self._clock.monotonic() + self._seconds
 
 
 class ZkillboardClient:
@@ -84,25 +91,25 @@ class ZkillboardClient:
 
     async def list_page(self, entity: EntityKind, entity_id: int, page: int) -> ListedPage:
         """A page of what a pilot or corporation took part in, newest first."""
-        await self._lists.turn()
         url = f"{self._settings.api_url}/{PLACES[entity]}/{entity_id}/page/{page}/"
-        body = await self._get(url, LIST_BYTES)
+        async with self._lists.turn():
+            body = await self._get(url, LIST_BYTES)
         if body is None:
-            raise NotNow("zKillboard answered 404 to a list")
+            raise BadInput("zKillboard has no such list (404)")
         return read_page(body)
 
     async def sequence(self) -> int:
         """The number of the stream's last file."""
-        await self._stream.turn()
-        body = await self._get(f"{self._settings.stream_url}/ephemeral/sequence.json", SEQUENCE_BYTES)
+        async with self._stream.turn():
+            body = await self._get(f"{self._settings.stream_url}/ephemeral/sequence.json", SEQUENCE_BYTES)
         if body is None:
             raise NotNow("zKillboard's stream is not there (404)")
         return read_sequence(body)
 
     async def stream_file(self, sequence: int) -> StreamFile | None:
         """A file of the stream; None: it is not there (yet, or any more)."""
-        await self._stream.turn()
-        body = await self._get(f"{self._settings.stream_url}/ephemeral/{sequence}.json", FILE_BYTES)
+        async with self._stream.turn():
+            body = await self._get(f"{self._settings.stream_url}/ephemeral/{sequence}.json", FILE_BYTES)
         return None if body is None else read_file(body)
 
     async def _get(self, url: str, most: int) -> bytes | None:

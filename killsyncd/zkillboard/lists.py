@@ -25,7 +25,7 @@ NOBODY = 5.0
 
 FIRST_RETRY = 120.0
 LONGEST_RETRY = 6 * 3600.0
-"""Seconds until a subject whose page cannot be used is asked for again."""
+"""Seconds, beyond an hour, until a subject whose page cannot be used is asked for again."""
 
 TROUBLE_FROM = 3
 """Failures in a row from which a subject's source is in trouble."""
@@ -99,9 +99,8 @@ class ListsTask(PeriodicTask):
 
     async def _unusable(self, subject: Subject, error: BadInput) -> None:
         failures = subject.failures + 1
-        wait = full_jitter(failures, first=FIRST_RETRY, cap=LONGEST_RETRY, rng=self._rng)
-        if subject.listed:
-            wait = max(wait, KEEP)
+        # It was an answer all the same, and none is asked for again within the hour.
+        wait = KEEP + full_jitter(failures, first=FIRST_RETRY, cap=LONGEST_RETRY, rng=self._rng)
         log.info(
             "a list of zKillboard's cannot be used",
             entity=subject.entity.value,

@@ -76,9 +76,13 @@ class StreamTask(PeriodicTask):
     async def turn(self, state: TaskState) -> Turn:
         """Read on for a minute. Raises NotNow, BadInput; what was read before is kept."""
         begun = self._clock.monotonic()
-        sequence = (await self._subjects.stream_position()).sequence
+        position = await self._subjects.stream_position()
+        sequence = position.sequence
         if sequence is None:
             sequence = await self._begin()
+        elif position.read_at is not None:
+            # Before a restart, or by another daemon: the file after it was not there then.
+            await self._clock.sleep(min(NOT_YET, position.read_at + NOT_YET - self._clock.now()))
         while self._clock.monotonic() - begun < TURN and not self._paused():
             batch = await self._batch(sequence, await self._subjects.watched())
             sequence = await self._keep(batch)

@@ -234,6 +234,28 @@ async def test_who_fought_is_remembered_by_the_time_of_the_newest_fresh_kill(wor
     assert await fought(second) == pytest.approx(at - 60.0, abs=1.0)
 
 
+async def test_whoever_is_on_a_fresh_mail_fought_also_without_it_on_the_own_list(world: StorageWorld) -> None:
+    """Who only helped, and the corporations of all: their lists are where the next kill shows."""
+    lister, victim, elsewhere = [await world.pilot(each) for each in (1, 2, 3)]
+    helper = await world.pilot(5)
+    corporation = await corporation_of(world)
+    at = await world.now()
+    await world.listed(lister, 20)
+    attackers = [
+        {"damage_done": 3, "final_blow": True, "security_status": 0.0, "character_id": 1},
+        {"damage_done": 1, "final_blow": False, "security_status": 0.0, "character_id": 5},
+    ]
+    lost = {"damage_taken": 4, "ship_type_id": 587, "character_id": 2, "corporation_id": CORPORATION}
+    await world.storing.store([arrival(20, at - 60.0, victim=lost, attackers=attackers)], ())
+
+    async def fought(source_id: int) -> Any:
+        return await world.value("SELECT last_fresh_at FROM sources WHERE id = :id", id=source_id)
+
+    for each in (lister.source_id, victim.source_id, helper.source_id, corporation):
+        assert await fought(each) == pytest.approx(at - 60.0, abs=1.0)
+    assert await fought(elsewhere.source_id) is None
+
+
 async def test_a_database_of_the_version_before_keeps_what_it_knows_of_each_list(empty: Backend) -> None:
     """Sources take over the pilots' last sync and last id: nothing is walked again for it."""
     store: Migratable = await empty.open()

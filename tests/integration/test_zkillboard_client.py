@@ -79,7 +79,6 @@ async def test_lists_and_stream_without_a_breach() -> None:
         ({"kind": "status", "status": 429}, "come back later"),
         ({"kind": "status", "status": 403}, "refuses us"),
         ({"kind": "status", "status": 500}, "500"),
-        ({"kind": "status", "status": 404}, "404"),
         ({"kind": "html", "status": 502}, "502"),
         ({"kind": "reset"}, "does not answer"),
         ({"kind": "truncate"}, "does not answer"),
@@ -111,6 +110,14 @@ async def test_what_is_no_answer_is_refused_within_bounds(fault: dict[str, Any])
             await client.list_page(EntityKind.CHARACTER, sim.pilots()[0]["character_id"], 1)
         with pytest.raises(BadInput):
             await client.sequence()
+
+
+async def test_a_list_that_is_not_there_is_that_list_s_trouble() -> None:
+    """It would hold up all others otherwise, every time that it is due."""
+    async with world() as (sim, client, _):
+        sim.script("status", "zkb.list", status=404)
+        with pytest.raises(BadInput, match="404"):
+            await client.list_page(EntityKind.CHARACTER, sim.pilots()[0]["character_id"], 1)
 
 
 async def test_it_comes_back_when_it_was_asked_to() -> None:

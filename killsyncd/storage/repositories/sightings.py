@@ -90,12 +90,14 @@ def derive_last_ids(source_ids: Sequence[int]) -> Tx[None]:
 
 
 def fresh(kills: Mapping[int, float]) -> Tx[None]:
-    """Mails were stored while they were fresh: whose lists show them fought. kills: id and time of each kill
-    (seconds since 1970). A part for other transactions."""
+    """Mails were stored while they were fresh: whoever is on them fought, and so did whose lists show them.
+
+    kills: id and time of each kill (seconds since 1970). A part for other transactions.
+    """
     if not kills:
         return
     newest: dict[int, float] = {}
-    for row in (yield Run("ledger.seen_by", {"ids": Ids(sorted(kills))})):
+    for row in (yield Run("ledger.fought", {"ids": Ids(sorted(kills))})):
         source_id, at = int(row["source_id"]), kills[int(row["killmail_id"])]
         newest[source_id] = max(at, newest.get(source_id, at))
     if newest:

@@ -186,8 +186,17 @@ UPDATE sources SET last_sync_at = {now_time}, accepted_at = {now} WHERE id = :so
 -- name: user_synced
 UPDATE users AS u SET last_killmail_sync_at = {now_time} FROM sources s WHERE s.id = :source_id AND {own_list};
 
--- name: seen_by
-SELECT source_id, killmail_id FROM sightings WHERE killmail_id {in_ids};
+-- name: fought
+-- Whose lists show these mails, and the lists of whoever is on them: also of who only helped, whose list does not.
+SELECT source_id, killmail_id FROM sightings WHERE killmail_id {in_ids}
+UNION SELECT s.id, a.killmail_id FROM attackers a
+JOIN sources s ON s.kind = {a_character} AND s.subject_id = a.character_id WHERE a.killmail_id {in_ids}
+UNION SELECT s.id, a.killmail_id FROM attackers a
+JOIN sources s ON s.kind = {a_corporation} AND s.subject_id = a.corporation_id WHERE a.killmail_id {in_ids}
+UNION SELECT s.id, v.killmail_id FROM victims v
+JOIN sources s ON s.kind = {a_character} AND s.subject_id = v.character_id WHERE v.killmail_id {in_ids}
+UNION SELECT s.id, v.killmail_id FROM victims v
+JOIN sources s ON s.kind = {a_corporation} AND s.subject_id = v.corporation_id WHERE v.killmail_id {in_ids};
 
 -- name: fresh
 UPDATE sources SET last_fresh_at = :at WHERE id = :source_id AND (last_fresh_at IS NULL OR last_fresh_at < :at);

@@ -80,7 +80,9 @@ UPDATE sources SET trouble = NULL, trouble_since = NULL WHERE id = :source_id AN
 UPDATE sources SET trouble = :reason, trouble_since = COALESCE(trouble_since, {now}) WHERE id = :source_id;
 
 -- name: subject_failed
-UPDATE zkillboard_subjects SET failures = failures + 1, due_at = {now} + CAST(:wait AS {real})
+-- With a pause of its own: something was answered, and is not asked for again before it is over.
+UPDATE zkillboard_subjects SET failures = failures + 1, due_at = {now} + CAST(:wait AS {real}),
+    asked_at = CASE WHEN CAST(:wait AS {real}) > 0 THEN {now} ELSE asked_at END
 WHERE source_id = :source_id;
 
 -- name: stream
