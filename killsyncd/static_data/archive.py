@@ -8,6 +8,7 @@ whole is. `zipfile` reads either, and checks each member's CRC.
 from __future__ import annotations
 
 import asyncio
+import lzma
 import os
 import shutil
 import zipfile
@@ -142,10 +143,24 @@ def _ranges(path: Path) -> list[tuple[int, int]]:
     return joined
 
 
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    # zipfile's word for versions and methods that it does not know, and for what is encrypted.
+    NotImplementedError,
+    RuntimeError,
+)
+"""What comes of an archive that somebody cut, bent or made otherwise."""
+
+
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except _BROKEN as error:
         raise BadInput(f"the static data are no ZIP archive ({error})") from None
 
 
@@ -170,14 +185,7 @@ def read(path: Path, each: Callable[[str, Iterator[bytes]], None]) -> None:
             try:
                 with archive.open(info) as file:
                     each(name, _lines(file, name))
-            except (
-                zipfile.BadZipFile,
-                zlib.error,
-                EOFError,
-                OSError,
-                NotImplementedError,
-                RuntimeError,
-            ) as error:
+            except _BROKEN as error:
                 raise BadInput(f"{name} in the static data is broken ({error})") from None
 
 

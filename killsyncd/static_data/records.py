@@ -44,6 +44,12 @@ def _name(record: dict[str, Any]) -> str:
     return name[:200].replace("\x00", "")
 
 
+def _security(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -1.0 <= value <= 1.0:
+        raise ValueError("not a security status")
+    return float(value)
+
+
 def _optional(value: Any) -> int | None:
     return None if value is None else _id(value)
 
@@ -92,7 +98,7 @@ TABLES = (
             _id(each["_key"]),
             _id(each["constellationID"]),
             _id(each["regionID"]),
-            float(each["securityStatus"]),
+            _security(each["securityStatus"]),
             _name(each),
         ),
     ),

@@ -12,6 +12,8 @@ from killsyncd.core.killmail import is_hash
 from killsyncd.zkillboard.walk import ListedPage
 
 LARGEST_ID = 2**63 - 1
+LARGEST_SEQUENCE = 2**53
+"""Of the stream's files: far beyond any, and far enough from what a database's number can hold."""
 
 
 class _Zkb(msgspec.Struct, gc=False):
@@ -101,7 +103,7 @@ def read_sequence(body: bytes) -> int:
         number = _sequence.decode(body).sequence
     except _UNREADABLE:
         number = -1
-    if not 0 <= number <= LARGEST_ID:
+    if not 0 <= number <= LARGEST_SEQUENCE:
         raise BadInput("zKillboard's stream does not say how far it is")
     return number
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import random
 import re
 import zipfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -175,3 +176,26 @@ async def test_the_real_export_is_read(tmp_path: Path) -> None:
     assert {name: len(rows) for name, rows in tables.items()}["types"] == 24627
     assert len(tables["solar_systems"]) == 8436
     assert (30000142, 20000020, 10000002) in {row[:3] for row in tables["solar_systems"]}
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_whatever_is_bent_is_no_archive(tmp_path: Path, method: int) -> None:
+    """Byte by byte: what comes of it is what was there, or a word why not."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as made:
+        for name, text in SMALL.items():
+            made.writestr(name, text)
+    good, path, rng = buffer.getvalue(), tmp_path / "bent.zip", random.Random(method)
+    for place in (*range(len(good) - 700, len(good)), *rng.sample(range(len(good) - 700), 300)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1 << rng.randrange(8)]) + good[place + 1 :])
+        with suppress(BadInput):
+            tables_of(path)
+
+
+@pytest.mark.parametrize("security", ['"nan"', '"0.5"', "true", "null", "2.0", "[0.5]"])
+def test_a_security_that_is_none(security: str) -> None:
+    line = SMALL["mapSolarSystems.jsonl"].replace("0.9459131360054016", security)
+    with pytest.raises(BadInput, match="line 1"):
+        list(rows_of(TABLES[-1], [line.encode()]))

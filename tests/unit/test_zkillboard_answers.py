@@ -97,6 +97,14 @@ def test_what_is_no_file_is_refused(body: bytes) -> None:
 
 def test_the_sequence() -> None:
     assert read_sequence(b'{"sequence":96000001}') == 96_000_001
-    for body in (b"", b"{}", b'{"sequence":"1"}', b'{"sequence":-1}', b'{"sequence":null}', b"[1]"):
+    for body in (
+        b"",
+        b"{}",
+        b'{"sequence":"1"}',
+        b'{"sequence":-1}',
+        b'{"sequence":null}',
+        b"[1]",
+        b'{"sequence":9223372036854775807}',
+    ):
         with pytest.raises(BadInput):
             read_sequence(body)
