@@ -212,7 +212,7 @@ class Everef:
                 day.state, day.reason = "failed", error.message
                 continue
             if day.state == "read":
-                day.mails = max(day.mails, totals.get(number, 0))
+                # With as many as were seen: where the list of days knows of more, it is read again.
                 self._target.day_read(EVEREF, wanted.scope, day)
         return summary
 
@@ -303,7 +303,7 @@ class ZkillboardDays:
             except (Unavailable, BadInput) as error:
                 day.state, day.reason = "failed", error.message
                 continue
-            if day.state == "read":
+            if day.state == "read" and day.mails:  # an empty day says nothing, and is asked for again
                 self._target.day_read(ZKILLBOARD, "everybody", day)
         return summary
 

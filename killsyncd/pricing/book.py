@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
+from killsyncd.core.errors import BadInput
+from killsyncd.core.logging import get_logger
 from killsyncd.pricing.facts import StaticFacts
 from killsyncd.pricing.overrides import Overrides
 from killsyncd.pricing.ports import Day, Kill, PriceIndex, PriceRows
@@ -27,6 +29,9 @@ TURN = 200
 
 KEPT_UNITS = 60_000
 """Prices of a type on a day that are remembered, some 200 bytes each."""
+
+
+log = get_logger(__name__)
 
 
 def types_of(kill: Kill) -> set[int]:
@@ -169,10 +174,19 @@ class PriceBook:
         found = self._loaded.get(key)
         if found is None:
             packed = await (self._rows.history_day(day) if history else self._rows.esi_day(day))
-            found = PriceDay() if packed is None else PriceDay.unpacked(packed)
+            found = PriceDay() if packed is None else _unpacked(packed, day)
             self._loaded[key] = found
             if len(self._loaded) > self._kept_days:
                 self._loaded.popitem(last=False)
         else:
             self._loaded.move_to_end(key)
         return found
+
+
+def _unpacked(packed: bytes, day: Day) -> PriceDay:
+    """A day's prices; none where they cannot be read: whatever else there is counts then."""
+    try:
+        return PriceDay.unpacked(packed)
+    except BadInput as error:
+        log.warning("a day's prices are left out", day=day, reason=error.message)
+        return PriceDay()

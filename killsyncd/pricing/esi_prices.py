@@ -11,17 +11,20 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from killsyncd.core.background import PRICES, PeriodicTask, TaskRows, TaskState, Turn
+from killsyncd.core.background import PRICES, REMEDY, PeriodicTask, TaskRows, TaskState, Turn
 from killsyncd.core.clock import Clock, utc
-from killsyncd.core.errors import KillsyncdError
+from killsyncd.core.errors import BadInput, KillsyncdError
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import EsiError, MarketPrices, MustWait
 from killsyncd.pricing.overrides import cents_of
 from killsyncd.pricing.ports import PriceRows
-from killsyncd.pricing.price_day import PriceDay, day_number
+from killsyncd.pricing.price_day import PriceDay, day_number, next_day
 
 CACHED = 3600.0
 """Seconds that ESI caches the answer: after a request of which nothing is known it is not asked sooner."""
+
+SHRINKS = 0.5
+"""An answer with fewer than this part of yesterday's types was cut short: for a day it is not believed."""
 
 APART = 20.0
 """Seconds after midnight within which daemons ask, so that not all do at once."""
@@ -58,6 +61,10 @@ class EsiPrices(PeriodicTask):
         answer = await self._esi.market_prices(self._before_ask)
         day = day_number(utc(self._esi.wall(answer.at)))
         packed, types = await asyncio.to_thread(_packed, answer)
+        if latest is not None and today <= next_day(latest.day) and len(types) < latest.types * SHRINKS:
+            raise BadInput(
+                f"ESI's prices are of {len(types)} types, and were of {latest.types} before", REMEDY
+            )
         await self._prices.put_esi(day, packed, types, answer.until)
         return Turn(self._until_tomorrow(now), day, changed=True)
 

@@ -17,10 +17,12 @@ Day = int
 
 @dataclass(frozen=True, slots=True)
 class EsiDay:
-    """A day whose prices we have from ESI. expires_at: until when ESI's answer is cached (wall clock)."""
+    """A day whose prices we have from ESI. expires_at: until when ESI's answer is cached (wall clock). types:
+    how many have a price."""
 
     day: Day
     expires_at: float
+    types: int
 
 
 @dataclass(frozen=True, slots=True)

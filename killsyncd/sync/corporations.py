@@ -31,6 +31,11 @@ SOONEST_AGAIN = 1.0
 UNANSWERED_AGAIN = 300.0
 """Seconds until characters are asked for again of whom ESI said nothing."""
 
+REFUSED_IN_A_ROW = 12
+"""After so many refusals without an answer between them ESI is at fault, not a character: one among a
+thousand is found with eleven. Each counts on the old error limit, which stops every route when it is
+broken."""
+
 CLOSED_AGAIN = 86_400.0
 """Seconds until it is asked again whether a corporation that nobody of ours is in was closed."""
 
@@ -64,7 +69,7 @@ class Corporations:
         events.on("lenders", self._signal.ring)
         self._log = get_logger(__name__)
         self._states = StateLog(self._log)
-        self._errors = 0
+        self._refused = 0
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -98,6 +103,7 @@ class Corporations:
 
     async def _place(self) -> None:
         """Ask where everybody is whose hour is over."""
+        self._refused = 0
         while characters := await self._rows.unplaced(BATCH, UNANSWERED_AGAIN):
             await self._ask(characters)
 
@@ -107,15 +113,18 @@ class Corporations:
         except EsiStatus as refusal:
             if refusal.status not in (400, 404, 422):
                 raise
+            self._refused += 1
+            if self._refused >= REFUSED_IN_A_ROW:
+                raise
             if len(characters) == 1:
-                # Biomassed, or not known at the moment: nobody's corporation until then.
-                await self._rows.placed([], characters, AGAIN)
+                await self._rows.placed([], characters, AGAIN)  # biomassed, or not known at the moment
                 return
             # One id that ESI does not know fails the whole batch.
             middle = len(characters) // 2
             await self._ask(characters[:middle])
             await self._ask(characters[middle:])
             return
+        self._refused = 0
         answered = {each.character_id for each in told.found}
         unknown = [each for each in characters if each not in answered]
         await self._rows.placed(told.found, unknown, max(SOONEST_AGAIN, told.cached_for))

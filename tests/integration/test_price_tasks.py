@@ -38,6 +38,7 @@ class Esi:
         self.clock = clock
         self.asked: list[float] = []
         self.error: EsiError | None = None
+        self.averages = [(587, 1.005)]
 
     async def market_prices(self, before_ask: BeforeAsk | None = None) -> MarketPrices:
         assert before_ask is not None
@@ -45,7 +46,7 @@ class Esi:
         self.asked.append(self.clock.now())
         if self.error is not None:
             raise self.error
-        return MarketPrices([(587, 1.005)], self.clock.now(), self.clock.now() + CACHED)
+        return MarketPrices(self.averages, self.clock.now(), self.clock.now() + CACHED)
 
     def wall(self, esi_time: float) -> float:
         return esi_time
@@ -130,6 +131,31 @@ async def test_a_killed_process_does_not_ask_again_while_the_answer_may_be_cache
         with pytest.raises(KeyboardInterrupt):
             await esi_prices(it, esi)._once()
         assert CACHED - 1 < await it.rows.due_in(PRICES) <= CACHED
+
+
+async def test_an_answer_that_was_cut_short_is_no_price_of_everything_else(tmp_path: Path) -> None:
+    """What it lacks would have been worth nothing for a day, on every mail of it."""
+    clock = ManualClock()
+    async with world(tmp_path, clock) as it:
+        esi = Esi(clock)
+        esi.averages = [(each, 1.0) for each in range(1, 101)]
+        task = esi_prices(it, esi)
+        await task._once()
+        (first,) = await it.days()
+        clock.tick(await it.rows.due_in(PRICES) + 0.1)
+        esi.averages = esi.averages[:3]
+        await task._once()
+        assert await it.days() == [first]
+        assert "3 types, and were of 100" in ((await it.task(PRICES)).problem or "")
+        clock.tick(await it.rows.due_in(PRICES) + 0.1)
+        esi.averages = [(each, 1.0) for each in range(1, 95)]
+        await task._once()
+        assert len(await it.days()) == 2
+        assert (await it.task(PRICES)).problem is None
+        clock.tick(2 * 86_400.0)
+        esi.averages = esi.averages[:3]
+        await task._once()
+        assert len(await it.days()) == 3, "what it says for days is so"
 
 
 async def test_failures_are_written_down_and_told_after_some(tmp_path: Path) -> None:

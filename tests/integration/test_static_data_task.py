@@ -15,7 +15,7 @@ from killsyncd.core.background import STATIC_DATA, TaskState
 from killsyncd.core.clock import SystemClock
 from killsyncd.simulator import Simulator, SimulatorConfig
 from killsyncd.static_data.records import TABLES
-from killsyncd.static_data.task import StaticDataSettings, StaticDataTask
+from killsyncd.static_data.task import BELIEVED, StaticDataSettings, StaticDataTask
 from killsyncd.storage.migrations import migrate
 from killsyncd.storage.repositories.background import BackgroundTasks, all_tasks
 from killsyncd.storage.repositories.daemons import Membership
@@ -87,10 +87,21 @@ async def test_the_newest_build_comes_by_ranges_and_once(tmp_path: Path) -> None
         assert await it.rows.claim(STATIC_DATA) is None
         archives = it.asked("static_archive")
         await it.turn()
+        assert it.eve.ledger.requests["files.static_latest", 304] == 0, "nothing old is believed at first"
+        await it.turn()
         assert it.eve.ledger.requests["files.static_latest", 304] == 1
         assert it.asked("static_archive") == archives
         assert it.told == ["static"]
         assert list(it.folder.iterdir()) == []
+
+
+async def test_a_node_that_answers_304_for_ever_keeps_no_old_build(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.turn()
+        for _ in range(3 * (BELIEVED + 1)):
+            await it.turn()
+        plain = it.eve.ledger.requests["files.static_latest", 200]
+        assert (plain, it.eve.ledger.requests["files.static_latest", 304]) == (4, 3 * BELIEVED)
 
 
 async def test_a_new_build_changes_what_differs(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from killsyncd.core.sources import SourceState
 from killsyncd.esi.responses import Affiliations, EsiError, EsiStatus, RateLimited
 from killsyncd.storage.repositories.corporations import CorporationRepository
 from killsyncd.storage.repositories.sources import SourceRepository
-from killsyncd.sync.corporations import AGAIN, LOOK_AGAIN, Corporations
+from killsyncd.sync.corporations import AGAIN, LOOK_AGAIN, REFUSED_IN_A_ROW, UNANSWERED_AGAIN, Corporations
 from tests.support.storage_world import Pilot
 from tests.support.sync_world import SyncWorld
 
@@ -126,6 +126,43 @@ async def test_one_id_that_esi_refuses_hides_nobody(played: Played) -> None:
     played.esi.asked.clear()
     await played.task.round()
     assert played.esi.asked == [], "nobody is asked for sooner because of it"
+
+
+@pytest.mark.parametrize("how", ["refused", "left out"])
+async def test_who_is_missing_in_an_answer_is_where_he_was_for_some_days(played: Played, how: str) -> None:
+    """Nothing said is no word: one such answer took every corporation's reader away."""
+    await played.logged_in(1, 2)
+    await played.task.round()
+    assert (await played.list_of()).user_id != "None"
+    if how == "refused":
+        played.esi.unknown = {1, 2}
+    else:
+        played.esi.where = {}
+    there = "SELECT COUNT(*) FROM users WHERE corporation_id IS NOT NULL"
+    for _ in range(6 * 24):
+        played.core.clock.tick(AGAIN + 1.0)
+        await played.task.round()
+    assert await played.core.world.value(there) == 2
+    for _ in range(2 * 24):
+        played.core.clock.tick(AGAIN + 1.0)
+        await played.task.round()
+    assert await played.core.world.value(there) == 0, "biomassed, or erased"
+
+
+async def test_where_every_question_is_refused_few_are_asked(played: Played) -> None:
+    """Each counts on the error limit that stops every route."""
+    await played.logged_in(*range(1, 31))
+    played.esi.ill = EsiStatus(400, "something else")
+    await played.task.round()
+    assert len(played.esi.asked) <= REFUSED_IN_A_ROW
+    asked = len(played.esi.asked)
+    await played.task.round()
+    assert len(played.esi.asked) == asked, "not again at once"
+    played.esi.ill = None
+    played.core.clock.tick(UNANSWERED_AGAIN + 1.0)
+    await played.task.round()
+    known = await played.core.world.value("SELECT COUNT(*) FROM users WHERE corporation_id IS NOT NULL")
+    assert known >= 19, "those that stood alone when it was refused wait for their hour"
 
 
 async def test_whether_a_corporation_that_all_have_left_was_closed_is_asked_once_a_day(

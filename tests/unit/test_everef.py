@@ -8,13 +8,16 @@ import json
 import tarfile
 import tracemalloc
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from killsyncd.archives import everef
 from killsyncd.archives.everef import Wanted, import_line, look, members, pairs, totals
+from killsyncd.cli import history
 from killsyncd.core.errors import BadInput
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -175,3 +178,47 @@ def test_lists_of_days_and_of_hashes() -> None:
             pairs(body)
     with pytest.raises(BadInput):
         totals(b'{"20260101":' + b"9" * 300 + b"}")
+
+
+class Noted:
+    """What an import writes down."""
+
+    def __init__(self) -> None:
+        self.days: dict[int, int] = {}
+
+    def state(self, archive: str, scope: str) -> Any:
+        return {"days": {str(day): mails for day, mails in self.days.items()}}
+
+    def day_read(self, archive: str, scope: str, day: history.Day) -> None:
+        self.days[history.number_of(day.day)] = day.mails
+
+
+CONFIG: Any = SimpleNamespace(
+    history=SimpleNamespace(everef_url="x", zkillboard_url="x"), esi=SimpleNamespace(contact="a@b.c")
+)
+
+
+def test_a_day_with_less_than_its_list_says_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of days may be ahead of the archive: what was not in it is not written down as read."""
+    noted: Any = Noted()
+    runner: Any = None
+    reads = history.Everef(runner, noted, CONFIG, verify=False)
+    there = iter((3, 5))
+
+    def read(day: history.Day, wanted: Wanted) -> None:
+        day.mails = next(there)
+
+    monkeypatch.setattr(reads, "_totals", lambda: {20200102: 5})
+    monkeypatch.setattr(reads, "_day", read)
+    runs = [reads.run([date(2020, 1, 2)], Wanted(everybody=True)).days[0] for _ in range(3)]
+    assert [each.state for each in runs] == ["read", "read", "known"]
+
+
+def test_an_empty_day_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: Any = Noted()
+    runner: Any = None
+    reads = history.ZkillboardDays(runner, noted, CONFIG)
+    monkeypatch.setattr(reads, "_day", lambda day: None)
+    for _ in range(2):
+        assert reads.run([date(2020, 1, 2)]).days[0].state == "read"
+    assert noted.days == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import random
+from array import array
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from killsyncd.core.errors import BadInput
 from killsyncd.esi.decoding import decode_prices
 from killsyncd.esi.responses import MalformedResponse
+from killsyncd.pricing.book import PriceBook
 from killsyncd.pricing.history import forge_prices
 from killsyncd.pricing.overrides import cents_of, read_overrides
+from killsyncd.pricing.ports import PriceIndex
 from killsyncd.pricing.price_day import PriceDay, day_number, day_of, next_day
 
 
@@ -119,3 +122,23 @@ def test_esis_prices_one_bad_entry_hides_no_good_one() -> None:
     for nothing in (b"[]", b"{}", b"<html>", b'[{"type_id":1}]'):
         with pytest.raises(MalformedResponse):
             decode_prices(nothing)
+
+
+async def test_a_day_that_cannot_be_read_is_as_if_it_were_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged, or of a release that came after: it would end the daemon at each start."""
+    good = PriceDay([(587, 100)]).packed()
+
+    class Rows:
+        async def index(self) -> PriceIndex:
+            ids, days = array("q", [587]), (array("q", [20261129]), array("q", [20261130]))
+            return PriceIndex((1.0,), [20261129, 20261130], [], ids, *days)
+
+        async def esi_day(self, day: int) -> bytes | None:
+            return good[:-3] if day == 20261129 else good
+
+    book = PriceBook(Rows())  # type: ignore[arg-type]
+    await book.refresh((1.0,))
+    (found,) = (await book.units(20261129, [587])).values()
+    assert found is not None
+    assert (found.cents, found.day) == (100, 20261130)
+    assert "left out" in caplog.text

@@ -19,6 +19,10 @@ from killsyncd.storage.repository import Repository, reads, writes
 from killsyncd.storage.transaction import Bulk, Many, Run, Tx, one
 from killsyncd.sync.ports import NewLender
 
+STILL_THERE = 7 * 86_400.0
+"""Seconds for which a pilot of whom ESI says nothing any more counts as in the corporation that it named
+last. If its list is refused to the pilot, that is told, and another reads on."""
+
 
 def forgive(user_id: str) -> Tx[None]:
     """A new login: what ESI refused to the one before is asked again. A part for other transactions."""
@@ -84,15 +88,17 @@ class CorporationRepository(Repository):
 
     @writes
     def placed(self, found: Sequence[Affiliation], unknown: Sequence[int], wait: float) -> Tx[None]:
-        """ESI said who is in which corporation. unknown: characters that it does not know; wait: seconds
-        until they are asked for again."""
-        pairs = [(each.character_id, each.corporation_id) for each in found]
-        rows = [
-            {"character_id": character_id, "corporation_id": corporation_id, "wait": wait}
-            for character_id, corporation_id in [*pairs, *((each, None) for each in unknown)]
+        """ESI said who is in which corporation. unknown: characters of whom it said nothing, or that it does
+        not know: they are where they were, for STILL_THERE. wait: seconds until they are asked for again."""
+        rows: list[dict[str, object]] = [
+            {"character_id": each.character_id, "corporation_id": each.corporation_id, "wait": wait}
+            for each in found
         ]
         if rows:
             yield Many("corporations.placed", rows)
+        rows = [{"character_id": each, "holds": STILL_THERE, "wait": wait} for each in unknown]
+        if rows:
+            yield Many("corporations.not_placed", rows)
 
     @writes
     def settle(self) -> Tx[list[NewLender]]:

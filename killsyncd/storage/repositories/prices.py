@@ -60,7 +60,7 @@ class PriceRepository(Repository):
     def latest(self) -> Tx[EsiDay | None]:
         """The latest day from ESI."""
         row = one((yield Run("prices.latest", {})))
-        return None if row is None else EsiDay(int(row["day"]), float(row["expires_at"]))
+        return None if row is None else EsiDay(int(row["day"]), float(row["expires_at"]), int(row["types"]))
 
     @writes
     def put_esi(self, day: Day, packed: bytes, types: Sequence[int], expires_at: float) -> Tx[None]:

@@ -14,6 +14,12 @@ UPDATE users SET corporation_id = :corporation_id, corporation_at = {now},
     corporation_due_at = {now} + CAST(:wait AS {real})
 WHERE character_id = :character_id;
 
+-- name: not_placed
+-- ESI did not say: what it said last holds for some days, for an answer may lack for once what it should have.
+UPDATE users SET corporation_id = CASE WHEN corporation_at > {now} - CAST(:holds AS {real}) THEN corporation_id END,
+    corporation_due_at = {now} + CAST(:wait AS {real})
+WHERE character_id = :character_id;
+
 -- name: forgiven
 UPDATE lenders SET refusal = NULL, words = NULL, refusals = 0, refused_since = NULL, refused_at = NULL,
     believed = {false}, not_before = 0

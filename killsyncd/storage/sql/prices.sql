@@ -20,7 +20,7 @@ SELECT prices FROM esi_prices WHERE day = :day;
 SELECT prices FROM market_history WHERE day = :day;
 
 -- name: latest
-SELECT day, expires_at FROM esi_prices ORDER BY day DESC LIMIT 1;
+SELECT day, expires_at, types FROM esi_prices ORDER BY day DESC LIMIT 1;
 
 -- name: put_esi
 INSERT INTO esi_prices (day, prices, types, fetched_at, expires_at, applied)
