@@ -18,7 +18,7 @@ from killsyncd.core.logging import get_logger
 from killsyncd.pricing.facts import StaticFacts
 from killsyncd.pricing.overrides import Overrides
 from killsyncd.pricing.ports import Day, Kill, PriceIndex, PriceRows
-from killsyncd.pricing.price_day import PriceDay, day_of
+from killsyncd.pricing.price_day import PriceDay, day_number, day_of
 from killsyncd.pricing.valuation import Price, PriceMethod, Unit, unit_of
 
 KEPT_DAYS = 64
@@ -26,6 +26,9 @@ KEPT_DAYS = 64
 
 TURN = 200
 """Types that are looked up before others get their turn."""
+
+ALWAYS = 99_991_231
+"""A day after all others."""
 
 KEPT_UNITS = 60_000
 """Prices of a type on a day that are remembered, some 200 bytes each."""
@@ -60,6 +63,7 @@ class PriceBook:
         self._units: dict[Day, dict[int, Unit | None]] = {}
         self._count = 0
         self._gaps: dict[int, tuple[Day, Day]] = {}
+        self._lasting: dict[int, tuple[Day, Day, Unit | None]] = {}
         self._unknown: set[int] = set()
 
     async def refresh(self, version: tuple[float, ...], facts: StaticFacts | None = None) -> None:
@@ -78,6 +82,7 @@ class PriceBook:
         """What was looked up may not be right any more."""
         self._units.clear()
         self._gaps.clear()
+        self._lasting.clear()
         self._unknown.clear()
         self._count = 0
 
@@ -108,15 +113,37 @@ class PriceBook:
             self._count = 0
         known = self._units.setdefault(day, {})
         missing = [each for each in types if each not in known]
+        self._count += len(missing)
+        has_own = day in self._esi or day in self._history
+        if missing and not has_own:
+            missing = [each for each in missing if not self._lasts(each, day, known)]
         if missing:
             found = await self._prices(day, missing)
             for each in missing:
                 facts = self._facts.of(each)
-                known[each] = unit_of(each, found.get(each), facts)
+                unit = known[each] = unit_of(each, found.get(each), facts)
                 if facts is None:
                     self._unknown.add(each)
-            self._count += len(missing)
+                if not has_own and each not in self.overrides.prices:
+                    self._lasting[each] = *self._span(each, day, found.get(each)), unit
         return known
+
+    def _lasts(self, type_id: int, day: Day, known: dict[int, Unit | None]) -> bool:
+        """Whether a type was worth on this day what it was on another, and put that in. A backlog's days have
+        no prices of their own: what comes later is the same for thousands of them.
+        """
+        first, end, unit = self._lasting.get(type_id, (0, 0, None))
+        if first <= day < end:
+            known[type_id] = unit
+            return True
+        return False
+
+    def _span(self, type_id: int, day: Day, later: Price | None) -> tuple[Day, Day]:
+        """The days without prices of their own, to the end not included, that have the same later price."""
+        place = bisect_left(self._index.types, type_id)
+        priced = place < len(self._index.types) and self._index.types[place] == type_id
+        before = day if priced and day >= self._index.first[place] else 0
+        return before, ALWAYS if later is None else day_number(later.day)
 
     async def _prices(self, day: Day, types: Iterable[int]) -> dict[int, Price]:
         found: dict[int, Price] = {}
