@@ -61,23 +61,27 @@ def group_name(gid: int) -> str:
 
 
 def refuse_root(*files: Path | None) -> None:
-    """Raise Refused where root is about to work on files of somebody else.
+    """Raise Refused where root is about to work on files of somebody else, or in somebody else's folder.
 
     What root makes beside them (the WAL, the lock) would keep their owner out: the service would not start.
+    And whoever owns the folder may have put a link there, to anything that only root may write.
     """
     if os.geteuid() != 0:
         return
     for file in files:
-        try:
-            status = file.stat() if file is not None else None
-        except OSError:
+        if file is None:
             continue
-        if status is not None and status.st_uid != 0:
-            owner = _name(status.st_uid)
-            raise Refused(
-                f"{file} belongs to {owner}, and what root makes beside it would keep {owner} out",
-                f"run it as {owner}: {here().as_owner(owner)}",
-            )
+        for path, look in ((file, Path.lstat), (file.parent, Path.stat)):
+            try:
+                owner_id = look(path).st_uid
+            except OSError:
+                continue
+            if owner_id != 0:
+                owner = _name(owner_id)
+                raise Refused(
+                    f"{path} belongs to {owner}, and what root makes there would keep {owner} out",
+                    f"run it as {owner}: {here().as_owner(owner)}",
+                )
 
 
 def give_back(path: Path) -> str:

@@ -140,6 +140,28 @@ def test_root_leaves_nothing_that_keeps_the_owner_out(house: House) -> None:
             assert f"sudo -u '#{OWNER}' killsyncd {each.words[0]}" in each.out + each.err
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["a file of root's", "nothing"])
+def test_root_follows_no_link_that_the_owner_put_there(house: House, there: bool) -> None:
+    """Whoever gets the service's user and waits for a `sudo killsyncd import` would write where it likes."""
+    closed = house.folder / "closed"
+    for name in ("killsyncd.db", "killsyncd.key"):
+        if there:
+            shutil.move(house.state / name, closed / name)
+            os.chown(closed / name, 0, 0)
+        else:
+            (house.state / name).unlink()
+        (house.state / name).symlink_to(closed / name)
+        os.chown(house.state / name, OWNER, OWNER, follow_symlinks=False)
+    before = {each: each.read_bytes() for each in closed.iterdir()}
+    words = ("run", "import", "export", "rotate-key", "migrate-store", "backup")
+    commands = [each for each in house.commands() if each[0] in words and str(closed) not in " ".join(each)]
+    for each in run_as(0, (0,), commands, {"HOME": "/nonexistent"}):
+        assert each.code in REFUSED, each
+        if each.words[:2] != ("import", str(house.state / "x.jsonl")):  # which is not there either
+            assert f"killsyncd.db belongs to #{OWNER}" in each.err, each
+    assert {each: each.read_bytes() for each in closed.iterdir()} == before
+
+
 def test_the_owner_may(house: House) -> None:
     words = ["--config", str(house.config)]
     checked, exported, rotated = run_as(
