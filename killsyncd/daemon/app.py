@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from killsyncd.config import Config
 from killsyncd.core.clock import Clock
+from killsyncd.core.errors import ConfigError
 from killsyncd.core.events import Events
 from killsyncd.core.text import count
 from killsyncd.daemon.part_settings import consumer_settings, producer_settings
@@ -94,6 +95,14 @@ class App:
     def rereaders(self) -> list[Callable[[Config], None]]:
         """What is read again at each reload, also where its key stayed the same."""
         return [self._read_overrides]
+
+    def reload_told(self, error: ConfigError | None) -> None:
+        """The configuration was read again, or could not be."""
+        if error is None:
+            self.health.clear("reload_refused")
+            return
+        first = " ".join(line.strip() for line in error.message.strip().splitlines()[:2])
+        self.health.report("reload_refused", f"the configuration was not reloaded: {first}")
 
     def _read_overrides(self, config: Config) -> None:
         self.valuer.read_again(config.prices.overrides_file)

@@ -43,6 +43,7 @@ class Reloader:
         self._load = load
         self._appliers = appliers
         self._always: Sequence[Apply] = ()
+        self._told: Callable[[ConfigError | None], None] = lambda error: None
 
     def reload(self) -> None:
         """Do it. Never raises: it is called by a signal."""
@@ -54,7 +55,9 @@ class Reloader:
                 reason=error.message,
                 hint=error.hint,
             )
+            self._told(error)
             return
+        self._told(None)
         changed = [key for key in differing(self._running, wanted) if key in self._appliers]
         waiting = [key for key in differing(self._running, wanted) if key not in self._appliers]
         for apply in {self._appliers[key] for key in changed}:
@@ -67,11 +70,18 @@ class Reloader:
         # What needs a restart goes on being compared with what runs: the next reload says it again.
         self._running = _with(self._running, wanted, changed)
 
-    def knows(self, appliers: Mapping[str, Apply], always: Sequence[Apply] = ()) -> None:
+    def knows(
+        self,
+        appliers: Mapping[str, Apply],
+        always: Sequence[Apply] = (),
+        told: Callable[[ConfigError | None], None] = lambda error: None,
+    ) -> None:
         """More keys that can change: those of parts that are running by now.
 
-        always: what is done at each reload, for files that are read again.
+        always: what is done at each reload, for files that are read again. told: called at each with what
+        does not hold, or None.
         """
+        self._told = told
         self._always = always
         self._appliers = {**self._appliers, **appliers}
 

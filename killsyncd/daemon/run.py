@@ -80,7 +80,7 @@ async def _until_signalled(config: Config, environ: Mapping[str, str], load: Cal
             notifier=notifier,
             watchdog_seconds=manager.watchdog,
             environ=environ,
-            ready=lambda app: reloader.knows(app.appliers(), app.rereaders()),
+            ready=lambda app: reloader.knows(app.appliers(), app.rereaders(), app.reload_told),
         )
     except* Exception as group:
         refusals = [each for each in _leaves(group) if not isinstance(each, asyncio.CancelledError)]

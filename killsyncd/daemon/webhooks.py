@@ -13,7 +13,7 @@ from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
 from killsyncd.storage.repositories.webhooks import WebhookRepository
 from killsyncd.storage.transaction import Store
-from killsyncd.webhooks.candidates import Lease, Parts
+from killsyncd.webhooks.candidates import Hush, Lease, Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.ports import MailDocuments
@@ -52,6 +52,7 @@ def build_webhooks(
             clock=runtime.clock,
             rng=runtime.rng,
             lease=Lease(runtime.clock, store.exclusive),
+            hush=Hush(runtime.clock),
             public_url=config.api.public_url,
             agent=user_agent(config.esi.contact),
             zkillboard_url=config.zkillboard.api_url,

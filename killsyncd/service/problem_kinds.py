@@ -221,6 +221,12 @@ CODES: Mapping[str, ProblemKind] = MappingProxyType(
                 "ESI says that a pilot's list is cached for far longer than usual.",
             ),
             ProblemKind(
+                "reload_refused",
+                False,
+                "killsyncd check names every mistake; put them right and reload again",
+                "The configuration was to be read again (SIGHUP) and does not hold: the old one counts.",
+            ),
+            ProblemKind(
                 "webhook_stopped",
                 False,
                 "killsyncd ctl webhooks shows which, and what to do",

@@ -57,11 +57,20 @@ class WebhookExplained:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAsideMail:
+    """A mail that the other side refused for good, when, and why."""
+
+    killmail_id: int
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookReport:
     """One webhook. cursor: everything in the feed up to it is settled. waiting: mails of the feed behind it.
 
     reason, remedy: where it is not ok. last_error: what the last attempt that failed met. last: the last
-    mails.
+    mails. set_aside_last: the last that were set aside, however long ago.
     """
 
     name: str
@@ -80,6 +89,7 @@ class WebhookReport:
     failing_since: datetime | None
     next_attempt_at: datetime | None
     last: Sequence[MailVerdict]
+    set_aside_last: Sequence[SetAsideMail] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from killsyncd.service.health import Health
 from killsyncd.service.webhook_reports import (
     ConditionReport,
     MailVerdict,
+    SetAsideMail,
     WebhookChanged,
     WebhookExplained,
     WebhookReport,
@@ -283,10 +284,17 @@ class WebhookOperations:
             failing_since=_moment(state.failing_at),
             next_attempt_at=_moment(state.not_before) if tried and state.not_before > state.now else None,
             last=await self._last(state, last) if last else (),
+            set_aside_last=await self._set_aside(state, last) if last and state.set_aside else (),
         )
 
     def _status(self, state: State) -> tuple[WebhookStatus, str]:
         return status_of(state, self._webhooks.deliverer(state.name).trouble)
+
+    async def _set_aside(self, state: State, number: int) -> list[SetAsideMail]:
+        return [
+            SetAsideMail(each.killmail_id, utc(each.at), each.refused or "")
+            for each in await self._parts.rows.set_aside(state.name, number)
+        ]
 
     async def _last(self, state: State, number: int) -> list[MailVerdict]:
         """The last mails up to its place in the feed, and the next one where it waits for something."""

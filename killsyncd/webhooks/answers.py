@@ -62,13 +62,14 @@ class Outcome:
 
     verdict: `delivered`, `refused` (this mail, for good), `stopped` (everything), `wait` (as told) or
     `failed` (try again). wait: seconds before the next request; of one that stopped 0 is for good.
-    everybody, channel_wide: whom a wait concerns besides this webhook. doubtful: the mail may have arrived.
-    message_id, channel: Discord's.
+    untold: it asks to wait and does not say how long. everybody, channel_wide: whom a wait concerns besides
+    this webhook. doubtful: the mail may have arrived. message_id, channel: Discord's.
     """
 
     verdict: str
     reason: str = ""
     wait: float = 0.0
+    untold: bool = False
     everybody: bool = False
     channel_wide: bool = False
     doubtful: bool = False
@@ -81,7 +82,7 @@ def outcome_of(kind: str, answer: Answer) -> Outcome:
     if answer.error:
         return Outcome("failed", answer.error, doubtful=answer.lost)
     if answer.status == 429:
-        return _too_many(answer)
+        return _too_many(kind, answer)
     found = _meaning(kind, answer)
     if kind == "discord" and found.verdict != "stopped":
         found = replace(found, wait=max(found.wait, _bucket_empty(answer)))
@@ -147,7 +148,7 @@ def _told(answer: Answer) -> float:
     return min(_number(answer.headers.get("Retry-After")) or 0.0, LONGEST_WAIT)
 
 
-def _too_many(answer: Answer) -> Outcome:
+def _too_many(kind: str, answer: Answer) -> Outcome:
     """As long as the longest that header and body ask for."""
     document = _json(answer.body)
     told = [
@@ -168,8 +169,10 @@ def _too_many(answer: Answer) -> Outcome:
         "wait",
         f"asked us to wait {wait:g} s (429)",
         wait=wait,
+        untold=not told,
         everybody=everybody or scope == "global",
-        channel_wide=scope == "shared",
+        # Discord says "user" where the limit is this webhook's own; without a word it may be the channel's.
+        channel_wide=kind == "discord" and scope not in ("user", "global"),
     )
 
 

@@ -38,6 +38,28 @@ class Lease:
         return self.exclusive or self.clock.monotonic() - self.renewed_at < LEASE_SECONDS - LEASE_MARGIN
 
 
+class Hush:
+    """Pauses that the other side asked several webhooks for, until the database has them: those of this
+    process hear of one at once.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: dict[tuple[str, str | None], float] = {}
+
+    def ask(self, kind: str, channel: str | None, seconds: float) -> None:
+        """Nothing to this channel for so long; None: to nobody of the kind."""
+        self._until[kind, channel] = self._clock.monotonic() + seconds
+
+    def holds(self, kind: str, channel: str | None) -> bool:
+        """Whether a webhook of this kind and channel must keep still; None: its channel is not known."""
+        now = self._clock.monotonic()
+        return any(
+            until > now and kind == asked_kind and (asked is None or channel is None or asked == channel)
+            for (asked_kind, asked), until in self._until.items()
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What deliverers share. public_url: of the dashboard. agent: who we are. zkillboard_url: of its API.
@@ -56,6 +78,7 @@ class Parts:
     clock: Clock
     rng: random.Random
     lease: Lease
+    hush: Hush
     public_url: str = ""
     agent: str = "killsyncd"
     zkillboard_url: str = ""

@@ -242,15 +242,22 @@ class Deliverer:
         if held_up > 0.0:
             return held_up
         answer = await self._parts.sender.post(
-            wanted.url, wanted.body, wanted.headers, timeout=wanted.timeout, ours=self._parts.lease.holds
+            wanted.url, wanted.body, wanted.headers, timeout=wanted.timeout, ours=lambda: self._may(state)
         )
         if answer.withheld:
             if not again:
                 await rows.advance(name, step.position, step.position)
             return UNKNOWN_AGAIN
         outcome = outcome_of(self.config.kind, answer)
+        if outcome.everybody or outcome.channel_wide:
+            everybody = outcome.everybody or state.channel is None
+            self._parts.hush.ask(self.config.kind, None if everybody else state.channel, outcome.wait)
         self.counts[outcome.verdict] = self.counts.get(outcome.verdict, 0) + 1
         return await self._written(outcome, step, state)
+
+    def _may(self, state: WebhookState) -> bool:
+        """Whether a request may leave, asked when its connection stands."""
+        return self._parts.lease.holds() and not self._parts.hush.holds(self.config.kind, state.channel)
 
     async def _begun(self, step: Step) -> float:
         """Write down that the request leaves now, as soon as the pace allows it; else seconds to come
@@ -332,7 +339,7 @@ class Deliverer:
             await rows.stop(name, outcome.reason, outcome.wait, doubtful=doubtful)
             self._states.set("send", "stopped", "webhook stopped", reason=outcome.reason)
             return BELL if outcome.wait <= 0.0 else min(outcome.wait, LONGEST_SLEEP)
-        counts = outcome.verdict == "failed"
+        counts = outcome.verdict == "failed" or outcome.untold
         wait = outcome.wait
         if counts or not wait:
             wait = max(wait, back_off(state.attempts, self._parts.rng, self._parts.first_back_off))

@@ -23,7 +23,7 @@ ZKILLBOARD_TIMEOUT = 40.0
 CONNECT_TIMEOUT = 10.0
 LONGEST_ANSWER = 64 * 1024
 
-WITHHELD = "it was not sent: another daemon may have taken over meanwhile"
+WITHHELD = "it was not sent: meanwhile another daemon may have taken over, or the channel was asked to wait"
 
 _HEADERS = (
     "Retry-After",

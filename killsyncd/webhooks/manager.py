@@ -118,8 +118,10 @@ class Webhooks:
         rows = self.parts.rows
         silent = 0.0 if self.parts.lease.exclusive else FORGOTTEN_AFTER
         gone = await rows.forget_others(sorted(self._wanted), silent)
-        for name in gone:
-            log.info("webhook is not configured any more; its place is forgotten", webhook=name)
+        for name, waiting in gone.items():
+            log.info(
+                "webhook is not configured any more; its place is forgotten", webhook=name, unsettled=waiting
+            )
         for name, config in self._wanted.items():
             if name not in self._running and await rows.register(name, config.kind, address_mark(config)):
                 log.info("webhook has another address and goes on", webhook=name)

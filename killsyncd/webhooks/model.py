@@ -19,6 +19,7 @@ class WebhookState:
     stopped it is when it is tried once more, 0 for never. sending_id: the mail whose request has left and of
     which nothing was heard yet. replay_to, replay_since: up to this position, mails killed since then are
     sent whether fresh or not. holder, leased_at: the daemon that delivers, and when it last said so.
+    channel: Discord's, as its last answer named it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class WebhookState:
     delivered_at: float | None = None
     holder: str | None = None
     leased_at: float | None = None
+    channel: str | None = None
 
     @property
     def stopped_for_good(self) -> bool:

@@ -33,8 +33,9 @@ class WebhookRows(Protocol):
         address is another one.
         """
 
-    async def forget_others(self, names: Sequence[str], silent_for: float) -> list[str]:
-        """Forget webhooks that are not among these and that nobody delivered for so long; answers which."""
+    async def forget_others(self, names: Sequence[str], silent_for: float) -> dict[str, int]:
+        """Forget webhooks that are not among these and that nobody delivered for so long; answers which, and
+        how many mails of the feed each had not settled."""
 
     async def claim(self, name: str, lease: float) -> WebhookState | None:
         """Take it, or keep it. None: another daemon has it."""

@@ -75,6 +75,7 @@ def test_a_day_with_webhooks(stage: Stage, tmp_path: Path) -> None:
     assert (done.returncode, "delivered" in done.stdout) == (0, True)
     assert "this is a test" in taken(eve, "4711")[-1]["body"]["embeds"][0]["footer"]["text"]
     _levers(daemon, eve, old | set(new))
+    _refused_reload(daemon, eve, pilot)
     _reload(daemon, eve, tmp_path, pilot)
     assert eve.perform("webhooks", {})["breaches"] == []
     _nothing_secret(daemon)
@@ -115,6 +116,32 @@ def _levers(daemon: DaemonProcess, eve: Any, every: set[int]) -> None:
     assert len(again) == len(every)
 
 
+def _hang_up(daemon: DaemonProcess) -> None:
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+
+
+def _refused_reload(daemon: DaemonProcess, eve: Any, pilot: int) -> None:
+    """A file that does not hold: the old configuration counts, and it is said where one looks."""
+
+    def refused() -> list[str]:
+        found = daemon.graphql("{status {problems {code reason}}}")["status"]["problems"]
+        return [each["reason"] for each in found if each["code"] == "reload_refused"]
+
+    text = daemon.config.read_text()
+    daemon.config.write_text(text + '\n[[webhooks]]\nname = "third"\nkind = "discrod"\n')
+    _hang_up(daemon)
+    wait_for(refused, 30, daemon.tail)
+    assert "kind of third" in refused()[0]
+    before = states(daemon)
+    assert list(before) == ["corp", "tool"]
+    eve.perform("add_mails", {"count": 1, "pilots": [pilot]})
+    wait_for(lambda: states(daemon)["tool"]["delivered"] == before["tool"]["delivered"] + 1, 60, daemon.tail)
+    daemon.config.write_text(text)
+    _hang_up(daemon)
+    wait_for(lambda: not refused(), 30, daemon.tail)
+
+
 def _reload(daemon: DaemonProcess, eve: Any, folder: Path, pilot: int) -> None:
     """SIGHUP: one that is new, one that is gone."""
     text = daemon.config.read_text()
@@ -122,8 +149,7 @@ def _reload(daemon: DaemonProcess, eve: Any, folder: Path, pilot: int) -> None:
     added = table(folder, eve.base_url, "late", "json")
     lines = [f'{key} = "{value}"' for key, value in added.items()]
     daemon.config.write_text(head + "[[webhooks]]\n" + "\n".join(lines) + "\n")
-    assert daemon.process is not None
-    daemon.process.send_signal(signal.SIGHUP)
+    _hang_up(daemon)
     wait_for(lambda: list(states(daemon)) == ["late"], 30, daemon.tail)
     eve.perform("add_mails", {"count": 1, "pilots": [pilot]})
     wait_for(lambda: states(daemon)["late"]["delivered"] == 1, 60, daemon.tail)

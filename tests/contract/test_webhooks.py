@@ -294,6 +294,19 @@ async def test_another_daemon_takes_over_when_the_lease_has_ended(worlds: list[S
     assert (state.position, state.holder) == (0, worlds[1].holder)
 
 
+async def test_a_pause_of_the_channel_outlives_an_answer_that_came_meanwhile(hooks: WebhookWorld) -> None:
+    for name in ("one", "two"):
+        await hooks.rows.register(name, "discord", 1)
+        assert await hooks.rows.claim(name, LEASE_SECONDS)
+        assert await hooks.rows.begin(name, 1, 0, 0, ()) == 0.0
+    await hooks.rows.failed("one", "slow down", 60.0, counts=False, doubtful=False)
+    await hooks.rows.hold_up("one", 60.0, everybody=False)
+    await hooks.rows.settle("two", 1, 0, 1, message_id="5", channel="7")
+    assert (await hooks.rows.begin("two", 2, 1, 1, ()) or 0.0) > 50.0
+    await hooks.rows.failed("two", "500", 1.0, counts=True, doubtful=False)
+    assert (await hooks.rows.begin("two", 2, 1, 1, ()) or 0.0) > 50.0
+
+
 async def test_the_pace_outlives_whoever_kept_it(hooks: WebhookWorld) -> None:
     pace = (PaceWindow(5, 30.0), PaceWindow(7, 60.0, shared=True))
     for name in ("one", "two"):

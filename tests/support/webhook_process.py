@@ -23,7 +23,7 @@ from killsyncd.storage.repositories.search import KillmailSearch
 from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
 from killsyncd.storage.repositories.webhooks import WebhookRepository
 from killsyncd.storage.sqlite.store import SqliteStore
-from killsyncd.webhooks.candidates import Lease, Parts
+from killsyncd.webhooks.candidates import Hush, Lease, Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from tests.support.webhook_world import FASTEST, Documents, configs, pace_of
@@ -50,6 +50,7 @@ async def main(database: str, base: str, folder: str, tables: str) -> None:
             clock=clock,
             rng=random.Random(),
             lease=Lease(clock, store.exclusive),
+            hush=Hush(clock),
             pace=pace_of(FASTEST),
             first_back_off=0.1,
         )

@@ -20,7 +20,7 @@ from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories.daemons import Membership
 from killsyncd.storage.repositories.webhook_mails import WebhookMailRepository
 from killsyncd.storage.repositories.webhooks import WebhookRepository
-from killsyncd.webhooks.candidates import Lease, Parts
+from killsyncd.webhooks.candidates import Hush, Lease, Parts
 from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.model import PaceWindow
@@ -123,6 +123,7 @@ class WebhookWorld:
             clock=api.clock,
             rng=random.Random(1),
             lease=Lease(api.clock, store.exclusive),
+            hush=Hush(api.clock),
             pace=pace_of(targets.rates),
         )
         async with serving(targets) as base:

@@ -52,6 +52,11 @@ def test_waiting_as_told() -> None:
     assert everybody.everybody
     shared = outcome_of("discord", Answer(429, {"X-RateLimit-Scope": "shared"}, b"{}"))
     assert (shared.everybody, shared.channel_wide) == (False, True)
+    own = outcome_of("discord", Answer(429, {"X-RateLimit-Scope": "user"}, b'{"retry_after": 1}'))
+    assert (own.channel_wide, own.untold) == (False, False)
+    assert outcome_of("discord", Answer(429, {}, b'{"retry_after": 1}')).channel_wide
+    assert outcome_of("json", Answer(429)).untold
+    assert not outcome_of("json", Answer(429)).channel_wide
     assert read("zkillboard", 401) == ("wait", 86_400.0)
 
 

@@ -108,7 +108,11 @@ def lines(each: dict[str, Any]) -> list[str]:
     found += [
         f"  {one['killmailId']}  {day_time(one['killmailTime'])}  {_became(one)}" for one in each["last"]
     ]
-    return found
+    shown = {one["killmailId"] for one in each["last"]}
+    older = [one for one in each.get("setAsideLast", ()) if one["killmailId"] not in shown]
+    if older:
+        found.append("  set aside before these:")
+    return found + [f"  {one['killmailId']}  {day_time(one['at'])}  {one['why']}" for one in older]
 
 
 def _became(one: dict[str, Any]) -> str:

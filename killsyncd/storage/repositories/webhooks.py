@@ -51,10 +51,12 @@ class WebhookRepository(Repository):
         return row["stopped_at"] is not None
 
     @writes
-    def forget_others(self, names: Sequence[str], silent_for: float) -> Tx[list[str]]:
-        """Forget webhooks that are not among these and that nobody delivered for so long; answers which."""
+    def forget_others(self, names: Sequence[str], silent_for: float) -> Tx[dict[str, int]]:
+        """Forget webhooks that are not among these and that nobody delivered for so long; answers which, and
+        how many mails of the feed each had not settled.
+        """
         rows = yield Run("webhooks.others", {"seconds": silent_for})
-        gone = [str(row["name"]) for row in rows if row["name"] not in names]
+        gone = {str(row["name"]): int(row["waiting"]) for row in rows if row["name"] not in names}
         for each in gone:
             yield Run("webhooks.forget", {"name": each})
         return gone
@@ -343,4 +345,5 @@ def _state(row: Row) -> WebhookState:
         delivered_at=moment("delivered_at"),
         holder=row["holder"],
         leased_at=moment("leased_at"),
+        channel=row["channel"],
     )

@@ -10,7 +10,8 @@ UPDATE webhooks SET kind = :kind, address_mark = :mark, channel = NULL, stopped_
 WHERE name = :name;
 
 -- name: others
-SELECT name FROM webhooks WHERE holder IS NULL AND (leased_at IS NULL OR leased_at < {now} - CAST(:seconds AS {real}));
+SELECT name, (SELECT position FROM feed WHERE id = 1) - position AS waiting FROM webhooks
+WHERE holder IS NULL AND (leased_at IS NULL OR leased_at < {now} - CAST(:seconds AS {real}));
 
 -- name: forget
 DELETE FROM webhooks WHERE name = :name AND holder IS NULL;
@@ -80,16 +81,19 @@ VALUES (:name, :killmail_id, {now}, :message_id, :refused)
 ON CONFLICT (name, killmail_id) DO UPDATE SET delivered_at = excluded.delivered_at,
     message_id = excluded.message_id, refused = excluded.refused;
 
+-- A pause that another webhook of the channel was asked for meanwhile stays; so for those that failed.
 -- name: settled
 UPDATE webhooks SET position = CASE WHEN position = :before THEN :position ELSE position END, sending_id = NULL, sending_at = NULL, attempts = 0, failing_at = NULL,
-    stopped_at = NULL, error = NULL, not_before = {now} + CAST(:wait AS {real}), channel = COALESCE(:channel, channel),
+    stopped_at = NULL, error = NULL, not_before = CASE WHEN not_before > {now} + CAST(:wait AS {real})
+        THEN not_before ELSE {now} + CAST(:wait AS {real}) END, channel = COALESCE(:channel, channel),
     delivered = delivered + CAST(:delivered AS {int}), set_aside = set_aside + CAST(:set_aside AS {int}),
     delivered_at = CASE WHEN CAST(:delivered AS {int}) > 0 THEN {now} ELSE delivered_at END
 WHERE name = :name AND holder = :holder RETURNING name;
 
 -- name: failed
 UPDATE webhooks SET attempts = CASE WHEN CAST(:counts AS {int}) > 0 THEN attempts + 1 ELSE 0 END, error = :error,
-    stopped_at = NULL, failing_at = COALESCE(failing_at, {now}), not_before = {now} + CAST(:wait AS {real}),
+    stopped_at = NULL, failing_at = COALESCE(failing_at, {now}),
+    not_before = CASE WHEN not_before > {now} + CAST(:wait AS {real}) THEN not_before ELSE {now} + CAST(:wait AS {real}) END,
     sending_id = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_id END,
     sending_at = CASE WHEN CAST(:doubtful AS {int}) > 0 THEN sending_at END
 WHERE name = :name AND holder = :holder RETURNING name;
