@@ -114,7 +114,7 @@ def _side(stack: ExitStack, folder: Path, active_for: str) -> Side:
     running = DaemonProcess(folder, eve.base_url, settings=settings)
     stack.callback(running.kill)
     running.start(wait=False)
-    _patiently(running.wait_ready)
+    running.wait_ready(60.0 * SPEED)
     ids = [int(each["character_id"]) for each in eve.pilots()]
     for each in ids:
         _patiently(lambda each=each: log_in(running.url, eve.base_url, each))  # type: ignore[misc]

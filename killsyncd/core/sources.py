@@ -267,14 +267,14 @@ def _all_refused(members: Sequence[Member]) -> Standing:
             f"nothing to do: it is asked again at {at:%H:%M} UTC",
         )
     names = _shortened([each.lender.character_name for each in members])
-    again = f"it is asked again from {at:%-d %B %H:%M} UTC on"
+    again = f"asked again from {at:%-d %B %H:%M} UTC on"
     kinds = {each.refusal for each in members}
     if Refusal.ROLE in kinds:
         return Standing(
             SourceState.ROLE_MISSING,
             f"ESI says that the role Director is missing: {names}",
-            f"give one of them the role Director in the game ({again}, at once with a new login), or have a "
-            f"Director log in: {LOGIN}",
+            f"give one of them the role Director in the game ({again}, or at once with a new login), "
+            f"or have a Director log in: {LOGIN}",
         )
     if Refusal.SCOPE in kinds:
         return Standing(

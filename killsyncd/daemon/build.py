@@ -29,6 +29,7 @@ from killsyncd.core.model import SourceKind
 from killsyncd.core.outbound import sends_once
 from killsyncd.daemon import garbage
 from killsyncd.daemon.app import STANDS_STILL, App
+from killsyncd.daemon.build_corporations import build_corporations
 from killsyncd.daemon.build_values import background_tasks, build_values
 from killsyncd.daemon.build_zkillboard import build_zkillboard, zkillboard_tasks
 from killsyncd.daemon.part_settings import (
@@ -75,7 +76,6 @@ from killsyncd.storage.repositories.waits import Waits
 from killsyncd.storage.sqlite.store import SqliteStore
 from killsyncd.sync.clock_watch import ClockWatch
 from killsyncd.sync.consumer import Consumer
-from killsyncd.sync.corporations import Corporations
 from killsyncd.sync.fetcher import Fetcher
 from killsyncd.sync.job_source import EmbeddedJobSource
 from killsyncd.sync.lending import ListTokens
@@ -294,25 +294,9 @@ async def build_sync(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiC
     tasks.progress["fetcher"] = lambda: fetcher.progress
     tasks.background["names"] = names.run
     tasks.background["switches"] = pauses.run
-    await _corporations(runtime, tasks, storage, esi)
+    await build_corporations(runtime, tasks, store, esi)
     producer = _producer(runtime, tasks, storage, esi, lambda: pauses.producer_paused() or space.low)
     return Sync(consumer, fetcher, producer, broker, queue, space, zkillboard)
-
-
-async def _corporations(runtime: Runtime, tasks: Tasks, storage: Storage, esi: EsiClient) -> None:
-    """Corporations' lists, where the configuration wants them."""
-    rows = CorporationRepository(storage.store)
-    await rows.switch(on=runtime.config.corporations.enabled)
-    if runtime.config.corporations.enabled:
-        corporations = Corporations(
-            esi=esi,
-            rows=rows,
-            sources=SourceRepository(storage.store),
-            events=runtime.events,
-            clock=runtime.clock,
-            skip_within=runtime.config.queue.skip_within,
-        )
-        tasks.background["corporations"] = corporations.run
 
 
 def _producer(

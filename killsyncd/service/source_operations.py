@@ -36,7 +36,7 @@ class SourceOperations:
         found = await self._rows.all(kind)
         if kind in (None, SourceKind.CORPORATION):
             found += await self._rows.npc_corporations()
-        return found
+        return sorted(found, key=lambda each: each.source.kind.value)
 
     async def some(self, source_ids: Sequence[int]) -> list[SourceView]:
         """These, by the ids of their rows."""

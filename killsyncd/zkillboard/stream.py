@@ -95,6 +95,7 @@ class StreamTask(PeriodicTask):
     async def _begin(self) -> int:
         """From now on; the lists have what was before."""
         head = await self._client.sequence()
+        self._head, self._head_at = head, self._clock.monotonic()
         await self._subjects.stream_begins(head)
         log.info("zKillboard's stream is read from now on", sequence=head)
         return head

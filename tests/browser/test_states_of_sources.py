@@ -134,8 +134,8 @@ def test_whatever_keeps_a_list_from_being_read_is_said_at_every_door(stage: Stag
     page.goto(daemon.url)
     for each in expected:
         if each.kind == "corporation" and each.state != "ok":
-            page.see(f"#sources .source:has-text('{each.reason}'):has-text('{each.remedy}')")
+            page.see(f"#sources .source:has-text('{each.reason}'):has-text('{each.remedy}')", patience=40_000)
         elif each.state != "ok" and each.subject != 0 and "logged out" not in each.reason:
-            page.see(f"#pilots tbody:has-text('{each.remedy}')")
+            page.see(f"#pilots tbody:has-text('{each.remedy}')", patience=40_000)
     page.assert_accessible()
     page.shot("states-of-sources", whole=True)

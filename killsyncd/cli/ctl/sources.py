@@ -47,7 +47,7 @@ def run(args: Namespace, call: Invocation) -> int:
     for source, line in zip(sources, body, strict=True):
         out(line)
         if source["state"] != "ok":
-            out(f"    {': '.join(each for each in (source['stateReason'], source['remedy']) if each)}")
+            out(f"    {' -> '.join(each for each in (source['stateReason'], source['remedy']) if each)}")
     return EXIT_OK
 
 

@@ -78,7 +78,8 @@ function corporation(source) {
 /** All of zKillboard's lists as one: there is one for each pilot. @param {any[]} sources */
 function thirdParty(sources) {
   if (!sources.length) return [];
-  const bad = sources.find((each) => each.state !== 'OK');
+  // One that is not asked about (logged out, say) is no trouble of the others.
+  const bad = sources.find((each) => each.state === 'UNAVAILABLE') ?? (sources.every((each) => each.state !== 'OK') ? sources[0] : null);
   const latest = sources.map((each) => each.lastSyncAt).filter(Boolean).sort().pop();
   const pending = sources.reduce((sum, each) => sum + each.pending, 0);
   return [{
@@ -119,7 +120,7 @@ function sourceRow() {
       help.hidden = !words;
       if (words === told) return; // the button that copies keeps its focus
       told = words;
-      refill(help, ...(each.reason ? [`${each.reason}${each.remedy ? ': ' : ''}`] : []), ...(each.remedy ? remedy(each.remedy) : []));
+      refill(help, ...(each.reason ? [`${each.reason}${each.remedy ? ' → ' : ''}`] : []), ...(each.remedy ? remedy(each.remedy) : []));
     },
   };
 }
