@@ -4,7 +4,7 @@ VENV ?= .venv
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 TEST_ARGS ?=
-TORTURE_ARGS ?= --jobs 3
+TORTURE_ARGS ?= --jobs 4
 # How many tests run side by side; 0: one after the other, in the process itself.
 WORKERS ?= auto
 
@@ -74,7 +74,7 @@ completions: $(VENV)/.dev  ## write the completions of bash, zsh and fish again 
 check: lint types layers test  ## lint, types, layers and test: what must be green
 
 torture: $(VENV)/.dev  ## faults of every kind, and what is lost by them: a table (TORTURE_ARGS="--long kill-sync")
-	@$(BIN)/python -m bench.torture $(TORTURE_ARGS)
+	@KILLSYNCD_TEST_PATIENCE=3 $(BIN)/python -m bench.torture $(TORTURE_ARGS)
 
 bench: $(VENV)/.dev  ## the table of measurements (minutes; nothing in it is a test)
 	@$(BIN)/python -m bench $(BENCH_ARGS)

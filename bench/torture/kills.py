@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import contextlib
 import threading
 import time
+from collections import Counter
+from typing import Any
 
-from bench.torture.rig import LIST_LIFE, Outcome, Row, Scene, all_home, count_breaches, count_mails, settle
-from killsyncd.simulator import SimulatorProcess
-from tests.support import DaemonProcess, LoginFailed, log_in, pilots_of
-from tests.support.mails import stored_ids
+from bench.torture.rig import (
+    LIST_LIFE,
+    Outcome,
+    Row,
+    Scene,
+    count_breaches,
+    count_logged_out,
+    count_mails,
+    let_settle,
+    settle,
+)
+from tests.support import LoginFailed, log_in, pilots_of, wait_for
 from tests.support.stopped_daemon import let_waiting_pass
+from tests.support.valued import all_valued, change, check_whole, open_work
+from tests.support.webhook_world import SECRET, secret_file
 
 SETTINGS = {"producer": {"interval": "2s", "min_age": "1s"}}
 
@@ -120,76 +130,84 @@ def refresh(scene: Scene) -> Outcome:
         daemon.start()
         found.recovery.append(time.monotonic() - began)
     let_settle(daemon, eve, pilots)
-    lost = [each for each in daemon.ctl("users")["users"] if each["state"] != "ok"]
-    found.lost = len(lost)
-    if lost:
-        found.wrong.append(f"{[each['state'] for each in lost]}")
+    count_logged_out(found, daemon)
     count_breaches(found, eve)
     return found
 
 
-def let_settle(daemon: DaemonProcess, eve: SimulatorProcess, pilots: list[int]) -> None:
-    """New mails of everybody come home: every token works."""
-    eve.add_mails(1, pilots)
-    settle(daemon, eve, pilots)
-
-
-def commands(scene: Scene) -> Outcome:
-    """Import, backup, rotate-key, erase and migrate-store killed inside, then run again to their end."""
-    eve = scene.stage.eve(pilots=3, history=40, cache=LIST_LIFE, no_limits=True, seed=scene.seed)
-    pilots = pilots_of(eve)
-    daemon = scene.stage.daemon(eve, SETTINGS)
+def values(scene: Scene) -> Outcome:
+    """Killed while static data are swapped, prices taken and mails valued: each is whole, or done again."""
+    eve = scene.stage.eve(pilots=2, history=20, cache=LIST_LIFE, no_limits=True, seed=scene.seed)
+    daemon = scene.stage.daemon(eve, {**SETTINGS, "prices": {"history": True}})
     scene.stage.log_in(daemon, eve)
-    all_home(daemon, eve, pilots)
-    daemon.stop()
     found = Outcome()
-    lines = scene.folder / "foreign.jsonl"
-    lines.write_text(
-        "".join(
-            json.dumps({**eve.mail(each["killmail_id"]), "killmail_id": 10**9 + n}) + "\n"
-            for n, each in enumerate(eve.mails() * 30)
-        )
-    )
-    before = stored_ids(daemon)
-    wanted = before | {10**9 + n for n in range(len(eve.mails()) * 30)}
-    cases: list[tuple[str, list[str]]] = [
-        ("import", ["import", str(lines)]),
-        ("backup", ["backup", "--output", str(scene.folder / "copy.tar")]),
-        ("rotate-key", ["rotate-key"]),
-        ("migrate-store", ["migrate-store", "--to", f"sqlite:///{scene.folder}/moved.db"]),
-    ]
-    for name, words in cases:
-        for _ in range(scene.times(4, 30)):
-            _killed(daemon, words, scene.rng.uniform(0.15, 1.2))
-            found.tried += 1
-        done = daemon.command(*words)
-        if done.returncode != 0:
-            found.wrong.append(f"{name} afterwards: {done.returncode} {done.stderr.strip()[-300:]}")
-    found.lost += len(wanted - stored_ids(daemon))
-    began = time.monotonic()
+    first = 990_000
+    for number in range(scene.times(8, 60)):
+        time.sleep(scene.rng.uniform(0.0, 1.2))
+        daemon.kill()
+        found.tried += 1
+        check_whole(daemon)
+        eve.publish_static_data(types=[(first + number, 25, f"Prototype {number}")])
+        change(daemon, "UPDATE background_tasks SET next_at = 0")  # as if an hour had passed
+        eve.add_mails(1, pilots_of(eve))
+        began = time.monotonic()
+        daemon.start()
+        found.recovery.append(time.monotonic() - began)
+    daemon.kill()
+    change(daemon, "UPDATE background_tasks SET next_at = 0")
     daemon.start()
-    found.recovery.append(time.monotonic() - began)
-    let_settle(daemon, eve, pilots)
-    count_mails(found, daemon, eve, pilots)
-    if bad := [each["state"] for each in daemon.ctl("users")["users"] if each["state"] != "ok"]:
-        found.wrong.append(f"pilots are {bad}")
+    last = first + found.tried - 1
+    wait_for(
+        lambda: daemon.value("SELECT 1 FROM types WHERE type_id = ?", last), 60, "the last build is away"
+    )
+    settle(daemon, eve, pilots_of(eve))
+    wait_for(lambda: all_valued(daemon) and not open_work(daemon), 90, daemon.tail)
+    check_whole(daemon)
+    count_mails(found, daemon, eve, pilots_of(eve))
     return found
 
 
-def _killed(daemon: DaemonProcess, words: list[str], after: float) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "killsyncd", *words, "--config", str(daemon.config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        cwd=daemon.folder,
-        env=daemon.environ,
-    )
-    try:
-        process.wait(after)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def webhooks(scene: Scene) -> Outcome:
+    """Killed while killmails go to webhooks: every fresh one arrives, once more only what was in doubt.
+
+    A receiver drops such a repeat by its webhook-id; doubled are those that it could not know by that.
+    """
+    eve = scene.stage.eve(pilots=2, history=5, cache=1, latency=0.02, no_limits=True, seed=scene.seed)
+    address = secret_file(scene.folder / "tool.url", eve.base_url + "/webhook-receiver/tool")
+    key = secret_file(scene.folder / "tool.secret", SECRET)
+    table = {"name": "tool", "kind": "json", "url_file": str(address), "secret_file": str(key)}
+    daemon = scene.stage.daemon(eve, SETTINGS, webhooks=[{**table, "exclude_npc": False}])
+    scene.stage.log_in(daemon, eve)
+    pilots, found = pilots_of(eve), Outcome()
+    wait_for(lambda: daemon.value("SELECT COUNT(*) FROM esi_prices"), 60, daemon.tail)
+    made = set[int]()
+    for _ in range(scene.times(8, 60)):
+        made |= {int(each["killmail_id"]) for each in eve.add_mails(4, pilots)}
+        time.sleep(scene.rng.uniform(0.5, 4.0))
+        daemon.kill()
+        found.tried += 1
+        began = time.monotonic()
+        daemon.start()
+        found.recovery.append(time.monotonic() - began)
+    settle(daemon, eve, pilots)
+
+    def received() -> list[dict[str, Any]]:
+        return [each["body"] for each in eve.webhooks(100_000)["taken"]]
+
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: made <= {int(each["data"]["id"]) for each in received()}, 150, daemon.tail)
+    bodies = received()
+    arrived = Counter(int(each["data"]["id"]) for each in bodies)
+    names = {(int(each["data"]["id"]), each["id"]) for each in bodies}
+    found.lost = len(made - set(arrived))
+    found.doubled = len(names) - len(arrived)
+    again = sum(arrived.values()) - len(arrived)
+    found.figures = {"deliveries": str(len(bodies)), "in doubt, sent again": str(again)}
+    if again > found.tried:
+        found.wrong.append(f"{again} repeats for {found.tried} kills")
+    found.wrong += [str(each) for each in eve.webhooks()["breaches"]][:3]
+    count_mails(found, daemon, eve, pilots)
+    return found
 
 
 KILLS: dict[str, Row] = {
@@ -197,5 +215,6 @@ KILLS: dict[str, Row] = {
     "kill-sync": sync,
     "kill-login": login,
     "kill-refresh": refresh,
-    "kill-commands": commands,
+    "kill-values": values,
+    "kill-webhooks": webhooks,
 }

@@ -9,7 +9,7 @@ import pytest
 
 from killsyncd.simulator import SimulatorProcess
 from tests.support import QUICK, DaemonProcess, Stage, pilots_of, wait_for
-from tests.support.mails import assert_whole, listed_ids, stored_ids
+from tests.support.mails import assert_whole, half_done, listed_ids, stored_ids
 from tests.support.stopped_daemon import let_waiting_pass
 
 DAEMONS, KILLS = 4, 13
@@ -81,24 +81,7 @@ def check_what_a_kill_leaves(daemon: DaemonProcess, where: str) -> None:
     if not daemon.database.exists():
         return
     with daemon.rows() as rows:
-        tables = {row[0] for row in rows.execute("SELECT name FROM sqlite_master")}
-        if "feed" not in tables:
-            return
-        positions = [row[0] for row in rows.execute("SELECT feed_position FROM killmails ORDER BY 1")]
-        assert positions == list(range(1, len(positions) + 1)), where
-        assert rows.execute("SELECT position FROM feed").fetchone()[0] == len(positions), where
-        lost = (
-            "SELECT COUNT(*) FROM sightings WHERE killmail_id NOT IN (SELECT killmail_id FROM killmails) "
-            "AND killmail_id NOT IN (SELECT killmail_id FROM refs)"
-        )
-        assert rows.execute(lost).fetchone()[0] == 0, where
-        both = "SELECT COUNT(*) FROM refs WHERE killmail_id IN (SELECT killmail_id FROM killmails)"
-        assert rows.execute(both).fetchone()[0] == 0, where
-        counted = (
-            "SELECT COUNT(*) FROM killmails k WHERE k.attacker_count <> "
-            "(SELECT COUNT(*) FROM attackers a WHERE a.killmail_id = k.killmail_id)"
-        )
-        assert rows.execute(counted).fetchone()[0] == 0, where
+        assert half_done(rows) == [], where
 
 
 @pytest.mark.slow(65)

@@ -113,6 +113,46 @@ def assert_whole(
         assert rows.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
+HALF_DONE = {
+    "sightings of mails that are neither stored nor wanted": (
+        "SELECT COUNT(*) FROM sightings WHERE killmail_id NOT IN (SELECT killmail_id FROM killmails) "
+        "AND killmail_id NOT IN (SELECT killmail_id FROM refs)"
+    ),
+    "mails stored and still wanted": (
+        "SELECT COUNT(*) FROM refs WHERE killmail_id IN (SELECT killmail_id FROM killmails)"
+    ),
+    "mails without all of their attackers": (
+        "SELECT COUNT(*) FROM killmails k WHERE k.attacker_count <> "
+        "(SELECT COUNT(*) FROM attackers a WHERE a.killmail_id = k.killmail_id)"
+    ),
+    "mails without their document": (
+        "SELECT COUNT(*) FROM killmails WHERE killmail_id NOT IN (SELECT killmail_id FROM killmail_documents)"
+    ),
+}
+"""What no crash may leave behind, and what counts it."""
+
+
+def half_done(rows: sqlite3.Connection, *, erased: bool = False) -> list[str]:
+    """What a crash has left that it must not, in words; nothing where the database was never set up.
+
+    erased: mails may have been, which leaves gaps in the feed.
+    """
+    tables = {row[0] for row in rows.execute("SELECT name FROM sqlite_master")}
+    if not {"feed", "refs", "sightings"} <= tables:
+        return []
+    found = []
+    positions = [row[0] for row in rows.execute("SELECT feed_position FROM killmails ORDER BY 1")]
+    last = rows.execute("SELECT position FROM feed").fetchone()[0]
+    if erased and (len(set(positions)) != len(positions) or last < max(positions, default=0)):
+        found.append("the feed has a double, or its counter is behind it")
+    if not erased and positions != list(range(1, last + 1)):
+        found.append("the feed has a gap or a double, or its counter is not its last position")
+    for what, counting in HALF_DONE.items():
+        if count := rows.execute(counting).fetchone()[0]:
+            found.append(f"{count} {what}")
+    return found
+
+
 def breaches(eve: RemoteLevers) -> list[str]:
     """Broken rules of ESI's, in short."""
     found = Counter(f"{each['rule']} on {each['route']}: {each['detail']}" for each in eve.breaches())
