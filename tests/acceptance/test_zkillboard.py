@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support import QUICK, Stage, pilots_of, wait_for
 from tests.support.mails import assert_whole, listed_ids, wait_home
 
@@ -101,3 +103,28 @@ def test_a_corporation_s_fights_come_by_its_id_too(stage: Stage) -> None:
     assert 'killsyncd_zkillboard_requests_total{kind="lists",status="200"}' in text
     assert 'killsyncd_zkillboard_requests_total{kind="stream",status="200"}' in text
     assert 'killsyncd_corporation_sync_lag_seconds{quantile="1"}' in text
+
+
+@pytest.mark.slow(60)
+def test_a_wrong_hash_is_quarantined_and_said_and_an_outage_holds_nothing_up(stage: Stage) -> None:
+    """The wrong hash is of a mail that no list of ESI's shows: nobody knows a better one."""
+    eve = stage.eve(pilots=1, history=5, cache=2)
+    (pilot,) = pilots_of(eve)
+    wrong, right = [each["killmail_id"] for each in eve.add_mails(2, [pilot], assist=True, age=3600.0)]
+    eve.zkillboard(wrong=[wrong])
+    daemon = stage.daemon(eve, {**QUICK, **ON})
+    stage.log_in(daemon, eve)
+    wait_for(lambda: daemon.ctl("failed")["failed"], PATIENT, daemon.tail, every=0.5)
+    (failed,) = daemon.ctl("failed")["failed"]
+    assert failed["killmailId"] == wrong
+    assert "422" in failed["reason"]
+    assert daemon.stored() == len(eve.mails()) - 1
+    assert daemon.ctl("explain", str(right))["state"] == "stored"
+    assert [each["code"] for each in daemon.ctl("status")["problems"]] == ["quarantined"]
+    assert verified(daemon)[pilot]["quarantined"] == 1
+
+    eve.script("status", "zkb.*", status=503)
+    made = eve.add_mails(2, [pilot])
+    wait_for(lambda: daemon.stored() == len(eve.mails()) - 1, PATIENT, daemon.tail)
+    assert len(made) == 2
+    assert daemon.ctl("status")["syncing"]
