@@ -123,7 +123,8 @@ class Webhooks:
                 "webhook is not configured any more; its place is forgotten", webhook=name, unsettled=waiting
             )
         for name, config in self._wanted.items():
-            if name not in self._running and await rows.register(name, config.kind, address_mark(config)):
+            # Also those that run: somebody else may have forgotten one while we were away from the database.
+            if await rows.register(name, config.kind, address_mark(config)):
                 log.info("webhook has another address and goes on", webhook=name)
 
     async def _end(self, names: Sequence[str]) -> None:

@@ -307,6 +307,36 @@ async def test_a_pause_of_the_channel_outlives_an_answer_that_came_meanwhile(hoo
     assert (await hooks.rows.begin("two", 2, 1, 1, ()) or 0.0) > 50.0
 
 
+async def test_what_a_request_beside_the_deliveries_was_told(hooks: WebhookWorld) -> None:
+    pace = (PaceWindow(5, 2.0),)
+    for name in ("one", "two"):
+        await hooks.rows.register(name, "discord", 1)
+        assert await hooks.rows.claim(name, LEASE_SECONDS)
+    assert await hooks.rows.count_request("one", pace) == 0.0
+    await hooks.rows.noted("one", 60.0, "7")
+    assert await hooks.rows.count_request("one", pace) > 50.0
+    assert (await hooks.rows.begin("one", 1, 0, 0, pace) or 0.0) > 50.0
+    assert await hooks.rows.count_request("two", pace) == 0.0
+    one, _ = await hooks.rows.all()
+    assert (one.channel, one.asked_to_wait > 50.0) == ("7", True)
+    await hooks.rows.register("one", "discord", 2)  # another address: nothing of that is its own
+    one, _ = await hooks.rows.all()
+    assert (one.channel, one.asked_to_wait) == (None, 0.0)
+
+
+async def test_what_was_set_aside_of_late_is_counted_by_webhook(hooks: WebhookWorld) -> None:
+    for name in ("one", "two"):
+        await hooks.rows.register(name, "json", 1)
+        assert await hooks.rows.claim(name, LEASE_SECONDS)
+    for killmail_id, refused in ((1, "the receiver answers 400"), (2, None), (3, "the receiver answers 422")):
+        assert await hooks.rows.begin("one", killmail_id, killmail_id - 1, killmail_id - 1, ()) == 0.0
+        await hooks.rows.settle("one", killmail_id, killmail_id - 1, killmail_id, refused=refused)
+    found = await hooks.rows.set_aside_since(60.0)
+    assert {name: (each.mails, each.reason) for name, each in found.items()} == {
+        "one": (2, "the receiver answers 422")
+    }
+
+
 async def test_the_pace_outlives_whoever_kept_it(hooks: WebhookWorld) -> None:
     pace = (PaceWindow(5, 30.0), PaceWindow(7, 60.0, shared=True))
     for name in ("one", "two"):
