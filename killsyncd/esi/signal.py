@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from killsyncd.core.clock import Clock
 
@@ -29,10 +30,16 @@ class Condition:
             if seconds is None:
                 await waiter
                 return
-            sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+            # A timer and no task: every answer of ESI's ends such a wait.
+            cancel = self._clock.call_later(seconds, partial(_wake, waiter))
             try:
-                await asyncio.wait((waiter, sleeper), return_when=asyncio.FIRST_COMPLETED)
+                await waiter
             finally:
-                sleeper.cancel()
+                cancel()
         finally:
             self._waiters.discard(waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

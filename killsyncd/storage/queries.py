@@ -61,6 +61,7 @@ MACROS: dict[str, dict[str, str]] = {
         "now_time": "datetime((SELECT epoch_now()), 'unixepoch')",
         "skip_locked_w": "",
         "for_update": "",
+        "for_update_w": "",
         "in_ids": "IN (SELECT value FROM json_each(:ids))",
         "in": "IN (SELECT value FROM json_each(:%s))",
         # `SELECT o.killmail_id FROM {each:ids} CROSS JOIN {lateral} SELECT ... c.value ... {end_lateral}`:
@@ -95,6 +96,7 @@ MACROS: dict[str, dict[str, str]] = {
         "skip_locked_w": "FOR UPDATE OF w SKIP LOCKED",
         # Not FOR UPDATE: that would also hold up whoever merely refers to the row by a foreign key.
         "for_update": "FOR NO KEY UPDATE",
+        "for_update_w": "FOR NO KEY UPDATE OF w",
         "in_ids": "= ANY(:ids::bigint[])",
         "in": "= ANY(:%s::bigint[])",
         "each": "unnest(:%s::bigint[]) AS c(value)",

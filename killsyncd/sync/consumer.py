@@ -116,19 +116,22 @@ class Consumer:
     async def run(self, stopping: asyncio.Event) -> None:
         """Take and work jobs until stopping; then those under way are worked to their end."""
         self._stopping = stopping
-        async with asyncio.TaskGroup() as group:
-            while not stopping.is_set():
-                self._progress = self._clock.monotonic()
-                await self._slots.acquire()
-                job = await self._take(stopping)
-                if job is None:
-                    self._slots.release()
-                    break
-                group.create_task(self._work(job), name=f"job-{job.source_id}")
+        stopped = asyncio.ensure_future(stopping.wait())  # once, and not for each job
+        try:
+            async with asyncio.TaskGroup() as group:
+                while not stopping.is_set():
+                    self._progress = self._clock.monotonic()
+                    await self._slots.acquire()
+                    job = await self._take(stopping, stopped)
+                    if job is None:
+                        self._slots.release()
+                        break
+                    group.create_task(self._work(job), name=f"job-{job.source_id}")
+        finally:
+            stopped.cancel()
 
-    async def _take(self, stopping: asyncio.Event) -> Job | None:
+    async def _take(self, stopping: asyncio.Event, stopped: asyncio.Future[Any]) -> Job | None:
         """The next job, or None once stopping."""
-        stopped = asyncio.ensure_future(stopping.wait())
         self._idle = True
         try:
             while not stopping.is_set():
@@ -148,7 +151,6 @@ class Consumer:
             return None
         finally:
             self._idle = False
-            stopped.cancel()
 
     async def _work(self, job: Job) -> None:
         log = self._log.bind(**whose(job))

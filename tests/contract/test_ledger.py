@@ -487,9 +487,10 @@ async def test_an_erased_source_takes_its_sightings_along(world: StorageWorld) -
 
 async def test_old_walks_go(world: StorageWorld) -> None:
     pilot = await world.pilot(1)
-    for _ in range(55):
+    for _ in range(85):
         await world.listed(pilot, 1)
-    assert int(await world.value("SELECT COUNT(*) FROM walks")) <= 51
+    # Not with each walk: one in eight deletes what is older than the last 50.
+    assert 50 <= int(await world.value("SELECT COUNT(*) FROM walks")) <= 75
 
 
 async def test_claims_of_mails_are_exclusive_between_daemons(worlds: list[StorageWorld]) -> None:

@@ -13,8 +13,8 @@ from tests.support.postgres_faults import generic_plan, prepare
 
 # What runs for every page, every mail, every job or every look of somebody: no scan of what grows.
 HOT = {
-    "wants.claimable",
-    "wants.claimable_source",
+    "wants.claim",
+    "wants.claim_source",
     "wants.finish",
     "wants.unannounced",
     "ledger.sighted",
@@ -28,9 +28,12 @@ HOT = {
     "ledger.ripe_sources",
     "ledger.next_retry",
     "ledger.page",
+    "ledger.start",
+    "ledger.held",
     "ledger.walk_running",
     "ledger.derive_last_ids",
-    "budgets.used",
+    "budgets.standing",
+    "budgets.known",
     "budgets.spends",
     "grants.load",
     "users.by_id",

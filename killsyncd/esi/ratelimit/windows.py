@@ -166,10 +166,10 @@ class ReservationRequest:
     limit, window: what this daemon knows. now: for tokens coming back (ESI's time, not later than it
     is); spent_at: for tokens going out (not earlier than it is). held_for: seconds after which the
     reservation will be settled or, the daemon being dead, can no longer be spent. bills, observations:
-    to be written first. gates: while one of them is shut nothing is granted. forget: delete what came back
-    before `now`; not by a clock that may be wrong. look: where nothing is left because of reservations that
-    nobody settled, one request is granted all the same, out of what is kept, never beyond the limit: its
-    answer tells what was really spent.
+    to be written first. gates: at most two; while one of them is shut nothing is granted. forget: delete
+    what came back before `now`; not by a clock that may be wrong. look: where nothing is left because of
+    reservations that nobody settled, one request is granted all the same, out of what is kept, never beyond
+    the limit: its answer tells what was really spent.
     """
 
     bucket: Bucket

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from killsyncd.core.model import Job, Origin, Source, SourceKind, SyncMode
+from killsyncd.core.model import Origin, Source, SourceKind, SyncMode
 from killsyncd.storage.repositories.sources import queue_source
 from killsyncd.storage.repositories.sync_requests import SyncRequests
 from killsyncd.storage.repository import reads, writes
@@ -30,7 +30,7 @@ class QueueAnnouncements(SyncRequests):
         holder: str,
         kind: SourceKind = SourceKind.CHARACTER,
         second: str | None = None,
-        start: Callable[[Job], Tx[object | None]] | None = None,
+        start: Callable[[int, SyncMode, str], Tx[object | None]] | None = None,
     ) -> None:
         super().__init__(store, name, holder, second, start)
         self._kind = kind

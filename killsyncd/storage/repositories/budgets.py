@@ -74,13 +74,16 @@ def _observe(seen: Observation) -> Tx[None]:
     """Compare with ESI's own count: write down what we did not know of, and correct what nobody settled."""
     where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
     # From a little earlier on: a server that returns tokens late must not look like another client.
-    row = one((yield Run("budgets.used", {**where, "after": seen.known_after})))
-    foreign = seen.foreign(int(row["tokens"]) if row is not None else 0)
+    known = {**where, "after": seen.known_after, "by": seen.earliest}
+    row = one((yield Run("budgets.known", known)))
+    assert row is not None, "a sum is always one row"
+    foreign = seen.foreign(int(row["tokens"]))
     if foreign:
         returns_at = seen.latest + seen.window + MARGIN
         spend = {**where, "tokens": foreign, "returns_at": returns_at, "open_until": NOT_OURS}
         yield Run("budgets.spend", spend)
-    yield from _correct(seen)
+    if row["ended"]:
+        yield from _correct(seen)
 
 
 def _correct(seen: Observation) -> Tx[None]:
@@ -91,8 +94,6 @@ def _correct(seen: Observation) -> Tx[None]:
     """
     where = {"grp": seen.bucket.group, "subject": seen.bucket.subject}
     ended = yield Run("budgets.ended", {**where, "after": seen.known_after, "by": seen.earliest})
-    if not ended:
-        return
     between = {"after": seen.counted_after, "by": seen.charged_by}
     row = one((yield Run("budgets.certain", {**where, **between})))
     left = max(0, seen.used - (int(row["tokens"]) if row is not None else 0))
@@ -119,19 +120,20 @@ class BudgetRepository(Repository):
         yield from settle(ask.bills, ask.observations)
         if ask.forget:
             yield Run("budgets.purge", {"before": ask.now - FORGOTTEN_AFTER})
-        for gate in ask.gates:
-            row = one((yield Run("budgets.gate", {"name": gate})))
-            shut_until = max(shut_until, float(row["value"]) if row is not None else 0.0)
+        after = {**where, "after": ask.now}
+        every, gate = (*ask.gates, "", "")[:2]
+        standing = one((yield Run("budgets.standing", {**after, "every": every, "gate": gate})))
+        assert standing is not None, "a row of sums is always one"
+        shut_until = max(shut_until, float(standing["shut_until"] or 0.0))
         if shut_until > ask.now:
             return ReservationResult(0, 0, shut_until, 0)
-        row = one((yield Run("budgets.limit", {"grp": ask.bucket.group})))
-        if row is not None and row["token_limit"] is not None:
+        if standing["token_limit"] is not None and (
+            int(standing["token_limit"]) < ask.limit or float(standing["window_seconds"]) > ask.window
+        ):
             # Another daemon may have read a newer limit than ours.
-            limit = min(ask.limit, int(row["token_limit"]))
-            ask = replace(ask, limit=limit, window=max(ask.window, float(row["window_seconds"])))
-        after = {**where, "after": ask.now}
-        row = one((yield Run("budgets.used", after)))
-        used = int(row["tokens"]) if row is not None else 0
+            limit = min(ask.limit, int(standing["token_limit"]))
+            ask = replace(ask, limit=limit, window=max(ask.window, float(standing["window_seconds"])))
+        used = int(standing["tokens"])
         tokens = decide(ask, used)
         if not tokens and ask.look:
             tokens = yield from _look(ask, used)

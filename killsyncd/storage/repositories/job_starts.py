@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from killsyncd.core.model import Job, SyncMode
+from killsyncd.core.model import SyncMode
 from killsyncd.storage.repositories.grants import GrantRepository
 from killsyncd.storage.repositories.walks import Walks
 from killsyncd.storage.transaction import Store, Tx
@@ -16,14 +16,7 @@ class JobStarts:
         self._walks = Walks(store, holder)
         self._grants = GrantRepository(store)
 
-    def of(self, job: Job) -> Tx[JobStart | None]:
-        """None: the source is gone. The consumer may still widen the walk."""
-        source = yield from self._walks.source_state.tx(job.source_id)
-        if source is None:
-            return None
-        mode = job.mode
-        if source.unbroken_at is None and mode is SyncMode.INCREMENTAL:
-            mode = SyncMode.FIRST_SYNC
-        walk = yield from self._walks.open_walk.tx(job.source_id, mode)
-        page = yield from self._walks.page_state.tx(job.source_id, walk.next_page)
-        return JobStart(source, walk, page, (yield from self._grants.load.tx(job.user_id)))
+    def of(self, source_id: int, mode: SyncMode, user_id: str) -> Tx[JobStart | None]:
+        """user_id: who lends the token. None: the source is gone. The consumer may still widen the walk."""
+        begun = yield from self._walks.start(source_id, mode)
+        return None if begun is None else JobStart(*begun, (yield from self._grants.load.tx(user_id)))

@@ -7,7 +7,6 @@ full; a row asked for again while it is worked on stays for another round.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from killsyncd.core.model import Job, Origin, QueueDepth, Source, SourceKind, SyncMode, WaitsFor
 from killsyncd.storage.repository import Repository, reads, writes
@@ -71,7 +70,7 @@ class SyncRequests(Repository):
         name: str,
         holder: str,
         second: str | None = None,
-        start: Callable[[Job], Tx[object | None]] | None = None,
+        start: Callable[[int, SyncMode, str], Tx[object | None]] | None = None,
     ) -> None:
         super().__init__(store)
         self._name = name
@@ -83,19 +82,19 @@ class SyncRequests(Repository):
     def claim(self, source_id: int | None = None) -> Tx[Job | None]:
         """Take the most urgent job that is due, or this source's; None when there is none."""
         if source_id is None:
-            found = one((yield Run("wants.claimable", {})))
+            claimed = one((yield Run("wants.claim", {"holder": self._holder})))
         else:
-            found = one((yield Run("wants.claimable_source", {"source_id": source_id})))
-        if found is None:
-            return None
-        claimed = one((yield Run("wants.claim", {"source_id": found["source_id"], "holder": self._holder})))
+            values = {"source_id": source_id, "holder": self._holder}
+            claimed = one((yield Run("wants.claim_source", values)))
         if claimed is None:
             return None
         row = one((yield Run("wants.job", {"source_id": claimed["source_id"]})))
         if row is None:
             return None
-        job = _job(row)
-        return job if self._start is None else replace(job, start=(yield from self._start(job)))
+        start = None
+        if self._start is not None:
+            start = yield from self._start(int(row["source_id"]), SyncMode(row["mode"]), str(row["user_id"]))
+        return _job(row, start)
 
     @writes
     def finish(self, job: Job) -> Tx[bool]:
@@ -163,7 +162,7 @@ def _depth(name: str, rows: Sequence[Row]) -> QueueDepth:
     return QueueDepth(name, sum(by_priority.values()) - working, working, by_priority)
 
 
-def _job(row: Row) -> Job:
+def _job(row: Row, start: object | None) -> Job:
     return Job(
         source_id=int(row["source_id"]),
         source=Source(SourceKind(row["kind"]), int(row["subject_id"])),
@@ -178,4 +177,5 @@ def _job(row: Row) -> Job:
         version=int(row["version"]),
         last_killmail_id=None if row["last_killmail_id"] is None else int(row["last_killmail_id"]),
         subject_name=row["subject_name"],
+        start=start,
     )

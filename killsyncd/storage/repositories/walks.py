@@ -41,6 +41,10 @@ MOST_SET_ASIDE = 100
 """Entries of a page that are written down although they cannot be read; a page of nonsense has thousands."""
 
 
+_GOLDEN = 0x9E3779B1
+"""2^32 by the golden ratio (Knuth): its multiples of any regular numbers are spread evenly."""
+
+
 class Walks(Repository):
     """Walks and pages, as the consumer sees them. holder: this daemon's id."""
 
@@ -54,14 +58,33 @@ class Walks(Repository):
         row = one((yield Run("ledger.source", {"source_id": source_id})))
         return SourceState(row["unbroken_at"], row["full_walk_at"]) if row is not None else None
 
+    def start(self, source_id: int, mode: SyncMode) -> Tx[tuple[SourceState, Walk, PageState | None] | None]:
+        """A source, its walk at least as wide as mode, and that walk's next page; None: the source is gone.
+
+        A part for the transaction that claims a job.
+        """
+        row = one((yield Run("ledger.start", {"source_id": source_id})))
+        if row is None:
+            return None
+        source = SourceState(row["unbroken_at"], row["full_walk_at"])
+        if source.unbroken_at is None and mode is SyncMode.INCREMENTAL:
+            mode = SyncMode.FIRST_SYNC
+        running = None if row["id"] is None else _walk(row)
+        if running is None:
+            walk = yield from _start_walk(source_id, mode)
+        elif wider(running.mode, mode) is running.mode:
+            walk = running
+        else:
+            walk = yield from self.open_walk.tx(source_id, mode)
+            return source, walk, (yield from self.page_state.tx(source_id, walk.next_page))
+        return source, walk, _page_state(row, walk.next_page, row["not_before"])
+
     @writes
     def open_walk(self, source_id: int, mode: SyncMode) -> Tx[Walk]:
         """The walk under way, or a new one, at least as wide as mode."""
         row = one((yield Run("ledger.walk_running", {"source_id": source_id})))
         if row is None:
-            row = one((yield Run("ledger.walk_start", {"source_id": source_id, "mode": mode.value})))
-            assert row is not None, "INSERT ... RETURNING answers its row"
-            return _walk(row)
+            return (yield from _start_walk(source_id, mode))
         walk = _walk(row)
         broad = wider(walk.mode, mode)
         if broad is walk.mode:
@@ -92,32 +115,13 @@ class Walks(Repository):
     def page_state(self, source_id: int, page: int) -> Tx[PageState | None]:
         """What we know of a page; None when it was never asked for."""
         row = one((yield Run("ledger.page", {"source_id": source_id, "page": page})))
-        if row is None or (row["page"] is None and row["not_before"] is None):
-            return None
-        not_before = float(row["not_before"] or 0.0)
-        if row["page"] is None:
-            return PageState(page, None, None, 0.0, 0.0, 0.0, 1, not_before=not_before)
-        return PageState(
-            int(row["page"]),
-            row["etag"],
-            row["last_modified"],
-            float(row["expires_at"]),
-            float(row["asked_at"]),
-            float(row["answered_at"]),
-            int(row["pages"]),
-            float(row["body_at"]),
-            not_before,
-            float(row["gone_at"]),
-        )
+        return None if row is None else _page_state(row, page, row["not_before"])
 
     @writes
     def before_ask(self, source_id: int, page: int, at: float) -> Tx[bool]:
         """Write down that a page is about to be asked for. False: the lease is lost, don't ask."""
-        row = one((yield Run("ledger.held", {"source_id": source_id})))
-        if row is None or row["holder"] != self._holder:
-            return False
-        yield Run("ledger.page_asked", {"source_id": source_id, "page": page, "at": at})
-        return True
+        values = {"source_id": source_id, "page": page, "at": at, "holder": self._holder}
+        return bool((yield Run("ledger.page_asked", values)))
 
     def asking(self, source_id: int, page: int) -> Alongside:
         """The same as a part of the transaction that reserves the request's tokens; it raises LeaseLost."""
@@ -136,11 +140,10 @@ class Walks(Repository):
         if settlement is not None:
             yield from settle(settlement.bills, settlement.observations)
         lost = PageWritten(False, Outcome.GO_ON, walk, 0.0)
-        held = one((yield Run("ledger.held", {"source_id": job.source_id})))
-        source = one((yield Run("ledger.source", {"source_id": job.source_id})))
-        if held is None or held["holder"] != self._holder or source is None:
+        held = one((yield Run("ledger.held", {"source_id": job.source_id, "page": news.page})))
+        if held is None or held["holder"] != self._holder:
             return lost
-        before = yield from self.page_state.tx(job.source_id, news.page)
+        before = _page_state(held, news.page)
         pages = _pages(walk, news, before)
         sighted = Sighted()
         if news.entries is not None:
@@ -152,7 +155,7 @@ class Walks(Repository):
         yield from _page_answered(job.source_id, news, before, pages)
         seen = PageSeen(news.page, pages, news.last_modified, known_whole)
         more = seen.page < seen.pages  # else it ends here, whatever was known before
-        unbroken = more and source["unbroken_at"] is not None
+        unbroken = more and held["unbroken_at"] is not None
         may_stop = unbroken and (yield from _settled_before(job.source_id))
         outcome = after_page(walk, seen, may_stop=may_stop, max_pages=max_pages)
         doubt = doubt_after(walk, news, pages)
@@ -176,7 +179,13 @@ class Walks(Repository):
         acknowledged = False
         if outcome is not Outcome.GO_ON:
             acknowledged = yield from _end(
-                job, walk, outcome, self._holder, news.at, listed=bool(news.entries)
+                job,
+                walk,
+                outcome,
+                self._holder,
+                news.at,
+                listed=bool(news.entries),
+                has_set_aside=bool(held["has_set_aside"]),
             )
         return PageWritten(True, outcome, walk, news.expires_at, sighted, acknowledged)
 
@@ -199,6 +208,32 @@ class Walks(Repository):
         """How many walks in a row were torn, the last one included."""
         row = one((yield Run("ledger.torn_in_a_row", {"source_id": source_id})))
         return int(row["n"]) if row else 0
+
+
+def _start_walk(source_id: int, mode: SyncMode) -> Tx[Walk]:
+    row = one((yield Run("ledger.walk_start", {"source_id": source_id, "mode": mode.value})))
+    assert row is not None, "INSERT ... RETURNING answers its row"
+    return _walk(row)
+
+
+def _page_state(row: Row, page: int, not_before: float | None = None) -> PageState | None:
+    """What a row says of a page; None where it was never asked for. not_before: of a life before this one."""
+    if row["page"] is None:
+        if not_before is None:
+            return None
+        return PageState(page, None, None, 0.0, 0.0, 0.0, 1, not_before=float(not_before))
+    return PageState(
+        int(row["page"]),
+        row["etag"],
+        row["page_modified"],
+        float(row["expires_at"]),
+        float(row["asked_at"]),
+        float(row["answered_at"]),
+        int(row["page_pages"]),
+        float(row["body_at"]),
+        float(not_before or 0.0),
+        float(row["gone_at"]),
+    )
 
 
 def _page_answered(source_id: int, news: PageNews, before: PageState | None, pages: int) -> Tx[None]:
@@ -290,27 +325,39 @@ def _settled_before(source_id: int) -> Tx[bool]:
     return row is not None and int(row["n"]) <= 1
 
 
-def _end(job: Job, walk: Walk, outcome: Outcome, holder: str, at: float, *, listed: bool) -> Tx[bool]:
+def _end(
+    job: Job, walk: Walk, outcome: Outcome, holder: str, at: float, *, listed: bool, has_set_aside: bool
+) -> Tx[bool]:
     """After the last page of a walk: what the source and the user keep of it, and the acknowledgement.
 
-    listed: whether the page had entries; where it had none (304) no last id has changed.
+    listed: whether the page had entries; where it had none (304) no last id has changed. has_set_aside:
+    whether the source had entries that cannot be read before this page.
     A walk in doubt ends like any other, but is no proof that the list is complete.
     """
-    if walk.doubt is None and outcome in (Outcome.COMPLETE, Outcome.STOPPED):
-        yield Run("ledger.vouched", {"source_id": job.source_id, "until": walk.made_at})
-        if outcome is Outcome.COMPLETE:
-            yield Run("ledger.walked_unbroken", {"source_id": job.source_id})
-            yield Run("ledger.no_more_set_aside", {"source_id": job.source_id, "walk_id": walk.id})
-    yield Run("ledger.synced", {"source_id": job.source_id})
+    proof = walk.doubt is None and outcome in (Outcome.COMPLETE, Outcome.STOPPED)
+    whole = proof and outcome is Outcome.COMPLETE
+    if whole and has_set_aside:
+        yield Run("ledger.no_more_set_aside", {"source_id": job.source_id, "walk_id": walk.id})
+    vouched = {"source_id": job.source_id, "until": walk.made_at if proof else None, "whole": int(whole)}
+    yield Run("ledger.walked", vouched)
     yield Run("ledger.user_synced", {"source_id": job.source_id})
     if walk.new:
         yield from _fought(job.source_id, at)
     if listed:
         yield from derive_last_ids([job.source_id])
-    yield Run("ledger.walks_prune", {"source_id": job.source_id})
+    if _prunes(walk.id):
+        yield Run("ledger.walks_prune", {"source_id": job.source_id})
     if outcome is Outcome.TORN:
         return False  # the caller keeps the job, for another walk once the list has settled
     return (yield from wants.finish(job, holder))
+
+
+def _prunes(walk_id: int) -> bool:
+    """Whether this walk deletes old ones: one in eight does.
+
+    The ids of a source's walks may lie any distance apart (4,900 lists read in turn): they are mixed first.
+    """
+    return (walk_id * _GOLDEN) >> 29 & 7 == 0
 
 
 def _fought(source_id: int, at: float) -> Tx[None]:

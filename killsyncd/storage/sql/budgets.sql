@@ -8,12 +8,18 @@ INSERT INTO budgets (grp, subject) VALUES (:grp, :subject) ON CONFLICT (grp, sub
 -- One daemon at a time decides over a bucket.
 SELECT blocked_until FROM budgets WHERE grp = :grp AND subject = :subject {for_update};
 
--- name: limit
-SELECT MIN(token_limit) AS token_limit, MAX(window_seconds) AS window_seconds FROM esi_routes WHERE grp = :grp;
+-- name: standing
+-- After `lock`, in a statement of its own: what others spent before they let go of the bucket is seen.
+SELECT (SELECT MAX(value) FROM gates WHERE name IN (:every, :gate)) AS shut_until,
+       (SELECT MIN(token_limit) FROM esi_routes WHERE grp = :grp) AS token_limit,
+       (SELECT MAX(window_seconds) FROM esi_routes WHERE grp = :grp) AS window_seconds,
+       (SELECT COALESCE(SUM(tokens), 0) FROM spends
+        WHERE grp = :grp AND subject = :subject AND returns_at > :after) AS tokens;
 
--- name: used
-SELECT COALESCE(SUM(tokens), 0) AS tokens FROM spends
-WHERE grp = :grp AND subject = :subject AND returns_at > :after;
+-- name: known
+-- What we know of as spent, and how many of these reservations were never settled and are over.
+SELECT COALESCE(SUM(tokens), 0) AS tokens, COUNT(CASE WHEN open_until > 0 AND open_until <= :by THEN 1 END) AS ended
+FROM spends WHERE grp = :grp AND subject = :subject AND returns_at > :after;
 
 -- name: spends
 SELECT returns_at, tokens FROM spends WHERE grp = :grp AND subject = :subject AND returns_at > :after
@@ -53,9 +59,6 @@ DELETE FROM spends WHERE id = :id;
 INSERT INTO budgets (grp, subject, blocked_until) VALUES (:grp, :subject, :until)
 ON CONFLICT (grp, subject) DO UPDATE SET blocked_until = excluded.blocked_until
 WHERE budgets.blocked_until < excluded.blocked_until;
-
--- name: gate
-SELECT value FROM gates WHERE name = :name;
 
 -- name: lists_open
 -- Gates of lists that are long open: a day, because this machine's clock may have been wrong.

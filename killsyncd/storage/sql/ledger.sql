@@ -1,21 +1,44 @@
 -- name: source
 SELECT id, via_user_id, unbroken_at, full_walk_at FROM sources WHERE id = :source_id;
 
+-- name: start
+-- A source, the walk under way, and the page that this reads next; without one, the first.
+SELECT s.unbroken_at, s.full_walk_at,
+       r.id, r.source_id, r.mode, r.next_page, r.pages, r.last_modified, r.torn, r.started_at, r.listed, r.new,
+       r.made_at, r.doubt,
+       p.page, p.etag, p.last_modified AS page_modified, p.expires_at, p.asked_at, p.answered_at, p.pages AS page_pages,
+       p.body_at, p.gone_at,
+       (SELECT MAX(g.value) FROM gates g WHERE g.name IN ('lists-asked', 'list-asked:' || s.kind || ':'
+            || CAST(s.subject_id AS TEXT) || ':' || CAST(COALESCE(r.next_page, 1) AS TEXT))) AS not_before
+FROM sources s LEFT JOIN walks r ON r.source_id = s.id AND r.state = 'running'
+LEFT JOIN pages p ON p.source_id = s.id AND p.page = COALESCE(r.next_page, 1)
+WHERE s.id = :source_id;
+
 -- name: held
--- Locked: nobody may take the lease from us between this look and our COMMIT.
-SELECT holder FROM wants WHERE source_id = :source_id {for_update};
+-- Locked: nobody may take the lease from us between this look and our COMMIT. Sources and pages change with
+-- the lease alone.
+SELECT w.holder, s.unbroken_at, p.page, p.etag, p.last_modified AS page_modified, p.expires_at, p.asked_at,
+       p.answered_at, p.pages AS page_pages, p.body_at, p.gone_at,
+       EXISTS (SELECT 1 FROM unreadable e WHERE e.source_id = w.source_id) AS has_set_aside
+FROM wants w JOIN sources s ON s.id = w.source_id
+LEFT JOIN pages p ON p.source_id = w.source_id AND p.page = :page
+WHERE w.source_id = :source_id {for_update_w};
 
 -- name: page
 -- Gates of lists: what was asked for in a life of the database that is over (an erased pilot, a restore).
-SELECT p.page, p.etag, p.last_modified, p.expires_at, p.asked_at, p.answered_at, p.pages, p.body_at, p.gone_at,
+SELECT p.page, p.etag, p.last_modified AS page_modified, p.expires_at, p.asked_at, p.answered_at,
+       p.pages AS page_pages, p.body_at, p.gone_at,
        (SELECT MAX(g.value) FROM gates g WHERE g.name IN ('lists-asked',
             'list-asked:' || s.kind || ':' || CAST(s.subject_id AS TEXT) || ':' || CAST(:page AS TEXT))) AS not_before
 FROM sources s LEFT JOIN pages p ON p.source_id = s.id AND p.page = :page
 WHERE s.id = :source_id;
 
 -- name: page_asked
-INSERT INTO pages (source_id, page, asked_at) VALUES (:source_id, :page, :at)
-ON CONFLICT (source_id, page) DO UPDATE SET asked_at = excluded.asked_at;
+-- Nothing where the lease is not ours; where it is, nobody may take it from us before our COMMIT.
+INSERT INTO pages (source_id, page, asked_at)
+SELECT w.source_id, CAST(:page AS {int}), CAST(:at AS {real}) FROM wants w
+WHERE w.source_id = :source_id AND w.holder = :holder {for_update_w}
+ON CONFLICT (source_id, page) DO UPDATE SET asked_at = excluded.asked_at RETURNING page;
 
 -- name: page_answered
 INSERT INTO pages (source_id, page, etag, last_modified, expires_at, asked_at, answered_at, pages, body_at)
@@ -72,13 +95,15 @@ AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id
 SELECT COUNT(*) AS n FROM walks WHERE source_id = :source_id AND state = 'torn'
 AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id AND state IN ('complete', 'stopped')), 0);
 
--- name: walked_unbroken
-UPDATE sources SET unbroken_at = {now}, full_walk_at = {now} WHERE id = :source_id;
-
--- name: vouched
--- The list of another node may be older than one that was read before.
-UPDATE sources SET vouched_at = :until
-WHERE id = :source_id AND (vouched_at IS NULL OR vouched_at < :until);
+-- name: walked
+-- What a walk that came to its end says of its source. until: null where it vouches for nothing; the list of another
+-- node may be older than one that was read before.
+UPDATE sources SET last_sync_at = {now_time}, accepted_at = {now},
+    vouched_at = CASE WHEN vouched_at >= CAST(:until AS {real}) THEN vouched_at
+                      ELSE COALESCE(CAST(:until AS {real}), vouched_at) END,
+    unbroken_at = CASE WHEN :whole = 1 THEN {now} ELSE unbroken_at END,
+    full_walk_at = CASE WHEN :whole = 1 THEN {now} ELSE full_walk_at END
+WHERE id = :source_id;
 
 -- name: newest_listed
 SELECT g.killmail_id, k.killmail_time FROM sightings g LEFT JOIN killmails k ON k.killmail_id = g.killmail_id

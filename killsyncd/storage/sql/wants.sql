@@ -14,24 +14,18 @@ WHERE source_id = :source_id;
 -- name: weigh_source
 UPDATE sources SET weight = :priority WHERE id = :source_id AND weight <> :priority;
 
--- name: claimable
-SELECT w.source_id FROM wants w
-JOIN sources s ON s.id = w.source_id
-JOIN users u ON u.id = s.via_user_id
-WHERE w.holder IS NULL AND w.not_before <= {now} AND {readable}
-ORDER BY w.priority DESC, w.queued_at
-LIMIT 1 {skip_locked_w};
-
--- name: claimable_source
-SELECT w.source_id FROM wants w
-JOIN sources s ON s.id = w.source_id
-JOIN users u ON u.id = s.via_user_id
-WHERE w.source_id = :source_id AND w.holder IS NULL AND w.not_before <= {now}
-  AND {readable}
-{skip_locked_w};
-
 -- name: claim
-UPDATE wants SET holder = :holder WHERE source_id = :source_id AND holder IS NULL RETURNING source_id;
+UPDATE wants SET holder = :holder WHERE source_id = (
+    SELECT w.source_id FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
+    WHERE w.holder IS NULL AND w.not_before <= {now} AND {readable}
+    ORDER BY w.priority DESC, w.queued_at LIMIT 1 {skip_locked_w}
+) AND holder IS NULL RETURNING source_id;
+
+-- name: claim_source
+UPDATE wants SET holder = :holder WHERE source_id = (
+    SELECT w.source_id FROM wants w JOIN sources s ON s.id = w.source_id JOIN users u ON u.id = s.via_user_id
+    WHERE w.source_id = :source_id AND w.holder IS NULL AND w.not_before <= {now} AND {readable} {skip_locked_w}
+) AND holder IS NULL RETURNING source_id;
 
 -- name: job
 SELECT w.source_id, w.mode, w.priority, w.origin, w.queued_at, w.attempts, w.version,

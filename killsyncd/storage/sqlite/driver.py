@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import orjson
 
 from killsyncd.storage.queries import Query, compile_query, load
-from killsyncd.storage.transaction import Bulk, Ids, Many, Row, RowRefused, Run, Step, Tx
+from killsyncd.storage.transaction import Bulk, Ids, Many, Row, RowRefused, Run, Sql, Step, Tx
 
 T = TypeVar("T")
 
@@ -57,11 +57,16 @@ def drive(connection: sqlite3.Connection, tx: Tx[T], writes: bool) -> T:
 
 
 def _steps(connection: sqlite3.Connection, tx: Generator[Step, Sequence[Row], T]) -> T:
+    queries = load(DIALECT)
     try:
         step = next(tx)
         while True:
             try:
-                rows = _run(connection, step)
+                if isinstance(step, Run):  # nearly all are
+                    query = queries[step.name]
+                    rows: Sequence[Row] = connection.execute(query.text, _bind(query, step.params)).fetchall()
+                else:
+                    rows = _others(connection, step)
             except (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError) as error:
                 step = tx.throw(RowRefused(f"the database refuses a row: {error}"))
             else:
@@ -71,10 +76,7 @@ def _steps(connection: sqlite3.Connection, tx: Generator[Step, Sequence[Row], T]
         return result
 
 
-def _run(connection: sqlite3.Connection, step: Step) -> Sequence[Row]:
-    if isinstance(step, Run):
-        query = load(DIALECT)[step.name]
-        return connection.execute(query.text, _bind(query, step.params)).fetchall()
+def _others(connection: sqlite3.Connection, step: Many | Bulk | Sql) -> Sequence[Row]:
     if isinstance(step, Many):
         query = load(DIALECT)[step.name]
         connection.executemany(query.text, [_bind(query, params) for params in step.params])
