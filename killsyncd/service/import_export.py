@@ -40,6 +40,12 @@ KEPT_ERRORS = 1000
 FORMATS = ("jsonl", "csv")
 
 
+def rest_of(ids: Sequence[int], asked: int, page: Sequence[StoredDocument]) -> list[int]:
+    """What is still to be read after a page of the first `asked`, which may hold fewer than these."""
+    reached = page[-1].killmail_id if page else ids[:asked][-1]
+    return [each for each in ids if each > reached]
+
+
 @dataclass(frozen=True, slots=True)
 class BadLine:
     """A line that was not taken. line: from 1, of the file."""
@@ -99,10 +105,12 @@ class ImportExport:
     async def _of(self, character_id: int, since: datetime | None) -> AsyncIterator[list[StoredDocument]]:
         after = 0
         while ids := await self._rows.ids_of(character_id, after, IDS):
-            for start in range(0, len(ids), PAGE):
-                if page := await self._rows.documents_of(ids[start : start + PAGE], since):
-                    yield page
             after = ids[-1]
+            while ids:
+                page = await self._rows.documents_of(ids[:PAGE], since)
+                if page:
+                    yield page
+                ids = rest_of(ids, PAGE, page)
 
     async def _csv_page(self, page: Sequence[StoredDocument]) -> bytes:
         mails = [(each.killmail_hash, mail) for each, mail in _decoded(page)]

@@ -217,13 +217,13 @@ class ImportExportRows(Protocol):
     async def documents_after(
         self, killmail_id: int, limit: int, *, since: datetime | None
     ) -> list[StoredDocument]:
-        """Mails with a higher id, in order of ids. since: of the kill."""
+        """The next mails with a higher id, in order of ids; empty when there is none. since: of the kill."""
 
     async def ids_of(self, character_id: int, after: int, limit: int) -> list[int]:
         """Mails with a higher id that a character is on, on either side, in order of ids."""
 
     async def documents_of(self, ids: Sequence[int], since: datetime | None = None) -> list[StoredDocument]:
-        """These mails, in order of ids. since: of the kill."""
+        """The first of these mails, in order of ids; empty when there is none. since: of the kill."""
 
     async def names(self, ids: Sequence[int]) -> dict[int, str]:
         """Names that are resolved."""

@@ -17,6 +17,7 @@ from killsyncd.core.killmail import Killmail, decode
 from killsyncd.core.model import User
 from killsyncd.core.read_model import MailValue
 from killsyncd.core.statistics import Month, Subject, Tally, total_of
+from killsyncd.service.import_export import rest_of
 from killsyncd.service.operations import Operations
 from killsyncd.service.ports import StoredDocument
 
@@ -118,9 +119,11 @@ class StatisticsCheck:
     async def _of(self, character_id: int) -> AsyncIterator[list[StoredDocument]]:
         after = 0
         while ids := await self._documents.ids_of(character_id, after, IDS):
-            for start in range(0, len(ids), PAGE):
-                yield await self._documents.documents_of(ids[start : start + PAGE])
             after = ids[-1]
+            while ids:
+                page = await self._documents.documents_of(ids[:PAGE])
+                yield page
+                ids = rest_of(ids, PAGE, page)
 
     async def _count(self, page: Sequence[StoredDocument], into: Mapping[int, _Counted]) -> None:
         values = await self._documents.values([each.killmail_id for each in page])

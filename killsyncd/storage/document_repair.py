@@ -16,13 +16,14 @@ from killsyncd.core.killmail import is_json, repaired
 from killsyncd.core.logging import get_logger
 from killsyncd.core.retry import retry
 from killsyncd.storage.documents import pack
-from killsyncd.storage.transaction import Run, Sql, Store, Tx, one
+from killsyncd.storage.transaction import Ids, Run, Sql, Store, Tx, one
 
 CHECKED_TO = "documents_checked_to"
 """Key of `meta`: the highest killmail id that was looked at, or `ALL`. What came since was packed at once."""
 
 ALL = "all"
 BATCH = 250
+BATCH_BYTES = 8_000_000
 RETRY_SECONDS = 60.0
 
 Document = tuple[int, bytes]
@@ -43,11 +44,25 @@ def checked_to() -> Tx[int | None]:
 
 
 def documents_after(killmail_id: int, limit: int) -> Tx[list[Document]]:
-    """The next documents that stand as they are, in order of ids."""
-    rows = yield Sql(
-        "SELECT killmail_id, document FROM killmail_documents "
+    """The next documents that stand as they are, in order of ids: as many as fit into BATCH_BYTES, and one at
+    least."""
+    sizes = yield Sql(
+        "SELECT killmail_id, LENGTH(document) AS bytes FROM killmail_documents "
         "WHERE killmail_id > :after AND size IS NULL ORDER BY killmail_id LIMIT :limit",
         {"after": killmail_id, "limit": limit},
+    )
+    ids, total = list[int](), 0
+    for row in sizes:
+        total += int(row["bytes"])
+        if ids and total > BATCH_BYTES:
+            break
+        ids.append(int(row["killmail_id"]))
+    if not ids:
+        return []
+    rows = yield Sql(
+        "SELECT killmail_id, document FROM killmail_documents "
+        "WHERE killmail_id {in_ids} ORDER BY killmail_id",
+        {"ids": Ids(ids)},
     )
     return [(int(row["killmail_id"]), bytes(row["document"])) for row in rows]
 

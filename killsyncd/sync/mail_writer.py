@@ -20,6 +20,9 @@ from killsyncd.sync.ports import MailStore
 BATCH = 500
 """Mails stored in one transaction at most: each rewrites the same pages of the indexes."""
 
+BATCH_BYTES = 16_000_000
+"""Of their documents at most: they are some 5 KB each, those of the largest fights two million."""
+
 GATHER = 0.02
 """Seconds the writer waits for more when many mails are in flight."""
 
@@ -53,6 +56,7 @@ class MailWriter:
         self._flying = flying
         self._signal = Wakeup()
         self._deliveries: list[Delivery] = []
+        self._bytes = 0
         self._known_names: set[int] = set()
         self._states = StateLog(get_logger(__name__))
         self._committing_since: float | None = None
@@ -63,7 +67,7 @@ class MailWriter:
     @property
     def full(self) -> bool:
         """Whether so many mails wait to be stored that no more should be fetched."""
-        return len(self._deliveries) >= 2 * BATCH
+        return len(self._deliveries) >= 2 * BATCH or self._bytes >= 2 * BATCH_BYTES
 
     @property
     def committing_since(self) -> float | None:
@@ -73,6 +77,7 @@ class MailWriter:
     def add(self, delivery: Delivery) -> None:
         """A mail has come."""
         self._deliveries.append(delivery)
+        self._bytes += len(delivery.raw)
         self._signal.ring()
 
     def wake(self) -> None:
@@ -88,7 +93,7 @@ class MailWriter:
                 await self._signal.wait(self._clock, 0.5 if stopping.is_set() else None)
                 continue
             await self._gather()
-            batch, self._deliveries = self._deliveries[:BATCH], self._deliveries[BATCH:]
+            batch = self._take()
             unpacked = await self._failures.unpack(batch)
             if unpacked.arrivals:
                 await self._failures.came()
@@ -101,7 +106,20 @@ class MailWriter:
                 good = {each.killmail.killmail_id for each in unpacked.arrivals}
                 batch = [each for each in batch if each.ref.killmail_id in good]
                 self._deliveries = [*batch, *self._deliveries]
+                self._bytes += sum(len(each.raw) for each in batch)
                 await self._clock.sleep(2.0)
+
+    def _take(self) -> list[Delivery]:
+        """The next batch: the first at least, and what fits beside it."""
+        size = count = 0
+        for each in self._deliveries[:BATCH]:
+            if count and size + len(each.raw) > BATCH_BYTES:
+                break
+            size += len(each.raw)
+            count += 1
+        batch, self._deliveries = self._deliveries[:count], self._deliveries[count:]
+        self._bytes -= size
+        return batch
 
     async def _gather(self) -> None:
         """Let a batch grow for as long as many mails come; a handful is stored at once."""

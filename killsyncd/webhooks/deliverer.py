@@ -33,6 +33,9 @@ from killsyncd.webhooks.ports import (
 SLICE = 50
 """Mails of the feed that are looked at together."""
 
+SLICE_ATTACKERS = 20_000
+"""On these mails together, one mail at least: all of them are in memory while they are looked at."""
+
 GATHER = 0.25
 """Seconds that pass after a ring: what is stored meanwhile is looked at together."""
 
@@ -72,6 +75,16 @@ class Step:
         no gaps.
         """
         return self.one.mail.feed_position - 1
+
+
+def within(found: FeedSlice) -> FeedSlice:
+    """The beginning of a stretch, as far as it does not hold too much."""
+    attackers = 0
+    for count, each in enumerate(found.mails):
+        attackers += each.mail.attacker_count
+        if count and attackers > SLICE_ATTACKERS:
+            return FeedSlice(found.mails[:count], found.mails[count - 1].mail.feed_position)
+    return found
 
 
 class Deliverer:
@@ -200,7 +213,7 @@ class Deliverer:
     async def _slice(self, state: WebhookState) -> FeedSlice:
         """The next stretch of the feed. What is no news is not even read, unless it is sent once more."""
         fresh_only = self.config.fresh_only and not state.replaying
-        found = await self._parts.reading.feed_after(state.position, SLICE, fresh_only=fresh_only)
+        found = within(await self._parts.reading.feed_after(state.position, SLICE, fresh_only=fresh_only))
         if not state.replaying:
             return found
         inside: list[FeedMail] = [each for each in found.mails if each.mail.feed_position <= state.replay_to]

@@ -14,7 +14,7 @@ from killsyncd.core import killmail as km
 from killsyncd.core.errors import BadInput, RowRefused
 from killsyncd.service.import_export import ImportExport, ImportReport, parse_since
 from killsyncd.storage.documents import unpack
-from killsyncd.storage.repositories import killmails
+from killsyncd.storage.repositories import import_export, killmails
 from killsyncd.storage.repositories.import_export import ImportExportRepository
 from killsyncd.storage.transaction import Tx
 from tests.support.catalogue import fill_catalogue, put_values
@@ -262,3 +262,23 @@ async def test_a_mail_that_is_refused_does_not_hide_a_good_one_with_its_id(
     )
     assert (report.stored, report.bad, [each.line for each in report.errors]) == (2, 1, [1])
     assert await world.stored_ids() == [1, 2]
+
+
+async def test_documents_are_read_by_their_bytes_and_not_by_their_number(
+    world: StorageWorld, exchange: ImportExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred of the largest fights' would be gigabytes."""
+    at = await world.now()
+    pilot = await world.pilot(1)
+    attackers = [{"character_id": 1, "damage_done": 1, "final_blow": True, "security_status": 0.0}]
+    lines = [line(each, at, attackers=attackers) for each in range(11, 31)]
+    await exchange.import_lines(chunks(b"\n".join(lines)))
+    monkeypatch.setattr(import_export, "PAGE_BYTES", 3 * len(lines[0]))
+    pages = [page async for page in exchange._all(None)]
+    assert [len(page) for page in pages] == [3] * 6 + [2]
+    of_one = [page async for page in exchange._of(1, None)]
+    ids = [each.killmail_id for page in of_one for each in page]
+    assert ids == list(range(11, 31)), pilot
+    assert max(map(len, of_one)) == 3
+    monkeypatch.setattr(import_export, "PAGE_BYTES", 1)
+    assert len([page async for page in exchange._all(None)]) == 20, "one at least"

@@ -12,6 +12,7 @@ import pytest
 from killsyncd.core.errors import RowRefused, Unavailable
 from killsyncd.core.model import HEAVY_PENDING, WaitsFor
 from killsyncd.esi.responses import Downtime, EsiStatus, MalformedResponse, NoResponseReceived, RateLimited
+from killsyncd.sync import mail_writer
 from killsyncd.sync.batch import Arrival, Stored
 from killsyncd.sync.detail_storm import IN_A_ROW
 from killsyncd.sync.failure_policy import MALFORMED, PATIENCE, REFUSALS
@@ -396,6 +397,24 @@ async def test_what_cannot_be_stored_does_not_pile_up(core: SyncWorld, pilot: Pi
         await passing(core, lambda: core.fetcher.stored == 5 * BATCH - 1)
         assert core.fetcher.trouble is None
     assert len(core.details.asked) == 5 * BATCH - 1
+
+
+async def test_large_mails_pile_up_by_their_bytes(
+    core: SyncWorld, pilot: Pilot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the largest fights' a thousand would be gigabytes."""
+    monkeypatch.setattr(mail_writer, "BATCH_BYTES", 4_000)
+    await core.world.listed(pilot, *range(1, 200))
+    core.store.failing = {"store_batch"}
+    async with core.running(core.fetcher.run):
+        await passing(core, lambda: core.store.refused > 0)
+        for _ in range(50):
+            core.clock.tick(0.1)
+            await asyncio.sleep(0.002)
+        assert len(core.details.asked) <= 100
+        core.store.failing = set()
+        await passing(core, lambda: core.fetcher.stored == 199)
+    assert len(core.details.asked) == 199
 
 
 async def test_the_end_does_not_wait_for_a_full_disk(core: SyncWorld, pilot: Pilot) -> None:

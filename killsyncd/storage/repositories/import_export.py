@@ -18,10 +18,28 @@ from killsyncd.sync.batch import Arrival, Stored
 FILES = Source(SourceKind.IMPORT, 0)
 """The source of what came from files."""
 
-_DOCUMENT = (
-    "SELECT k.killmail_id, k.killmail_hash, d.document, d.size FROM killmails k "
-    "JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
+_FROM = "FROM killmails k JOIN killmail_documents d ON d.killmail_id = k.killmail_id "
+_SIZES = f"SELECT k.killmail_id, COALESCE(d.size, LENGTH(d.document)) AS bytes {_FROM}"
+_DOCUMENTS = (
+    f"SELECT k.killmail_id, k.killmail_hash, d.document, d.size {_FROM}"
+    "WHERE k.killmail_id {in_ids} ORDER BY k.killmail_id"
 )
+
+PAGE_BYTES = 8_000_000
+"""Of documents that are read at once: most have some 5 KB, those of the largest fights two million."""
+
+
+def _within(rows: Rows) -> Tx[list[StoredDocument]]:
+    """Documents of the first of these mails, as many as fit, and one at least."""
+    ids, total = list[int](), 0
+    for row in rows:
+        total += int(row["bytes"])
+        if ids and total > PAGE_BYTES:
+            break
+        ids.append(int(row["killmail_id"]))
+    if not ids:
+        return []
+    return _documents((yield Sql(_DOCUMENTS, {"ids": Ids(ids)})))
 
 
 def _documents(rows: Rows) -> list[StoredDocument]:
@@ -52,13 +70,16 @@ class ImportExportRepository(CatalogueReads):
     def documents_after(
         self, killmail_id: int, limit: int, *, since: datetime | None
     ) -> Tx[list[StoredDocument]]:
-        """Killmails with a higher id, in order of ids. since: those killed then or later."""
+        """The next killmails with a higher id, in order of ids: as many as fit into PAGE_BYTES, one at least.
+
+        since: those killed then or later.
+        """
         conditions, params = ["k.killmail_id > :after"], dict[str, object](after=killmail_id, limit=limit)
         if since is not None:
             conditions.append("k.killmail_time >= :since")
             params["since"] = since
-        text = f"{_DOCUMENT}WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
-        return _documents((yield Sql(text, params)))
+        text = f"{_SIZES}WHERE {' AND '.join(conditions)} ORDER BY k.killmail_id LIMIT :limit"
+        return (yield from _within((yield Sql(text, params))))
 
     @reads
     def ids_of(self, character_id: int, after: int, limit: int) -> Tx[list[int]]:
@@ -78,12 +99,15 @@ class ImportExportRepository(CatalogueReads):
 
     @reads
     def documents_of(self, ids: Sequence[int], since: datetime | None = None) -> Tx[list[StoredDocument]]:
-        """These killmails, in order of ids. since: of them, those killed then or later."""
+        """The first of these killmails, in order of ids: as many as fit into PAGE_BYTES, and one at least.
+
+        since: of them, those killed then or later. Empty: there are none.
+        """
         condition, params = "", dict[str, object](ids=Ids(ids))
         if since is not None:
             condition, params["since"] = " AND k.killmail_time >= :since", since
-        text = f"{_DOCUMENT}WHERE k.killmail_id {{in_ids}}{condition} ORDER BY k.killmail_id"
-        return _documents((yield Sql(text, params)))
+        text = f"{_SIZES}WHERE k.killmail_id {{in_ids}}{condition} ORDER BY k.killmail_id"
+        return (yield from _within((yield Sql(text, params))))
 
     @reads
     def names(self, ids: Sequence[int]) -> Tx[dict[int, str]]:
