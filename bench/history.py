@@ -52,8 +52,8 @@ def history(folder: Path, quick: bool) -> list[Figure]:
     """How fast a day is read on one core, and whether memory stays flat. The least of three rounds."""
     count = MAILS // 10 if quick else MAILS
     path, pilots = _archive(folder, count)
-    runs = [_told(READ, str(path), json.dumps(pilots)) for _ in range(3)]
-    bare = min(_told(UNPACK, str(path))["cpu"] for _ in range(3))
+    runs = [told_by(READ, str(path), json.dumps(pilots)) for _ in range(3)]
+    bare = min(told_by(UNPACK, str(path))["cpu"] for _ in range(3))
     if {(each["read"], each["kept"]) for each in runs} != {(count, count // OURS)}:
         raise RowFailed(f"{runs[0]['read']} of {count} read, {runs[0]['kept']} kept")
     cpu, rss = min(each["cpu"] for each in runs), max(each["rss"] for each in runs)
@@ -83,7 +83,8 @@ def _archive(folder: Path, count: int) -> tuple[Path, list[int]]:
     return path, [pilot.character_id for pilot in pilots]
 
 
-def _told(program: str, *words: str) -> dict[str, float]:
+def told_by(program: str, *words: str) -> dict[str, float]:
+    """What a program says, in a process of its own."""
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found

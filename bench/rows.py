@@ -17,9 +17,11 @@ from bench.attacks import loop_hold, memory
 from bench.feed import feed
 from bench.fights import fresh_kills
 from bench.history import history
+from bench.history_import import history_import
 from bench.lists import lists
 from bench.quiet import quiet_poll
 from bench.rig import Cost, Figure, RowFailed, bare_part, daemon, eve, log_all_in, measured, wait_stored
+from bench.scale import scale
 from bench.static_data import static_data
 from bench.values import values
 from bench.webhooks import webhooks
@@ -368,4 +370,9 @@ ROWS: dict[str, Callable[[Path, bool], list[Figure]]] = {
     "lists": lists,
     "history": history,
     "webhooks": webhooks,
+    "history-import": history_import,
+    "scale": scale,
 }
+
+BY_NAME = ("scale",)
+"""Rows that take too long to be run with the others."""

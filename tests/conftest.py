@@ -18,8 +18,8 @@ from tests.support.side_by_side import InGroups, longest_first
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# An example that takes long says something of the machine's load alone.
-hypothesis.settings.register_profile("killsyncd", deadline=None)
+# An example that takes long says something of the machine's load alone. In CI the same examples every time.
+hypothesis.settings.register_profile("killsyncd", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("killsyncd")
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.torture.clocks import CLOCKS
+from bench.torture.days import DAYS
 from bench.torture.disk import DISK
 from bench.torture.kill_commands import KILL_COMMANDS
 from bench.torture.kills import KILLS
@@ -21,6 +22,7 @@ from bench.torture.lists import LISTS
 from bench.torture.pauses import PAUSES
 from bench.torture.power import POWER
 from bench.torture.rig import Outcome, Row, scene
+from bench.torture.servers import SERVERS
 from bench.torture.sso import SSO
 from bench.torture.storms import STORMS
 
@@ -34,6 +36,8 @@ ROWS: dict[str, Row] = {
     **SSO,
     **CLOCKS,
     **DISK,
+    **SERVERS,
+    **DAYS,
 }
 SAMPLED = {"kill-": 4, "storm-": 3}
 """Of rows whose names begin alike the short form plays so many, chosen by the seed."""

@@ -113,7 +113,12 @@ class TokenRefresh:
         except SsoUnavailable as error:
             await self._failed(row, error, came_at)
             raise
-        stored = await self._store(row, tokens)
+        current: GrantRow | None = row
+        stored = None
+        while stored is None and current is not None:
+            stored = await self._store(current, tokens)
+            if stored is None:
+                current = await self._still_replaced(row, refresh_token)
         if tokens.complaint is None:
             self._circuit.succeeded()
         if stored is None:
@@ -157,6 +162,18 @@ class TokenRefresh:
             stop=lambda attempts: attempts > len(_STORE_DELAYS),
             before_wait=failed,
         )
+
+    async def _still_replaced(self, row: GrantRow, sent: str) -> GrantRow | None:
+        """The grant as it is now, where what is stored is still the token that we sent and EVE has replaced.
+
+        Only the state changed meanwhile (another list was refused, say). What the SSO gave must be stored all
+        the same: nobody else has it, and the old one is dead.
+        """
+        now = await self._grants.load(row.user_id)
+        if now is None or now.refresh_token_enc is None:
+            return None
+        aad = token_aad(row.character_id, "refresh")
+        return now if self._vault.decrypt_text(now.refresh_token_enc, aad=aad) == sent else None
 
     async def _discard(self, row: GrantRow, tokens: TokenSet, sent: str) -> None:
         """A login, a logout or another daemon was quicker. After a logout nothing may stay at the SSO."""

@@ -74,8 +74,16 @@ class SimulatorProcess(RemoteLevers):
     that happens.
     """
 
-    def __init__(self, *arguments: str, start_timeout: float = 60.0, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        start_timeout: float = 60.0,
+        environ: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """environ: variables on top of this process's own."""
         super().__init__("127.0.0.1", 0)
+        self._environ = dict(environ or {})
         self._arguments = [*arguments, *_words(options)]
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,7 +109,11 @@ class SimulatorProcess(RemoteLevers):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, inherited]))},
+            env={
+                **os.environ,
+                **self._environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, inherited])),
+            },
         )
         process = self._process
         timer = threading.Timer(self._start_timeout, process.kill)

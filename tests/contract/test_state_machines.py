@@ -6,24 +6,16 @@ what the page wanted. The model knows three sets of mails and one row a pilot.
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from killsyncd.core.model import Job, Origin, SyncMode
 from killsyncd.storage.repositories.ledger import LedgerRepository
-from tests.contract.conftest import Sqlite
-from tests.support.storage_world import Pilot, StorageWorld
-
-T = TypeVar("T")
+from tests.support.state_machine import SEVERAL, DatabaseMachine
+from tests.support.storage_world import Pilot
 
 PILOTS = (1, 2, 3)
 ASKERS = {Origin.LOGIN: 8, Origin.MANUAL: 5, Origin.PRODUCER: 3}
@@ -40,32 +32,17 @@ class Wanted:
     again: bool = False
 
 
-class QueueAndLedger(RuleBasedStateMachine):
+class QueueAndLedger(DatabaseMachine):
     """What happens, and what must hold after each step."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.folder = tempfile.TemporaryDirectory()
-        self.backend = Sqlite(Path(self.folder.name) / "killsyncd.db", empty=False)
-        self.world: StorageWorld = self.run(self.open())
         self.pilots: dict[int, Pilot] = {each: self.run(self.world.pilot(each)) for each in PILOTS}
         self.wanted: dict[int, Wanted] = {}
         self.jobs: dict[int, Job] = {}
         self.pending: set[int] = set()
         self.quarantined: set[int] = set()
         self.stored: list[int] = []
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(work)
-
-    async def open(self) -> StorageWorld:
-        return await StorageWorld.begin(self.backend, await self.backend.open())
-
-    def teardown(self) -> None:
-        self.run(self.backend.close())
-        self.loop.close()
-        self.folder.cleanup()
 
     # The queue
 
@@ -200,6 +177,5 @@ class QueueAndLedger(RuleBasedStateMachine):
             assert last == max(whole, default=None)
 
 
-MANY = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestQueueAndLedger = pytest.mark.slow(QueueAndLedger.TestCase)
-TestQueueAndLedger.settings = MANY
+TestQueueAndLedger.settings = SEVERAL

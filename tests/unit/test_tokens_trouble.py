@@ -70,6 +70,21 @@ async def test_an_answer_for_a_grant_that_was_logged_out_is_taken_back(
     assert due.sso.revoked == ["refresh-1"], "the revoker takes it back later"
 
 
+async def test_a_state_that_changes_during_a_refresh_does_not_lose_the_new_token(due: TokenWorld) -> None:
+    """Another daemon believes a list's refusal meanwhile. The SSO has rotated: the stored token is dead."""
+    due.sso.hold = asyncio.Event()
+    waiting = asyncio.create_task(due.manager.access_token(USER))
+    await due.sso.asking.wait()
+    version = due.store.rows[USER].version
+    await due.store.mark(USER, version=version, state=UserState.SCOPE_MISSING, reason="refused")
+    due.sso.hold.set()
+    await due.clock.advance(1)
+    assert await waiting == "access-1"
+    kept = due.store.rows[USER].refresh_token_enc
+    assert kept is not None
+    assert due.manager._refreshing._refresh_token(due.store.rows[USER]) == due.sso.current == "refresh-1"
+
+
 async def test_a_daemon_taken_for_dead_does_not_kill_the_grant(due: TokenWorld) -> None:
     """Paused for long, it lost its lease; another daemon refreshed and the SSO rotated."""
     due.sso.hold = asyncio.Event()

@@ -27,6 +27,10 @@ KEPT_REQUESTS = 600.0
 """Seconds for which requests are remembered, far beyond any window."""
 
 
+KEPT_DELIVERIES = 90 * 86_400.0
+"""Seconds for which it is known what became of a mail; the cursor knows by itself what is settled."""
+
+
 class WebhookRepository(Repository):
     """The table of webhooks as deliverers and reports see it. holder: this daemon's id."""
 
@@ -224,6 +228,7 @@ class WebhookRepository(Repository):
             },
         )
         yield Run("webhooks.forget_requests", {"name": name, "seconds": KEPT_REQUESTS})
+        yield Run("webhooks.forget_deliveries", {"name": name, "seconds": KEPT_DELIVERIES})
 
     @writes
     def failed(self, name: str, error: str, wait: float, *, counts: bool, doubtful: bool) -> Tx[None]:

@@ -65,6 +65,12 @@ WHERE name = :name AND sent_at = (SELECT sending_at FROM webhooks w WHERE w.name
 -- name: forget_requests
 DELETE FROM webhook_requests WHERE name = :name AND sent_at < {now} - CAST(:seconds AS {real});
 
+-- By way of the ids, which grow with time: the oldest are found without an index of their own. Two for each that
+-- is written, so that it comes down again.
+-- name: forget_deliveries
+DELETE FROM webhook_deliveries WHERE name = :name AND delivered_at < {now} - CAST(:seconds AS {real})
+  AND killmail_id IN (SELECT killmail_id FROM webhook_deliveries WHERE name = :name ORDER BY killmail_id LIMIT 2);
+
 -- name: sending
 UPDATE webhooks SET sending_id = :killmail_id, sending_at = {now}, position = :position,
     left_out = left_out + CAST(:left_out AS {int})
