@@ -90,7 +90,9 @@ def _fields(shown: Shown) -> list[dict[str, Any]]:
             struck = [blow.faction_id]
         field = _field("Final blow", struck, shown)
         if blow.ship_type_id is not None:
-            field["value"] = cut(f"{field['value']}\n{_ship(shown, blow.ship_type_id)}", FIELD_VALUE)
+            ship = _ship(shown, blow.ship_type_id)
+            # Of an NPC that belongs to nobody it is all that there is.
+            field["value"] = cut(f"{field['value']}\n{ship}", FIELD_VALUE) if any(struck) else ship
         found.append(field)
     where = _system(shown)
     if place is not None:

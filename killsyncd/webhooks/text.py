@@ -87,11 +87,12 @@ def cut(text: str, limit: int) -> str:
 
 def isk(value: float) -> str:
     """`1.23 b ISK`, `45.6 m ISK`, `980 k ISK`, `12 ISK`."""
-    for unit, size_ in (("t", 1e12), ("b", 1e9), ("m", 1e6), ("k", 1e3)):
-        if value >= size_:
-            return (
-                f"{value / size_:.3g} {unit} ISK"
-                if value < 1000 * size_
-                else f"{value / size_:,.0f} {unit} ISK"
-            )
+    for unit, size_ in (("k", 1e3), ("m", 1e6), ("b", 1e9), ("t", 1e12)):
+        shown = float(f"{value / size_:.3g}")
+        if shown < 1.0:
+            break
+        if shown < 1000.0:
+            return f"{shown:g} {unit} ISK"
+        if unit == "t":
+            return f"{value / size_:,.0f} t ISK"
     return f"{value:,.0f} ISK"

@@ -135,6 +135,12 @@ def test_what_has_no_name_shows_its_number_and_nothing_is_unknown(tmp_path: Path
     assert "Value" not in text
 
 
+def test_an_npc_of_nobody_is_what_it_flies(tmp_path: Path) -> None:
+    npc = Attacker(None, None, None, None, 17703, None, 900, True, 0.0)
+    text = as_text(message(replace(shown(), final_blow=npc), config(tmp_path), ""))
+    assert "Final blow: Imperial Navy Slicer\n" in text
+
+
 def test_a_role_is_mentioned_from_its_value_on_and_never_in_a_test(tmp_path: Path) -> None:
     dear = config(tmp_path, mention_role="42", mention_min_value=1e9)
     body = message(shown(), dear, "")
@@ -230,4 +236,13 @@ def test_text() -> None:
         "1.23 b ISK",
         "2.5 t ISK",
         "0 ISK",
+    ]
+    assert [isk(each) for each in (999.4, 999.6, 999_400, 999_600, 999.96e6, 1e12, 12_345.6e12)] == [
+        "999 ISK",
+        "1 k ISK",
+        "999 k ISK",
+        "1 m ISK",
+        "1 b ISK",
+        "1 t ISK",
+        "12,346 t ISK",
     ]
