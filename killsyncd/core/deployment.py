@@ -46,6 +46,9 @@ class Deployment:
             text = _COMMAND.sub(lambda match: self._command(match[1]), text)
         if self.unit:
             text = re.sub(r"(?<!systemctl )restart killsyncd\b", self._systemctl("restart"), text)
+            text = re.sub(r"\band restart\b(?! it| killsyncd)", f"and {self._systemctl('restart')}", text)
+            text = re.sub(r"\(SIGHUP\)", f"({self._systemctl('reload')})", text)
+            text = re.sub(r"\bthen SIGHUP\b", f"then {self._systemctl('reload')}", text)
             text = re.sub(r"\bits log says more\b(?!:)", f"its log says more: {self.journal}", text)
             if not self.user_unit and not self.root:  # what it keeps belongs to its own user
                 text = re.sub(r"(?<!sudo )\b(chmod|chown) (?=\d|--|[ugo+-])", r"sudo \1 ", text)

@@ -36,6 +36,22 @@ DEMO = Deployment(socket="/tmp/demo/killsyncd.sock", program=".venv/bin/killsync
             SERVICE,
             "sudo systemctl restart killsyncd and report this",
         ),
+        (
+            "set [corporations] enabled = true and restart",
+            SERVICE,
+            "set [corporations] enabled = true and sudo systemctl restart killsyncd",
+        ),
+        (
+            "put it right and reload (SIGHUP)",
+            SERVICE,
+            "put it right and reload (sudo systemctl reload killsyncd)",
+        ),
+        (
+            "let killsyncd read it, then SIGHUP",
+            ROOT,
+            "let killsyncd read it, then systemctl reload killsyncd",
+        ),
+        ("put it right and reload (SIGHUP)", OWN, "put it right and reload (SIGHUP)"),
         ("chmod 600 /k", SERVICE, "sudo chmod 600 /k"),
         ("sudo chmod 600 /k", SERVICE, "sudo chmod 600 /k"),
         ("chmod 600 /k", ROOT, "chmod 600 /k"),
