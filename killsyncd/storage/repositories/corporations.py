@@ -90,15 +90,19 @@ class CorporationRepository(Repository):
     def placed(self, found: Sequence[Affiliation], unknown: Sequence[int], wait: float) -> Tx[None]:
         """ESI said who is in which corporation. unknown: characters of whom it said nothing, or that it does
         not know: they are where they were, for STILL_THERE. wait: seconds until they are asked for again."""
-        rows: list[dict[str, object]] = [
-            {"character_id": each.character_id, "corporation_id": each.corporation_id, "wait": wait}
-            for each in found
-        ]
-        if rows:
-            yield Many("corporations.placed", rows)
-        rows = [{"character_id": each, "holds": STILL_THERE, "wait": wait} for each in unknown]
-        if rows:
-            yield Many("corporations.not_placed", rows)
+        if found:
+            yield Many(
+                "corporations.placed",
+                [
+                    {"character_id": each.character_id, "corporation_id": each.corporation_id, "wait": wait}
+                    for each in found
+                ],
+            )
+        if unknown:
+            yield Many(
+                "corporations.not_placed",
+                [{"character_id": each, "holds": STILL_THERE, "wait": wait} for each in unknown],
+            )
 
     @writes
     def settle(self) -> Tx[list[NewLender]]:
