@@ -49,7 +49,8 @@ def _checks(call: Invocation) -> Iterator[checking.Finding]:
         yield checking.failed("configuration", error)
         return
     yield checking.Finding("configuration", "ok", f"{config.source}")
-    runs = checking.control(config).message.startswith("runs")
+    answers = checking.control(config)
+    runs = answers.message.startswith("runs")
     looks: Sequence[tuple[str, Callable[[], checking.Finding | None]]] = (
         ("user", lambda: check_start.user(config)),
         ("database", lambda: asyncio.run(checking.database(config))),
@@ -59,7 +60,7 @@ def _checks(call: Invocation) -> Iterator[checking.Finding]:
         ("modes", lambda: checking.modes(config)),
         ("places", lambda: check_start.places(config)),
         ("daemon", lambda: check_start.in_use(config, runs=runs) or checking.control(config)),
-        ("listen", lambda: check_start.listening(config, runs=runs)),
+        ("listen", lambda: check_start.listening(config, runs=runs, asked=answers.status == "ok")),
         ("callback", lambda: check_start.callback(config)),
         ("addresses", lambda: addresses(config)),
         ("prices", lambda: overrides(config)),

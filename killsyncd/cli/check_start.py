@@ -32,8 +32,8 @@ def user(config: Config) -> Finding | None:
     return None
 
 
-def listening(config: Config, *, runs: bool) -> Finding:
-    """Whether the daemon gets its port. runs: it does already, and so has it."""
+def listening(config: Config, *, runs: bool, asked: bool = True) -> Finding:
+    """Whether the daemon gets its port. runs: it does already. asked: whether that can be told."""
     from killsyncd.api.listening import bound, told_address
 
     where = told_address(config.api.host, config.api.port)
@@ -43,6 +43,8 @@ def listening(config: Config, *, runs: bool) -> Finding:
         for each in bound(config.api.host, config.api.port):
             each.close()
     except KillsyncdError as error:
+        if not asked:  # whoever ends that program may end the daemon itself
+            return Finding("listen", "warn", f"{where} is taken: by the daemon, if that runs")
         return failed("listen", error)
     return Finding("listen", "ok", f"{where} is free")
 

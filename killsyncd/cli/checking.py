@@ -52,7 +52,8 @@ class Finding:
     def line(self) -> str:
         """As people read it."""
         remedy = f" -> {fit(self.remedy)}" if self.remedy else ""
-        return f"{self.status:<4}  {self.name:<13}  {self.message}{remedy}"
+        message = "; ".join(each.strip() for each in self.message.splitlines()).replace(":; ", ": ")
+        return f"{self.status:<4}  {self.name:<13}  {message}{remedy}"
 
 
 def failed(name: str, error: KillsyncdError) -> Finding:

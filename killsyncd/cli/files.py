@@ -48,7 +48,8 @@ def written(path: Path | None) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
+        # One that names another file is of what was to be written, and says so itself.
+        if isinstance(error, BrokenPipeError) or error.filename not in (None, str(part), str(path)):
             raise
         raise KillsyncdError(f"{path} cannot be written: {error.strerror}", "name another file") from None
     finally:

@@ -221,7 +221,11 @@ class Everef:
             async with outbound_session(self._agent, seconds=SECONDS) as session:
                 return await fetch_list(session, f"{self._url}/totals.json")
 
-        body = self._runner.run(ask())
+        try:
+            body = self._runner.run(ask())
+        except Unavailable as error:  # which would be asked again by itself in a daemon
+            hint = "look at the network and [history] everef_url, then run the same import again"
+            raise Unavailable(error.message, hint) from None
         if body is None:
             raise Unavailable(
                 "the archive has no list of its days (totals.json)", "look at [history] everef_url"

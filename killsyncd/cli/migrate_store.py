@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from killsyncd.cli.command import Invocation, add_json, out, out_json, say, wants_json
-from killsyncd.core.errors import EXIT_OK, AlreadyRunning, UsageError
+from killsyncd.core.errors import EXIT_OK, AlreadyRunning, KillsyncdError, UsageError
 from killsyncd.core.text import count
 
 if TYPE_CHECKING:
     from killsyncd.cli.direct import AnyStore
     from killsyncd.config import Config
     from killsyncd.config.secret import Secret
+    from killsyncd.storage.sqlite.store import SqliteStore
     from killsyncd.storage.transfer import TransferReport
 
 
@@ -99,9 +100,7 @@ def _target(url: str, password_file: Path | None, call: Invocation) -> tuple[str
 
 async def _move(config: Config, url: str, password: Secret | None) -> TransferReport:
     from killsyncd.cli.direct import opened
-    from killsyncd.core.clock import SystemClock
     from killsyncd.storage.postgres.store import PostgresStore
-    from killsyncd.storage.sqlite.store import SqliteStore
     from killsyncd.storage.transfer import transfer
 
     if url == config.database.url:
@@ -110,13 +109,24 @@ async def _move(config: Config, url: str, password: Secret | None) -> TransferRe
         await _nobody_runs(source)
         target: AnyStore
         if url.startswith("sqlite:"):
-            target = await SqliteStore.open(Path(url.removeprefix("sqlite:///")), SystemClock())
+            target = await _sqlite_target(Path(url.removeprefix("sqlite:///")))
         else:
             target = await PostgresStore.open(url, password)
         try:
             return await transfer(source, target, _Progress())
         finally:
             await target.close()
+
+
+async def _sqlite_target(path: Path) -> SqliteStore:
+    from killsyncd.core.clock import SystemClock
+    from killsyncd.storage.sqlite.store import SqliteStore
+
+    try:
+        return await SqliteStore.open(path, SystemClock())
+    except KillsyncdError as error:  # what is wrong there is no matter of the configuration
+        error.hint = error.hint.replace("set [database] url to", "name in --to")
+        raise
 
 
 async def _nobody_runs(store: AnyStore) -> None:

@@ -21,10 +21,16 @@ examples:
 
 def run(args: Namespace, call: Invocation) -> int:
     """Run until a signal ends it."""
-    from killsyncd.config.deployment import deployment_of_daemon
+    from killsyncd.config.deployment import deployment_of_daemon, find_deployment
     from killsyncd.core import deployment
 
-    deployment.configure(lambda: deployment_of_daemon(call.config_file, call.environ))
+    def of_this() -> deployment.Deployment:
+        if call.environ.get("NOTIFY_SOCKET"):
+            return deployment_of_daemon(call.config_file, call.environ)
+        # By hand, and perhaps where there is a service that should be started instead.
+        return find_deployment(call.config_file, None, call.environ, ("run",))
+
+    deployment.configure(of_this)
     config = call.config()
     from killsyncd.cli.unpacked import clear_old_builds
     from killsyncd.config.ownership import refuse_root

@@ -29,6 +29,8 @@ def as_somebody_else(path: Path) -> str:
     """What to do where we have no right on a path: be whoever has it."""
     owner = owner_of(path)
     mine = _name(os.geteuid())
+    if owner != mine and _is_ours(path.parent) and path.exists():
+        return f"it belongs to {owner}, and lies in a folder of {mine}: {give_back(path)}"
     if owner == mine:
         return f"it is yours ({mine}), but its mode, or that of a folder above it, keeps you out"
     return f"it belongs to {owner}, and you are {mine}: {here().as_owner(owner)}"
@@ -80,16 +82,19 @@ def refuse_root(*files: Path | None) -> None:
                 owner = _name(owner_id)
                 raise Refused(
                     f"{path} belongs to {owner}, and what root makes there would keep {owner} out",
-                    f"run it as {owner}: {here().as_owner(owner)}",
+                    here().as_owner(owner),
                 )
 
 
 def give_back(path: Path) -> str:
     """What makes a file ours that lies in our own folder, and closes it to others; else, being its owner."""
-    try:
-        folder_is_ours = path.parent.stat().st_uid == os.geteuid()
-    except OSError:
-        folder_is_ours = False
-    if not folder_is_ours:
+    if not _is_ours(path.parent):
         return as_somebody_else(path)
     return f"sudo chown --reference={path.parent} {path} && sudo chmod 600 {path}"
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False

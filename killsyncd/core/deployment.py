@@ -79,12 +79,11 @@ class Deployment:
         owner: a name, or `#` and a number.
         """
         if self.unit and not self.user_unit:
-            if self.words.split(" ", 1)[0] in (
-                "",
-                "run",
-                *_THROUGH_SOCKET,
-            ):  # of a running one, or of its group
+            word = self.words.split(" ", 1)[0]
+            if word in ("", "run"):
                 return self._systemctl("start")
+            if word in _THROUGH_SOCKET:  # of a running one, or of its group
+                return f"{self._systemctl('start')}, then the same again"
             return f"{self._sudo}killsyncd-maintain {self.words}"
         words = self.words or "run"
         if owner == "root":

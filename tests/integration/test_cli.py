@@ -651,6 +651,16 @@ async def checked(path: Path, **more: str) -> tuple[int, dict[str, dict[str, str
     return ended.code, {each["name"]: each for each in ended.json["checks"]}
 
 
+async def test_check_tells_of_several_mistakes_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "killsyncd.toml"
+    path.write_text('[sso]\nclient_id = ""\n[esi]\ncontact = ""\n')
+    ended = await execute("check", "--config", str(path))
+    (line,) = ended.out.splitlines()
+    assert "2 mistakes in the configuration: " in line
+    assert '"": is required: the client ID of your EVE application; ' in line
+    assert "?" not in line
+
+
 async def test_check_creates_nothing(tmp_path: Path) -> None:
     path = configured(tmp_path / "home")
     code, found = await checked(path)

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +172,39 @@ def test_the_owner_may(house: House) -> None:
         {"HOME": "/nonexistent"},
     )
     assert (checked.code, exported.code, rotated.code) == (0, 0, 0), checked.out + exported.err + rotated.err
+
+
+def test_a_database_that_root_put_there_is_given_back(house: House) -> None:
+    os.chown(house.state / "killsyncd.db", 0, 0)
+    (checked,) = run_as(OWNER, (OWNER,), [["check", "--config", str(house.config)]], {"HOME": "/nonexistent"})
+    remedy = f"sudo chown --reference={house.state} {house.state}/killsyncd.db"
+    assert (checked.code, remedy in checked.out) == (EXIT_CONFIG, True), checked.out
+
+
+def test_a_backup_that_cannot_be_read_is_no_fault_of_its_target(house: House) -> None:
+    (house.folder / "run").chmod(0o755)
+    target = Path(f"/tmp/killsyncd-backup-{os.getpid()}.tar")
+    words = ["backup", "--output", str(target), "--config", str(house.config)]
+    (done,) = run_as(STRANGER, (STRANGER,), [words], {"HOME": "/nonexistent"})
+    assert (done.code, "name another file" in done.err) == (EXIT_FAILED, False), done.err
+    assert f"it belongs to #{OWNER}" in done.err
+    assert not target.exists()
+
+
+def test_a_port_is_not_freed_by_who_cannot_ask_the_daemon(house: House) -> None:
+    """What listens there may be the very daemon that is to be helped."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        text = house.config.read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{taken.getsockname()[1]}"')
+        house.config.write_text(text)
+        with socket.socket(socket.AF_UNIX) as control:
+            control.bind(str(house.folder / "run/killsyncd.sock"))
+            control.listen()
+            (checked,) = run_as(
+                STRANGER, (STRANGER,), [["check", "--config", str(house.config)]], {"HOME": "/nonexistent"}
+            )
+    (line,) = [each for each in checked.out.splitlines() if each.split()[1] == "listen"]
+    assert line.startswith("warn"), line
+    assert "stop that one" not in line
 
 
 def test_a_key_that_root_put_there_is_given_back(house: House) -> None:

@@ -167,3 +167,16 @@ def test_it_is_found_out_once_and_when_it_is_needed(forgotten: None) -> None:
     assert not asked
     assert fit("killsyncd check") == fit("killsyncd check") == "sudo killsyncd-maintain check"
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("run", "sudo systemctl start killsyncd"),
+        ("backup --output b.tar", "sudo systemctl start killsyncd, then the same again"),
+        ("export", "sudo systemctl start killsyncd, then the same again"),
+        ("rotate-key", "sudo killsyncd-maintain rotate-key"),
+    ],
+)
+def test_what_does_a_services_command(words: str, shown: str) -> None:
+    assert Deployment(unit="killsyncd.service", words=words).as_owner("killsyncd-daemon") == shown
