@@ -21,6 +21,8 @@ SHARED = {
     "a_character": f"'{SourceKind.CHARACTER}'",
     "a_corporation": f"'{SourceKind.CORPORATION}'",
     "a_zkillboard": f"'{SourceKind.ZKILLBOARD}'",
+    # `{of_esi:s}`: a source s is a list of ESI's.
+    "of_esi": f"%s.kind IN ('{SourceKind.CHARACTER}', '{SourceKind.CORPORATION}')",
     # How far what zKillboard knows was read, of a source s with its subject z and the stream t.
     "of_zkillboard": "v.state AS via_state, v.paused AS via_paused, v.character_name AS via_name, "
     "z.whole_at, z.watched_at, t.unbroken_at AS stream_unbroken_at, t.read_at, "

@@ -128,16 +128,16 @@ UPDATE sightings SET killmail_hash = :killmail_hash WHERE source_id = :source_id
 -- What ESI's own lists say goes before what others say.
 SELECT g.killmail_hash FROM sightings g JOIN sources s ON s.id = g.source_id WHERE g.killmail_id = :killmail_id
 GROUP BY g.killmail_hash
-ORDER BY MIN(CASE WHEN s.kind IN ({a_character}, {a_corporation}) THEN 0 ELSE 1 END), g.killmail_hash;
+ORDER BY MIN(CASE WHEN {of_esi:s} THEN 0 ELSE 1 END), g.killmail_hash;
 
 -- name: third_party_hash
 -- A row where a list of ESI's is read, and the hash by which the mail is to be fetched is only what others said.
-SELECT 1 AS found FROM sources s WHERE s.id = :source_id AND s.kind IN ({a_character}, {a_corporation}) AND EXISTS (
+SELECT 1 AS found FROM sources s WHERE s.id = :source_id AND {of_esi:s} AND EXISTS (
     SELECT 1 FROM sightings o WHERE o.killmail_id = :killmail_id AND o.killmail_hash = :killmail_hash
 ) AND NOT EXISTS (
     SELECT 1 FROM sightings o JOIN sources t ON t.id = o.source_id
     WHERE o.killmail_id = :killmail_id AND o.killmail_hash = :killmail_hash
-      AND t.kind IN ({a_character}, {a_corporation}));
+      AND {of_esi:t});
 
 -- name: stored
 SELECT killmail_id FROM killmails WHERE killmail_id {in_ids};

@@ -87,7 +87,7 @@ RETURNING id;
 SELECT s.id FROM sources s
 JOIN users u ON u.id = s.via_user_id
 JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
-WHERE s.kind IN ({a_character}, {a_corporation}) AND {readable}
+WHERE {of_esi:s} AND {readable}
   AND (s.last_sync_at IS NULL OR s.last_sync_at < :before OR s.last_sync_at > {now_time})
   AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id AND w.origin <> :active)
 ORDER BY s.last_sync_at NULLS FIRST, s.id;
@@ -110,7 +110,7 @@ SELECT s.id FROM sources s
 JOIN users u ON u.id = s.via_user_id
 JOIN grants g ON g.user_id = u.id AND g.refresh_token IS NOT NULL
 JOIN pages p ON p.source_id = s.id AND p.page = 1
-WHERE s.last_fresh_at > {now} - CAST(:active_for AS {real}) AND s.kind IN ({a_character}, {a_corporation}) AND {readable}
+WHERE s.last_fresh_at > {now} - CAST(:active_for AS {real}) AND {of_esi:s} AND {readable}
   AND p.answered_at >= p.asked_at AND p.expires_at <= :expired_by
   AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id)
 ORDER BY p.expires_at LIMIT :limit;
@@ -119,6 +119,6 @@ ORDER BY p.expires_at LIMIT :limit;
 SELECT MIN(p.expires_at) AS due FROM sources s
 JOIN users u ON u.id = s.via_user_id
 JOIN pages p ON p.source_id = s.id AND p.page = 1
-WHERE s.last_fresh_at > {now} - CAST(:active_for AS {real}) AND s.kind IN ({a_character}, {a_corporation}) AND {readable}
+WHERE s.last_fresh_at > {now} - CAST(:active_for AS {real}) AND {of_esi:s} AND {readable}
   AND p.answered_at >= p.asked_at
   AND NOT EXISTS (SELECT 1 FROM wants w WHERE w.source_id = s.id);

@@ -105,4 +105,4 @@ SELECT s.id FROM sources s WHERE s.kind = {a_zkillboard} AND s.subject_id = :sub
 -- Mails that it knows and that no list of ESI has shown to us.
 SELECT COUNT(*) AS n FROM sightings g WHERE g.source_id = :source_id AND NOT EXISTS (
     SELECT 1 FROM sightings o JOIN sources s ON s.id = o.source_id
-    WHERE o.killmail_id = g.killmail_id AND s.kind IN ({a_character}, {a_corporation}));
+    WHERE o.killmail_id = g.killmail_id AND {of_esi:s});
