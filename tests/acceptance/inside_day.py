@@ -23,6 +23,7 @@ sed -i 's/^Version: .*/Version: 99.0/' /root/newer/DEBIAN/control
 cd /root/newer/usr/lib/killsyncd/killsyncd/storage/sql
 echo 'CREATE TABLE of_the_next_release (id INTEGER PRIMARY KEY);' > {number:04}_next_release.sql
 dpkg-deb -Znone --build /root/newer /home/me/killsyncd/dist/killsyncd_99.0_$(dpkg --print-architecture).deb
+rm -rf /root/newer
 """
 STORED = "killsyncd export 2>/dev/null | wc -l"
 
