@@ -17,7 +17,8 @@ def details_reason(wait: DetailsWait, now: float) -> str:
     if wait.waits_for is WaitsFor.BUDGET:
         who = "long lists of killmails wait" if wait.heavy else "killmails wait"
         left = "; its last part is kept for pilots with few" if wait.heavy else ""
-        return f"{who} for ESI's budget{left}: tokens come back at {until}"
+        # At the latest: what a request may cost is booked before it leaves, at the worst price.
+        return f"{who} for ESI's budget{left}: tokens come back at {until} at the latest"
     return f"killmails wait: {wait.reason}; asked again at {until}"
 
 

@@ -16,6 +16,7 @@ from killsyncd.pricing.valuer import Valuer
 from killsyncd.service.results import ExplainedValue
 from killsyncd.static_data.ports import TableChange
 from killsyncd.static_data.records import TABLES, Build
+from killsyncd.storage.repositories import values
 from killsyncd.storage.repositories.background import BackgroundTasks
 from killsyncd.storage.repositories.prices import PriceRepository
 from killsyncd.storage.repositories.static_data import StaticDataRepository
@@ -281,3 +282,20 @@ async def test_of_two_daemons_one_values_and_the_other_takes_over(worlds: list[S
     assert await second.values.claim()
     tasks = BackgroundTasks(worlds[1].store, worlds[1].holder)
     assert await tasks.claim("prices") is not None
+
+
+async def test_mails_are_valued_by_their_items_and_not_by_their_number(
+    it: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred may have thousands each; however they are cut, none is left out."""
+    monkeypatch.setattr(values, "ITEMS_AT_ONCE", 4)
+    days = [(number, f"202611{number:02d}") for number in range(1, 21)]
+    await it.esi(20261130)
+    await it.kills(*days)
+    kills, reached = await it.values.kills_after(0, 20, VALUES, 200)
+    assert (len(kills), reached) == (1, kills[-1].feed_position)
+    await it.settle()
+    assert [await it.how(number) for number, _ in days] == [("LATER", "2026-11-30")] * 20
+    await it.esi(20261129)
+    await it.settle()
+    assert [await it.how(number) for number, _ in days] == [("LATER", "2026-11-29")] * 20

@@ -113,7 +113,7 @@ def test_a_dry_budget_says_who_waits_and_until_when(house: House) -> None:
     house.wait = _dry(house)
     house.watcher.look()
     (problem,) = house.health.problems()
-    assert problem.reason == "killmails wait for ESI's budget: tokens come back at 11:15:00 UTC"
+    assert problem.reason == "killmails wait for ESI's budget: tokens come back at 11:15:00 UTC at the latest"
     house.wait = replace(house.wait, heavy=True)
     house.watcher.look()
     (problem,) = house.health.problems()

@@ -26,6 +26,9 @@ from killsyncd.storage.transaction import Ids, Many, Row, Rows, Run, Store, Tx, 
 
 PASSES = (OVERRIDDEN, LATER, UNKNOWN)
 
+ITEMS_AT_ONCE = 50_000
+"""Of the mails that are valued together: each takes some hundred bytes meanwhile."""
+
 
 class ValueRepository(Repository):
     """Implements `ValueRows`. holder: this daemon's id."""
@@ -88,7 +91,8 @@ class ValueRepository(Repository):
             },
         )
         kills = yield from _with_items(rows)
-        return kills, kills[-1].feed_position if len(rows) >= limit else until
+        whole = len(kills) == len(rows) < limit
+        return kills, until if whole else kills[-1].feed_position
 
     @reads
     def kills_of(
@@ -101,9 +105,9 @@ class ValueRepository(Repository):
             {"end": _start_of(next_day(last)), "after": begin, "after_id": begin_id, "limit": limit},
         )
         kills = yield from _with_items(rows)
-        if len(rows) < limit:
+        if len(kills) == len(rows) < limit:
             return kills, None
-        return kills, (needed_datetime(rows[-1]["killmail_time"]), kills[-1].killmail_id)
+        return kills, (needed_datetime(rows[len(kills) - 1]["killmail_time"]), kills[-1].killmail_id)
 
     @writes
     def keep(self, kind: str, position: int, values: Sequence[Valued]) -> Tx[bool]:
@@ -197,8 +201,19 @@ def _unapplied() -> Tx[list[tuple[Day, Day, Day, bool]]]:
 
 
 def _with_items(rows: Rows) -> Tx[list[Kill]]:
+    """The first of these mails with their items: as many as have ITEMS_AT_ONCE together, and one at least."""
     if not rows:
         return []
+    ids = Ids([int(row["killmail_id"]) for row in rows])
+    counts = {
+        int(row["killmail_id"]): int(row["items"]) for row in (yield Run("values.item_counts", {"ids": ids}))
+    }
+    total = 0
+    for number, row in enumerate(rows):
+        total += counts.get(int(row["killmail_id"]), 0)
+        if number and total > ITEMS_AT_ONCE:
+            rows = rows[:number]
+            break
     ids = Ids([int(row["killmail_id"]) for row in rows])
     items: dict[int, Sequence[ItemRow]] = {
         int(row["killmail_id"]): orjson.loads(row["items"])

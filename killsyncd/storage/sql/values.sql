@@ -21,6 +21,9 @@ LEFT JOIN killmail_values w ON w.killmail_id = k.killmail_id
 WHERE k.killmail_time < :end AND (k.killmail_time, k.killmail_id) > (:after, :after_id)
 ORDER BY k.killmail_time, k.killmail_id LIMIT :limit;
 
+-- name: item_counts
+SELECT killmail_id, COUNT(*) AS items FROM killmail_items WHERE killmail_id {in_ids} GROUP BY killmail_id;
+
 -- name: items [sqlite]
 -- One row a mail: fetching a row costs Python as much as SQLite needs for three of them.
 SELECT killmail_id, json_group_array(json_array(item_type_id, CASE WHEN parent IS NULL THEN flag END, singleton,
