@@ -77,10 +77,10 @@ def servers(scene: Scene) -> Outcome:
         pilots = pilots_of(eve)
         settings = of.settings(scene.folder)
         daemons = [
-            scene.stage.daemon(eve, settings, name=f"daemon{number}", start=number == 0)
+            scene.stage.daemon(eve, settings, name=f"daemon{number}", start=False)
             for number in range(DAEMONS)
         ]
-        for each in daemons[1:]:
+        for each in daemons:  # the first makes the key
             each.start(timeout=120.0)
         scene.stage.log_in(daemons[0], eve)
         found = Outcome()

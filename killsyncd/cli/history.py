@@ -36,6 +36,9 @@ FIRST_DAY = date(2007, 12, 5)
 STILL_GROWS = 2
 """Days back from today that zKillboard may still add to: they are read again."""
 
+SHOWN_REFUSALS = 100
+"""Of a day; all of them are counted."""
+
 DETAILS_AN_HOUR = 7200
 """Killmails that ESI gives in an hour at most (1,800 in 15 minutes)."""
 
@@ -45,6 +48,7 @@ class Day:
     """What came of a day. state: `read`, `known` (was read before), `absent` (no archive), `failed`.
 
     mismatched: their hash is not the one that belongs to them. wanted: refs that ESI is to be asked for.
+    refusals: what was refused, the first of it, with the reason.
     """
 
     day: date
@@ -58,6 +62,12 @@ class Day:
     refused: int = 0
     wanted: int = 0
     reason: str | None = None
+    refusals: list[str] = field(default_factory=list)
+
+    def refuse(self, reason: str) -> None:
+        """Keep a reason, unless there are many already."""
+        if len(self.refusals) < SHOWN_REFUSALS:
+            self.refusals.append(reason)
 
 
 @dataclass(slots=True)
@@ -128,7 +138,9 @@ class Target:
 
     def day_read(self, archive: str, scope: str, day: Day) -> None:
         """A day was read to its end."""
-        counts = [number_of(day.day), day.mails, day.kept, day.stored, day.refused + day.mismatched]
+        # What went to ESI instead is settled. What did not can still be brought by `--verify`.
+        refused = day.refused + max(0, day.mismatched - day.wanted)
+        counts = [number_of(day.day), day.mails, day.kept, day.stored, refused]
         if self._daemon is not None:
             self._daemon.post("/v1/history", {"archive": archive, "scope": scope, "counts": counts})
             return
@@ -195,9 +207,11 @@ class Everef:
         """Read these days. Raises Unavailable, BadInput where the archive's list of days cannot be had."""
         summary = Summary(EVEREF)
         totals = self._totals()
-        read = {
-            int(day): int(mails) for day, mails in self._target.state(EVEREF, wanted.scope)["days"].items()
-        }
+        state = self._target.state(EVEREF, wanted.scope)
+        read = {int(day): int(mails) for day, mails in state["days"].items()}
+        if self._verify:
+            for number in state["refused"]:
+                read.pop(int(number), None)
         for each in days:
             number = number_of(each)
             day = Day(each, mails=totals.get(number, 0))
@@ -248,6 +262,8 @@ class Everef:
             report = self._target.mails(self._kept(path, day, wanted, refs))
             day.stored, day.known = report["stored"], report["known"]
             day.refused = report["bad"]
+            for error in report["errors"]:
+                day.refuse(f"the {error['line']:,}. that was kept: {error['reason']}")
             if refs and self._verify:
                 day.wanted = self._target.refs(refs)["wanted"]
 
@@ -263,19 +279,22 @@ class Everef:
                     bar.show(seen, f"{day.kept:,} kept")
                 if each.killmail_id is None:
                     day.unreadable += 1
+                    day.refuse(f"the {seen:,}. file of the archive: it is no killmail")
                     continue
                 if not each.wanted:
                     continue
                 try:
                     line = everef.import_line(each)
-                except BadInput:
+                except BadInput as error:
                     day.unreadable += 1
+                    day.refuse(f"killmail {each.killmail_id}: {error.message}")
                     continue
                 day.kept += 1
                 if matches_hash(line):
                     yield line
                 else:
                     day.mismatched += 1
+                    day.refuse(f"killmail {each.killmail_id}: its hash in the archive is not its own")
                     refs.append(f"{each.killmail_id},{each.killmail_hash}\n".encode())
         finally:
             bar.end()
@@ -325,6 +344,8 @@ class ZkillboardDays:
         lines = (f"{killmail_id},{killmail_hash}\n".encode() for killmail_id, killmail_hash in pairs)
         report = self._target.refs(lines)
         day.wanted, day.known, day.refused = report["wanted"], report["known"], report["bad"]
+        for error in report["errors"]:
+            day.refuse(f"the {error['line']:,}. pair: {error['reason']}")
 
 
 def words_of(day: Day) -> str:

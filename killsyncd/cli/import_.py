@@ -208,7 +208,9 @@ def _of_archives(args: Namespace) -> bool:
     chosen = bool(args.all or args.character or args.corporation or args.alliance)
     if (chosen or args.verify) and not (args.everef or args.zkillboard_history):
         raise UsageError("--all, --character, --corporation, --alliance and --verify choose from archives")
-    if args.zkillboard_history and (args.verify or not args.all or args.character or args.corporation):
+    if args.zkillboard_history and (
+        args.verify or not args.all or args.character or args.corporation or args.alliance
+    ):
         raise UsageError(
             "zKillboard's days are ids and hashes: who was on a killmail is not known before ESI tells it",
             "give --all alone (20,000 killmails a day, of which ESI gives 7,200 an hour), or use --everef",
@@ -250,13 +252,17 @@ def _show_refs(args: Namespace, target: Any) -> int:
 
 
 def _show_days(args: Namespace, summary: Any) -> int:
-    from killsyncd.cli.history import words_of
+    from killsyncd.cli.history import SHOWN_REFUSALS, words_of
 
     if wants_json(args):
         out_json(summary.document())
     else:
         for day in summary.days:
             out(words_of(day))
+            for reason in day.refusals[:SHOWN_ERRORS]:
+                say(f"  {reason}")
+            if len(day.refusals) > SHOWN_ERRORS:
+                say(f"  and more; --json has the first {SHOWN_REFUSALS}")
         read, kept = summary.total("mails"), summary.total("kept")
         stored, wanted = count(summary.total("stored"), "killmail"), summary.total("wanted")
         out(f"{read:,} read, {kept:,} kept, {stored} stored, {wanted:,} wanted from ESI.")

@@ -39,9 +39,10 @@ class DayRead:
 
 @dataclass(frozen=True, slots=True)
 class HistoryState:
-    """What was read for a scope (day: mails), and who is ours."""
+    """What was read for a scope (day: mails), of which days something was refused, and who is ours."""
 
     days: Mapping[int, int]
+    refused: Sequence[int]
     characters: Sequence[int]
     corporations: Sequence[int]
 
@@ -69,6 +70,9 @@ class HistoryRows(Protocol):
     async def days(self, archive: str, scope: str) -> Mapping[int, int]:
         """Days (YYYYMMDD) that were read for this scope, and how many mails they had then."""
 
+    async def days_refused(self, archive: str, scope: str) -> Sequence[int]:
+        """Days of which something was refused when they were read."""
+
     async def day_read(self, day: DayRead) -> None:
         """A day was read to its end."""
 
@@ -90,7 +94,8 @@ class HistoryImports:
     async def state(self, archive: str, scope: str) -> HistoryState:
         """What was read already, and who is ours."""
         characters, corporations = await self._rows.ours()
-        return HistoryState(await self._rows.days(archive, scope), characters, corporations)
+        refused = await self._rows.days_refused(archive, scope)
+        return HistoryState(await self._rows.days(archive, scope), refused, characters, corporations)
 
     async def day_read(self, day: DayRead) -> None:
         """A day was read to its end: it is not read again unless it grows."""

@@ -16,6 +16,9 @@ async def test_days_are_kept_by_archive_and_scope(world: StorageWorld) -> None:
     await rows.day_read(DayRead("everef", "characters 1", 20260101, 15001, 21, 1, 0))
     assert await rows.days("everef", "characters 1") == {20260101: 15001}
     assert await rows.days("zkillboard", "everybody") == {}
+    assert await rows.days_refused("everef", "characters 1") == []
+    await rows.day_read(DayRead("everef", "characters 1", 20260103, 9, 9, 8, 1))
+    assert await rows.days_refused("everef", "characters 1") == [20260103]
 
 
 async def test_who_is_ours(world: StorageWorld) -> None:

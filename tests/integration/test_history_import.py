@@ -89,9 +89,15 @@ def test_through_a_daemon_ours_are_kept_and_a_wrong_hash_goes_to_esi(stage: Stag
     assert "nobody has logged in" in daemon.command("import", "--everef", days).stderr
     daemon.ctl("pause")
     stage.log_in(daemon, eve, pilot)
+    told = imported(daemon, "--everef", days, code=1)
+    assert (total(told, "mismatched"), total(told, "wanted")) == (1, 0)
+    (reason,) = [each for day in told["days"] for each in day["refusals"]]
+    assert reason.startswith(f"killmail {made[0]['killmail_id']}: its hash")
+    # Only what was refused is read again for that.
     told = imported(daemon, "--everef", days, "--verify", code=1)
-    assert (total(told, "kept"), total(told, "stored")) == (len(made), len(made) - 1)
+    assert [day["state"] for day in told["days"]].count("read") == 1
     assert (total(told, "mismatched"), total(told, "wanted")) == (1, 1)
+    assert [day["state"] for day in imported(daemon, "--everef", days, "--verify")["days"]].count("read") == 0
     assert daemon.value("SELECT killmail_hash FROM refs") == "ab" * 20
     daemon.ctl("resume")
     daemon.wait_stored(len(made))
@@ -124,6 +130,7 @@ def test_what_does_not_go_together_is_said(stage: Stage) -> None:
         (("--everef", "yesterday"), "FROM..TO"),
         (("--everef", "1999-01-01..1999-02-01"), "holds no day"),
         (("--zkillboard-history", "2026-01-01..2026-01-02"), "who was on a killmail is not known"),
+        (("--zkillboard-history", "2026-01-01..2026-01-02", "--all", "--alliance", "5"), "is not known"),
         (("--everef", "2026-01-01..2026-01-02", "--all", "--character", "5"), "--all keeps everything"),
         (("--everef", "2026-01-01..2026-01-02", "--character", "me"), "is no id"),
     ):

@@ -187,7 +187,7 @@ class Noted:
         self.days: dict[int, int] = {}
 
     def state(self, archive: str, scope: str) -> Any:
-        return {"days": {str(day): mails for day, mails in self.days.items()}}
+        return {"days": {str(day): mails for day, mails in self.days.items()}, "refused": []}
 
     def day_read(self, archive: str, scope: str, day: history.Day) -> None:
         self.days[history.number_of(day.day)] = day.mails

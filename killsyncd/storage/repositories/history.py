@@ -22,6 +22,12 @@ class HistoryRepository(Repository):
         rows = yield Run("history.days", {"archive": archive, "scope": scope})
         return {int(row["day"]): int(row["mails"]) for row in rows}
 
+    @reads
+    def days_refused(self, archive: str, scope: str) -> Tx[Sequence[int]]:
+        """Days of which something was refused when they were read."""
+        rows = yield Run("history.days_refused", {"archive": archive, "scope": scope})
+        return [int(row["day"]) for row in rows]
+
     @writes
     def day_read(self, day: DayRead) -> Tx[None]:
         """A day was read to its end."""

@@ -1,6 +1,9 @@
 -- name: days
 SELECT day, mails FROM history_days WHERE archive = :archive AND scope = :scope ORDER BY day;
 
+-- name: days_refused
+SELECT day FROM history_days WHERE archive = :archive AND scope = :scope AND refused > 0 ORDER BY day;
+
 -- name: day_read
 INSERT INTO history_days (archive, scope, day, mails, kept, stored, refused, read_at)
 VALUES (:archive, :scope, :day, :mails, :kept, :stored, :refused, {now})
