@@ -115,16 +115,8 @@ class EsiClient:
         self._report = BudgetReport(
             store, self._permits, self._limits, self._time, per_second=settings.requests_per_second
         )
-        self._upkeep = Upkeep(
-            self._permits,
-            self._accounting,
-            self._limits,
-            self._time,
-            self._gate,
-            self._status,
-            clock,
-            self._changes,
-        )
+        over = (self._permits, self._accounting, self._limits, self._time, self._gate, self._status)
+        self._upkeep = Upkeep(*over, clock, self._changes)
 
     async def start(self) -> None:
         """Read what was known before the restart. Raises Unavailable."""

@@ -45,6 +45,26 @@ def of_report(report: StatusReport) -> Iterator[Metric]:
     yield _gauge(
         "killsyncd_queue_consumers", "Daemons that work the queue, 0 while paused.", report.consumers
     )
+    yield from _pending(report)
+    users = GaugeMetricFamily("killsyncd_users", "Pilots by state.", labels=["state"])
+    for state in UserState:
+        users.add_metric([state.value], report.users_by_state.get(state, 0))
+    yield users
+    yield from _moment(
+        "killsyncd_producer_last_run_timestamp_seconds",
+        "When the producer last ran, on whichever daemon.",
+        report.last_producer_run,
+    )
+    yield from _moment(
+        "killsyncd_producer_next_run_timestamp_seconds",
+        "When the producer runs next; absent while it is paused or off.",
+        report.next_producer_run,
+    )
+    yield from _budgets(report.budgets)
+
+
+def _pending(report: StatusReport) -> Iterator[Metric]:
+    """Killmails that were listed and are not stored: how many, since when, for how long yet."""
     refs = GaugeMetricFamily(
         "killsyncd_refs", "Killmails that were listed and are not stored.", labels=["state"]
     )
@@ -67,21 +87,6 @@ def of_report(report: StatusReport) -> Iterator[Metric]:
             "Time that ESI's budget needs for what is pending.",
             report.pending_eta,
         )
-    users = GaugeMetricFamily("killsyncd_users", "Pilots by state.", labels=["state"])
-    for state in UserState:
-        users.add_metric([state.value], report.users_by_state.get(state, 0))
-    yield users
-    yield from _moment(
-        "killsyncd_producer_last_run_timestamp_seconds",
-        "When the producer last ran, on whichever daemon.",
-        report.last_producer_run,
-    )
-    yield from _moment(
-        "killsyncd_producer_next_run_timestamp_seconds",
-        "When the producer runs next; absent while it is paused or off.",
-        report.next_producer_run,
-    )
-    yield from _budgets(report.budgets)
 
 
 def _corporations(measures: Measures) -> Metric:
@@ -125,6 +130,20 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
         tokens.add_metric([state], measures.access_tokens.get(state, 0))
     yield tokens
     yield _gauge("killsyncd_feed_position", "Killmails that the feed ever numbered.", measures.feed_position)
+    yield from _worth(measures)
+    yield from _kept_up_to_date(measures)
+    if measures.last_backup_at is not None:
+        yield _gauge(
+            "killsyncd_last_backup_timestamp_seconds",
+            "When a backup was last finished; absent where none was ever made.",
+            measures.last_backup_at,
+        )
+    if measures.size_bytes is not None:
+        yield _gauge("killsyncd_database_size_bytes", "Size of the database.", measures.size_bytes)
+
+
+def _worth(measures: Measures) -> Iterator[Metric]:
+    """How far killmails are valued, and what those of a day were worth."""
     yield _gauge(
         "killsyncd_valued_position",
         "Up to which position of the feed killmails were valued.",
@@ -141,6 +160,10 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
         isk.add_metric([side], worth)
     yield fights
     yield isk
+
+
+def _kept_up_to_date(measures: Measures) -> Iterator[Metric]:
+    """Static data, and how old it and prices are."""
     yield _gauge(
         "killsyncd_static_data_build", "CCP's build of the static data, 0 for none.", measures.static_build
     )
@@ -160,14 +183,6 @@ def of_measures(measures: Measures) -> Iterator[Metric]:
     for name, age in measures.task_ages.items():
         ages.add_metric([name], age)
     yield ages
-    if measures.last_backup_at is not None:
-        yield _gauge(
-            "killsyncd_last_backup_timestamp_seconds",
-            "When a backup was last finished; absent where none was ever made.",
-            measures.last_backup_at,
-        )
-    if measures.size_bytes is not None:
-        yield _gauge("killsyncd_database_size_bytes", "Size of the database.", measures.size_bytes)
 
 
 def of_webhooks(counts: Mapping[tuple[str, str], int], waiting: Mapping[str, int] | None) -> Iterator[Metric]:
