@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from killsyncd.auth.grant import GrantUnusable, LenderLost, ListRefused, SsoUnavailable
@@ -17,9 +17,10 @@ from killsyncd.core.errors import KillsyncdError, Unavailable
 from killsyncd.core.events import Events, Wakeup
 from killsyncd.core.logging import Logger, StateLog, get_logger
 from killsyncd.core.model import Job, Origin, SyncMode, WaitsFor, Walk
-from killsyncd.core.retry import full_jitter, retry
+from killsyncd.core.retry import full_jitter
 from killsyncd.esi.client import EsiClient
 from killsyncd.esi.responses import Downtime, EsiError, EsiStatus, MustWait, NotBefore, RateLimited
+from killsyncd.sync.job_release import DATABASE_AGAIN, LEAST_PAUSE, JobRelease
 from killsyncd.sync.job_source import JobSource
 from killsyncd.sync.job_start import JobStart
 from killsyncd.sync.lending import ListTokens
@@ -33,12 +34,6 @@ T = TypeVar("T")
 
 FIRST_BACKOFF = 5.0
 LONGEST_BACKOFF = 900.0
-LEAST_PAUSE = 0.5
-DATABASE_AGAIN = 2.0
-"""Seconds until a database that did not answer is asked again."""
-
-TROUBLE_LASTS = 20.0
-
 LONGEST_CLOSED = 60.0
 """Seconds for which no job is taken at most, because ESI said no to everybody."""
 
@@ -71,7 +66,6 @@ class Consumer:
         listed: Callable[[int], None],
     ) -> None:
         self._jobs = jobs
-        self._rows = rows
         self._ledger = ledger
         self._esi = esi
         self._reader = ListReader(ledger, esi, tokens, settings)
@@ -84,15 +78,14 @@ class Consumer:
         self._listed = listed
         self._log = get_logger(__name__)
         self._states = StateLog(self._log)
+        self._release = JobRelease(rows, events, clock, self._states, self._stepped)
         self._waited_for_expiry: set[int] = set()  # sources; for lists that live too short, once is enough
         self._switched = Wakeup()
         events.on("switches", self._switched.ring)
-        self._stopping = asyncio.Event()
         self._closed_until = 0.0  # monotonic: ESI is shut for everybody until then
         self.working = 0
         self.jobs_done = 0
         self.jobs_failed = 0
-        self._trouble: tuple[float, str] | None = None
         self._progress = clock.monotonic()
         self._idle = False
 
@@ -101,6 +94,9 @@ class Consumer:
         """Monotonic time of the last step; waiting for a job is no standstill."""
         return self._clock.monotonic() if self._idle else self._progress
 
+    def _stepped(self) -> None:
+        self._progress = self._clock.monotonic()
+
     def reconfigure(self, settings: ConsumerSettings) -> None:
         """Walk by other settings from now on; `concurrency` stays what it was at the start."""
         self._settings = self._reader.settings = settings
@@ -108,14 +104,11 @@ class Consumer:
     @property
     def trouble(self) -> str | None:
         """Why the queue's rows cannot be read or written just now."""
-        # An empty queue that works again says nothing: what was not met again for a while is over.
-        if self._trouble is None or self._clock.monotonic() - self._trouble[0] > TROUBLE_LASTS:
-            return None
-        return self._trouble[1]
+        return self._release.trouble
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Take and work jobs until stopping; then those under way are worked to their end."""
-        self._stopping = stopping
+        self._release.stopping = stopping
         stopped = asyncio.ensure_future(stopping.wait())  # once, and not for each job
         try:
             async with asyncio.TaskGroup() as group:
@@ -143,10 +136,10 @@ class Consumer:
                 try:
                     job = await _first(stopped, asyncio.ensure_future(self._jobs.next()))
                 except Unavailable as error:
-                    self._in_trouble(error)
+                    self._release.in_trouble(error)
                     await _first(stopped, asyncio.ensure_future(self._clock.sleep(DATABASE_AGAIN)))
                 else:
-                    self._out_of_trouble()
+                    self._release.out_of_trouble()
                     return job
             return None
         finally:
@@ -170,7 +163,9 @@ class Consumer:
         except LeaseLost as error:
             log.info("the lease of a job was lost")
             # Does nothing where the claim is gone; otherwise the row must not stay held for ever.
-            await self._give_back(job, self._clock.now() + FIRST_BACKOFF, job.attempts, error.message, log)
+            await self._release.give_back(
+                job, self._clock.now() + FIRST_BACKOFF, job.attempts, error.message, log
+            )
         except MustWait as error:
             if isinstance(error, Downtime) or (isinstance(error, RateLimited) and error.group == EVERYBODY):
                 # For everybody: ten thousand jobs must not be taken and given back, over and over.
@@ -180,10 +175,10 @@ class Consumer:
                 # Half of a list's window is for the interval: the producer's next run goes on with it, or
                 # what it leaves does then.
                 until, why = self._clock.now() + self._settings.interval, "the rest of its budget is kept"
-                return await self._give_back(job, until, job.attempts, why, log, None)
+                return await self._release.give_back(job, until, job.attempts, why, log, None)
             # No failure: no attempt counts. A little apart, so that not all come back at once.
             until = error.until + self._rng.uniform(0.0, 1.0)
-            await self._give_back(job, until, job.attempts, error.message, log, error.waits_for)
+            await self._release.give_back(job, until, job.attempts, error.message, log, error.waits_for)
         except SsoUnavailable as error:
             if not error.everybody:
                 return await self._failed(job, error, log)
@@ -191,14 +186,14 @@ class Consumer:
             # longer it lasts, the further apart, for it may concern thousands.
             asked_to = error.retry_after or 0.0
             wait = asked_to + self._rng.uniform(LEAST_PAUSE, FIRST_BACKOFF + 2 * min(asked_to, 120.0))
-            await self._give_back(job, self._clock.now() + wait, job.attempts, error.message, log)
+            await self._release.give_back(job, self._clock.now() + wait, job.attempts, error.message, log)
         except LenderLost as error:
             await self._lender_lost(job, error, log)
         except GrantUnusable as error:
             log.warning("needs a new login", reason=error.message)
             self._states.forget(job.source_id)
             # Acknowledged and not dropped: after a login in this very moment there is another request.
-            await self._until_written(lambda: self._rows.finish(job), log)
+            await self._release.finish(job, log)
         except KillsyncdError as error:
             await self._failed(job, error, log)
         except Exception as error:
@@ -224,10 +219,10 @@ class Consumer:
         log.warning("a corporation's list is not read with this pilot's token", reason=error.message)
         self._events.tell("lenders")
         if error.retry_after is None:
-            await self._until_written(lambda: self._rows.finish(job), log)
+            await self._release.finish(job, log)
             return
         until = self._clock.now() + error.retry_after + self._rng.uniform(LEAST_PAUSE, 1.0)
-        await self._give_back(job, until, job.attempts, error.message, log)
+        await self._release.give_back(job, until, job.attempts, error.message, log)
 
     async def _done(self, job: Job, log: Logger) -> None:
         try:
@@ -254,57 +249,7 @@ class Consumer:
             reason=error.message,
             attempts=attempts,
         )
-        await self._give_back(job, self._clock.now() + wait, attempts, error.message, log)
-
-    async def _give_back(
-        self,
-        job: Job,
-        until: float,
-        attempts: int,
-        reason: str,
-        log: Logger,
-        waits_for: WaitsFor | None = WaitsFor.RETRY,
-    ) -> None:
-        # Never at once: an error that says "now" again and again must not make this a busy loop.
-        until = max(until, self._clock.now() + LEAST_PAUSE)
-        log.debug("waits", seconds=round(until - self._clock.now(), 1), reason=reason)
-        await self._until_written(
-            lambda: self._rows.postpone(
-                job, until, attempts=attempts, reason=reason, waits_for=waits_for, by=self._clock.now()
-            ),
-            log,
-        )
-        self._events.tell("wants")
-
-    async def _until_written(self, write: Callable[[], Awaitable[object]], log: Logger) -> None:
-        """Let go of a job's row, however long the database takes: while we live nobody else frees it."""
-
-        def failed(error: Unavailable, _seconds: float) -> None:
-            self._in_trouble(error)
-            self._progress = self._clock.monotonic()  # waiting for the database is no standstill
-
-        try:
-            await retry(
-                write,
-                on=Unavailable,
-                wait=DATABASE_AGAIN,
-                sleep=self._clock.sleep,
-                stop=lambda _attempts: self._stopping.is_set(),
-                before_wait=failed,
-            )
-        except Unavailable as error:
-            self._in_trouble(error)
-            log.warning("could not give a job back; it is free again with the next start")
-        else:
-            self._out_of_trouble()
-
-    def _in_trouble(self, error: Unavailable) -> None:
-        self._trouble = self._clock.monotonic(), error.message
-        self._states.set("rows", "failing", "the queue cannot be read or written", reason=error.message)
-
-    def _out_of_trouble(self) -> None:
-        self._trouble = None
-        self._states.set("rows", "ok", "the queue can be read and written again")
+        await self._release.give_back(job, self._clock.now() + wait, attempts, error.message, log)
 
     async def _sync(self, job: Job, log: Logger) -> Summary:
         walk, start = await self._begin(job)
@@ -384,7 +329,7 @@ class Consumer:
         until = max(self._esi.wall(page.expires_at) if page else 0.0, self._clock.now() + wait)
         log.info("the list changed while it was read; reading it again later", torn=torn)
         why = "the list changed while it was read"
-        await self._give_back(job, until, job.attempts, why, log, WaitsFor.CACHE)
+        await self._release.give_back(job, until, job.attempts, why, log, WaitsFor.CACHE)
 
 
 def _stuck(job: Job, error: EsiError) -> bool:
