@@ -12,9 +12,12 @@ from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput
 from killsyncd.core.read_model import COUNTED_TO, DayActivity, Involved, MailFilter, Order, Role, TooMuch
 from killsyncd.core.security import SecurityClass
+from killsyncd.static_data.ports import TableChange
+from killsyncd.static_data.records import TABLES, Build
 from killsyncd.storage.migrations import Migratable
 from killsyncd.storage.repositories import driving, filtering
 from killsyncd.storage.repositories import search as reading_module
+from killsyncd.storage.repositories.static_data import StaticDataRepository
 from tests.contract.conftest import Backend
 from tests.support.api_world import PILOT, ApiWorld, mail_json
 from tests.support.catalogue import (
@@ -252,6 +255,21 @@ async def test_filters_of_any_kind_give_what_they_say(
         given = some_filter(rng, mails, utc(int(api.clock.now())))
         found += await check(api, mails, positions, given, rng.choice(list(Order)))
     assert found > 200
+
+
+async def test_a_region_is_what_the_newest_build_says(api: ApiWorld) -> None:
+    """Systems of regions are kept between questions, but not beyond the static data that they came from."""
+    await add_sample(api)
+    static_data, systems = StaticDataRepository(api.store), TABLES[-1]
+    new = min(SYSTEMS)
+    before = await api.reading.count(MailFilter(region_id=REGION))
+    moved = TableChange(systems, [(new, CONSTELLATION, WORMHOLES, 0.5, "Moved")])
+    assert await static_data.swap(Build(6, ""), 0, [])
+    assert await static_data.swap(Build(7, ""), 6, [TableChange(systems, gone=[new])])
+    gone = await api.reading.count(MailFilter(region_id=REGION))
+    assert await static_data.swap(Build(8, ""), 7, [moved])
+    there = await api.reading.count(MailFilter(region_id=WORMHOLES))
+    assert (before, gone, there) == (40, 20, 40)
 
 
 async def everything(api: ApiWorld) -> list[Any]:
