@@ -71,6 +71,11 @@ MACROS: dict[str, dict[str, str]] = {
         "each": "(SELECT value FROM json_each(:%s)) c",
         "lateral": "killmails o WHERE o.killmail_id IN (SELECT killmail_id FROM (",
         "end_lateral": ") i)",
+        # `CROSS JOIN {row_of}killmails k{where_row}k.killmail_id = d.killmail_id{end_row_of:k}`: the same,
+        # row by row. SQLite takes the tables of a CROSS JOIN in their order, PostgreSQL has to be told.
+        "row_of": "",
+        "where_row": " /* ",
+        "end_row_of": " */",
         # `killmail_id {of_few} SELECT ... {end_of_few}`: looked up, whatever a planner thinks of it.
         "of_few": "IN (",
         "end_of_few": ")",
@@ -104,6 +109,9 @@ MACROS: dict[str, dict[str, str]] = {
         "each": "unnest(:%s::bigint[]) AS c(value)",
         "lateral": "LATERAL (",
         "end_lateral": ") o",
+        "row_of": "LATERAL (SELECT * FROM ",
+        "where_row": " WHERE ",
+        "end_row_of": " OFFSET 0) %s",
         "of_few": "= ANY(ARRAY(",
         "end_of_few": "))",
         "binary": 'COLLATE "C"',

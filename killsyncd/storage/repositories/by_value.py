@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from killsyncd.core.read_model import Mail
 from killsyncd.storage.repositories import paging
+from killsyncd.storage.repositories.filtering import looked_up
 from killsyncd.storage.transaction import Row, Sql, Tx
 
 
@@ -50,9 +51,9 @@ def by_value(
         where = ["k.killmail_id = v.killmail_id", *conditions]
         if after is not None:
             where.append("(v.total, v.killmail_id) < (:after_total, :after_id)")
-        # CROSS JOIN: SQLite takes the tables in this order.
+        mail = looked_up("killmails", "k", "k.killmail_id = v.killmail_id")
         found = yield from mails(
-            f"SELECT {columns}, v.total FROM killmail_values v CROSS JOIN killmails k "
+            f"SELECT {columns}, v.total FROM killmail_values v CROSS JOIN {mail} "
             f"WHERE {' AND '.join(where)} ORDER BY v.total DESC, v.killmail_id DESC LIMIT :limit",
             limit,
         )

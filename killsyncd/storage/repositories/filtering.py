@@ -28,6 +28,15 @@ MANY_IDS = 300
 """So many systems or types are not walked one by one."""
 
 
+def looked_up(table: str, alias: str, condition: str) -> str:
+    """A table in a CROSS JOIN, read by this condition for each row before it; WHERE has it, too."""
+    return f"{{row_of}}{table} {alias}{{where_row}}{condition}{{end_row_of:{alias}}}"
+
+
+MAIL_OF = looked_up("killmails", "k", "k.killmail_id = d.killmail_id")
+"""The mail of each row `d`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """Mails in the order of their time. condition: on the table's alias, `k` for killmails, else `d`.
@@ -43,8 +52,9 @@ class Index:
     @property
     def source(self) -> str:
         """What to select from for mails in whatever order."""
-        each = "" if self.ids is None else f"{{each:{self.ids}}} CROSS JOIN "
-        return f"{each}{self.table} {self.alias}"
+        if self.ids is None:
+            return f"{self.table} {self.alias}"
+        return f"{{each:{self.ids}}} CROSS JOIN {looked_up(self.table, self.alias, self.condition)}"
 
     @property
     def alias(self) -> str:
@@ -93,6 +103,10 @@ class Filter:
         """Conditions that a list can be driven by."""
         return [each for each in self.conditions if each.indexes]
 
+
+_ONE = " LIMIT 1 OFFSET 0"
+"""Ends a test that looks into another table. PostgreSQL may otherwise go through all of that table once and
+keep what it finds, instead of looking at the mail's own rows; what has an offset it leaves as it is."""
 
 _SIDES = {Role.VICTIM: ("victims",), Role.ATTACKER: ("attackers",), None: ("victims", "attackers")}
 
@@ -156,7 +170,7 @@ def _of_sets(given: MailFilter, sets: Sets, into: Filter) -> list[Condition]:
         index = Index("victims", "d.ship_type_id = c.value", name)
         test = (
             "EXISTS (SELECT 1 FROM victims x WHERE x.killmail_id = k.killmail_id"
-            f" AND {{plain}}x.ship_type_id {{in:{name}}})"
+            f" AND {{plain}}x.ship_type_id {{in:{name}}}{_ONE})"
         )
         found.append(Condition(test, (index,), ids=len(types)))
     return found
@@ -170,7 +184,7 @@ def _worth(least: int | None, most: int | None, into: Filter) -> Condition:
     condition = " AND ".join(parts)
     test = (
         "EXISTS (SELECT 1 FROM killmail_values x WHERE x.killmail_id = k.killmail_id"
-        f" AND {condition.replace('T.', 'x.')})"
+        f" AND {condition.replace('T.', 'x.')}{_ONE})"
     )
     # An index holds what is worth at least so much: with an upper limit much of it may be beyond that.
     within = condition.replace("T.", "d.")
@@ -194,7 +208,7 @@ def _of_so_many(wanted: int, into: Filter) -> Condition:
 def _in_tables(tables: Sequence[str], column: str, param: str, more: str) -> Condition:
     tests = [
         f"EXISTS (SELECT 1 FROM {table} x WHERE x.killmail_id = k.killmail_id{{same_time}}"
-        f" AND {{plain}}x.{column} = {param}{more.replace('T.', 'x.')})"
+        f" AND {{plain}}x.{column} = {param}{more.replace('T.', 'x.')}{_ONE})"
         for table in tables
     ]
     test = tests[0] if len(tests) == 1 else f"({' OR '.join(tests)})"
@@ -226,11 +240,19 @@ def counts(candidates: Sequence[Condition], given: Filter, limit: int) -> str:
     for number, each in enumerate(candidates):
         of_each = [
             f"(SELECT COUNT(*) FROM (SELECT 1 FROM {index.source} "
-            f"WHERE {' AND '.join([index.condition, *_range(index, given)])} LIMIT {limit}) AS n{number})"
+            f"WHERE {' AND '.join([index.condition, *_range(index, given)])}{_in_order(each, index)}"
+            f" LIMIT {limit}) AS n{number})"
             for index in each.indexes
         ]
         parts.append(f"{' + '.join(of_each)} AS c{number}")
     return f"SELECT {', '.join(parts)}"
+
+
+def _in_order(condition: Condition, index: Index) -> str:
+    """Counted in the order of the index that is meant: a planner may think the whole table shorter."""
+    if condition.sparse or index.ids is not None:
+        return ""
+    return f" ORDER BY {index.alias}.{'killmail_time' if index.of_mails else 'killed_at'}"
 
 
 def in_time(
@@ -264,9 +286,8 @@ def samples(given: Filter, driver: Condition | None, order: Order, *, goes_on: b
             ["k.killmail_id = d.killmail_id", *others, *_range(Index("killmails", ""), given)]
         )
         all_of_it = f" OR (SELECT COUNT(*) FROM ({entries}) AS of_one) < :sample" if len(indexes) > 1 else ""
-        # CROSS JOIN: SQLite takes the tables in this order.
         found.append(
-            f"(SELECT COUNT(*) FROM (SELECT 1 FROM ({entries}) d CROSS JOIN killmails k WHERE {tests}"
+            f"(SELECT COUNT(*) FROM (SELECT 1 FROM ({entries}) d CROSS JOIN {MAIL_OF} WHERE {tests}"
             f" LIMIT :limit) AS matching) >= :limit{all_of_it}"
         )
     return found
@@ -304,8 +325,7 @@ def counted(given: Filter, driver: Condition | None) -> str:
         conditions, (index,) = in_another_order(given, driver, looked_up=False), driver.indexes
         joined, mails = [index.condition, *_range(index, given)], ""
         if len(given.conditions) > 1:
-            # CROSS JOIN: SQLite takes the tables in this order.
-            mails = "" if index.of_mails else " CROSS JOIN killmails k"
+            mails = "" if index.of_mails else f" CROSS JOIN {MAIL_OF}"
             joined += [*([] if index.of_mails else ["k.killmail_id = d.killmail_id"]), *conditions]
         return (
             f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM {index.source}{mails} "
@@ -359,8 +379,7 @@ def _walk(given: Filter, driver: Condition | None, index: Index, order: Order, g
     ]
     mails = ""
     if others and not index.of_mails:
-        # CROSS JOIN: SQLite takes the tables in this order.
-        mails, others = " CROSS JOIN killmails k", ["k.killmail_id = d.killmail_id", *others]
+        mails, others = f" CROSS JOIN {MAIL_OF}", ["k.killmail_id = d.killmail_id", *others]
     distinct = "DISTINCT " if index.table == "attackers" else ""
     way = "DESC" if order.descending else "ASC"
     return (
