@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bench.torture.clocks import CLOCKS
@@ -71,13 +72,17 @@ def main() -> int:
         parser.error(f"there is no row {', '.join(unknown)}; known: {', '.join(ROWS)}")
     seed = random.SystemRandom().randrange(1 << 32) if chosen.seed is None else chosen.seed
     print(f"seed {seed}\n\n{HEADER}", flush=True)
-    failed = 0
+    failed, began = 0, time.monotonic()
     names = chosen.rows or (list(ROWS) if chosen.long or chosen.every_row else sample(seed))
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        outcomes = pool.map(lambda each: play(each, seed, chosen.long), names)
-        for name, found in zip(names, outcomes, strict=True):
+        playing = {pool.submit(play, name, seed, chosen.long): name for name in names}
+        for done in as_completed(playing):
+            found = done.result()
             failed += not found.ok
-            print(line(name, found), flush=True)
+            print(line(playing[done], found), flush=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime
+    print(f"\nin {time.monotonic() - began:.0f} s, with {cpu:.0f} s of CPU", flush=True)
     return 1 if failed else 0
 
 

@@ -106,15 +106,15 @@ def login(scene: Scene) -> Outcome:
 def refresh(scene: Scene) -> Outcome:
     """Killed while refresh tokens are replaced, which they are at each refresh: no pilot is logged out.
 
-    The SSO takes the old token for half a minute more: without that, nobody could keep one whose successor
-    was in an answer that died with the daemon.
+    The SSO takes the old token for some minutes more: without that, nobody could keep one whose successor
+    was in an answer that died with the daemon. More than a start takes on a busy machine.
     """
     eve = scene.stage.eve(
         pilots=6,
         history=2,
         cache=LIST_LIFE,
         token_life=6,
-        rotation_grace=30,
+        rotation_grace=300,
         latency=0.02,
         seed=scene.seed,
     )

@@ -77,10 +77,17 @@ def locked(scene: Scene) -> Outcome:
 def past_its_lease(scene: Scene) -> Outcome:
     """Two daemons on one PostgreSQL; one stands still for longer than its lease, is given up, and goes on.
 
-    What it had claimed the other one has done by then: it writes nothing stale, and renews no token again.
+    What it had claimed the other one has done by then: it writes nothing stale, and renews no token again. A
+    refresh token whose successor is in an answer that it has not read yet must be good for that long.
     """
     eve = scene.stage.eve(
-        pilots=4, history=40, cache=LIST_LIFE, token_life=25, rotation_grace=30, latency=0.02, seed=scene.seed
+        pilots=4,
+        history=40,
+        cache=LIST_LIFE,
+        token_life=25,
+        rotation_grace=300,
+        latency=0.02,
+        seed=scene.seed,
     )
     pilots, found = pilots_of(eve), Outcome()
     with PrivatePostgres() as postgres:

@@ -145,6 +145,18 @@ async def test_connections_are_reset() -> None:
         assert sim.counters()["requests"]["esi.status"].keys() == {"0"}
 
 
+async def test_a_request_that_is_cut_off_or_refused_counts_as_one() -> None:
+    async with universe() as (sim, caller):
+        ref = sim.mails()[0]
+        sim.script("reset", "killmail", count=1)
+        # aiohttp, whose caller this is, sends a GET again by itself: both have come.
+        assert (await caller.detail(ref)).status == 200
+        assert sim.counters()["detail_requests"] == 2
+        sim.script("status", "killmail", status=503, count=1)
+        assert (await caller.detail(ref)).status == 503
+        assert sim.counters()["detail_requests"] == 3
+
+
 async def test_hanging_ends_with_the_client_and_with_the_simulator() -> None:
     async with universe() as (sim, caller):
         sim.script("hang", "status")
