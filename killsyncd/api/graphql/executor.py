@@ -139,17 +139,19 @@ class BoundedExecutor(Executor[Any]):
         return completed
 
     async def _all(self, rows: Sequence[Awaitable[Any]]) -> list[Any]:
-        """Work on rows side by side. They begin, and are cancelled should it come to that, some at a time.
+        """Work on rows side by side: they begin, are waited for, and if need be are cancelled some at a time.
 
         Not asyncio.gather: a query has thousands of them, and that begins and cancels all in one round.
         """
         tasks: list[asyncio.Future[Any]] = []
         try:
             await self._begin(rows, tasks)
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            failed = [each for each in done if not each.cancelled() and each.exception() is not None]
-            if failed:
-                failed[0].result()
+            for start in range(0, len(tasks), _BEGUN):
+                part = tasks[start : start + _BEGUN]
+                done, _ = await asyncio.wait(part, return_when=asyncio.FIRST_EXCEPTION)
+                failed = [each for each in done if not each.cancelled() and each.exception() is not None]
+                if failed:
+                    failed[0].result()
             return [each.result() for each in tasks]
         finally:
             await _cancel(tasks)
