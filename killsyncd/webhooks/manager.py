@@ -82,7 +82,7 @@ class Webhooks:
                 while not stopping.is_set():
                     again = await self._adjust()
                     await self._signal.wait(self.parts.clock, again)
-            await self._end(list(self._running))
+            await self._end()
         finally:
             watching.cancel()
             for each in self._running.values():
@@ -93,13 +93,16 @@ class Webhooks:
             await self.parts.sender.close()
 
     async def _adjust(self) -> float:
-        """Make what runs what is configured; answers when to look again."""
-        for each in list(self._running.values()):
+        """Make what runs what is configured; answers when to look again.
+
+        One whose request is still under way goes on by itself when that has ended, and holds up no other.
+        """
+        for name, each in list(self._running.items()):
             if each.task.done():
                 each.task.result()  # what it died of takes the daemon with it
-        await self._end(
-            [n for n, each in self._running.items() if self._wanted.get(n) != each.deliverer.config]
-        )
+                del self._running[name]
+            elif self._wanted.get(name) != each.deliverer.config:
+                each.stopping.set()
         try:
             await self._prepare()
         except Unavailable as error:
@@ -123,20 +126,22 @@ class Webhooks:
                 "webhook is not configured any more; its place is forgotten", webhook=name, unsettled=waiting
             )
         for name, config in self._wanted.items():
+            running = self._running.get(name)
+            if running is not None and running.deliverer.config != config:
+                continue  # what it was has not ended yet
             # Also those that run: somebody else may have forgotten one while we were away from the database.
             if await rows.register(name, config.kind, address_mark(config)):
                 log.info("webhook has another address and goes on", webhook=name)
 
-    async def _end(self, names: Sequence[str]) -> None:
-        ending = [self._running[name] for name in names]
-        for each in ending:
+    async def _end(self) -> None:
+        tasks = [each.task for each in self._running.values()]
+        for each in self._running.values():
             each.stopping.set()
-        if ending:
-            await asyncio.wait([each.task for each in ending])
-        for name in names:
-            ended = self._running.pop(name)
-            if not ended.task.cancelled():
-                ended.task.result()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
     async def _watch(self) -> None:
         """Say that we live, while a request takes its time, and look after all that sleep.

@@ -89,7 +89,7 @@ async def test_a_receiver_that_fails_is_asked_again_and_nothing_is_lost(hooks: W
     assert [m.body["id"] for m in hooks.targets.taken].count(double.body["id"]) == 2
 
 
-async def _quick(hooks: WebhookWorld) -> None:
+async def _quick(hooks: WebhookWorld, name: str = "") -> None:
     """Failures are tried again at once: their pauses are looked at elsewhere."""
 
     def hurry() -> Tx[None]:
@@ -98,8 +98,8 @@ async def _quick(hooks: WebhookWorld) -> None:
     async def through() -> bool:
         await hooks.api.store.write(hurry)
         hooks.api.events.tell("webhooks")
-        (state,) = await hooks.rows.all()
-        return state.position >= state.feed_end
+        states = await hooks.rows.all()
+        return all(each.position >= each.feed_end for each in states if not name or each.name == name)
 
     await hooks.until(through)
 
@@ -205,6 +205,27 @@ async def test_new_and_removed_ones(hooks: WebhookWorld) -> None:
         second = await hooks.add_fresh(1)
         await hooks.settled("second")
     assert (hooks.taken("tool"), hooks.taken("second")) == (first, second)
+
+
+async def test_one_that_hangs_holds_up_no_other_at_a_reload(hooks: WebhookWorld) -> None:
+    hooks.targets.trouble(["hang"])
+    async with hooks.running(JSON) as webhooks:
+        ids = await hooks.add_fresh(1)
+        await hooks.until(lambda: hooks.targets.requests == 1)
+        changed = {**JSON, "exclude_pods": True}
+        webhooks.reconfigure(hooks.configs(changed, {**JSON, "name": "second", "fresh_only": False}))
+
+        async def begun() -> bool:
+            return "second" in {each.name for each in await hooks.rows.all()}
+
+        await hooks.until(begun)
+        second = await hooks.add_fresh(1)
+        await hooks.settled("second")
+        assert hooks.taken("tool") == []  # still hangs
+        hooks.targets.closing.set()
+        await _quick(hooks, "tool")
+    assert hooks.taken("second") == second
+    assert hooks.taken("tool") == ids + second
 
 
 async def test_filters_of_who_and_where(hooks: WebhookWorld) -> None:
