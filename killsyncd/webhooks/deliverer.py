@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 from killsyncd.config import WebhookConfig
+from killsyncd.core.clock import utc
 from killsyncd.core.errors import BadInput, KillsyncdError, NotFound, Unavailable
 from killsyncd.core.events import Wakeup
 from killsyncd.core.logging import StateLog, get_logger
@@ -211,11 +212,13 @@ class Deliverer:
         return 0.0 if found.reached < state.feed_end else BELL
 
     async def _slice(self, state: WebhookState) -> FeedSlice:
-        """The next stretch of the feed. What is no news is not even read, unless it is sent once more."""
-        fresh_only = self.config.fresh_only and not state.replaying
-        found = within(await self._parts.reading.feed_after(state.position, SLICE, fresh_only=fresh_only))
+        """The next stretch of the feed. What is no news is not even read; nor is, where it is sent once
+        more, what nobody asked for.
+        """
+        reading = self._parts.reading
         if not state.replaying:
-            return found
+            return await reading.feed_after(state.position, SLICE, fresh_only=self.config.fresh_only)
+        found = await reading.feed_after(state.position, SLICE, killed_since=utc(state.replay_since))
         inside: list[FeedMail] = [each for each in found.mails if each.mail.feed_position <= state.replay_to]
         if len(inside) == len(found.mails) and found.reached <= state.replay_to:
             return found

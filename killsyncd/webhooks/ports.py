@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from killsyncd.core.read_model import Attacker, FeedSlice, Mail, Victim
@@ -157,6 +158,7 @@ class MailReader(Protocol):
         *,
         characters: frozenset[int] | None = None,
         fresh_only: bool = False,
+        killed_since: datetime | None = None,
     ) -> FeedSlice: ...
 
 

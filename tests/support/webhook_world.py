@@ -25,6 +25,7 @@ from killsyncd.webhooks.http import WebhookSender
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.model import PaceWindow
 from tests.support.api_world import ApiWorld
+from tests.support.daemon import PATIENCE
 
 FAST = Rates((5, 0.2), (30, 1.5))
 """A Discord that is ten times and more as quick as the real one."""
@@ -155,7 +156,7 @@ class WebhookWorld:
 
     async def until(self, holds: Any, task: asyncio.Task[Any] | None = None, within: float = 30.0) -> None:
         """Ask until it holds (a function or a coroutine function). Raises TimeoutError."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(within * PATIENCE):
             while True:
                 answer = holds()
                 if asyncio.iscoroutine(answer):

@@ -243,6 +243,7 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
         *,
         characters: frozenset[int] | None = None,
         fresh_only: bool = False,
+        killed_since: datetime | None = None,
     ) -> Tx[FeedSlice]:
         """The next mails of the feed in its order. characters: one of them is on the mail."""
         row = one((yield Run("reading.feed_position", {})))
@@ -258,6 +259,9 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
             params |= more
         if fresh_only:
             conditions.append("k.fresh = {true}")
+        if killed_since is not None:
+            conditions.append("k.killmail_time >= :since")
+            params["since"] = killed_since
         text = (
             f"SELECT {_MAIL} FROM killmails k WHERE {' AND '.join(conditions)} "
             "ORDER BY k.feed_position LIMIT :limit"
