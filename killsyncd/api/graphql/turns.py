@@ -16,7 +16,7 @@ from time import perf_counter
 SLICE_SECONDS = 0.008
 """How long all queries together may work in one round of the loop."""
 
-_AT_ONCE = 4  # of those who wait, how many are woken for a round; each works on one row at least
+_AT_ONCE = 2  # of those who wait, how many are woken for a round; each makes ready, or works on one row
 
 
 class Turns:
