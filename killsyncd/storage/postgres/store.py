@@ -143,7 +143,10 @@ class PostgresStore:
         store = cls(connect, connections, where)
         store._begin_read = (
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-            f" SET LOCAL statement_timeout = {int(read_seconds * 1000)}"
+            f" SET LOCAL statement_timeout = {int(read_seconds * 1000)};"
+            # After five times a plan is made for whatever values: one corporation is on ten killmails, the
+            # next on a million, and what is right for the one takes seconds for the other.
+            " SET LOCAL plan_cache_mode = force_custom_plan"
         )
         try:
             async with store._pool.borrow() as connection:
