@@ -26,7 +26,7 @@ def work(result: dict[str, Any]) -> None:
     if given["before"]:
         assert "is logged in" in log_in(pilots()[0])
     for command, exits in given["commands"]:
-        done = login() if re.match(r"killsyncd login$", command) else typed(command)
+        done = login() if re.match(r"killsyncd login$", command) else typed(command, timeout=300.0)
         result["commands"].append(done)
         assert done["code"] == exits, done
         assert "Traceback" not in done["err"] + done["out"], done

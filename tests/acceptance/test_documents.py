@@ -209,7 +209,7 @@ def in_debian(folder: Path, typed: list[Command], before: Sequence[Command] = ()
         "before": [each.text for each in before],
         "commands": [(each.text, each.exits) for each in typed if not why_not_typed(each.text)],
     }
-    found = machine.run_inside(folder / "root", script, given, layout=debian.Debian())
+    found = machine.run_inside(folder / "root", script, given, layout=debian.Debian(), timeout=550.0)
     assert "failed" not in found, f"{found['failed']}\n{found['journal']}"
     assert len(found["commands"]) == len(given["commands"])
     return found
