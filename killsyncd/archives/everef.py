@@ -26,9 +26,6 @@ MOST_MEMBER = 16_000_000
 MOST_UNPACKED = 8 << 30
 """Bytes of a day, unpacked; the largest have some 200 MB."""
 
-ADDED = ("killmail_hash", "http_last_modified")
-"""What EVE Ref puts into ESI's JSON."""
-
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]

@@ -149,18 +149,6 @@ class Vault:
             check_mode(path, os.fstat(fd), credential=credential)
             return text_of(read_keys(path, fd)[:1])
 
-    def adopt(self, other: Vault) -> None:
-        """Take over another vault's keys, for a daemon that runs while its key is rotated.
-
-        Raises KeyRefused unless `other` can open what this one encrypted so far.
-        """
-        if not other.opens(self.canary()):
-            raise KeyRefused(
-                f"the key file no longer holds the key {self._current} that is in use",
-                "Put it back as an `old` line, or restart after `killsyncd rotate-key` has ended.",
-            )
-        self._ciphers, self._current = other._ciphers, other._current
-
     # -- encryption --------------------------------------------------------------------------
 
     def encrypt(self, plaintext: str | bytes, *, aad: bytes) -> bytes:

@@ -39,9 +39,6 @@ STILL_GROWS = 2
 SHOWN_REFUSALS = 100
 """Of a day; all of them are counted."""
 
-DETAILS_AN_HOUR = 7200
-"""Killmails that ESI gives in an hour at most (1,800 in 15 minutes)."""
-
 
 @dataclass(slots=True)
 class Day:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 CATEGORY_CHARGE = 8
-CATEGORY_IMPLANT = 20
 
 FIGHTER_TUBES = frozenset(range(159, 164))
 

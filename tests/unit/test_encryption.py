@@ -241,17 +241,6 @@ def test_a_failed_rotation_changes_nothing(path: Path, monkeypatch: pytest.Monke
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_running_daemon_adopts_a_rotated_key_but_no_foreign_one(tmp_path: Path) -> None:
-    running = Vault.create(tmp_path / "a")
-    blob = running.encrypt("x", aad=AAD)
-    running.adopt(Vault.rotate(tmp_path / "a"))
-    assert running.needs_reencryption(blob)
-    assert running.decrypt(blob, aad=AAD) == b"x"
-    with pytest.raises(KeyRefused, match="no longer holds"):
-        running.adopt(Vault.create(tmp_path / "b"))
-    assert running.decrypt(blob, aad=AAD) == b"x"
-
-
 def test_nothing_shows_a_key(path: Path) -> None:
     vault = Vault.create(path)
     key = path.read_text().split()[-1]
