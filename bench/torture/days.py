@@ -39,8 +39,8 @@ OF_CCP = frozenset(("types", "type_groups", "type_categories", "regions", "const
 OF_A_SOURCE = {"walks": 51}
 """Tables that keep so many rows of each list, however long it takes until these are there."""
 
-MOST_MORE = 1.2
-A_FEW = 20
+MOST_MORE = 1.3
+A_FEW = 30
 """By what factor, and by how many rows, a table may be greater than before."""
 
 MOST_MEMORY = 8e6
@@ -129,7 +129,8 @@ def _faster(began: float) -> dict[str, str]:
 def _live(scene: Scene, daemon: DaemonProcess, eve: SimulatorProcess, hours: float, began: float) -> Seen:
     seen, pilots = Seen(), [int(each["character_id"]) for each in eve.pilots()]
     started, step, rounds = time.time(), HOUR / SAMPLES_AN_HOUR / SPEED, int(hours * SAMPLES_AN_HOUR)
-    monday = 24.0 * scene.rng.randrange(7) + 15.0
+    # The short form has one evening: what is remembered of an hour follows what is done in it.
+    monday = 24.0 * scene.rng.randrange(7) + 17.0
     for number in range(rounds):
         at = number / SAMPLES_AN_HOUR
         eve.settings(rate=len(pilots) / 100.0 * habit(monday + at))
