@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bench.torture.rig import LIST_LIFE, Outcome, Row, Scene, all_home, count_logged_out, count_mails
+from bench.torture.rig import LIST_LIFE, Outcome, Row, Scene, all_home, count_logged_out, count_mails, settle
 from killsyncd.simulator import SimulatorProcess
 from tests.support import QUICK, DaemonProcess, pilots_of
 from tests.support.stopped_daemon import let_waiting_pass
@@ -108,6 +108,7 @@ def sso(scene: Scene) -> Outcome:
         before = len(found.wrong)
         count_logged_out(found, daemon)
         found.wrong[before:] = [f"after {name}: {each}" for each in found.wrong[before:]]
+    settle(daemon, eve, pilots)
     count_mails(found, daemon, eve, pilots)
     found.figures["logins lost"] = str(len(found.wrong))
     return found
