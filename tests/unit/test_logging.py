@@ -19,7 +19,8 @@ import pytest
 from killsyncd.config.service_manager import service_manager
 from killsyncd.core import logging as logs
 from killsyncd.core.errors import Unavailable
-from killsyncd.core.logging import StateLog, get_logger, redact
+from killsyncd.core.logging import StateLog, get_logger
+from killsyncd.core.redaction import redact
 
 # Made up, in the shape of the real ones.
 JWT = "eyJhbGciOiJSUzI1NiIsImtpZCI6IkpXVCJ9.eyJzdWIiOiJDSEFSQUNURVI6RVZFOjkwIn0.c2lnbmF0dXJl-_x"
