@@ -20,9 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_socket(parser)
     add_json(parser)
     parser.epilog = """\
-A consistent copy of a SQLite database, taken while the daemon works, with a manifest and a checksum, read
-back before it gets its name. The encryption key is NOT in it: keep a copy of security.key_file elsewhere.
-PostgreSQL is backed up with its own tools (pg_dump).
+Writes a consistent copy of a SQLite database, with a manifest and a checksum; the daemon may be running. The
+copy is read back and checked before it gets its final name. It does NOT hold the encryption key: keep a copy
+of security.key_file elsewhere. Back PostgreSQL up with its own tools (pg_dump).
 
 examples:
   killsyncd backup --output killsyncd-$(date +%F).tar

@@ -19,8 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     add_json(parser)
     parser.epilog = """\
-Looks at whatever the daemon needs to start: configuration, database, queue, key, modes, port, callback, clock
-and space, also beside a running one. Exit code 0 when nothing failed (warnings are no failure), 78 otherwise.
+Checks everything that the daemon needs to start: configuration, database, queue, key, file modes, port,
+callback, clock and disk space. It may be run while a daemon is running. Exit code 0 when nothing failed
+(warnings do not count as failures), 78 otherwise.
 
 examples:
   killsyncd check

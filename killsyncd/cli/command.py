@@ -86,7 +86,7 @@ def add_json(parser: Any) -> None:
         "--json",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="stable JSON on stdout (docs/ctl.md), nothing else there",
+        help="print only JSON on stdout; its format is stable (docs/ctl.md)",
     )
 
 
@@ -98,7 +98,7 @@ def add_socket(parser: Any) -> None:
         "--socket",
         metavar="PATH",
         default=argparse.SUPPRESS,
-        help="the daemon's control socket; else the configuration's, then the usual places",
+        help="the daemon's control socket; by default the configured one, then the usual places",
     )
 
 

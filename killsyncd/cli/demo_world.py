@@ -55,14 +55,23 @@ FASTER = 30.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `demo` understands."""
-    parser.add_argument("--port", type=_port, default=7420, help="of the dashboard (%(default)s)")
-    parser.add_argument("--pilots", type=whole, default=5, metavar="N", help="simulated pilots (%(default)s)")
+    parser.add_argument("--port", type=_port, default=7420, help="port of the dashboard (%(default)s)")
     parser.add_argument(
-        "--state", type=Path, metavar="DIR", help="keep the database there; else it goes at the end"
+        "--pilots", type=whole, default=5, metavar="N", help="number of simulated pilots (%(default)s)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="keep the database in DIR; without it, it is deleted at the end",
     )
     parser.add_argument("--killmails", type=Path, metavar="FILE", help="JSON lines of real killmails to load")
     parser.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="X", help="fight and sync X times as often (%(default)g)"
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="X",
+        help="let pilots fight, and sync them, X times as often (%(default)g)",
     )
     parser.add_argument("--verbose", action="store_true", help="show the daemon's own log too")
 

@@ -17,16 +17,21 @@ from killsyncd.core.text import count
 def add_arguments(parser: ArgumentParser) -> None:
     """`--format`, `--since`, `--character`, `--output`."""
     new = parser.add_argument
-    new("--format", choices=("jsonl", "csv"), default="jsonl", help="(default %(default)s)")
-    new("--since", metavar="DATE", help="only kills since then: 2026-01-31, or a time; UTC")
-    new("--character", metavar="ID", help="only mails with this character on them, on either side")
-    new("--output", type=Path, metavar="FILE", help="else stdout")
+    new(
+        "--format",
+        choices=("jsonl", "csv"),
+        default="jsonl",
+        help="format of the export (default %(default)s)",
+    )
+    new("--since", metavar="DATE", help="only killmails from this day or time on, in UTC: 2026-01-31")
+    new("--character", metavar="ID", help="only killmails with this character as victim or attacker")
+    new("--output", type=Path, metavar="FILE", help="write to this file; by default to stdout")
     add_socket(parser)
     add_json(parser)
     parser.epilog = """\
-jsonl: each killmail as ESI sent it, plus killmail_hash, one a line; killsyncd import takes it back.
-csv: one flat line a mail with victim and final blow. While a daemon runs the export goes through it.
-Keep an export to yourself: id and hash let anybody read a mail at ESI.
+jsonl writes one killmail a line, as ESI sent it, plus killmail_hash; `killsyncd import` can read it again.
+csv writes one flat line a killmail, with victim and final blow. If a daemon is running, the export goes
+through it. Keep an export private: with id and hash anybody can read the killmail at ESI.
 
 examples:
   killsyncd export --output killmails.jsonl

@@ -24,20 +24,30 @@ _AGAIN = "run the same import again: what is stored is passed over"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Files, or archives and whose killmails of them."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="JSON lines, .gz too; - is stdin")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="killmails as JSON lines, may be compressed (.gz); - is stdin",
+    )
     new = parser.add_argument
     new(
         "--refs",
         metavar="FILE",
-        help="lines of killmail_id,killmail_hash, which ESI is asked for; - is stdin",
+        help="lines of killmail_id,killmail_hash; the killmails are fetched from ESI; - is stdin",
     )
-    new("--everef", metavar="FROM..TO", help="days of EVE Ref's archive (a third party)")
+    new("--everef", metavar="FROM..TO", help="read these days of EVE Ref's archive (a third party)")
     new(
         "--zkillboard-history",
         metavar="FROM..TO",
-        help="days of zKillboard's ids and hashes (a third party), which ESI is asked for; with --all alone",
+        help="read these days of zKillboard's ids and hashes (a third party), "
+        "and fetch the killmails from ESI; needs --all",
     )
-    new("--all", action="store_true", help="keep every killmail of a day, not only those of ours")
+    new(
+        "--all",
+        action="store_true",
+        help="keep every killmail of a day, not only those with one of your pilots or corporations",
+    )
     for kind in ("character", "corporation", "alliance"):
         new(
             f"--{kind}",
@@ -45,18 +55,23 @@ def add_arguments(parser: ArgumentParser) -> None:
             type=entity_id,
             action="append",
             default=[],
-            help=f"keep those with this {kind} in place of ours; may be given several times",
+            help=f"keep those with this {kind}, instead of your own; may be given several times",
         )
-    new("--verify", action="store_true", help="ask ESI for what has a wrong hash in the archive")
+    new(
+        "--verify",
+        action="store_true",
+        help="if a hash in the archive does not fit its killmail, ask ESI for that killmail",
+    )
     add_socket(parser)
     add_json(parser)
     parser.epilog = """\
-One killmail a line in ESI's format. killmail_hash in it must be right; without one it is computed. What is
-stored already is passed over, so an import that was interrupted is simply run again. A bad line is reported
-with its number and passed over; the exit code is then 1. While a daemon runs the import goes through it.
+A file holds one killmail a line, in ESI's format. If a line has a killmail_hash, it must be right; otherwise
+it is computed. Killmails that are stored already are skipped, so an interrupted import can simply be run
+again. A bad line is reported with its number and skipped; the exit code is then 1. If a daemon is running,
+the import goes through it.
 
-Archives are read by day, both days included; of each, the killmails with one of our pilots or corporations
-are kept. A day that was read is not read again unless it has grown. docs/history.md has more.
+Archives are read day by day, FROM and TO included. Of each day the killmails with one of your pilots or
+corporations are kept. A day that was read is only read again if it has grown. docs/history.md has more.
 
 examples:
   killsyncd import killmails.jsonl

@@ -19,16 +19,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--paste",
         action="store_true",
-        help="this host has no browser: log in anywhere and paste the address you are sent to",
+        help="for a host without a browser: log in on another machine and paste the address you are sent to",
     )
     parser.add_argument(
-        "--timeout", type=_duration, default=600.0, metavar="TIME", help="how long to wait (default 10m)"
+        "--timeout",
+        type=_duration,
+        default=600.0,
+        metavar="TIME",
+        help="how long to wait for the login (default 10m)",
     )
     add_socket(parser)
     add_json(parser)
     parser.epilog = """\
-Prints an address of EVE's login server. Open it, log in, choose the character; the daemon stores the
-grant encrypted and queues a first sync. An address is good once, for ten minutes.
+Prints an address of EVE's login server. Open it, log in and choose the character; the daemon stores the
+tokens encrypted and queues a first sync. The address can be used once, within ten minutes.
 
 examples:
   killsyncd login

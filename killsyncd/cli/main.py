@@ -1,6 +1,6 @@
 """The executable: parses the command line, runs one command, turns what it raises into an exit code.
 
-Every command is a module of `commands` with `add_arguments(parser)` and `run(args, call) -> int`.
+Every command is a module of `killsyncd.cli` with `add_arguments(parser)` and `run(args, call) -> int`.
 It is imported when it is chosen: `killsyncd ctl status` must not wait for aiohttp.
 """
 
@@ -17,31 +17,33 @@ from killsyncd.core.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, KillsyncdErr
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 COMMANDS: Mapping[str, str] = {
-    "run": "the daemon, in the foreground",
-    "demo": "the whole thing with no account and no network",
-    "simulate": "the EVE simulator alone, for people who write corporation tools",
-    "check": "look at configuration, database, queue, key, modes, clock and space",
+    "run": "run the daemon in the foreground",
+    "demo": "try everything against a simulated EVE: no account, no network",
+    "simulate": "run only the EVE simulator, to develop tools of your own against it",
+    "check": "check configuration, database, queue, key, file modes, clock and disk space",
     "login": "log a pilot in",
     "ctl": "talk to the running daemon",
-    "export": "killmails to JSON lines or CSV",
-    "import": "killmails from JSON lines",
-    "backup": "a consistent copy of the database",
-    "restore": "put a backup in the database's place",
-    "migrate-store": "move the whole store between SQLite and PostgreSQL",
-    "rotate-key": "make a new encryption key and encrypt everything anew",
+    "export": "write stored killmails to JSON lines or CSV",
+    "import": "read killmails from JSON lines or from public archives",
+    "backup": "write a consistent copy of the SQLite database to a file",
+    "restore": "replace the SQLite database by a backup",
+    "migrate-store": "copy the whole database between SQLite and PostgreSQL",
+    "rotate-key": "make a new encryption key and encrypt all tokens again with it",
 }
 
-DESCRIPTION = "Brings the killmails of EVE Online pilots home who logged in once, and serves them."
+DESCRIPTION = "Collects, stores and serves the killmails of EVE Online pilots, who log in only once."
 EPILOG = """\
-The configuration is --config FILE, $KILLSYNCD_CONFIG, $CONFIGURATION_DIRECTORY/killsyncd.toml,
-~/.config/killsyncd/killsyncd.toml or /etc/killsyncd/killsyncd.toml; `killsyncd check` says which.
+The configuration is the first of these that is given or exists: --config FILE, $KILLSYNCD_CONFIG,
+$CONFIGURATION_DIRECTORY/killsyncd.toml, ~/.config/killsyncd/killsyncd.toml, /etc/killsyncd/killsyncd.toml.
+`killsyncd check` says which one is used.
 
-exit codes: 0 fine, 1 failed, 2 usage, 69 daemon not reachable, 78 configuration, key or schema refused
+exit codes: 0 success, 1 failure, 2 wrong usage, 69 no daemon can be reached,
+            78 configuration, key or schema refused
 
 examples:
-  killsyncd demo              see it work, with no account
+  killsyncd demo              see it work, without an EVE account
   killsyncd check             is everything in place?
-  killsyncd run               the daemon
+  killsyncd run               start the daemon
   killsyncd login             log a pilot in
   killsyncd ctl status        is it syncing, and if not, why
 """

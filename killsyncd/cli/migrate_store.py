@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Where to."""
     parser.add_argument(
-        "--to", required=True, metavar="URL", help="sqlite:////FILE or postgresql://user@host/database"
+        "--to",
+        required=True,
+        metavar="URL",
+        help="the new database: sqlite:////FILE or postgresql://user@host/database",
     )
     parser.add_argument(
         "--password-file",
         type=Path,
         metavar="FILE",
-        help="the password of the new database's user; mode 0600",
+        help="file with the password of the new database's user; its mode must be 0600",
     )
     add_json(parser)
     parser.epilog = """\
-Refuses while a daemon runs. Copies everything to an empty database and verifies counts and checksums; the
-source stays as it is. If it is interrupted, run it again: it goes on where it stopped. Then set [database]
-url (and password_file) and start the daemon, with the same key file.
+Stop the daemon first: this is refused while one is running. Everything is copied to an empty database, and
+counts and checksums are compared; the old database is not changed. If the copy is interrupted, run it
+again: it goes on where it stopped. Afterwards set [database] url (and password_file) and start the daemon,
+with the same key file.
 
 examples:
   killsyncd migrate-store --to postgresql://killsyncd@localhost/killsyncd

@@ -24,12 +24,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_json(parser)
     parser.epilog = """\
-Refuses while a daemon runs. The backup is checked before anything is touched: one whose tables, indexes,
-views or triggers are not killsyncd's own is refused. The database that was there is kept beside it. A copy
-made before an update (killsyncd.db.schema-NNNN) is restored the same way. Live feeds begin anew (cursors from
-before are refused), and what ESI remembers of us (spent budgets, cached lists) is carried over from the
-database that is replaced. Pilots who logged out since the backup stay logged out; those whose refresh token
-was replaced since have to log in again.
+Stop the daemon first: this is refused while one is running. The backup is checked before anything is
+changed, and refused if its tables, indexes, views or triggers are not killsyncd's own. The database that is
+replaced is kept beside the new one. A copy made before an update (killsyncd.db.schema-NNNN) is restored the
+same way.
+
+Afterwards live feeds begin anew: cursors from before are refused. What has been spent of ESI's limits, and
+how long its lists are cached, is taken over from the database that is replaced. Pilots who logged out since
+the backup stay logged out; those whose refresh token was replaced since have to log in again.
 
 examples:
   killsyncd restore killsyncd-2026-11-18.tar

@@ -23,17 +23,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--stage",
         choices=("begin", "finish"),
-        help="for killsyncd-maintain, where the key is a credential that only root may write: "
-        "the new key file goes to stdout",
+        help="used by killsyncd-maintain if the key is a credential that only root may write: "
+        "the new key file is written to stdout",
     )
     add_json(parser)
     parser.epilog = """\
-Refuses while a daemon runs. The old key stays in the file, marked old, until everything is encrypted under
-the new one; if this is interrupted, run it again. Backups made before need the old key: keep a copy of it.
+Stop the daemon first: this is refused while one is running. The old key stays in the key file, marked as
+old, until everything is encrypted with the new one; if this is interrupted, run it again. Backups made
+before need the old key: keep a copy of it.
 
-Where the key is a systemd credential, only root may write it: `sudo killsyncd-maintain rotate-key` calls
-this twice, with --stage begin (a new key before the old one) and, once that is in its place, with --stage
-finish (everything is encrypted anew, and the old key is left out).
+If the key is a systemd credential, only root may write it. `sudo killsyncd-maintain rotate-key` then calls
+this command twice: with --stage begin, which puts a new key before the old one, and, when that file is in its
+place, with --stage finish, which encrypts everything again and leaves the old key out.
 
 examples:
   killsyncd rotate-key

@@ -10,7 +10,7 @@ from killsyncd.cli.command import Invocation
 def add_arguments(parser: ArgumentParser) -> None:
     """Nothing but the configuration: what it does stands there."""
     parser.epilog = """\
-SIGTERM or Ctrl-C ends it after what is under way; a second one at once.
+SIGTERM or Ctrl-C lets it finish what is under way and stop; a second one stops it at once.
 SIGHUP reads the configuration again; the log says what changed and what needs a restart.
 
 examples:

@@ -1,4 +1,4 @@
-"""The only way to ESI: a client over HTTP that keeps ESI's rules, and rate limits in `ratelimit`.
+"""The only way to ESI: `client` asks over HTTP and keeps ESI's rules; its rate limits are in `ratelimit`.
 
 Knows core alone; storage fills its ports.
 """

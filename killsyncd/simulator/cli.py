@@ -62,7 +62,13 @@ def _add_world(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="new killmails a minute while it runs (%(default)s)",
     )
-    new("--late", type=amount, default=0.02, metavar="P", help="part of them that surface late (%(default)s)")
+    new(
+        "--late",
+        type=amount,
+        default=0.02,
+        metavar="P",
+        help="part of them that appear in lists late (%(default)s)",
+    )
     new("--killmails", type=Path, metavar="FILE", help="JSON lines of killmails in ESI's format")
     new("--names", type=Path, metavar="FILE", help="CSV id,category,name that goes before the built-in names")
     new("--spread", action="store_true", help="deal the file's mails out; else every pilot lists all of them")
@@ -101,7 +107,7 @@ def _add_esi(group: argparse._ArgumentGroup) -> None:
         metavar="GROUP=N",
         help="tokens of a group's window",
     )
-    new("--no-limits", action="store_true", help="refuse nothing")
+    new("--no-limits", action="store_true", help="never refuse a request because of rate limits")
     new("--error-limit", type=whole, default=100, metavar="N", help="errors before 420 (%(default)s)")
     new(
         "--error-window",
@@ -110,9 +116,23 @@ def _add_esi(group: argparse._ArgumentGroup) -> None:
         metavar="S",
         help="seconds of the error limit (%(default)g)",
     )
-    new("--cache", type=amount, default=300.0, metavar="S", help="life of a killmail list (%(default)g)")
-    new("--status-cache", type=amount, default=30.0, metavar="S", help="life of /status (%(default)g)")
-    new("--latency", type=amount, default=0.0, metavar="S", help="added to every answer (%(default)g)")
+    new(
+        "--cache",
+        type=amount,
+        default=300.0,
+        metavar="S",
+        help="seconds for which a killmail list is cached (%(default)g)",
+    )
+    new(
+        "--status-cache",
+        type=amount,
+        default=30.0,
+        metavar="S",
+        help="seconds for which /status is cached (%(default)g)",
+    )
+    new(
+        "--latency", type=amount, default=0.0, metavar="S", help="seconds added to every answer (%(default)g)"
+    )
     new("--faults", type=Path, metavar="FILE", help="JSON list of scripted faults")
     new("--prebuild", type=whole, default=None, metavar="N", help="encode N killmails at the start")
 
@@ -126,18 +146,30 @@ def _add_sso(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="URI",
-        help="registered callback; any without one",
+        help="a registered callback; without this option any is accepted",
     )
     new("--any-client", action="store_true", help="accept every client id")
     new("--auto-approve", action="store_true", help="no page: the pilots log in one after the other")
-    new("--token-life", type=amount, default=1200.0, metavar="S", help="life of access tokens (%(default)g)")
+    new(
+        "--token-life",
+        type=amount,
+        default=1200.0,
+        metavar="S",
+        help="seconds for which an access token is valid (%(default)g)",
+    )
     new(
         "--rotation",
         choices=("always", "never", "sometimes"),
         default="always",
-        help="of refresh tokens (%(default)s)",
+        help="whether a refresh replaces the refresh token (%(default)s)",
     )
-    new("--rotation-grace", type=amount, default=0.0, metavar="S", help="how long a replaced one still works")
+    new(
+        "--rotation-grace",
+        type=amount,
+        default=0.0,
+        metavar="S",
+        help="seconds for which a replaced refresh token still works",
+    )
     new("--issuer", help="iss of the tokens; the simulator's own address without it")
 
 

@@ -131,7 +131,7 @@ class Corporations:
 
     async def _ask_closed(self) -> None:
         """Whether corporations that nobody of ours is in any more are gone for good, or only without us."""
-        for corporation_id in await self._rows.forsaken(CLOSED_AGAIN):
+        for corporation_id in await self._rows.without_pilots(CLOSED_AGAIN):
             try:
                 closed = await self._esi.corporation_closed(corporation_id)
             except EsiStatus as refusal:

@@ -10,8 +10,8 @@ import random
 from collections.abc import Collection
 
 IN_A_ROW = 15
-"""Failures without a success between them, from which on it is no mail's fault. With the probes of a minute a
-storm costs less than 20 requests, which is what ESI.md allows it."""
+"""Failures without a success between them, from which on it is no mail's fault. With the probes of its first
+minute a storm costs less than 20 requests."""
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0

@@ -244,9 +244,9 @@ class CorporationRows(Protocol):
         """ESI said who is in which corporation. unknown: characters that it does not know; wait: seconds
         until they are asked for again."""
 
-    async def forsaken(self, again: float) -> list[int]:
-        """Corporations that none of our pilots is in any more, of which it is to be asked whether they were
-        closed; nobody else asks for `again` seconds."""
+    async def without_pilots(self, again: float) -> list[int]:
+        """Corporations that none of our pilots is in any more. ESI is to be asked whether they were closed;
+        no other daemon gets them for `again` seconds."""
 
     async def closed(self, corporation_id: int) -> None:
         """ESI says that this corporation was closed."""

@@ -1,1 +1,2 @@
-"""Pages for people: the dashboard, the explorer, logins in a browser."""
+"""Pages for people: the dashboard, the GraphQL explorer, logins in a browser. Knows service, auth, config
+and core."""

@@ -1,4 +1,7 @@
-"""`killsyncd ctl`: talks to the running daemon. One module a verb; it is imported when it is chosen."""
+"""`killsyncd ctl`: talks to the running daemon. One module a verb; it is imported when it is chosen.
+
+Knows control's client, cli and core: it must start fast, and needs no access to the database.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ from killsyncd.cli.command import Invocation, add_json, add_socket
 from killsyncd.cli.parsing import LazyParser
 
 VERBS = {
-    "status": "is it syncing, and if not, why",
-    "queue": "queue users, or corporations, for a sync",
-    "users": "who is logged in, and how they do",
-    "sources": "the lists that killmails come from, and how they do",
-    "watch": "the live feed in the terminal",
-    "pause": "stop everything, the producer alone, users or corporations",
-    "resume": "undo pause",
-    "failed": "quarantined mails, with the reason",
-    "retry": "try quarantined mails again",
-    "verify": "from when to when each list is complete",
-    "explain": "where a mail came from, or why it is not here",
-    "group": "pilots that are one player's, for the ranking",
-    "webhooks": "where killmails go, and why each went out or not",
-    "logout": "take a grant back and forget the tokens",
-    "login-url": "an address to log in at",
+    "status": "say whether killmails are being synced, and if not, why",
+    "queue": "ask for a sync of users' or corporations' lists",
+    "users": "show who is logged in, and in which state each is",
+    "sources": "show the lists that killmails come from, and in which state each is",
+    "watch": "print killmails as they are stored",
+    "pause": "pause everything, only the producer, or single users or corporations",
+    "resume": "go on with what was paused",
+    "failed": "show the killmails that could not be fetched (quarantined), with the reason",
+    "retry": "try quarantined killmails again",
+    "verify": "show from when to when each list is complete",
+    "explain": "show where a killmail came from, or why it is not stored",
+    "group": "show or set which pilots belong to one player, for the ranking",
+    "webhooks": "show where killmails are sent, and why each was sent or not; test, replay, pause",
+    "logout": "log a user out: revoke the login at EVE and delete the tokens",
+    "login-url": "print an address to log in at",
 }
 
 
@@ -31,8 +34,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_socket(parser)
     add_json(parser)
     parser.epilog = """\
-Without --socket the configuration's socket is tried, then $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/killsyncd
-and /run/killsyncd. Whoever may open the socket (mode 0660: its owner and its group) may do all of this.
+Without --socket the configured socket is tried, then $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/killsyncd and
+/run/killsyncd. Everybody who may open the socket (mode 0660: its owner and its group) may use every verb.
 
 examples:
   killsyncd ctl status

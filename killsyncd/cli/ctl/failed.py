@@ -12,8 +12,8 @@ from killsyncd.core.text import ago, count
 def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     parser.epilog = """\
-A mail is quarantined after several refusals, and tried again by itself once a day; everything else goes on
-without it. Entries of a list that cannot be read are set aside; the others on that list are taken.
+A killmail is quarantined after it was refused several times. It is tried again once a day; all others go on
+meanwhile. Entries of a list that cannot be read are set aside; the list's other entries are taken.
 
 examples:
   killsyncd ctl failed

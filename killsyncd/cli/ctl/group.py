@@ -10,9 +10,18 @@ from killsyncd.core.errors import EXIT_OK, UsageError
 
 def add_arguments(parser: ArgumentParser) -> None:
     """A name and its pilots."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of the group; without one all are shown")
-    parser.add_argument("pilots", nargs="*", metavar="PILOT", help="users, who leave other groups")
-    parser.add_argument("--end", action="store_true", help="let each pilot of this group stand alone again")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="name of the group; without it all groups are shown"
+    )
+    parser.add_argument(
+        "pilots",
+        nargs="*",
+        metavar="PILOT",
+        help="users who belong to this group from now on, and to no other",
+    )
+    parser.add_argument(
+        "--end", action="store_true", help="dissolve the group: each of its pilots stands alone again"
+    )
     parser.epilog = """\
 examples:
   killsyncd ctl group

@@ -11,8 +11,8 @@ from killsyncd.core.errors import EXIT_OK
 def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     parser.epilog = """\
-The address is good once, for ten minutes. With --json also the id by which GET /v1/login/{id} tells
-how the login went.
+The address can be used once, within ten minutes. With --json the id is printed, too, with which
+GET /v1/login/{id} says how the login went.
 
 examples:
   killsyncd ctl login-url

@@ -15,11 +15,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--erase",
         action="store_true",
-        help="also delete what only this character brought in; there is no way back but a new login",
+        help="also delete killmails that only this character brought in; only a new login brings them back",
     )
     parser.epilog = """\
-The tokens are forgotten at once. Where the SSO does not confirm, the revocation is tried again by itself.
-Mails that another character's list (or an import) has as well stay, with --erase too.
+The tokens are deleted at once. If EVE's login server does not confirm the revocation, it is tried again
+automatically. Killmails that are also on another list, or came from an import, stay, even with --erase.
 
 examples:
   killsyncd ctl logout "John Doe"

@@ -13,18 +13,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     """`--producer`, `--user`, `--corporation`."""
     add_switches(parser)
     parser.epilog = """\
-A pause survives a restart. What is under way ends; nothing that was queued is lost.
+A pause outlasts a restart. What is under way is finished; nothing that was queued is lost.
 
 examples:
   killsyncd ctl pause                      producer, consumer and fetcher
-  killsyncd ctl pause --producer           nobody is queued any more, what is queued is worked off
+  killsyncd ctl pause --producer           no new background syncs; what is queued is still done
   killsyncd ctl pause --user "John Doe"
 """
 
 
 def add_switches(parser: ArgumentParser) -> None:
     """What can be paused and resumed."""
-    parser.add_argument("--producer", action="store_true", help="the producer alone")
+    parser.add_argument(
+        "--producer", action="store_true", help="only the producer, the task that asks for background syncs"
+    )
     parser.add_argument(
         "--user", action="extend", nargs="+", default=[], metavar="NAME-or-ID", help="only these users"
     )

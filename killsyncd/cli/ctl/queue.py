@@ -12,16 +12,18 @@ from killsyncd.core.text import clock_time, count
 
 def add_arguments(parser: ArgumentParser) -> None:
     """`--force`, `--full`, `--quiet`, `--user`, `--corporation`."""
-    parser.add_argument("--force", action="store_true", help="also who was synced a moment ago")
-    parser.add_argument("--full", action="store_true", help="read every page, no incremental stop")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--force", action="store_true", help="also those that were synced a moment ago")
+    parser.add_argument(
+        "--full", action="store_true", help="read every page of the list, also those known already"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
     parser.add_argument(
         "--user",
         action="extend",
         nargs="+",
         default=[],
         metavar="NAME-or-ID",
-        help="only these, by name or character id; may be given several times",
+        help="only these users, by name or character id; may be given several times",
     )
     parser.add_argument(
         "--corporation",
@@ -32,9 +34,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="only these corporations' lists; may be given several times",
     )
     parser.epilog = """\
-Plain queues those not synced within queue.skip_within (15 minutes unless told otherwise), and says of each
-skipped one from when on. --force takes everybody; ESI's cache holds for it too: a list is asked as soon as
-it can hold something new.
+Without --force, whoever was synced within queue.skip_within (15 minutes by default) is skipped, and the
+output says from when on they can be queued. With --force nobody is skipped. ESI's cache counts in either
+case: a list is only asked for when it can hold something new.
 
 examples:
   killsyncd ctl queue

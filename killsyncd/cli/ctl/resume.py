@@ -12,7 +12,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """`--producer`, `--user`."""
     add_switches(parser)
     parser.epilog = """\
-Plain resumes daemon and producer; users that were paused by name go on when they are named.
+Without arguments the daemon and the producer go on. Users and corporations that were paused by name have to
+be named here.
 
 examples:
   killsyncd ctl resume

@@ -11,9 +11,13 @@ from killsyncd.core.text import count
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Killmail ids."""
-    parser.add_argument("ids", nargs="*", metavar="ID", help="killmail ids; none means all that failed")
     parser.add_argument(
-        "--names", action="store_true", help="ask for names that ESI did not know, and leave mails alone"
+        "ids", nargs="*", metavar="ID", help="killmail ids; without any, all that are quarantined"
+    )
+    parser.add_argument(
+        "--names",
+        action="store_true",
+        help="ask again only for names that ESI did not know, not for killmails",
     )
     parser.epilog = """\
 examples:

@@ -17,12 +17,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     """`--kind`."""
     parser.add_argument("--kind", choices=KINDS, help="only sources of this kind")
     parser.epilog = """\
-A pilot's list has the pilot's losses and final blows, a corporation's those of all its members (it is read
-with a Director's login), zKillboard's what it says that they took part in.
+A pilot's list holds the pilot's losses and final blows. A corporation's list holds those of all its
+members; it is read with a Director's login. zKillboard's holds the killmails that it knows a pilot or
+corporation on.
 
-states: ok, role_missing, scope_missing, no_token, paused, unavailable; a line below each that is not ok says
-why and what to do. VIA is whose login the list is read with; COMPLETE from when to when everything that ESI
-listed is stored, but for what is pending.
+states: ok, role_missing, scope_missing, no_token, paused, unavailable. If a state is not ok, the line below
+it says why and what to do. VIA is the pilot whose login the list is read with. COMPLETE is the span in
+which everything that ESI listed is stored, except for what is pending.
 
 examples:
   killsyncd ctl sources --kind corporation

@@ -16,8 +16,8 @@ SHOWN_WAITING = 5
 def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     parser.epilog = """\
-Exit code 0 while it syncs, with problems (marked with -) or without; 1 while it does not (what stops it is
-marked with !); 69 without a daemon.
+Exit code 0 while killmails are synced, even if there are problems (marked with -); 1 while they are not (what
+stops it is marked with !); 69 if no daemon can be reached.
 
 examples:
   killsyncd ctl status

@@ -14,8 +14,8 @@ HEAD = ("CHARACTER", "ID", "STATE", "LAST SYNC", "LAST KILLMAIL", "PENDING", "TO
 def add_arguments(parser: ArgumentParser) -> None:
     """No arguments of its own."""
     parser.epilog = """\
-states: ok, needs_login, owner_changed, scope_missing, left (logged out), paused; a line below each that
-is not ok says what to do. A token that has ended is renewed when it is needed.
+states: ok, needs_login, owner_changed, scope_missing, left (logged out), paused. If a state is not ok, the
+line below it says what to do. An access token that has expired is renewed when it is needed.
 
 examples:
   killsyncd ctl users

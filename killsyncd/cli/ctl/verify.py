@@ -18,13 +18,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--statistics",
         action="store_true",
-        help="recount statistics out of the stored JSON and compare",
+        help="count the statistics again from the stored JSON, and compare",
     )
     parser.epilog = """\
-Complete means: every mail that ESI listed for the character with a time in that span is stored, but for
-those counted as pending or quarantined. ESI lists a character's losses and final blows of 90 days, and not
-what the character only helped with; a corporation's are those of its members. docs/ctl.md says what is
-claimed and why.
+Complete means: every killmail of that span that ESI listed for the character is stored, except for those
+counted as pending or quarantined. ESI lists a character's losses and final blows of the last 90 days, not the
+kills that the character only helped with; a corporation's list holds those of its members. docs/ctl.md says
+exactly what is claimed, and why.
 
 examples:
   killsyncd ctl verify

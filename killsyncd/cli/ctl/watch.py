@@ -16,14 +16,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--after",
         metavar="CURSOR",
-        help="first what came since this feedCursor; `start` begins with the first mail",
+        help="begin with what was stored after this feedCursor; `start` begins with the first killmail",
     )
     parser.add_argument(
-        "--fresh-only", action="store_true", help="no history: mails at most an hour old when first listed"
+        "--fresh-only",
+        action="store_true",
+        help="only killmails that were at most an hour old when first listed",
     )
     parser.epilog = """\
-Ctrl-C ends it. With --json a line is a JSON object; its feedCursor is what --after takes, so that
-nothing is missed between two calls.
+Ctrl-C ends it. With --json each line is a JSON object. Pass its feedCursor to --after in the next call, and
+nothing is missed in between.
 
 examples:
   killsyncd ctl watch

@@ -16,18 +16,22 @@ VERBS = ("test", "replay", "pause", "resume")
 def add_arguments(parser: ArgumentParser) -> None:
     """A verb and a name, a name, or nothing."""
     parser.add_argument(
-        "words", nargs="*", metavar="NAME", help=f"a webhook; before it perhaps one of {', '.join(VERBS)}"
+        "words",
+        nargs="*",
+        metavar="NAME",
+        help=f"the webhook's name; before it, if wanted, one of {', '.join(VERBS)}",
     )
-    parser.add_argument("--since", metavar="DATE", help="replay: what was killed since then (UTC)")
-    parser.add_argument("--explain", metavar="KILLMAIL_ID", help="why this killmail went out, or not")
+    parser.add_argument("--since", metavar="DATE", help="for replay: send killmails from this day on (UTC)")
+    parser.add_argument("--explain", metavar="KILLMAIL_ID", help="say why this killmail was sent, or not")
     parser.epilog = """\
-Without a verb: how each webhook is, and why its last ten killmails went out or not.
+Without test, replay, pause or resume it shows the state of each webhook, and for its last ten killmails why
+each was sent or not.
 
 examples:
   killsyncd ctl webhooks
   killsyncd ctl webhooks corp-kills --explain 128000001
   killsyncd ctl webhooks test corp-kills                        one real killmail, marked as a test
-  killsyncd ctl webhooks replay corp-kills --since 2026-11-01   once more, fresh or not
+  killsyncd ctl webhooks replay corp-kills --since 2026-11-01   send once more, fresh or not
   killsyncd ctl webhooks pause corp-kills
 """
 

@@ -4,7 +4,7 @@
 
 writes them below DIRECTORY as they are installed (`share/man/man1/killsyncd.1` and so on). `make man` and
 `make completions` keep the copies in `share/` up to date; a test compares them. The single-file executable
-can give them out too: `PEX_MODULE=killsyncd.cli.manual killsyncd DIRECTORY`.
+can give them out too: `PEX_MODULE=killsyncd.cli.manual killsyncd DIRECTORY`. Knows cli alone.
 """
 
 from __future__ import annotations

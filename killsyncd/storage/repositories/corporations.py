@@ -126,10 +126,10 @@ class CorporationRepository(Repository):
         return found
 
     @writes
-    def forsaken(self, again: float) -> Tx[list[int]]:
-        """Corporations that none of our pilots is in any more, of which it is to be asked whether they were
-        closed; nobody else asks for `again` seconds."""
-        return sorted(int(row[0]) for row in (yield Run("corporations.forsaken", {"again": again})))
+    def without_pilots(self, again: float) -> Tx[list[int]]:
+        """Corporations that none of our pilots is in any more. ESI is to be asked whether they were closed;
+        no other daemon gets them for `again` seconds."""
+        return sorted(int(row[0]) for row in (yield Run("corporations.without_pilots", {"again": again})))
 
     @writes
     def closed(self, corporation_id: int) -> Tx[None]:

@@ -1,6 +1,7 @@
 """Lists and counts of mails as SQL, out of the conditions that a filter was taken apart into (`filtering`).
 
-Which index is walked, `driving` decides; here is the text that walks it.
+`driving` decides which index is read; this is the SQL that reads it. (The walks of lists at ESI are another
+thing: `walks`.)
 """
 
 from __future__ import annotations

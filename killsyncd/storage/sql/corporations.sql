@@ -35,7 +35,7 @@ ORDER BY u.corporation_id;
 SELECT DISTINCT u.corporation_id FROM users u WHERE u.corporation_id <= :last_npc AND u.state <> 'left'
 AND NOT EXISTS (SELECT 1 FROM names n WHERE n.id = u.corporation_id);
 
--- name: forsaken
+-- name: without_pilots
 -- Corporations that nobody of ours is in any more: whether they were closed is asked once a day, by one daemon.
 UPDATE sources SET closed_due_at = {now} + CAST(:again AS {real})
 WHERE kind = {a_corporation} AND closed_at IS NULL AND closed_due_at <= {now} AND NOT EXISTS (

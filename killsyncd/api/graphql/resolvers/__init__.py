@@ -1,4 +1,7 @@
-"""How each field of the schema is read: a module a subject, each with its file or part in `schema/`."""
+"""How each field of the schema is read: a module a subject, each with its file or part in `schema/`.
+
+Knows what `api.graphql` knows.
+"""
 
 from killsyncd.api.graphql.resolvers import (
     killmails,
