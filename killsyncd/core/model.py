@@ -213,6 +213,8 @@ class Doubt(enum.StrEnum):
     """One page of several did not say of which list it is (`Last-Modified`)."""
     NO_LIST = "no_list"
     """404, although this source has listed mails that must still stand there."""
+    CACHED = "cached"
+    """A page behind the first was passed: ESI forbids to ask for it for unusually long (`Expires`)."""
 
 
 @dataclass(frozen=True, slots=True)

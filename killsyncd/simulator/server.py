@@ -254,6 +254,8 @@ class Simulator(SimulatorState, Levers):
         if counted and (full := self.gate.admit(call, user)) is not None:
             return wire.whole(full, self.clock)
         status = 0
+        page = request.query.get("page", "1")
+        call.page = int(page) if page.isdecimal() else 0  # before a fault looks at it
         try:
             fault = await self._strike(call, path)
             answer = self._down() or refused
@@ -299,11 +301,8 @@ class Simulator(SimulatorState, Levers):
                 if ledger.details_ok[call.subject] > 1:
                     ledger.refetches += 1
             return answer
-        if "page" in request.query:
-            page = request.query["page"]
-            if not page.isdecimal() or int(page) < 1:
-                return error(400, "page must be a positive integer")
-            call.page = int(page)
+        if call.page < 1:
+            return error(400, "page must be a positive integer")
         body = await request.read() if request.method == "POST" else b""
         if call.scope is not None and call.route != "esi.roles":
             ledger.lists[call.subject] += 1

@@ -26,6 +26,10 @@ def is_gone(error: EsiError) -> bool:
     return isinstance(error, EsiStatus) and error.status == 404 and bool(error.detail)
 
 
+LIVES = 2.0
+"""So many lives of a list a walk waits at a page behind the first that is still cached; where ESI forbids to
+ask for it for longer, the walk goes on without it, or news on all other pages would wait with it."""
+
 KEPT = 0.5
 """The part of a list's window that is left alone by what is asked sooner than the interval."""
 
@@ -67,13 +71,27 @@ class ListReader:
                 held=known.body_at >= at,
             )
         else:
-            news = await self._ask(job, walk, known, grant, log)
-            await self._tokens.accepted(job)
+            try:
+                news = await self._ask(job, walk, known, grant, log)
+            except NotBefore as error:
+                if not self._holds_up(job, page, error):
+                    raise
+                log.info("a page is cached for unusually long; going on without it", page=page)
+                news = PageNews(page, None, None, None, error.until, None, self._esi.esi_now(), passed=True)
+            else:
+                await self._tokens.accepted(job)
         with self._esi.settling() as settlement:
             written = await self._ledger.write_page(job, walk, news, self.settings.max_pages, settlement)
         if not written.held:
             raise LeaseLost("the lease is lost")
         return written
+
+    def _holds_up(self, job: Job, page: int, error: NotBefore) -> bool:
+        """Whether waiting for this page would keep the walk from the others for long."""
+        if page == 1 or isinstance(error, ClockWrong):
+            return False
+        wait = error.until - self._esi.wall(self._esi.esi_now())
+        return wait > LIVES * self._esi.cache_seconds(job.source.kind)
 
     def _same_generation(self, known: PageState, walk: Walk) -> bool:
         answered = bool(known.etag) and known.answered_at >= known.asked_at

@@ -41,7 +41,8 @@ class PageNews:
     """What ESI answered for one page. entries is None for 304: unchanged. Times are seconds since 1970.
 
     made_at: when ESI made the list, None where it did not say. set_aside: entries that cannot be read.
-    held: it was not asked for: what ESI has sent of it is still fresh. no_list: 404.
+    held: it was not asked for: what ESI has sent of it is still fresh. no_list: 404. passed: it may not be
+    asked for, and the walk goes on without it.
     """
 
     page: int
@@ -55,6 +56,7 @@ class PageNews:
     set_aside: Sequence[SetAside] = ()
     held: bool = False
     no_list: bool = False
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ def doubt_after(walk: Walk, news: PageNews, pages: int) -> Doubt | None:
 
     Whatever vouches must have been in an answer: what it lacks is no value.
     """
+    if news.passed:
+        return Doubt.CACHED  # before any other: the next walk must not stop ahead of this page
     if walk.doubt is not None:
         return walk.doubt
     if news.entries is None and not news.held:

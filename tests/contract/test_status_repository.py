@@ -421,6 +421,14 @@ async def test_what_an_answer_lacks_vouches_for_nothing(world: StorageWorld, ope
     assert written.outcome is Outcome.COMPLETE
     (found,) = await operations.verify("Pilot 9")
     assert (found.complete_from, "Last-Modified" in (found.why or "")) == (None, True)
+    pilot = await world.pilot(10, "Pilot 10")
+    job = await world.job(pilot)
+    walk = await world.ledger.open_walk(pilot.source_id, SyncMode.FIRST_SYNC)
+    written = await world.page(job, walk, None, pages=2)  # another doubt does not stand before it
+    written = await world.page(job, written.walk, None, pages=None, passed=True)
+    assert written.outcome is Outcome.COMPLETE
+    (found,) = await operations.verify("Pilot 10")
+    assert (found.complete_from, "forbids" in (found.why or "")) == (None, True)
 
 
 async def test_unchanged_moves_no_claim(

@@ -191,6 +191,16 @@ async def test_headers_can_tear_a_walk() -> None:
         assert rules(sim) == ["expires"]
 
 
+async def test_a_fault_of_one_page_strikes_that_page_alone() -> None:
+    async with universe() as (sim, caller):
+        sim.settings(page_size=2)
+        character = sim.pilots()[0]["character_id"]
+        token = sim.grant(character)["access_token"]
+        sim.script("headers", "character_killmails", page=2, headers={"ETag": '"another"'})
+        found = [(await caller.list(character, token, page=page)).headers["ETag"] for page in (1, 2)]
+        assert [each == '"another"' for each in found] == [False, True]
+
+
 async def test_expired_lists_show_news_in_the_middle_of_a_walk() -> None:
     async with universe() as (sim, caller):
         character = sim.pilots()[0]["character_id"]

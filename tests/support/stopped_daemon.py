@@ -9,10 +9,11 @@ import time
 from tests.support.daemon import DaemonProcess, wait_for
 
 HOUR = 3600.0
+DAY = 24 * HOUR
 
 
-def let_waiting_pass(daemon: DaemonProcess, *, longest_cache: float = 3.0) -> None:
-    """An hour goes by for what waits without ESI's word.
+def let_waiting_pass(daemon: DaemonProcess, *, longest_cache: float = 3.0, seconds: float = HOUR) -> None:
+    """An hour goes by, or so many seconds, for what waits without ESI's word.
 
     A list that was asked for without an answer, or whose answer gave no time, is not asked for again until
     ESI's cache has certainly passed: 300 s by its specification. A torn list is left alone for a while, too.
@@ -28,14 +29,14 @@ def let_waiting_pass(daemon: DaemonProcess, *, longest_cache: float = 3.0) -> No
         if books.execute("SELECT 1 FROM sqlite_master WHERE name = 'feed'").fetchone():
             books.execute(
                 "UPDATE pages SET asked_at = asked_at - ? WHERE asked_at > answered_at AND asked_at < ?",
-                (HOUR, now - longest_cache - 1.0),
+                (seconds, now - longest_cache - 1.0),
             )
             books.execute(
                 "UPDATE pages SET expires_at = expires_at - ? WHERE expires_at > ?",
-                (HOUR, now + longest_cache + 1.0),
+                (seconds, now + longest_cache + 1.0),
             )
             for table in ("wants", "grants"):
-                books.execute(f"UPDATE {table} SET not_before = max(0, not_before - ?)", (HOUR,))
+                books.execute(f"UPDATE {table} SET not_before = max(0, not_before - ?)", (seconds,))
         books.commit()
     finally:
         books.close()

@@ -177,3 +177,48 @@ async def test_a_walk_cut_short_is_acknowledged(core: SyncWorld, pilot: Pilot) -
     await core.work(pilot)
     assert await walks(core, pilot) == ["cut"]
     assert await core.want_row(pilot) is None
+
+
+async def test_a_page_cached_for_a_day_holds_up_no_other(core: SyncWorld, pilot: Pilot) -> None:
+    """Its Expires is kept; what stands on the others comes, and its own news once it may be asked for."""
+    core.lists.script = {
+        1: [core.lists.page(9, pages=3)],
+        2: [core.lists.page(8, pages=3, expires=86_400.0)],
+        3: [core.lists.page(7, pages=3)],
+    }
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.lists.script = {
+        1: [core.lists.page(12, 9, pages=3, modified="tuesday", expires=1000.0)],
+        2: [core.lists.page(11, pages=3, modified="tuesday", expires=90_000.0)],
+        3: [core.lists.page(10, pages=3, modified="tuesday", expires=1000.0)],
+    }
+    for mode in (SyncMode.INCREMENTAL, SyncMode.FULL_SYNC):
+        core.lists.asked.clear()
+        core.clock.tick(1000)
+        await wanted(core, pilot, mode)
+        await core.work(pilot)
+        assert [each[0] for each in core.lists.asked] == [1, 3]
+        assert await core.want_row(pilot) is None
+    assert {10, 12} <= set(await core.world.refs())
+    core.clock.tick(86_400 - 2000)
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert 11 in await core.world.refs(), "the first page is known, but not what stands behind it"
+
+
+async def test_a_page_cached_for_minutes_is_waited_for(core: SyncWorld, pilot: Pilot) -> None:
+    core.lists.script = {
+        1: [core.lists.page(9, pages=2)],
+        2: [core.lists.page(8, pages=2, expires=900.0)],
+    }
+    await wanted(core, pilot)
+    await core.work(pilot)
+    core.clock.tick(400)
+    core.lists.script[1] = [core.lists.page(10, 9, pages=2, modified="tuesday")]
+    await wanted(core, pilot)
+    await core.work(pilot)
+    assert await walks(core, pilot) == ["complete", "running"]
+    row = await core.want_row(pilot)
+    assert row is not None
+    assert row["last_error"] == "still cached"

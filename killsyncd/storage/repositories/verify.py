@@ -26,6 +26,7 @@ _WHY_DOUBTED: Mapping[str, str] = MappingProxyType(
         Doubt.GENERATION.value: "ESI did not say whether the pages belong together (no Last-Modified); "
         "they are read again",
         Doubt.NO_LIST.value: "ESI says that there is no such list (404); it is asked again",
+        Doubt.CACHED.value: "ESI forbids to ask for a page for unusually long (Expires); the others are read",
     }
 )
 

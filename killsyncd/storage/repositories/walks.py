@@ -149,10 +149,11 @@ class Walks(Repository):
         if news.entries is not None:
             sighted = yield from sight(job.source_id, news.entries, news.at)
             yield from _set_aside(walk, news)
-        known_whole = sighted.new == 0
+        known_whole = sighted.new == 0 and not news.passed
         if before is not None and before.answered_at and pages > before.pages and not walk.new:
             known_whole = False  # the list grew and this walk saw nothing new: it is on later pages
-        yield from _page_answered(job.source_id, news, before, pages)
+        if not news.passed:
+            yield from _page_answered(job.source_id, news, before, pages)
         seen = PageSeen(news.page, pages, news.last_modified, known_whole)
         more = seen.page < seen.pages  # else it ends here, whatever was known before
         unbroken = more and held["unbroken_at"] is not None

@@ -86,10 +86,10 @@ DELETE FROM walks WHERE source_id = :source_id AND state <> 'running' AND id < (
 
 -- name: unsettled
 -- Walks since the last one that came to its end, the running one included. A list that was not there (404)
--- says nothing of what earlier walks had left to read.
+-- says nothing of what earlier walks had left to read; a page that was passed (cached) may hold what nobody has read.
 SELECT COUNT(*) AS n FROM walks WHERE source_id = :source_id
 AND id > COALESCE((SELECT MAX(id) FROM walks WHERE source_id = :source_id
-                   AND state IN ('complete', 'stopped', 'cut') AND COALESCE(doubt, '') <> 'no_list'), 0);
+                   AND state IN ('complete', 'stopped', 'cut') AND COALESCE(doubt, '') NOT IN ('no_list', 'cached')), 0);
 
 -- name: torn_in_a_row
 SELECT COUNT(*) AS n FROM walks WHERE source_id = :source_id AND state = 'torn'
