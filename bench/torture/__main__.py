@@ -19,6 +19,7 @@ from bench.torture.clocks import CLOCKS
 from bench.torture.days import DAYS
 from bench.torture.disk import DISK
 from bench.torture.kill_commands import KILL_COMMANDS
+from bench.torture.kill_served import KILL_SERVED
 from bench.torture.kills import KILLS
 from bench.torture.lists import LISTS
 from bench.torture.pauses import PAUSES
@@ -31,6 +32,7 @@ from bench.torture.storms import STORMS
 ROWS: dict[str, Row] = {
     **KILLS,
     **KILL_COMMANDS,
+    **KILL_SERVED,
     **POWER,
     **STORMS,
     **PAUSES,

@@ -1,4 +1,4 @@
-"""SIGKILL inside commands: of the command itself, or of the daemon that works for it."""
+"""SIGKILL inside commands that work without a daemon. `kill_served` kills the daemon that works for one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +22,10 @@ from bench.torture.rig import (
     count_mails,
     foreign_mails,
     let_settle,
-    settle,
 )
-from killsyncd.control.client import ControlClient
-from killsyncd.core.errors import KillsyncdError
 from killsyncd.simulator import SimulatorProcess
 from tests.support import DaemonProcess, pilots_of
-from tests.support.mails import half_done, listed_ids, stored_ids
+from tests.support.mails import half_done, stored_ids
 
 SETTINGS = {"producer": {"interval": "2s", "min_age": "1s"}}
 
@@ -107,66 +103,6 @@ def _killed(daemon: DaemonProcess, words: list[str], after: float) -> float | No
     return time.monotonic() - began
 
 
-def served(scene: Scene) -> Outcome:
-    """An import and backups through a daemon, and erasing, with the daemon killed inside."""
-    eve, daemon, found = _at_home(scene)
-    pilots = pilots_of(eve)
-    daemon.start()
-    lines = scene.folder / "foreign.jsonl"
-    foreign = foreign_mails(eve, lines, scene.times(4, 20))
-    client = ControlClient(str(daemon.folder / "killsyncd.sock"))
-
-    def upload() -> None:
-        client.upload("/v1/import", iter([lines.read_bytes()]))
-
-    def back_up() -> None:
-        for _ in client.chunks("/v1/backup", post=True):
-            pass
-
-    for work in (upload, back_up):
-        for _ in range(scene.times(3, 20)):
-            _daemon_killed(scene, daemon, work, found)
-        work()
-    found.lost += len(foreign - stored_ids(daemon))
-    for _ in range(scene.times(3, 20)):
-        pilot = scene.rng.choice(pilots)
-        others = [each for each in pilots if each != pilot]
-
-        def erase(pilot: int = pilot) -> None:
-            client.post("/v1/logout", {"user": str(pilot), "erase": True})
-
-        _daemon_killed(scene, daemon, erase, found)
-        with suppress(KillsyncdError):  # it may be gone already
-            erase()
-        found.lost += len((listed_ids(eve, others) | foreign) - stored_ids(daemon))
-        scene.stage.log_in(daemon, eve, pilot)
-        all_home(daemon, eve, pilots, 30.0)
-    settle(daemon, eve, pilots)
-    count_mails(found, daemon, eve, pilots)
-    count_logged_out(found, daemon)
-    return found
-
-
-def _daemon_killed(scene: Scene, daemon: DaemonProcess, work: Callable[[], None], found: Outcome) -> None:
-    """The daemon dies while it works for somebody, and comes back."""
-
-    def ask() -> None:
-        with suppress(KillsyncdError, OSError):
-            work()
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    time.sleep(scene.rng.uniform(0.0, 0.3))
-    daemon.kill()
-    asking.join()
-    found.tried += 1
-    with daemon.rows() as rows:
-        found.wrong += half_done(rows, erased=True)
-    began = time.monotonic()
-    daemon.start()
-    found.recovery.append(time.monotonic() - began)
-
-
 def _at_home(scene: Scene) -> tuple[SimulatorProcess, DaemonProcess, Outcome]:
     """A daemon with everything stored, stopped."""
     eve = scene.stage.eve(pilots=3, history=40, sharing=0.3, cache=LIST_LIFE, no_limits=True, seed=scene.seed)
@@ -190,4 +126,4 @@ def _remove(database: Path) -> None:
         path.unlink() if path.is_file() else shutil.rmtree(path)
 
 
-KILL_COMMANDS: dict[str, Row] = {"kill-commands": alone, "kill-served": served}
+KILL_COMMANDS: dict[str, Row] = {"kill-commands": alone}

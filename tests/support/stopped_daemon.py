@@ -18,7 +18,8 @@ def let_waiting_pass(daemon: DaemonProcess, *, longest_cache: float = 3.0, secon
     A list that was asked for without an answer, or whose answer gave no time, is not asked for again until
     ESI's cache has certainly passed: 300 s by its specification. A torn list is left alone for a while, too.
     Lists of a test's EVE live for seconds: longest_cache of them, and what may still be cached there is
-    left as it is. Logins that were refused are asked about again after a minute, and then ever more rarely.
+    left as it is. What was asked before a pilot was erased waits as long as if it had no answer.
+    Logins that were refused are asked about again after a minute, and then ever more rarely.
     """
     assert daemon.process is None, "not under a running daemon's hands"
     if not daemon.database.exists():
@@ -34,6 +35,11 @@ def let_waiting_pass(daemon: DaemonProcess, *, longest_cache: float = 3.0, secon
             books.execute(
                 "UPDATE pages SET expires_at = expires_at - ? WHERE expires_at > ?",
                 (seconds, now + longest_cache + 1.0),
+            )
+            books.execute(
+                "UPDATE gates SET value = ? WHERE value > ? "
+                "AND (name = 'lists-asked' OR name LIKE 'list-asked:%')",
+                (now + longest_cache + 1.0,) * 2,
             )
             for table in ("wants", "grants"):
                 books.execute(f"UPDATE {table} SET not_before = max(0, not_before - ?)", (seconds,))
