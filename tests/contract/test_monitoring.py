@@ -60,7 +60,9 @@ async def text(world: StorageWorld) -> bytes:
     esi = PlayedEsi()
     esi.stats.requests = Counter({("killmail", each): 1 for each in ("2xx", "4xx", "420", "429")})
     esi.stats.refused = Counter({("killmail", "limit"): 1})
-    return await metrics_of(world, esi, database=Path("/"), webhooks=PlayedWebhooks()).render()
+    zkillboard = Counter({("lists", "200"): 1})
+    metrics = metrics_of(world, esi, database=Path("/"), webhooks=PlayedWebhooks(), zkillboard=zkillboard)
+    return await metrics.render()
 
 
 @pytest.fixture
