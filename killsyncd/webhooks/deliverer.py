@@ -19,7 +19,7 @@ from killsyncd.core.logging import StateLog, get_logger
 from killsyncd.core.read_model import FeedMail, FeedSlice
 from killsyncd.webhooks.answers import Outcome, back_off, outcome_of
 from killsyncd.webhooks.candidates import Candidates, Parts
-from killsyncd.webhooks.filters import MailFilter, Verdict
+from killsyncd.webhooks.filters import Verdict, WebhookFilter
 from killsyncd.webhooks.model import (
     NAMES_PATIENCE,
     Candidate,
@@ -99,7 +99,7 @@ class Deliverer:
         self._parts = parts
         self._clock = parts.clock
         self._candidates = Candidates(parts)
-        self._filter: MailFilter | None = None
+        self._filter: WebhookFilter | None = None
         self._resolve_at = 0.0
         self._seen: WebhookState | None = None
         self._signal = Wakeup()
@@ -153,7 +153,7 @@ class Deliverer:
         self._states.set("round", "ok", "webhook goes on")
         return pause
 
-    async def filter(self) -> MailFilter:
+    async def filter(self) -> WebhookFilter:
         """The filter with its names resolved. Raises BadInput, NotYetKnown, Unavailable."""
         if self._filter is None:
             self._filter = await resolve(
@@ -185,7 +185,7 @@ class Deliverer:
             await rows.doubt(name)
         return await self._go_along(state, conditions)
 
-    async def _go_along(self, state: WebhookState, conditions: MailFilter) -> float:
+    async def _go_along(self, state: WebhookState, conditions: WebhookFilter) -> float:
         found = await self._slice(state)
         if not found.mails:
             if found.reached > state.position:
@@ -225,7 +225,7 @@ class Deliverer:
         return FeedSlice(inside, min(found.reached, state.replay_to))
 
     def _judge(
-        self, one: Candidate, conditions: MailFilter, ours: Ours, state: WebhookState
+        self, one: Candidate, conditions: WebhookFilter, ours: Ours, state: WebhookState
     ) -> Verdict | None:
         """What the filter says; None: the replay does not ask for this mail."""
         replayed = one.mail.feed_position <= state.replay_to

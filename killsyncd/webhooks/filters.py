@@ -67,7 +67,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class MailFilter:
+class WebhookFilter:
     """A webhook's conditions with names turned into ids. ids: by condition; absent or empty asks for
     nothing.
     """

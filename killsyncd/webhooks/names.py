@@ -6,7 +6,7 @@ import difflib
 
 from killsyncd.config import WebhookConfig
 from killsyncd.core.errors import BadInput, Unavailable
-from killsyncd.webhooks.filters import NAMED, STATIC, MailFilter
+from killsyncd.webhooks.filters import NAMED, STATIC, WebhookFilter
 from killsyncd.webhooks.ports import WebhookMails
 
 _WORDS = {
@@ -27,7 +27,7 @@ _LATER = frozenset({"systems", "regions", "ship_types", "ship_groups"})
 """Conditions whose names come with the static data."""
 
 
-async def resolve(config: WebhookConfig, mails: WebhookMails, *, static_comes: bool = False) -> MailFilter:
+async def resolve(config: WebhookConfig, mails: WebhookMails, *, static_comes: bool = False) -> WebhookFilter:
     """The filter. static_comes: static data are switched on, so that those not there yet will come.
 
     Raises BadInput for a name that nobody knows, with the nearest one; NotYetKnown while static data that
@@ -52,7 +52,7 @@ async def resolve(config: WebhookConfig, mails: WebhookMails, *, static_comes: b
             found.update(some)
         if found:
             ids[name] = frozenset(found)
-    return MailFilter(config, ids)
+    return WebhookFilter(config, ids)
 
 
 def _not_yet() -> NotYetKnown:

@@ -2,5 +2,5 @@
 
 They fill the ports (`ports.py`) of service and of the packages below it, and know their values.
 `search` reads lists of killmails: `filtering` takes a filter apart, `driving` chooses the index,
-`walking` writes the SQL.
+`mail_lists` writes the SQL.
 """

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from killsyncd.core.read_model import Order
-from killsyncd.storage.repositories import filtering, paging, walking
+from killsyncd.storage.repositories import filtering, mail_lists, paging
 from killsyncd.storage.repositories.filtering import Condition, Filter
 from killsyncd.storage.transaction import Sql, Tx, one
 
@@ -71,7 +71,7 @@ def _walks(condition: Condition, most: int) -> bool:
 
 def _rarest(candidates: Sequence[Condition], wanted: Filter, limit: int) -> Tx[list[tuple[int, Condition]]]:
     """Conditions with how many mails they have, up to a limit; the rarest first, then what can be walked."""
-    row = one((yield Sql(walking.counts(candidates, wanted, limit), wanted.params)))
+    row = one((yield Sql(mail_lists.counts(candidates, wanted, limit), wanted.params)))
     assert row is not None, "an aggregate has a row"
     counted = ((int(row[f"c{number}"]), each) for number, each in enumerate(candidates))
     return sorted(counted, key=lambda each: (each[0], not _walks(each[1], filtering.MANY_IDS), each[1].ids))
@@ -83,10 +83,10 @@ def _fills(
     """Whether the first entries of every index that would be walked fill a page."""
     if order is Order.VALUE_DESC and after is not None and after[0] == paging.UNVALUED:
         return False
-    samples = walking.samples(wanted, driver, order, goes_on=after is not None)
+    samples = mail_lists.samples(wanted, driver, order, goes_on=after is not None)
     told: dict[str, Any] = {
         **wanted.params,
-        **walking.after_params(order, after),
+        **mail_lists.after_params(order, after),
         "sample": SAMPLE,
         "limit": limit,
     }

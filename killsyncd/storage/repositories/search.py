@@ -33,7 +33,7 @@ from killsyncd.core.read_model import (
     Victim,
 )
 from killsyncd.storage.documents import document_of
-from killsyncd.storage.repositories import driving, filtering, paging, walking
+from killsyncd.storage.repositories import driving, filtering, mail_lists, paging
 from killsyncd.storage.repositories.by_value import by_value
 from killsyncd.storage.repositories.catalogue import CatalogueReads, KnownSets
 from killsyncd.storage.repositories.feed import feed_point
@@ -147,12 +147,12 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
         wanted = filtering.take_apart(given, (yield from self._sets.of(given)))
         driver, few = yield from driving.counting(wanted)
         if few:
-            conditions = " AND ".join(walking.in_another_order(wanted, driver))
+            conditions = " AND ".join(mail_lists.in_another_order(wanted, driver))
             text = (
                 f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM killmails k WHERE {conditions} LIMIT :limit) AS n"
             )
         else:
-            text = walking.counted(wanted, driver)
+            text = mail_lists.counted(wanted, driver)
         row = one((yield Sql(text, {**wanted.params, "limit": COUNTED_TO})))
         return int(row["n"]) if row is not None else 0
 
@@ -291,9 +291,9 @@ class KillmailSearch(CatalogueReads, StatisticsReads):
         wanted = filtering.take_apart(given, (yield from self._sets.of(given)))
         driver, few = yield from driving.plan(wanted, order, limit, after)
         if order.by_time and not few:
-            ids, params = walking.in_time(wanted, driver, order, after)
+            ids, params = mail_lists.in_time(wanted, driver, order, after)
             return (yield from _page_of([f"k.killmail_id IN ({ids})"], params, order, limit))
-        conditions = walking.in_another_order(wanted, driver if few else None)
+        conditions = mail_lists.in_another_order(wanted, driver if few else None)
         if order is Order.VALUE_DESC:
             return (yield from by_value(_MAIL, _mail, conditions, wanted.params, limit, after, few=few))
         params = dict(wanted.params)
