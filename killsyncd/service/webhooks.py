@@ -29,7 +29,7 @@ from killsyncd.service.webhook_reports import (
 from killsyncd.service.webhook_words import remedy_of, remedy_of_test, status_of, why_waiting
 from killsyncd.webhooks.answers import outcome_of
 from killsyncd.webhooks.candidates import Candidates
-from killsyncd.webhooks.filters import MailFilter, Verdict, without_filter
+from killsyncd.webhooks.filters import Verdict, WebhookFilter, without_filter
 from killsyncd.webhooks.manager import Webhooks
 from killsyncd.webhooks.model import Delivery
 from killsyncd.webhooks.model import WebhookState as State
@@ -255,14 +255,14 @@ class WebhookOperations:
                 return each
         raise Unavailable(f"webhook {name} has just begun", "try again in a moment")
 
-    async def _filter(self, name: str) -> MailFilter:
+    async def _filter(self, name: str) -> WebhookFilter:
         """Its filter; one that lets everything pass where its names cannot be resolved."""
         try:
             return await self._webhooks.deliverer(name).filter()
         except Unavailable:
             raise
         except KillsyncdError:
-            return MailFilter(without_filter(self._webhooks.config(name)))
+            return WebhookFilter(without_filter(self._webhooks.config(name)))
 
     async def _report(self, state: State, point: FeedPoint, last: int) -> WebhookReport:
         status, reason = self._status(state)

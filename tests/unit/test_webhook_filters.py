@@ -10,7 +10,7 @@ import pytest
 
 from killsyncd.config import WebhookConfig, from_mapping
 from killsyncd.core.read_model import Mail, Victim
-from killsyncd.webhooks.filters import MailFilter, security_class, shown_security
+from killsyncd.webhooks.filters import WebhookFilter, security_class, shown_security
 from killsyncd.webhooks.model import Candidate, Ours, Place, ShipKind, Sides
 
 WHEN = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -40,7 +40,7 @@ def config(**more: Any) -> WebhookConfig:
 def judge(one: Candidate = ONE, ids: dict[str, Any] | None = None, ours: Ours = OURS, **more: Any) -> str:
     patient = more.pop("patient", False)
     named = {name: frozenset(some) for name, some in (ids or {}).items()}
-    return MailFilter(config(**more), named).judge(one, ours, patient=patient).why
+    return WebhookFilter(config(**more), named).judge(one, ours, patient=patient).why
 
 
 def test_by_default_news_that_players_made() -> None:
@@ -48,7 +48,7 @@ def test_by_default_news_that_players_made() -> None:
     old = replace(ONE, mail=replace(MAIL, fresh=False))
     assert judge(old) == "fresh_only: more than an hour old when listed"
     assert judge(old, fresh_only=False) == "passes every condition"
-    assert MailFilter(config()).judge(old, OURS, replayed=True).passed
+    assert WebhookFilter(config()).judge(old, OURS, replayed=True).passed
     assert judge(replace(ONE, mail=replace(MAIL, npc=True))) == "exclude_npc: by NPCs alone"
     pod = replace(ONE, victim=replace(VICTIM, ship_type_id=670))
     assert judge(pod) == "passes every condition"
@@ -64,9 +64,9 @@ def test_kills_and_losses_are_seen_from_our_side_or_from_whom_is_named() -> None
     both = replace(ONE, pilots=Sides(frozenset({90000002}), frozenset({90000002})))
     for outcome in ("kill", "loss"):
         assert judge(both, outcome=outcome) == "passes every condition"
-    assert MailFilter(config(outcome="kill")).outcome(both, OURS) == "kill"
-    assert MailFilter(config()).outcome(both, OURS) == "loss"
-    assert MailFilter(config()).outcome(ONE, Ours()) == ""
+    assert WebhookFilter(config(outcome="kill")).outcome(both, OURS) == "kill"
+    assert WebhookFilter(config()).outcome(both, OURS) == "loss"
+    assert WebhookFilter(config()).outcome(ONE, Ours()) == ""
 
 
 @pytest.mark.parametrize(
