@@ -169,7 +169,10 @@ async def test_no_output_holds_a_hash_or_a_token(served: ControlWorld) -> None:
     assert not any(each in said for each in (*hashes, "s3cret", "refresh"))
 
 
-async def test_ctl_watch_until_ctrl_c(served: ControlWorld) -> None:
+async def watching(
+    served: ControlWorld, *more: str
+) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
+    """`ctl watch` of a feed with one mail, and what it says."""
     pilot = await served.world.pilot(1, "Ada")
     await served.world.listed(pilot, 11)
     await served.world.rows(
@@ -178,13 +181,18 @@ async def test_ctl_watch_until_ctrl_c(served: ControlWorld) -> None:
     await served.world.store_mails(11)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "killsyncd", "ctl", "watch", "--after", "start", "--socket", str(served.socket)),
+        *("-m", "killsyncd", "ctl", "watch", "--after", "start", *more, "--socket", str(served.socket)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment(),
     )
     assert process.stdout is not None
-    line = (await process.stdout.readline()).decode()
+    return process, process.stdout
+
+
+async def test_ctl_watch_until_ctrl_c(served: ControlWorld) -> None:
+    process, out = await watching(served)
+    line = (await out.readline()).decode()
     assert "  11  Rifter of Bo in Jita, by 90000002 and 2 more" in line
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
@@ -193,21 +201,8 @@ async def test_ctl_watch_until_ctrl_c(served: ControlWorld) -> None:
 
 
 async def test_ctl_watch_ends_with_the_daemon(served: ControlWorld) -> None:
-    pilot = await served.world.pilot(1, "Ada")
-    await served.world.listed(pilot, 11)
-    await served.world.rows(
-        "INSERT INTO names (id, name) VALUES (587, 'Rifter'), (30000142, 'Jita'), (90000001, 'Bo')"
-    )
-    await served.world.store_mails(11)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "killsyncd", "ctl", "watch", "--after", "start", "--json", "--socket", str(served.socket)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(),
-    )
-    assert process.stdout is not None
-    mail = json.loads(await process.stdout.readline())
+    process, out = await watching(served, "--json")
+    mail = json.loads(await out.readline())
     await served.server.close()
     _, err = await process.communicate()
     assert process.returncode == 69
